@@ -1,0 +1,177 @@
+//! The JSON of the v1.0 API: one definition, used by the client and by the registry.
+//!
+//! No logic but (de)serialising. Field order is the order on the wire. Fields that a registry of the original
+//! kind may leave out have defaults, so a client reads both generations of the API.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The port a registry listens on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 7117;
+
+/// Pairs that describe a session or a service: at most 20, keys and values of 1 to 255 characters.
+pub type Metadata = BTreeMap<String, String>;
+
+/// A group of services that live and die together: they are gone when its heartbeats stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Made by the registry: `se` and 8 letters or digits.
+    pub id: String,
+    /// What the creator said about itself.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// Seconds (3 to 120) without a heartbeat after which the session is expired.
+    pub heartbeat_timeout: u32,
+    /// Time of the last accepted heartbeat in milliseconds since 1970, or none before the first.
+    #[serde(default)]
+    pub last_seen: Option<u64>,
+}
+
+/// A registered service, in the form of the generation of the API it was created with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Service {
+    /// Lives as long as its session is heartbeated.
+    InSession(SessionService),
+    /// Is heartbeated itself.
+    Own(OwnService),
+}
+
+/// A service that belongs to a session (the API of 2012).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionService {
+    /// 3 to 65 of letters, digits, `_`, `-`, `.`; unique in the account.
+    pub id: String,
+    /// The session it lives in.
+    pub session_id: String,
+    /// At most 10 labels of 1 to 55 characters.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// What the service says about itself.
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+/// A service that is heartbeated itself (the API of 2013).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnService {
+    /// 3 to 65 of letters, digits, `_`, `-`, `.`; unique in the account.
+    pub id: String,
+    /// At most 10 labels of 1 to 55 characters.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// What the service says about itself.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// Seconds (3 to 120) without a heartbeat after which the service is expired.
+    pub heartbeat_timeout: u32,
+    /// Time of the last accepted heartbeat in milliseconds since 1970, or none before the first.
+    #[serde(default)]
+    pub last_seen: Option<u64>,
+}
+
+/// What a heartbeat carries, and what it is answered with: the token for the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// A version-1 UUID; opaque to clients.
+    pub token: String,
+}
+
+/// One entry of `GET /views/overview`: a session and the services that live in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The session.
+    pub session: Session,
+    /// Its services, by id.
+    pub services: Vec<SessionService>,
+}
+
+/// A configuration value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationValue {
+    /// `key`, or `/namespace/.../key`.
+    pub id: String,
+    /// 1 to 1024 characters.
+    pub value: String,
+}
+
+/// Something that happened in the account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// A version-1 UUID; the `marker` to read on from.
+    pub id: String,
+    /// Milliseconds since 1970.
+    pub timestamp: u64,
+    /// `service.join`, `services.timeout`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Depends on the type: an object, or for `services.timeout` an array of services.
+    pub payload: Value,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The entries, in ascending order of their ids (events: oldest first).
+    pub values: Vec<T>,
+    /// Where this page stands.
+    pub metadata: PageMetadata,
+}
+
+/// Where a page stands in its list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageMetadata {
+    /// Entries in this page.
+    pub count: usize,
+    /// The most entries this page could have held.
+    pub limit: usize,
+    /// The marker as given.
+    #[serde(default)]
+    pub marker: Option<String>,
+    /// The id that the next page starts with; none on the last page.
+    #[serde(default)]
+    pub next_marker: Option<String>,
+    /// URL of the next page; none on the last page.
+    #[serde(default)]
+    pub next_href: Option<String>,
+}
+
+/// `GET /limits`: what the account may hold and how often it may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Objects of each kind the account may hold.
+    pub resource: BTreeMap<String, u64>,
+    /// By path expression: how many requests in which time.
+    pub rate: BTreeMap<String, RateLimit>,
+}
+
+/// One rate limit and how much of it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Requests allowed in a window.
+    pub limit: u64,
+    /// Requests counted in the current window.
+    pub used: u64,
+    /// In words: `24.0 hours`.
+    pub window: String,
+}
+
+/// The body of every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// `badRequest`, `notFoundError`, `serviceWithThisIdExists`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status again.
+    pub code: u16,
+    /// What is wrong.
+    pub message: String,
+    /// Which rule says so. A string, but for the page that does not exist, where it is an object.
+    #[serde(default)]
+    pub details: Value,
+    /// The id of the answer, as in the `X-Response-Id` header.
+    #[serde(rename = "txnId", default)]
+    pub txn_id: String,
+}

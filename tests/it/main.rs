@@ -1,0 +1,3 @@
+//! The one integration-test binary: a bench, and flat test files beside it.
+
+mod bench;
