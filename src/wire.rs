@@ -99,7 +99,7 @@ pub struct ConfigurationValue {
 
 /// Something that happened in the account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event {
+pub struct Event<P = Value> {
     /// A version-1 UUID; the `marker` to read on from.
     pub id: String,
     /// Milliseconds since 1970.
@@ -108,7 +108,7 @@ pub struct Event {
     #[serde(rename = "type")]
     pub kind: String,
     /// Depends on the type: an object, or for `services.timeout` an array of services.
-    pub payload: Value,
+    pub payload: P,
 }
 
 /// One page of a list.

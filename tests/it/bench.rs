@@ -1,18 +1,29 @@
 //! What every test stands on: a scratch folder, programs that are ended when the test ends, and waiting for a
 //! condition with a deadline instead of sleeping.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 /// How long anything that must happen may take. Generous: a test that meets it is broken, not slow.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Says in one line what is missing on this machine for a test.
+pub fn need(program: &str) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    assert!(found, "this test needs {program}: install it (.ci/run knows Debian's package)");
+}
 
 /// A command with nothing in its environment but what a program needs to run.
 pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -24,6 +35,42 @@ pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
         }
     }
     command
+}
+
+/// The wrapper, speaking to this registry.
+pub fn wrapper(registry: &str) -> Command {
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    command.arg(format!("--registry-url={registry}"));
+    command
+}
+
+/// A program that the tests wrap.
+pub fn child(name: &str) -> PathBuf {
+    need(if name.ends_with(".py") { "python3" } else { "sh" });
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/children").join(name)
+}
+
+/// One request without a body, on a connection of its own: status and JSON.
+pub fn get(url: &str, path: &str) -> Result<(u16, Value), std::io::Error> {
+    request(url, "GET", path, "")
+}
+
+/// One request, on a connection of its own: status and JSON (null when there is no body).
+pub fn request(url: &str, method: &str, path: &str, body: &str) -> Result<(u16, Value), std::io::Error> {
+    let address = url.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(DEADLINE))?;
+    let length = body.len();
+    write!(
+        connection,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
 
 /// Asks until the answer is there; panics with `what` after [`DEADLINE`].
@@ -58,6 +105,7 @@ impl Running {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0) // so that what it started can be ended with it
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (line, lines) = channel();
@@ -125,7 +173,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_ended() {
-            kill(self.pid, Signal::SIGKILL).ok();
+            killpg(self.pid, Signal::SIGKILL).ok();
         }
     }
 }
@@ -152,16 +200,45 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub fn start(data_dir: &Path) -> Self {
-        Self::start_with(data_dir, &[])
+    /// Listens on a free port.
+    pub fn start() -> Self {
+        Self::start_with(&[])
     }
 
-    pub fn start_with(data_dir: &Path, options: &[&str]) -> Self {
+    /// The same, with further options.
+    pub fn start_with(options: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", options)
+    }
+
+    /// Listens at this address.
+    pub fn start_at(address: &str, options: &[&str]) -> Self {
         let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).args(options);
+        command.args(["serve", "--listen", address]).args(options);
         let mut process = Running::start(&mut command);
         let line = process.line("listening on http://");
         let url = line.split("listening on ").nth(1).unwrap().trim().to_owned();
         Self { process, url }
     }
+}
+
+/// A loopback address where nothing listens now.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Holds the options in a `--help` text and in the manual page of this name equal, both ways.
+pub fn compare_with_manual(help: &str, page: &str) {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(page)).unwrap();
+    let page = page.replace("\\-", "-");
+    let section = page.split(".SH OPTIONS").nth(1).unwrap().split(".SH").next().unwrap();
+    let explained = section.split(".TP\n").skip(1).flat_map(|entry| options_of(entry.lines().next().unwrap()));
+    let listed = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
+    let listed = listed.flat_map(|line| options_of(line.trim_start().split("  ").next().unwrap()));
+    assert_eq!(listed.collect::<BTreeSet<_>>(), explained.collect::<BTreeSet<_>>());
+}
+
+/// `-t` and `--tags` of `.B -t, --tags=TAG` or `-t, --tags <TAG>`.
+fn options_of(line: &str) -> Vec<String> {
+    let words = line.split([' ', ',', '=', '.']);
+    words.filter(|word| word.starts_with('-')).map(str::to_owned).collect()
 }

@@ -1,3 +1,13 @@
 //! The one integration-test binary: a bench, and flat test files beside it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics has failed, which is what it is for")]
+
 mod bench;
+mod client_calls;
+mod client_connection;
+mod client_events;
+mod client_heartbeat;
+mod client_login;
+mod client_services;
+mod client_tls;
+mod misbehaving;

@@ -1,0 +1,116 @@
+//! Settings of a client, checked and made into one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::{Base, parse_login};
+use super::auth::Auth;
+use super::connection::{Kind, read_authorities};
+use super::error::Error;
+use super::login::Credentials;
+use super::stale::Remembered;
+use super::{Client, Inner};
+use crate::wire::DEFAULT_PORT;
+
+/// The time limit of one request, unless set: 10 s.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A region of Rackspace's identity service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Region {
+    /// `identity.api.rackspacecloud.com`
+    Us,
+    /// `lon.identity.api.rackspacecloud.com`
+    Uk,
+}
+
+impl Region {
+    fn auth_url(self) -> &'static str {
+        match self {
+            Self::Us => "https://identity.api.rackspacecloud.com",
+            Self::Uk => "https://lon.identity.api.rackspacecloud.com",
+        }
+    }
+}
+
+/// Settings of a [`Client`]; begin with [`Client::builder`].
+///
+/// Without any, the client speaks to `http://127.0.0.1:7117` and does not log in.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ClientBuilder {
+    registry_url: Option<String>,
+    auth_url: Option<String>,
+    region: Option<Region>,
+    credentials: Option<Credentials>,
+    request_timeout: Option<Duration>,
+    ca_file: Option<PathBuf>,
+}
+
+impl ClientBuilder {
+    /// The registry's address: `http://host:port` or `https://host`; `/v1.0` or a slash at its end is welcome.
+    pub fn registry_url(mut self, url: &str) -> Self {
+        self.registry_url = Some(url.to_owned());
+        self
+    }
+
+    /// Where to log in: the address before `/v2.0/tokens`. Without it, and without a region, the registry's own
+    /// host is asked.
+    pub fn auth_url(mut self, url: &str) -> Self {
+        self.auth_url = Some(url.to_owned());
+        self
+    }
+
+    /// Logs in at the identity service of this region. An [`auth_url`](Self::auth_url) wins over it.
+    pub fn region(mut self, region: Region) -> Self {
+        self.region = Some(region);
+        self
+    }
+
+    /// User name and API key. Without them the client does not log in, sends no token, and uses the paths without
+    /// a tenant (`/v1.0/services`), as a registry that lets everyone in understands them.
+    pub fn credentials(mut self, username: impl Into<String>, api_key: impl Into<String>) -> Self {
+        self.credentials = Some(Credentials { username: username.into(), api_key: api_key.into() });
+        self
+    }
+
+    /// How long one request may take, from connecting to the end of the answer; 10 s by default. Heartbeats have
+    /// a limit of their own: a quarter of the session's timeout.
+    pub fn request_timeout(mut self, limit: Duration) -> Self {
+        self.request_timeout = Some(limit);
+        self
+    }
+
+    /// A file of PEM certificates of authorities that https may trust besides the system's.
+    pub fn ca_file(mut self, file: impl AsRef<Path>) -> Self {
+        self.ca_file = Some(file.as_ref().to_owned());
+        self
+    }
+
+    /// Makes the client. Nothing is sent before the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] when a URL is none, is neither http nor https, or carries a password; when the CA file
+    /// cannot be read; when the time limit is zero; when the system offers no certificates for https.
+    pub fn build(self) -> Result<Client, Error> {
+        let default = || format!("http://127.0.0.1:{DEFAULT_PORT}");
+        let base = Base::parse(&self.registry_url.unwrap_or_else(default))?;
+        let login_url = match (&self.auth_url, self.region) {
+            (Some(url), _) => parse_login(url)?,
+            (None, Some(region)) => parse_login(region.auth_url())?,
+            (None, None) => base.login(),
+        };
+        let request_timeout = self.request_timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT);
+        if request_timeout.is_zero() {
+            return Err(Error::unusable("a request timeout of zero leaves no time for an answer"));
+        }
+        let authorities = self.ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default();
+        let http = Kind::of(base.url()).build(&authorities)?;
+        let auth = self.credentials.map(|credentials| Auth::new(credentials, login_url));
+        let remembered = Remembered::default();
+        Ok(Client { inner: Arc::new(Inner { base, http, authorities, auth, request_timeout, remembered }) })
+    }
+}

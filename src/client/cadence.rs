@@ -1,0 +1,134 @@
+//! When the next heartbeat is due. Pure: what happened comes in, a delay comes out.
+
+use std::time::Duration;
+
+/// Two beats that follow each other because the first failed are at least so far apart, but for the first retry.
+pub(crate) const CLOSEST: Duration = Duration::from_millis(100);
+
+/// How the last beat ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// Accepted; it was sent so long ago.
+    Accepted {
+        /// Since it was sent, which is no later than when the registry took it.
+        since_sent: Duration,
+    },
+    /// The last so many were not.
+    Failed {
+        /// 1 for the first failure after an accepted beat.
+        failures: u32,
+        /// What the answer asked to wait.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// The time limit of one beat: a quarter of the timeout, so that a retry fits before the registry gives up.
+pub(crate) fn limit(timeout: Duration) -> Duration {
+    timeout / 4
+}
+
+/// How long to wait before the next beat of a session that expires after `timeout`. `random` is from 0 to 1.
+///
+/// - After an accepted beat: 0.6 of the timeout, 5 % more or less, counted from when it was sent.
+/// - After the first failure: at once.
+/// - After the next ones: [`backoff`], up to a quarter of the timeout.
+/// - When the answer asks to wait: so long and up to 5 % more, but no longer than a regular interval. A session
+///   that is not heartbeated is lost, so waiting longer would only turn a busy registry into a forgetful one.
+pub(crate) fn delay(timeout: Duration, last: Last, random: f64) -> Duration {
+    let random = random.clamp(0.0, 1.0);
+    let regular = timeout.mul_f64(0.6);
+    match last {
+        Last::Accepted { since_sent } => regular.mul_f64(0.95 + 0.1 * random).saturating_sub(since_sent),
+        Last::Failed { retry_after: Some(asked), .. } if !asked.is_zero() => {
+            asked.min(regular).max(CLOSEST).mul_f64(1.0 + 0.05 * random)
+        }
+        Last::Failed { failures: 0 | 1, .. } => Duration::ZERO,
+        Last::Failed { failures, .. } => backoff(failures - 1, timeout / 4, random),
+    }
+}
+
+/// How long to wait after so many failures in a row: anything from 100 ms up to 200 ms, 400 ms, 800 ms ... up to
+/// `cap`. `random` is from 0 to 1; the whole range is used (full jitter), so that many who lost the registry
+/// together do not return together.
+#[must_use]
+pub fn backoff(failures: u32, cap: Duration, random: f64) -> Duration {
+    let most = CLOSEST.saturating_mul(1 << failures.min(20)).min(cap).max(CLOSEST);
+    CLOSEST + (most - CLOSEST).mul_f64(random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANDOM: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+
+    fn timeouts() -> impl Iterator<Item = Duration> {
+        (3..=120).map(Duration::from_secs)
+    }
+
+    #[test]
+    fn an_accepted_beat_is_followed_in_time_for_a_retry() {
+        for timeout in timeouts() {
+            for random in RANDOM {
+                for since_sent in [Duration::ZERO, limit(timeout)] {
+                    let delay = delay(timeout, Last::Accepted { since_sent }, random);
+                    let share = (since_sent + delay).as_secs_f64() / timeout.as_secs_f64();
+                    assert!((0.569..=0.631).contains(&share), "{timeout:?} {random} {share}");
+                    // It may run into its limit, and another can still be sent while the session lives.
+                    assert!(since_sent + delay + limit(timeout) < timeout.mul_f64(0.9));
+                }
+            }
+            assert_eq!(delay(timeout, Last::Accepted { since_sent: timeout }, 0.5), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn the_jitter_is_five_percent_to_either_side() {
+        let at = |random| delay(Duration::from_secs(100), Last::Accepted { since_sent: Duration::ZERO }, random);
+        for (random, seconds) in [(0.0, 57.0), (0.5, 60.0), (1.0, 63.0), (-7.0, 57.0), (f64::INFINITY, 63.0)] {
+            assert!((at(random).as_secs_f64() - seconds).abs() < 1e-6, "{random}");
+        }
+    }
+
+    #[test]
+    fn failures_are_followed_at_once_then_later_and_later_and_never_too_fast() {
+        for timeout in timeouts() {
+            let after = |failures, random| delay(timeout, Last::Failed { failures, retry_after: None }, random);
+            for random in RANDOM {
+                assert_eq!(after(1, random), Duration::ZERO);
+            }
+            for failures in (2..40).chain([u32::MAX]) {
+                let most = Duration::from_millis(100 << (failures - 1).min(20)).min(timeout / 4);
+                assert_eq!(after(failures, 0.0), CLOSEST);
+                assert_eq!(after(failures, 1.0), most, "{timeout:?} {failures}");
+                for random in RANDOM {
+                    assert!((CLOSEST..=most).contains(&after(failures, random)), "{timeout:?} {failures} {random}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_asks_to_wait_is_heard_up_to_a_regular_interval() {
+        for timeout in timeouts() {
+            let regular = timeout.mul_f64(0.6);
+            for failures in [1, 2, 10] {
+                for random in RANDOM {
+                    for asked in [0, 1, 2, 10, 3600].map(Duration::from_secs) {
+                        let delay = delay(timeout, Last::Failed { failures, retry_after: Some(asked) }, random);
+                        let least = asked.min(regular);
+                        assert!(delay >= least, "{timeout:?} {asked:?} {delay:?}");
+                        assert!(asked.is_zero() || delay <= least.mul_f64(1.051), "{timeout:?} {asked:?} {delay:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cap_below_the_least_pause_is_none() {
+        for random in RANDOM {
+            assert_eq!(backoff(9, Duration::ZERO, random), CLOSEST);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Building what speaks HTTP: one connection that is kept, no redirects, and TLS only where a URL asks for it.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use reqwest::redirect::Policy;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
+use url::{Host, Url};
+
+use super::error::Error;
+
+/// What decides how a connection is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kind {
+    tls: bool,
+    proxy: bool,
+}
+
+impl Kind {
+    pub(crate) fn of(url: &Url) -> Self {
+        let proxy = !is_loopback(url);
+        Self { tls: url.scheme() == "https" || (proxy && proxy_wants_tls()), proxy }
+    }
+
+    /// Builds the HTTP client for URLs of this kind. `authorities`: further certificates to trust, by TLS only.
+    pub(crate) fn build(&self, authorities: &[CertificateDer<'static>]) -> Result<reqwest::Client, Error> {
+        let tls = if self.tls { verifying(authorities)? } else { never_used()? };
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .http1_only()
+            // A redirect would take the token to a place that nobody named.
+            .redirect(Policy::none())
+            .tls_backend_preconfigured(tls);
+        let builder = if self.proxy { builder } else { builder.no_proxy() };
+        builder.build().map_err(|error| Error::unusable(format!("cannot set up HTTP: {}", root_cause(&error))))
+    }
+}
+
+/// Reads certificates of authorities to trust besides the system's.
+pub(crate) fn read_authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let refused = |why: String| {
+        Error::unusable(format!("cannot use the CA file {}: {why}; give a file of PEM certificates", file.display()))
+    };
+    let certificates = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| refused(error.to_string()))?;
+    if certificates.is_empty() { Err(refused("no certificate in it".to_owned())) } else { Ok(certificates) }
+}
+
+/// The innermost reason: the layers above it only say that something below failed.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// Checks certificates as the system does. Loading its authorities takes milliseconds, hence only for https.
+///
+/// The provider is handed over instead of installed for the process: that choice is the program's, not a library's.
+fn verifying(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig, Error> {
+    let refused = |error: rustls::Error| Error::unusable(format!("cannot set up TLS: {error}"));
+    let verifier = Verifier::new_with_extra_roots(authorities.iter().cloned(), provider()).map_err(refused)?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?
+        .dangerous() // the name rustls gives to every verifier but its own
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Trusts nobody: for connections without TLS. Left to itself, reqwest would load the system's authorities.
+fn never_used() -> Result<ClientConfig, Error> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::unusable(format!("cannot set up HTTP: {error}")))?;
+    Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A proxy of the environment never stands between a program and its own machine.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost") || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether a proxy of the environment is itself spoken to by TLS.
+fn proxy_wants_tls() -> bool {
+    ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| value.as_encoded_bytes().starts_with(b"https://")))
+}

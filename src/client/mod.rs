@@ -1,0 +1,132 @@
+//! The client: what a program needs to register itself, stay registered, and find others.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), service_registry::client::Error> {
+//! use service_registry::client::{Client, ServicePayload};
+//! use service_registry::wire::Metadata;
+//!
+//! let client = Client::builder().registry_url("http://127.0.0.1:7117").build()?;
+//! let mut session = client.sessions().create(30, &Metadata::new()).await?;
+//! let payload = ServicePayload { tags: vec!["api".to_owned()], ..ServicePayload::default() };
+//! client.services().register(&session.id, "my-host1-api0", &payload).await?;
+//! session.heartbeater.start(); // the service stays in the registry as long as `session` lives
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Client`] is the way in, one handle for each resource of the API. It keeps one connection, logs in once and
+//! again when the registry says 401, and never follows redirects. Everything needs a running tokio runtime.
+
+mod account;
+mod address;
+mod auth;
+mod builder;
+mod cadence;
+mod configuration;
+mod connection;
+mod error;
+mod events;
+mod heartbeater;
+mod list;
+mod login;
+mod poller;
+mod services;
+mod sessions;
+mod stale;
+mod timestamp;
+mod transport;
+mod views;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use url::Url;
+
+pub use account::Account;
+pub use builder::{ClientBuilder, DEFAULT_REQUEST_TIMEOUT, Region};
+pub use cadence::backoff;
+pub use configuration::Configuration;
+pub use error::{Error, NoAnswer, Phase};
+pub use events::{EventOptions, Events};
+pub use heartbeater::{Beat, HeartBeater};
+pub use list::ListOptions;
+pub use poller::{DEFAULT_POLL_INTERVAL, EventsPoller};
+pub use services::{ServicePayload, ServiceUpdate, Services};
+pub use sessions::{NewSession, SessionUpdate, Sessions};
+pub use stale::{ServiceList, Stale};
+pub use views::Views;
+
+use address::Base;
+use auth::Auth;
+use stale::Remembered;
+
+/// A registry, and the account in it. Cheap to clone: clones share connection and token.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    base: Base,
+    http: reqwest::Client,
+    authorities: Vec<CertificateDer<'static>>,
+    auth: Option<Auth>,
+    request_timeout: Duration,
+    remembered: Remembered,
+}
+
+impl Client {
+    /// Begins with the default settings.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Sessions: what keeps services registered.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions { client: self }
+    }
+
+    /// Services: who is there.
+    pub fn services(&self) -> Services<'_> {
+        Services::new(self)
+    }
+
+    /// Events: what happened.
+    #[must_use]
+    pub fn events(&self) -> Events<'_> {
+        Events { client: self }
+    }
+
+    /// Configuration values.
+    #[must_use]
+    pub fn configuration(&self) -> Configuration<'_> {
+        Configuration { client: self }
+    }
+
+    /// The account: its limits.
+    #[must_use]
+    pub fn account(&self) -> Account<'_> {
+        Account { client: self }
+    }
+
+    /// Views: sessions with their services.
+    #[must_use]
+    pub fn views(&self) -> Views<'_> {
+        Views { client: self }
+    }
+
+    /// The address of the API: the registry's with `/v1.0`.
+    #[must_use]
+    pub fn registry_url(&self) -> &Url {
+        self.inner.base.url()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("registry_url", &self.registry_url().as_str()).finish_non_exhaustive()
+    }
+}

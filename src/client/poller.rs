@@ -1,0 +1,148 @@
+//! Following the event feed: every event once, in order, through outages and restarts.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{Client, Error, EventOptions};
+use crate::wire::{Event, Page};
+
+/// How often the registry is asked, unless set: every 10 s.
+pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A registry that was set up anew refuses markers older than itself with a message that ends so.
+const BEFORE_ACCOUNT: &str = "greater than or equal to the account creation date";
+
+/// Gives one event after the other; from [`Events::poller`](super::Events::poller).
+///
+/// ```no_run
+/// # async fn example(client: service_registry::client::Client) {
+/// let mut events = client.events().poller();
+/// loop {
+///     match events.next().await {
+///         Ok(event) => println!("{} {}", event.kind, event.payload),
+///         Err(error) => eprintln!("{error}"), // asked again after the interval
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct EventsPoller {
+    client: Client,
+    every: Duration,
+    kind: Option<String>,
+    due: Instant,
+    feed: Feed,
+}
+
+/// Where the poller stands. No clock, no socket.
+#[derive(Debug, Default)]
+struct Feed {
+    waiting: VecDeque<Event>,
+    /// The last event that was handed out.
+    given: Option<String>,
+    /// The last event that was fetched.
+    fetched: Option<String>,
+    /// Where the next page of an unfinished list begins.
+    next_page: Option<String>,
+}
+
+impl EventsPoller {
+    pub(crate) fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            every: DEFAULT_POLL_INTERVAL,
+            kind: None,
+            due: Instant::now(),
+            feed: Feed::default(),
+        }
+    }
+
+    /// The pause between two questions; 10 s by default. A list of several pages is read without pauses.
+    pub fn every(mut self, pause: Duration) -> Self {
+        self.every = pause;
+        self
+    }
+
+    /// Only events of this type.
+    pub fn of_type(mut self, kind: impl Into<String>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// Begins after this event: a [`marker`](Self::marker) from earlier on, so that a program that is started
+    /// again goes on where it was.
+    pub fn after(mut self, event_id: impl Into<String>) -> Self {
+        let id = Some(event_id.into());
+        self.feed = Feed { given: id.clone(), fetched: id, ..Feed::default() };
+        self
+    }
+
+    /// The id of the last event that was handed out.
+    #[must_use]
+    pub fn marker(&self) -> Option<&str> {
+        self.feed.given.as_deref()
+    }
+
+    /// Waits for the next event. May be dropped while waiting; no event is lost by that.
+    ///
+    /// The window of a poller that has seen no event yet is the registry's last hour. When the registry turns out
+    /// to have been set up anew, its events are given from their beginning.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`], once for each failed question. Nothing is lost by it: call again, and the question is asked
+    /// again after the usual pause, or after the one that the registry asks for.
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.feed.give() {
+                return Ok(event);
+            }
+            if self.feed.next_page.is_none() {
+                sleep_until(self.due).await;
+            }
+            let options = EventOptions { limit: None, marker: self.feed.marker(), kind: self.kind.clone() };
+            let page = self.client.events().list(&options).await;
+            let asked_to_wait = page.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
+            self.due = Instant::now() + self.every.max(asked_to_wait);
+            match page {
+                Ok(page) => self.feed.take(page),
+                Err(error) => self.feed.fail(error)?,
+            }
+        }
+    }
+}
+
+impl Feed {
+    fn give(&mut self) -> Option<Event> {
+        let event = self.waiting.pop_front()?;
+        self.given = Some(event.id.clone());
+        Some(event)
+    }
+
+    /// Where the next list begins. Markers are inclusive, so it begins with an event that is known.
+    fn marker(&self) -> Option<String> {
+        self.next_page.clone().or_else(|| self.fetched.clone())
+    }
+
+    fn take(&mut self, page: Page<Event>) {
+        let before = self.fetched.clone();
+        for event in page.values {
+            if self.fetched.as_deref() != Some(&event.id) {
+                self.fetched = Some(event.id.clone());
+                self.waiting.push_back(event);
+            }
+        }
+        // A page that brings nothing new cannot lead on; asking at once again could go on for ever.
+        self.next_page = page.metadata.next_marker.filter(|_| self.fetched != before);
+    }
+
+    /// The next list begins after what has been fetched; or anew, when the registry did.
+    fn fail(&mut self, error: Error) -> Result<(), Error> {
+        self.next_page = None;
+        let anew = error.fault().is_some_and(|fault| fault.message.ends_with(BEFORE_ACCOUNT));
+        if anew && self.fetched.take().is_some() { Ok(()) } else { Err(error) }
+    }
+}

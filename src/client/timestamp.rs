@@ -1,0 +1,56 @@
+//! Points in time as servers write them, turned into how long it is until then.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
+
+/// How long until a time like `2030-01-01T00:00:00.000-00:00`; none for what is past or no such text.
+pub(crate) fn until_timestamp(text: &str) -> Option<Duration> {
+    until(OffsetDateTime::parse(text, &Rfc3339).ok()?)
+}
+
+/// How long until a time like `Sun, 06 Nov 1994 08:49:37 GMT`; zero when it is past, none for other texts.
+pub(crate) fn until_http_date(text: &str) -> Option<Duration> {
+    Some(until(OffsetDateTime::parse(text, &Rfc2822).ok()?).unwrap_or_default())
+}
+
+fn until(then: OffsetDateTime) -> Option<Duration> {
+    Duration::try_from(then - OffsetDateTime::now_utc()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    #[test]
+    fn the_forms_that_login_answers_use_are_read() {
+        let zulu = until_timestamp("2100-01-01T00:00:00Z").unwrap().as_secs();
+        for (text, hours_later) in [
+            ("2100-01-01T00:00:00.000-00:00", 0),
+            ("2100-01-01T00:00:00.000+00:00", 0),
+            ("2100-01-01T00:00:00.123456-05:00", 5),
+            ("2100-01-01T02:00:00+02:00", 0),
+        ] {
+            let read = until_timestamp(text).unwrap().as_secs();
+            assert!(read.abs_diff(zulu + hours_later * 3600) <= 1, "{text}: {read} and {zulu}");
+        }
+        assert!(zulu > 70 * 365 * DAY / 2, "{zulu}");
+    }
+
+    #[test]
+    fn what_is_past_or_no_time_at_all_gives_nothing() {
+        for text in ["1994-11-06T08:49:37Z", "", "tomorrow", "2100-13-01T00:00:00Z", "99999-01-01T00:00:00Z"] {
+            assert_eq!(until_timestamp(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn http_dates_are_read() {
+        assert!(until_http_date("Fri, 01 Jan 2100 00:00:00 GMT").unwrap().as_secs() > 365 * DAY);
+        assert_eq!(until_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(until_http_date("soon"), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! One request and its answer: time limit, authentication, the bounds of what is read, and the error it becomes.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::Client;
+use super::connection::root_cause;
+use super::error::{Error, NoAnswer, Phase};
+use super::login::Login;
+use super::timestamp::until_http_date;
+
+/// The longest answer that is read, in bytes. A page of 1000 of the largest services is well below it.
+const LONGEST_ANSWER: usize = 8 << 20;
+
+/// The longest wait that an answer may ask for: a day.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A request to the registry.
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a [&'a str],
+    pub(crate) query: Vec<(&'static str, String)>,
+    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) expect: StatusCode,
+    /// The time limit, where it is not the client's.
+    pub(crate) limit: Option<Duration>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(method: Method, path: &'a [&'a str], expect: StatusCode) -> Self {
+        Self { method, path, query: Vec::new(), body: None, expect, limit: None }
+    }
+
+    pub(crate) fn get(path: &'a [&'a str]) -> Self {
+        Self::new(Method::GET, path, StatusCode::OK)
+    }
+
+    pub(crate) fn put(path: &'a [&'a str]) -> Self {
+        Self::new(Method::PUT, path, StatusCode::NO_CONTENT)
+    }
+
+    pub(crate) fn delete(path: &'a [&'a str]) -> Self {
+        Self::new(Method::DELETE, path, StatusCode::NO_CONTENT)
+    }
+
+    pub(crate) fn query(mut self, query: Vec<(&'static str, String)>) -> Self {
+        self.query = query;
+        self
+    }
+
+    pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
+        self.body = Some(to_json(body)?);
+        Ok(self)
+    }
+}
+
+pub(crate) fn to_json(body: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(body).map_err(|error| Error::unusable(format!("the request cannot be written: {error}")))
+}
+
+/// An answer with the status that was hoped for.
+pub(crate) struct Answer {
+    pub(crate) phase: Phase,
+    pub(crate) url: String,
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body. What serde says about a misfit is not repeated: it quotes the content, which may be a token.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            self.bad(format!("is not the documented JSON (line {line} column {column})"))
+        })
+    }
+
+    /// The id of what was created: the last segment of `Location`.
+    pub(crate) fn created_id(&self) -> Result<String, Error> {
+        let location = self.location.as_deref().unwrap_or_default();
+        let id = location.rsplit('/').next().unwrap_or_default();
+        if id.is_empty() { Err(self.bad("names no Location of what was created")) } else { Ok(id.to_owned()) }
+    }
+
+    pub(crate) fn bad(&self, what: impl Into<String>) -> Error {
+        Error::BadAnswer { phase: self.phase, url: self.url.clone(), what: what.into() }
+    }
+}
+
+impl Client {
+    /// Sends a call, logging in first where that is needed, and once again when the token turns out to be refused.
+    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
+        let Some(auth) = &self.inner.auth else { return self.send_once(&call, None).await };
+        let login = auth.current(self).await?;
+        match self.send_once(&call, Some(&login)).await {
+            Err(error) if error.status() == Some(401) => {
+                let login = auth.renewed(self, Some(&login)).await?;
+                self.send_once(&call, Some(&login)).await
+            }
+            other => other,
+        }
+    }
+
+    async fn send_once(&self, call: &Call<'_>, login: Option<&Login>) -> Result<Answer, Error> {
+        let url = self.inner.base.join(login.map(|login| login.tenant.as_str()), call.path, &call.query)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(login) = login {
+            headers.insert("x-auth-token", login.token.clone());
+        }
+        let request = Request {
+            phase: Phase::Call,
+            method: call.method.clone(),
+            url,
+            headers,
+            body: call.body.clone(),
+            expect: call.expect,
+            limit: call.limit.unwrap_or(self.inner.request_timeout),
+        };
+        // Reading and replacing may be done twice, so a kept connection that the other side closed just now is no
+        // reason to fail. Unsent requests are sent again by the layer below; creating is left to the caller.
+        let twice = matches!(request.method, Method::GET | Method::PUT);
+        match request.send(&self.inner.http).await {
+            Err(Error::NoAnswer { why: NoAnswer::Broken, .. }) if twice => request.send(&self.inner.http).await,
+            other => other,
+        }
+    }
+}
+
+/// A request with everything it needs.
+pub(crate) struct Request {
+    pub(crate) phase: Phase,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) expect: StatusCode,
+    pub(crate) limit: Duration,
+}
+
+impl Request {
+    /// Sends it and reads the answer to its end.
+    pub(crate) async fn send(&self, http: &reqwest::Client) -> Result<Answer, Error> {
+        let mut request = http.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
+        if let Some(body) = &self.body {
+            request = request.body(body.clone());
+        }
+        let response = request.timeout(self.limit).send().await.map_err(|error| self.no_answer(&error))?;
+        let status = response.status();
+        if status.is_success() && status != self.expect {
+            return Err(self.bad(format!(
+                "has status {} where {} is documented",
+                status.as_u16(),
+                self.expect.as_u16()
+            )));
+        }
+        if !status.is_success() {
+            return Err(self.refused(response).await);
+        }
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = self.read(response).await?;
+        Ok(Answer { phase: self.phase, url: self.url.to_string(), location, body })
+    }
+
+    async fn read(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(&error))? {
+            if body.len() + chunk.len() > LONGEST_ANSWER {
+                return Err(self.bad(format!("is longer than {} MiB", LONGEST_ANSWER >> 20)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    async fn refused(&self, response: reqwest::Response) -> Error {
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+        // The status is known; a body that is missing, cut or no fault takes nothing away from it.
+        let body = self.read(response).await.unwrap_or_default();
+        let fault = serde_json::from_slice(&body).ok();
+        Error::Refused {
+            phase: self.phase,
+            method: self.method.to_string(),
+            url: self.url.to_string(),
+            status,
+            fault,
+            retry_after,
+        }
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> Error {
+        let (why, detail) = if error.is_timeout() {
+            (NoAnswer::Timeout, format!("within {:?}", self.limit))
+        } else if error.is_connect() {
+            (NoAnswer::Connect, root_cause(error))
+        } else {
+            (NoAnswer::Broken, root_cause(error))
+        };
+        Error::NoAnswer { phase: self.phase, url: self.url.to_string(), why, detail }
+    }
+
+    pub(crate) fn bad(&self, what: String) -> Error {
+        Error::BadAnswer { phase: self.phase, url: self.url.to_string(), what }
+    }
+}
+
+/// `Retry-After` in either of its forms, seconds or a date (RFC 9110, 10.2.3).
+fn retry_after(value: &str) -> Option<Duration> {
+    let asked = value.trim().parse().map(Duration::from_secs).ok().or_else(|| until_http_date(value.trim()));
+    asked.map(|asked| asked.min(LONGEST_WAIT))
+}

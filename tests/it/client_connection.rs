@@ -1,0 +1,133 @@
+//! The connection: kept, replaced when it breaks, bounded in time and size, and never led elsewhere.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+use service_registry::client::{Error, NoAnswer};
+use service_registry::wire::Metadata;
+
+use crate::bench::clean;
+use crate::misbehaving::{Misbehaving, Reply, page};
+
+#[tokio::test]
+async fn fifty_heartbeats_need_one_connection() {
+    let mut count = 0;
+    let server = Misbehaving::start(move |_| {
+        count += 1;
+        Reply::ok(&json!({"token": format!("token-{count}")}))
+    })
+    .await;
+    let client = server.client();
+    let mut token = "token-0".to_owned();
+    for _ in 0..50 {
+        token = client.sessions().heartbeat("seAAAAAAAA", &token).await.unwrap().token;
+    }
+    assert_eq!(token, "token-50");
+    assert_eq!(server.connections(), 1);
+    let sent: Vec<_> = server.seen().iter().map(|seen| seen.json()["token"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(sent, (0..50).map(|count| format!("token-{count}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_closed_is_replaced_unnoticed() {
+    let server = Misbehaving::start(|_| Reply::AnswerThenClose(Box::new(page(&json!([]), None)))).await;
+    let client = server.client();
+    for count in 1..=10 {
+        client.sessions().list_all().await.unwrap();
+        server.closed(count).await;
+    }
+    assert_eq!(server.lines().len(), 10);
+}
+
+#[tokio::test]
+async fn reading_is_tried_twice_when_the_connection_breaks_and_creating_is_not() {
+    let server = Misbehaving::start(|_| Reply::Close).await;
+    let client = server.client();
+    let error = client.sessions().list_all().await.unwrap_err();
+    assert!(matches!(error, Error::NoAnswer { why: NoAnswer::Broken, .. }), "{error}");
+    assert_eq!(server.lines().len(), 2);
+    let error = client.sessions().create(30, &Metadata::new()).await.unwrap_err();
+    assert!(matches!(error, Error::NoAnswer { why: NoAnswer::Broken, .. }), "{error}");
+    assert!(error.is_retryable());
+    assert_eq!(server.lines()[2..], ["POST /v1.0/sessions"]);
+}
+
+#[tokio::test]
+async fn a_refused_connection_says_that_nothing_was_sent() {
+    let url = Misbehaving::start(|_| Reply::Close).await.url.replace("127.0.0.1", "127.255.255.254");
+    let client = service_registry::client::Client::builder().registry_url(&url).build().unwrap();
+    let error = client.account().limits().await.unwrap_err();
+    assert!(error.is_connect() && error.is_retryable(), "{error:?}");
+    assert!(error.to_string().starts_with(&format!("cannot connect to {url}/v1.0/limits (")), "{error}");
+}
+
+#[tokio::test]
+async fn the_time_limit_covers_silence_and_answers_that_never_end() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec();
+    for reply in [Reply::Silence, Reply::BytesThenSilence(head)] {
+        let server = Misbehaving::start(move |_| reply.clone()).await;
+        let client = server.builder().request_timeout(Duration::from_millis(50)).build().unwrap();
+        let error = client.account().limits().await.unwrap_err();
+        assert!(error.is_timeout() && error.is_retryable(), "{error:?}");
+        assert!(error.to_string().contains("within 50ms"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_documented_answer_is_told_with_its_address() {
+    let long = Reply::ok(&json!({"resource": "x".repeat(9 << 20)}));
+    let html = Reply::Answer { status: 200, headers: vec![], body: "<html>Welcome to our WiFi</html>".to_owned() };
+    for (reply, said) in [
+        (html, "is not the documented JSON (line 1 column 1)"),
+        (Reply::ok(&json!({"resource": "secret"})), "is not the documented JSON (line 1 column 20)"),
+        (Reply::Answer { status: 200, headers: vec![], body: String::new() }, "is not the documented JSON"),
+        (Reply::no_content(), "has status 204 where 200 is documented"),
+        (long, "is longer than 8 MiB"),
+    ] {
+        let server = Misbehaving::start(move |_| reply.clone()).await;
+        let error = server.client().account().limits().await.unwrap_err();
+        assert!(matches!(error, Error::BadAnswer { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(said) && text.contains(&format!("{}/v1.0/limits", server.url)), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn broken_http_is_a_broken_connection() {
+    for bytes in
+        ["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{", "SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 2000 OK\r\n\r\n"]
+    {
+        let server = Misbehaving::start(|_| Reply::Bytes(bytes.as_bytes().to_vec())).await;
+        let error = server.client().account().limits().await.unwrap_err();
+        assert!(matches!(error, Error::NoAnswer { why: NoAnswer::Broken, .. }), "{bytes}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = Misbehaving::start(|_| Reply::ok(&json!({}))).await;
+    let there = elsewhere.url.clone();
+    let server = Misbehaving::start(move |seen| match seen.target.as_str() {
+        "/v2.0/tokens" => Reply::login("token"),
+        _ => Reply::json(302, &json!({})).with("Location", &there),
+    })
+    .await;
+    let error = server.client_with_credentials().account().limits().await.unwrap_err();
+    assert_eq!(error.status(), Some(302));
+    assert!(error.to_string().ends_with("; redirects are not followed, so give the address it leads to"), "{error}");
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+/// Runs a test of this file again with a proxy in the environment that refuses every connection.
+#[test]
+fn a_proxy_of_the_environment_is_not_asked_about_this_machine() {
+    let mut again: Command = clean(std::env::current_exe().unwrap());
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        again.env(name, "http://127.255.255.254:9");
+    }
+    let output = again.args(["--exact", "client_connection::fifty_heartbeats_need_one_connection"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
