@@ -4,4 +4,6 @@
 //! itself; `registry` is the server.
 
 pub mod client;
+#[cfg(feature = "registry")]
+pub mod registry;
 pub mod wire;

@@ -11,3 +11,8 @@ mod client_login;
 mod client_services;
 mod client_tls;
 mod misbehaving;
+mod registry_bench;
+mod registry_cases;
+mod registry_expiry;
+mod registry_http;
+mod registry_serve;

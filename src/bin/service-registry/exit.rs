@@ -1,0 +1,39 @@
+//! The exit codes, all of them.
+
+/// Everything went as it was told to.
+pub(crate) const SUCCESS: u8 = 0;
+/// It was told right, but could not be done: the address is in use, a file cannot be read.
+pub(crate) const FAILURE: u8 = 1;
+/// It was told wrong: an unknown option, or options that do not go together.
+pub(crate) const USAGE: u8 = 2;
+
+/// An error and the code it ends with.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: anyhow::Error,
+    pub(crate) code: u8,
+}
+
+impl Failure {
+    /// Options that do not go together.
+    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { error: error.into(), code: USAGE }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { error, code: FAILURE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_wrong_is_told_apart_from_what_went_wrong() {
+        assert_eq!(Failure::usage(anyhow::anyhow!("no")).code, 2);
+        assert_eq!(Failure::from(anyhow::anyhow!("no")).code, 1);
+    }
+}

@@ -1,0 +1,219 @@
+//! Who may come in: logins, and what a token allows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::clock::Now;
+use super::json::Json;
+use super::limits::Allowance;
+use super::objects::TenantId;
+use super::refusal::Refusal;
+use super::tokens::{Access, Keys, same};
+use super::users::{User, Users};
+
+/// The tenant of everyone who logs in to an open registry.
+pub(crate) const OPEN_TENANT: TenantId = 1;
+
+const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
+
+const NO_TENANT: &str = "No tenant id provided";
+const NO_TOKEN: &str = "No authentication token provided";
+const BAD_TOKEN: &str = "Invalid or expired authentication token";
+const BAD_LOGIN: &str = "Invalid user name, key or password";
+
+/// Who may come in.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    keys: Arc<Keys>,
+    access: AccessRule,
+    allowances: HashMap<TenantId, Arc<Allowance>>,
+    default_allowance: Arc<Allowance>,
+}
+
+#[derive(Debug)]
+enum AccessRule {
+    /// Everyone, as anyone.
+    Open,
+    /// Those in the users file.
+    Listed(Listed),
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    by_name: HashMap<String, Arc<Known>>,
+    /// By the number that their tokens carry.
+    by_number: HashMap<u64, Arc<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    user: User,
+    number: u64,
+}
+
+/// A successful login.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub(crate) name: String,
+    pub(crate) tenant: TenantId,
+    pub(crate) token: String,
+    /// Milliseconds since 1970.
+    pub(crate) expires: u64,
+}
+
+/// What a request says about who asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Claim<'a> {
+    /// The tenant in the header.
+    pub(crate) header: Option<&'a str>,
+    /// The tenant in the path.
+    pub(crate) path: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
+}
+
+impl Accounts {
+    pub(crate) fn new(keys: Arc<Keys>, users: Option<Users>) -> Self {
+        let default_allowance = Arc::new(Allowance::default());
+        let Some(Users { users, allowances }) = users else {
+            return Self { keys, access: AccessRule::Open, allowances: HashMap::new(), default_allowance };
+        };
+        let mut listed = Listed::default();
+        for user in users {
+            let known = Arc::new(Known { number: number(&keys, &user), user });
+            listed.by_name.insert(known.user.name.clone(), known.clone());
+            listed.by_number.insert(known.number, known);
+        }
+        let allowances = allowances.into_iter().map(|(tenant, allowance)| (tenant, Arc::new(allowance))).collect();
+        Self { keys, access: AccessRule::Listed(listed), allowances, default_allowance }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.access, AccessRule::Open)
+    }
+
+    /// The tenants that are known before anyone comes.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        match &self.access {
+            AccessRule::Open => vec![OPEN_TENANT],
+            AccessRule::Listed(users) => users.by_name.values().map(|known| known.user.tenant).collect(),
+        }
+    }
+
+    /// What a tenant may have.
+    pub(crate) fn allowance(&self, tenant: TenantId) -> Arc<Allowance> {
+        self.allowances.get(&tenant).unwrap_or(&self.default_allowance).clone()
+    }
+
+    /// Decides whether a request may act for the tenant it names.
+    pub(crate) fn admit(&self, now: Now, claim: Claim<'_>) -> Result<TenantId, Refusal> {
+        let named = claim.header.or(claim.path).ok_or(Refusal::Unauthorized(NO_TENANT))?;
+        if claim.path.is_some_and(|path| path != named) {
+            return Err(Refusal::Unauthorized(BAD_TOKEN));
+        }
+        let tenant = tenant_id(named);
+        let allowed = match &self.access {
+            AccessRule::Open => tenant,
+            AccessRule::Listed(_) => {
+                let token = claim.token.ok_or(Refusal::Unauthorized(NO_TOKEN))?;
+                tenant.filter(|tenant| self.owner(now, token).is_some_and(|(known, _)| known.user.tenant == *tenant))
+            }
+        };
+        allowed.ok_or(Refusal::Unauthorized(BAD_TOKEN))
+    }
+
+    /// The user whose token this is, and until when it is good.
+    fn owner(&self, now: Now, token: &str) -> Option<(&Known, u64)> {
+        let AccessRule::Listed(users) = &self.access else { return None };
+        let access = Access::open(&self.keys, token, now.wall)?;
+        Some((users.by_number.get(&access.user)?, access.expires))
+    }
+
+    /// Logs in with a key, a password, or a token that is still good.
+    pub(crate) fn login(&self, now: Now, nonce: u64, body: &Json) -> Result<Login, Refusal> {
+        let credentials = Credentials::read(body)?;
+        let AccessRule::Listed(users) = &self.access else { return Ok(self.welcome(now, nonce, &credentials)) };
+        let named = users.by_name.get(credentials.name).map(Arc::as_ref);
+        let (known, token, expires) = match credentials.proof {
+            Proof::Token(token) => {
+                let (known, expires) = self.owner(now, token).ok_or(Refusal::Unauthorized(BAD_TOKEN))?;
+                (known, token.to_owned(), expires)
+            }
+            Proof::ApiKey(key) => {
+                let known = named.filter(|known| is_secret(known.user.api_key.as_deref(), key));
+                self.new_token(now, nonce, known.ok_or(Refusal::Unauthorized(BAD_LOGIN))?)
+            }
+            Proof::Password(password) => {
+                let known = named.filter(|known| is_secret(known.user.password.as_deref(), password));
+                self.new_token(now, nonce, known.ok_or(Refusal::Unauthorized(BAD_LOGIN))?)
+            }
+        };
+        let user = &known.user;
+        if credentials.tenant.is_some_and(|tenant| tenant != user.tenant.to_string()) {
+            return Err(Refusal::Unauthorized(BAD_LOGIN));
+        }
+        Ok(Login { name: user.name.clone(), tenant: user.tenant, token, expires })
+    }
+
+    /// The login to an open registry. Nobody will ask for the token, but clients want one.
+    fn welcome(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Login {
+        let expires = now.wall + TOKEN_LIFE_MS;
+        let token = Access { expires, user: 0 }.seal(&self.keys, nonce);
+        Login { name: credentials.name.to_owned(), tenant: OPEN_TENANT, token, expires }
+    }
+
+    fn new_token<'a>(&self, now: Now, nonce: u64, known: &'a Known) -> (&'a Known, String, u64) {
+        let expires = now.wall + TOKEN_LIFE_MS;
+        (known, Access { expires, user: known.number }.seal(&self.keys, nonce), expires)
+    }
+}
+
+fn is_secret(secret: Option<&str>, given: &str) -> bool {
+    secret.is_some_and(|secret| same(secret.as_bytes(), given.as_bytes()))
+}
+
+/// What a user's tokens carry. Another key or tenant makes another number, and the tokens void.
+fn number(keys: &Keys, user: &User) -> u64 {
+    let secrets = [&user.api_key, &user.password].map(|secret| secret.as_deref().unwrap_or_default());
+    keys.fingerprint(&[&user.name, &user.tenant.to_string(), secrets[0], secrets[1]])
+}
+
+/// A tenant id: decimal digits, 1 to 2147483647, without leading zeros.
+fn tenant_id(text: &str) -> Option<TenantId> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|tenant| is_plain && i32::try_from(*tenant).is_ok())
+}
+
+/// What somebody logs in with.
+struct Credentials<'a> {
+    name: &'a str,
+    tenant: Option<&'a str>,
+    proof: Proof<'a>,
+}
+
+enum Proof<'a> {
+    ApiKey(&'a str),
+    Password(&'a str),
+    Token(&'a str),
+}
+
+impl<'a> Credentials<'a> {
+    fn read(body: &'a Json) -> Result<Self, Refusal> {
+        let auth = body.get("auth").ok_or_else(|| Refusal::malformed("auth is missing"))?;
+        let text = |form: &str, field: &str| {
+            let missing = || Refusal::Malformed(format!("auth.{form}.{field} is not a string"));
+            auth.get(form).and_then(|form| form.text(field)).ok_or_else(missing)
+        };
+        let tenant = auth.text("tenantName");
+        const KEY: &str = "RAX-KSKEY:apiKeyCredentials";
+        const PASSWORD: &str = "passwordCredentials";
+        if auth.get(KEY).is_some() {
+            Ok(Self { name: text(KEY, "username")?, tenant, proof: Proof::ApiKey(text(KEY, "apiKey")?) })
+        } else if auth.get(PASSWORD).is_some() {
+            Ok(Self { name: text(PASSWORD, "username")?, tenant, proof: Proof::Password(text(PASSWORD, "password")?) })
+        } else if auth.get("token").is_some() {
+            Ok(Self { name: "", tenant, proof: Proof::Token(text("token", "id")?) })
+        } else {
+            Err(Refusal::Malformed(format!("auth needs {KEY}, {PASSWORD} or token")))
+        }
+    }
+}

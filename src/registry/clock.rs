@@ -1,0 +1,237 @@
+//! Time for the registry: one reading that deadlines and timestamps are both taken from.
+//!
+//! Deadlines live on a scale that nobody can set, so a step of the system's clock expires no one. Timestamps
+//! follow the system's clock, but never run back: event ids are made of them, and those must rise.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+/// How far the system's clock may run ahead of ours before we follow it. Below that it is rounding, and following it
+/// would move the wall time of deadlines by a millisecond now and then.
+const STEP_MS: u64 = 100;
+
+/// How long a manual clock waits for the registry that runs by it.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// One reading of the clock, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// Since the registry started; cannot be set. Deadlines are on this scale.
+    pub(crate) mono: u64,
+    /// Since 1970; never runs back. Timestamps and ids are on this scale.
+    pub(crate) wall: u64,
+}
+
+impl Now {
+    /// The wall time of a point on the scale of deadlines.
+    pub(crate) fn wall_of(self, mono: u64) -> u64 {
+        (self.wall + mono).saturating_sub(self.mono)
+    }
+}
+
+/// Where the registry takes its time from.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System { start: Instant, offset: Arc<AtomicU64> },
+    Manual(ManualClock),
+}
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System { start: Instant::now(), offset: Arc::new(AtomicU64::new(0)) })
+    }
+
+    /// A clock that stands still until it is told to move, for tests.
+    #[must_use]
+    pub fn manual(clock: &ManualClock) -> Self {
+        Self(Source::Manual(clock.clone()))
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        match &self.0 {
+            Source::System { start, offset } => {
+                let mono = millis(start.elapsed());
+                let system = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+                Now { mono, wall: mono + follow(offset, system.saturating_sub(mono)) }
+            }
+            Source::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// Waits until the scale of deadlines has reached `mono`.
+    pub(crate) async fn reach(&self, mono: u64) {
+        match &self.0 {
+            Source::System { start, .. } => {
+                tokio::time::sleep_until((*start + Duration::from_millis(mono)).into()).await;
+            }
+            Source::Manual(clock) => clock.reach(mono).await,
+        }
+    }
+
+    /// What is waited for is about to change: a manual clock must not move before it has.
+    pub(crate) fn unsettle(&self) {
+        if let Source::Manual(clock) = &self.0 {
+            clock.hands().awaited = None;
+        }
+    }
+}
+
+/// Takes the new distance between the two scales if the system's clock has stepped forward, and returns the one in
+/// force. A step back changes nothing: the wall time goes on from where it was.
+fn follow(offset: &AtomicU64, seen: u64) -> u64 {
+    let known = offset.load(Ordering::Relaxed);
+    if seen > known.saturating_add(STEP_MS) { offset.fetch_max(seen, Ordering::Relaxed).max(seen) } else { known }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A clock that stands still until it is told to move. Clones show the same time.
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<Manual>);
+
+#[derive(Debug)]
+struct Manual {
+    hands: Mutex<Hands>,
+    /// For the registry: the clock has moved.
+    moved: Notify,
+    /// For who moves it: the registry waits again.
+    settled: Condvar,
+}
+
+#[derive(Debug)]
+struct Hands {
+    now: Now,
+    /// What the registry waits for; none while it is busy with what it waited for.
+    awaited: Option<u64>,
+    /// Whether a registry runs by this clock.
+    is_watched: bool,
+}
+
+impl ManualClock {
+    /// A clock that shows `wall`, in milliseconds since 1970.
+    #[must_use]
+    pub fn new(wall: u64) -> Self {
+        let hands = Hands { now: Now { mono: 0, wall }, awaited: None, is_watched: false };
+        Self(Arc::new(Manual { hands: Mutex::new(hands), moved: Notify::new(), settled: Condvar::new() }))
+    }
+
+    /// Lets time pass, with the registry running: whatever it does in the background by then is done when this
+    /// returns. Must not be called on the runtime's only thread.
+    pub fn advance(&self, by: Duration) {
+        let mut hands = self.settle(self.hands());
+        let end = hands.now.mono + millis(by);
+        while let Some(awaited) = hands.awaited.filter(|awaited| *awaited <= end) {
+            hands.awaited = None;
+            self.turn(&mut hands, awaited);
+            hands = self.settle(hands);
+        }
+        self.turn(&mut hands, end);
+    }
+
+    /// Lets time pass while the registry stands still, as when its process is stopped.
+    pub fn jump(&self, by: Duration) {
+        let mut hands = self.hands();
+        let end = hands.now.mono + millis(by);
+        self.turn(&mut hands, end);
+    }
+
+    /// Steps the wall time forward without any time passing, as when the system's clock is set.
+    pub fn step_forward(&self, by: Duration) {
+        self.hands().now.wall += millis(by);
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn wall(&self) -> u64 {
+        self.now().wall
+    }
+
+    /// Waits until the registry waits again. One that has ended never does.
+    fn settle<'a>(&self, hands: MutexGuard<'a, Hands>) -> MutexGuard<'a, Hands> {
+        let is_busy = |hands: &mut Hands| hands.is_watched && hands.awaited.is_none();
+        let waited = self.0.settled.wait_timeout_while(hands, SETTLED, is_busy);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn turn(&self, hands: &mut Hands, mono: u64) {
+        hands.now = Now { mono, wall: hands.now.wall_of(mono) };
+        self.0.moved.notify_waiters();
+    }
+
+    fn now(&self) -> Now {
+        self.hands().now
+    }
+
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.0.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn reach(&self, mono: u64) {
+        loop {
+            let moved = self.0.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable(); // before the look, or a move between look and wait is missed
+            if self.is_reached(mono) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    fn is_reached(&self, mono: u64) -> bool {
+        let mut hands = self.hands();
+        let is_reached = hands.now.mono >= mono;
+        hands.is_watched = true;
+        hands.awaited = (!is_reached).then_some(mono);
+        self.0.settled.notify_all();
+        is_reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_time_follows_a_step_forward_and_ignores_one_back() {
+        let offset = AtomicU64::new(0);
+        assert_eq!(follow(&offset, 1_000_000), 1_000_000);
+        assert_eq!(follow(&offset, 1_000_000 + STEP_MS), 1_000_000, "rounding is not a step");
+        assert_eq!(follow(&offset, 4_600_000), 4_600_000);
+        assert_eq!(follow(&offset, 1_000_000), 4_600_000);
+    }
+
+    #[test]
+    fn the_wall_time_of_a_deadline_counts_from_the_same_reading() {
+        let now = Now { mono: 5_000, wall: 1_005_000 };
+        assert_eq!(now.wall_of(8_000), 1_008_000);
+        assert_eq!(now.wall_of(2_000), 1_002_000);
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_who_waits_for_it() {
+        let hand = ManualClock::new(1_000);
+        let clock = Clock::manual(&hand);
+        let waiting = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.reach(3_000).await }
+        });
+        tokio::task::yield_now().await;
+        hand.jump(Duration::from_millis(2_999));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        hand.jump(Duration::from_millis(1));
+        waiting.await.unwrap();
+        assert_eq!(clock.now(), Now { mono: 3_000, wall: 4_000 });
+    }
+}

@@ -1,0 +1,96 @@
+//! What is answered: status, headers, body.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+
+use crate::registry::uuid1::Uuid1;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
+const RESPONSE_ID: HeaderName = HeaderName::from_static("x-response-id");
+
+/// An answer on its way.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    /// Without a body.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    /// With a body in JSON, indented by 4 blanks.
+    pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        let mut text = Vec::with_capacity(256);
+        let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+        match body.serialize(&mut serializer) {
+            Ok(()) => Self::text(status, text),
+            Err(error) => {
+                // Nothing that is serialised here can fail; if it does, the log knows more than the client.
+                tracing::error!(%error, "an answer could not be written");
+                Self::empty(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+
+    /// The answer to a heartbeat: the one that is given most often, and always looks the same.
+    pub(crate) fn token(status: StatusCode, token: Uuid1) -> Self {
+        Self::text(status, format!("{{\n    \"token\": \"{token}\"\n}}").into_bytes())
+    }
+
+    fn text(status: StatusCode, text: Vec<u8>) -> Self {
+        Self { body: text.into(), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
+    }
+
+    /// With a `Location`.
+    pub(crate) fn at(self, location: &str) -> Self {
+        match HeaderValue::from_str(location) {
+            Ok(location) => self.header(LOCATION, location),
+            Err(_) => self, // ids have no characters that a header could not
+        }
+    }
+
+    /// Ends the connection.
+    pub(crate) fn closing(self) -> Self {
+        self.header(CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// Tells where to log in.
+    pub(crate) fn challenge(self, base: &str) -> Self {
+        match HeaderValue::from_str(&format!("Keystone uri=\"{base}/v2.0\"")) {
+            Ok(challenge) => self.header(WWW_AUTHENTICATE, challenge),
+            Err(_) => self,
+        }
+    }
+
+    /// With another header.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What goes to the client. The length is always said: some clients read a body only if it is.
+    pub(crate) fn into_response(mut self, id: HeaderValue) -> Response<Full<Bytes>> {
+        if self.status != StatusCode::NO_CONTENT {
+            self.headers.insert(CONTENT_LENGTH, self.body.len().into());
+        }
+        self.headers.insert(RESPONSE_ID, id);
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}

@@ -1,0 +1,97 @@
+//! The body of a request: how large, of which type, and what it says.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap};
+use tokio::time::timeout;
+
+use super::faults::Problem;
+use crate::registry::json::Json;
+use crate::registry::refusal::Refusal;
+
+/// The first size that is too large.
+const TOO_LARGE: u64 = 5_000;
+/// How long a body may take: its few kilobytes are usually there before they are asked for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How much of a body that is too large is read and thrown away. A client that is still writing when the connection
+/// closes would often not see the answer.
+const DRAIN: u64 = 1 << 20;
+
+/// Reads the whole body, whatever the request is for.
+pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, Problem> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let is_announced_too_large = body.size_hint().lower() >= TOO_LARGE;
+    if is_announced_too_large && headers.contains_key(EXPECT) {
+        return Err(Problem::TooLarge); // the client waits for this answer before it sends anything
+    }
+    let read = if is_announced_too_large { None } else { Some(timeout(PATIENCE, collect(&mut body)).await) };
+    match read {
+        Some(Ok(Ok(bytes))) => Ok(bytes),
+        Some(Err(_)) | Some(Ok(Err(Stop::Broken))) => Err(Problem::TooSlow),
+        Some(Ok(Err(Stop::TooLarge))) | None => {
+            let _ = timeout(PATIENCE, drain(&mut body)).await;
+            Err(Problem::TooLarge)
+        }
+    }
+}
+
+enum Stop {
+    TooLarge,
+    Broken,
+}
+
+async fn collect(body: &mut Incoming) -> Result<Bytes, Stop> {
+    let mut first = Bytes::new();
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Stop::Broken)?.into_data() else { continue };
+        if first.is_empty() && all.is_empty() {
+            first = data; // nearly always the only one
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+        }
+        if first.len().max(all.len()) as u64 >= TOO_LARGE {
+            return Err(Stop::TooLarge);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.into() })
+}
+
+async fn drain(body: &mut Incoming) {
+    let mut left = DRAIN;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(rest) = left.checked_sub(length) else { return };
+        left = rest;
+    }
+}
+
+/// Reads the JSON of a body; an empty one is an object without keys. The type counts even where there is no body.
+pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, Refusal> {
+    check_type(headers)?;
+    if body.is_empty() {
+        return Ok(Json::EMPTY);
+    }
+    serde_json::from_slice(body).map_err(|error| Refusal::Malformed(format!("Failed to parse request body: {error}")))
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(given) = headers.get(CONTENT_TYPE).filter(|value| !value.is_empty()) else { return Ok(()) };
+    if given.as_bytes() == b"application/json" {
+        return Ok(());
+    }
+    let given = String::from_utf8_lossy(given.as_bytes()).to_lowercase();
+    let kind = given.split(';').next().unwrap_or_default().trim();
+    if kind == "application/json" {
+        return Ok(());
+    }
+    let kind: String = kind.chars().filter(|char| !char.is_control()).collect();
+    Err(Refusal::Malformed(format!("Unsupported content type: {kind}")))
+}

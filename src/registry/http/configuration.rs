@@ -1,0 +1,35 @@
+//! `/configuration`.
+
+use hyper::StatusCode;
+
+use super::Asked;
+use super::answer::Answer;
+use super::faults::Problem;
+use crate::registry::configuration::{Place, key};
+
+/// A list or a value, as the path has it. Page parameters are checked for both.
+pub(super) async fn read(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {
+    let page = asked.page()?;
+    let namespace = match Place::to_read(path) {
+        Place::Key(id) => {
+            let value = asked.run(|state| state.value(asked.tenant, &id)).await?;
+            return Ok(Answer::json(StatusCode::OK, &value));
+        }
+        Place::Namespace(namespace) => Some(namespace),
+        Place::All => None,
+    };
+    let listing = asked.run(|state| state.values(asked.tenant, &page, namespace.as_deref())).await;
+    Ok(asked.listing(listing, page.limit, page.marker))
+}
+
+pub(super) async fn set(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {
+    let id = key(path);
+    let (tenant, allowance) = (asked.tenant, &asked.allowance);
+    asked.run_swept(|state| state.set_value(asked.now, tenant, allowance, &id, asked.body)).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT).at(&asked.url("configuration", &id)))
+}
+
+pub(super) async fn remove(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {
+    asked.run_swept(|state| state.remove_value(asked.now, asked.tenant, &key(path))).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT))
+}

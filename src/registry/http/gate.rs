@@ -1,0 +1,95 @@
+//! What a web page in somebody's browser could send to an open registry is refused: it would come from this machine,
+//! and there is no token to stop it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::header::{HOST, HeaderMap, ORIGIN};
+
+use super::faults::Problem;
+
+/// Lets a request through whose `Host` is a loopback name or the listening address, and whose `Origin`, if it has
+/// one, is that same host.
+pub(crate) fn check(headers: &HeaderMap, listening: SocketAddr) -> Result<(), Problem> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text(HOST);
+    if host.is_some_and(|host| !is_own(host, listening)) {
+        return Err(Problem::Forbidden(
+            "Host is neither a loopback name nor the address the registry listens on".into(),
+        ));
+    }
+    let of_own_pages = |origin: &str| origin.split_once("://").map(|(_, authority)| authority) == host;
+    if text(ORIGIN).is_some_and(|origin| !of_own_pages(origin)) {
+        return Err(Problem::Forbidden("Origin is not the registry itself".into()));
+    }
+    Ok(())
+}
+
+fn is_own(host: &str, listening: SocketAddr) -> bool {
+    let name = name_of(host);
+    if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return address.to_canonical().is_loopback() || address == listening.ip();
+    }
+    let name = name.trim_end_matches('.');
+    name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(host: Option<&str>, origin: Option<&str>) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [(HOST, host), (ORIGIN, origin)] {
+            value.map(|value| headers.insert(name, value.parse().unwrap()));
+        }
+        check(&headers, "127.0.0.1:7117".parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn only_loopback_names_are_hosts() {
+        for host in [
+            "localhost",
+            "LOCALHOST:7117",
+            "localhost.:80",
+            "127.0.0.1:7117",
+            "127.1.2.3",
+            "[::1]:7117",
+            "[::1]",
+            "registry.localhost:7117",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(passes(Some(host), None), "{host}");
+        }
+        for host in [
+            "example.org",
+            "example.org:7117",
+            "localhost.example.org",
+            "10.0.0.1:7117",
+            "notlocalhost",
+            "",
+            "127.0.0.1.example.org",
+            "[2001:db8::1]:7117",
+            "0.0.0.0",
+        ] {
+            assert!(!passes(Some(host), None), "{host}");
+        }
+        assert!(passes(None, None), "a browser always sends one");
+    }
+
+    #[test]
+    fn only_the_registry_itself_is_an_origin() {
+        assert!(passes(Some("localhost:7117"), Some("http://localhost:7117")));
+        for origin in ["http://example.org", "null", "http://localhost:3000", "http://localhost", "", "localhost:7117"]
+        {
+            assert!(!passes(Some("localhost:7117"), Some(origin)), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `POST /v2.0/tokens`: one document that every client of the API finds its part in.
+//!
+//! Some look for the tenant in the token, others in a service catalog, in the first endpoint of an entry with a name
+//! they know, or at the end of its URL. An endpoint must have no region, a tenant no name that is not a number, and
+//! the time of expiry an offset of the form `-00:00`: each of these breaks one of them.
+
+use hyper::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Front;
+use super::answer::Answer;
+use super::faults::Problem;
+use crate::registry::accounts::Login;
+use crate::registry::clock::Now;
+use crate::registry::json::Json;
+use crate::registry::validation;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    access: Access<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Access<'a> {
+    token: Token<'a>,
+    service_catalog: [Catalog<'a>; 2],
+    user: User<'a>,
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    id: &'a str,
+    expires: String,
+    tenant: Tenant<'a>,
+}
+
+#[derive(Serialize)]
+struct Tenant<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Catalog<'a> {
+    name: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    endpoints: [Endpoint<'a>; 1],
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Endpoint<'a> {
+    #[serde(rename = "tenantId")]
+    tenant: &'a str,
+    #[serde(rename = "publicURL")]
+    url: &'a str,
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    id: &'a str,
+    name: &'a str,
+    roles: [(); 0],
+}
+
+pub(super) async fn login(front: &Front, now: Now, base: &str, body: &Json) -> Result<Answer, Problem> {
+    validation::body(body)?;
+    let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make it differ; the seal is the secret
+    let login = front.accounts.login(now, nonce, body)?;
+    front.engine.run(|state| state.contact(now, login.tenant)).await;
+    Ok(document(&login, base))
+}
+
+fn document(login: &Login, base: &str) -> Answer {
+    let id = &*login.tenant.to_string();
+    let url = &*format!("{base}/v1.0/{id}");
+    let endpoints = [Endpoint { tenant: id, url }];
+    let service_catalog = [
+        Catalog { name: "cloudServers", kind: "compute", endpoints },
+        Catalog { name: "cloudMonitoring", kind: "rax:monitor", endpoints },
+    ];
+    let token = Token { id: &login.token, expires: expires(login.expires), tenant: Tenant { id, name: id } };
+    let user = User { id, name: &login.name, roles: [] };
+    Answer::json(StatusCode::OK, &Document { access: Access { token, service_catalog, user } })
+}
+
+fn expires(wall: u64) -> String {
+    let seconds = i64::try_from(wall / 1000).unwrap_or(i64::MAX);
+    let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    time.strftime("%Y-%m-%dT%H:%M:%S.000-00:00").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expiry_has_the_one_form_that_all_clients_read() {
+        assert_eq!(expires(1_893_456_000_999), "2030-01-01T00:00:00.000-00:00");
+    }
+}

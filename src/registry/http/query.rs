@@ -1,0 +1,94 @@
+//! The query of a URL.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// What JavaScript's `encodeURIComponent` leaves as it is, beside letters and digits.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
+/// Names and values, decoded, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Query<'a> {
+    pub(crate) fn parse(text: Option<&'a str>) -> Self {
+        let pairs = text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        Self(
+            pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| (decode(n), decode(v))).collect(),
+        )
+    }
+
+    /// All values of a name: what is given twice means something else than what is given once.
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
+    }
+
+    /// The query with another marker, which takes the place of the one that is there.
+    pub(crate) fn with_marker(&self, marker: &str) -> String {
+        let mut text = String::new();
+        let mut add = |name: &str, value: &str| {
+            let separator = if text.is_empty() { "" } else { "&" };
+            let (name, value) = (utf8_percent_encode(name, COMPONENT), utf8_percent_encode(value, COMPONENT));
+            let _ = write!(text, "{separator}{name}={value}");
+        };
+        let mut is_placed = false;
+        for (name, value) in &self.0 {
+            if name == "marker" {
+                if !is_placed {
+                    add(name, marker);
+                }
+                is_placed = true;
+            } else {
+                add(name, value);
+            }
+        }
+        if !is_placed {
+            add("marker", marker);
+        }
+        text
+    }
+}
+
+/// Decodes leniently: what is no escape stands for itself.
+fn decode(text: &str) -> Cow<'_, str> {
+    let plus = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    match plus {
+        Cow::Borrowed(text) => percent_decode_str(text).decode_utf8_lossy(),
+        Cow::Owned(text) => Cow::Owned(percent_decode_str(&text).decode_utf8_lossy().into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_decoded_and_kept_apart() {
+        let query = Query::parse(Some("tag=a%2Fb&limit=1&limit=2&flag&x=1=2&&t=a+b&bad=%zz"));
+        assert_eq!(query.values("tag"), ["a/b"]);
+        assert_eq!(query.values("limit"), ["1", "2"]);
+        assert_eq!((query.values("flag"), query.values("x"), query.values("t")), (vec![""], vec!["1=2"], vec!["a b"]));
+        assert_eq!(query.values("bad"), ["%zz"]);
+        assert!(Query::parse(Some("")).values("").is_empty() && Query::parse(None).values("a").is_empty());
+    }
+
+    #[test]
+    fn the_next_marker_takes_the_place_of_the_last() {
+        let next = |text| Query::parse(Some(text)).with_marker("/a:b");
+        assert_eq!(next("limit=1"), "limit=1&marker=%2Fa%3Ab");
+        assert_eq!(next("marker=x&limit=1"), "marker=%2Fa%3Ab&limit=1");
+        assert_eq!(next(""), "marker=%2Fa%3Ab");
+        assert_eq!(next("tag=ä b"), "tag=%C3%A4%20b&marker=%2Fa%3Ab");
+    }
+}

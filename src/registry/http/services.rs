@@ -1,0 +1,48 @@
+//! `/services`.
+
+use hyper::StatusCode;
+
+use super::Asked;
+use super::answer::Answer;
+use super::faults::Problem;
+use super::sessions::beat;
+use crate::registry::heartbeats::Beating;
+use crate::registry::services::wanted_tag;
+
+pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
+    let page = asked.page()?;
+    let tags = asked.query.values("tag");
+    let tag = wanted_tag(&tags)?;
+    let listing = asked.run_swept(|state| state.services(asked.tenant, &page, tag)).await;
+    Ok(asked.listing(listing, page.limit, page.marker))
+}
+
+/// The two forms are answered differently: a service of its own gets a token, one in a session an empty body.
+pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
+    let (tenant, allowance) = (asked.tenant, &asked.allowance);
+    let created = asked.run_swept(|state| state.create_service(asked.now, tenant, allowance, asked.body)).await?;
+    let answer = match created.token {
+        Some(token) => Answer::token(StatusCode::CREATED, token),
+        None => Answer::empty(StatusCode::CREATED),
+    };
+    Ok(answer.at(&asked.url("services", &created.id)))
+}
+
+pub(super) async fn get(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
+    let service = asked.run_swept(|state| state.service(asked.tenant, id)).await?;
+    Ok(Answer::json(StatusCode::OK, &service))
+}
+
+pub(super) async fn update(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
+    asked.run_swept(|state| state.update_service(asked.tenant, id, asked.body)).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT).at(&asked.url("services", id)))
+}
+
+pub(super) async fn delete(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
+    asked.run_swept(|state| state.delete_service(asked.now, asked.tenant, id)).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn heartbeat(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
+    beat(asked, Beating::Service(id)).await
+}

@@ -1,0 +1,53 @@
+//! `/sessions` and `/views/overview`.
+
+use hyper::StatusCode;
+
+use super::answer::Answer;
+use super::faults::Problem;
+use super::{Asked, Front};
+use crate::registry::heartbeats::Beating;
+
+pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
+    let page = asked.page()?;
+    let listing = asked.run_swept(|state| state.sessions(asked.tenant, &page)).await;
+    Ok(asked.listing(listing, page.limit, page.marker))
+}
+
+pub(super) async fn overview(asked: &Asked<'_>) -> Result<Answer, Problem> {
+    let page = asked.page()?;
+    let listing = asked.run_swept(|state| state.overview(asked.tenant, &page)).await;
+    Ok(asked.listing(listing, page.limit, page.marker))
+}
+
+pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
+    let (tenant, allowance) = (asked.tenant, &asked.allowance);
+    let created = asked.run_swept(|state| state.create_session(asked.now, tenant, allowance, asked.body)).await;
+    let (id, token) = created?;
+    Ok(Answer::token(StatusCode::CREATED, token).at(&asked.url("sessions", id.as_str())))
+}
+
+pub(super) async fn get(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
+    let session = asked.run_swept(|state| state.session(asked.tenant, id)).await?;
+    Ok(Answer::json(StatusCode::OK, &session))
+}
+
+pub(super) async fn update(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
+    asked.run_swept(|state| state.update_session(asked.tenant, id, asked.body)).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT).at(&asked.url("sessions", id)))
+}
+
+pub(super) async fn delete(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
+    asked.run_swept(|state| state.delete_session(asked.now, asked.tenant, id)).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn heartbeat(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
+    beat(asked, Beating::Session(id)).await
+}
+
+/// A heartbeat is timed when it is handled, not when it arrived: the holder gets its whole timeout.
+pub(super) async fn beat(asked: &Asked<'_>, who: Beating<'_>) -> Result<Answer, Problem> {
+    let Front { engine, .. } = asked.front;
+    let token = asked.run(|state| state.beat(engine.now(), asked.tenant, who, asked.body)).await?;
+    Ok(Answer::token(StatusCode::OK, token))
+}

@@ -1,0 +1,63 @@
+//! Short lists of strings in one allocation: tags, and metadata as key, value, key, value.
+//!
+//! A registry holds many small lists that are read rarely and changed never. As vectors of strings they would cost
+//! several times their text in pointers and allocator overhead.
+
+use crate::wire::Metadata;
+
+/// A list of strings, each preceded by its length in two bytes. Empty lists do not allocate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packed(Box<[u8]>);
+
+impl Packed {
+    /// Packs strings of at most 65,535 bytes each: the API allows 255 UTF-16 units, which is far below.
+    pub(crate) fn new<'a>(strings: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut bytes = Vec::new();
+        for text in strings {
+            let Ok(length) = u16::try_from(text.len()) else { continue };
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        Self(bytes.into_boxed_slice())
+    }
+
+    /// The strings in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (length, tail) = rest.split_first_chunk::<2>()?;
+            let (text, tail) = tail.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+            rest = tail;
+            std::str::from_utf8(text).ok()
+        })
+    }
+
+    /// The strings on their own.
+    pub(crate) fn to_list(&self) -> Vec<String> {
+        self.iter().map(str::to_owned).collect()
+    }
+
+    /// The strings in pairs.
+    pub(crate) fn to_metadata(&self) -> Metadata {
+        let mut pairs = Metadata::new();
+        let mut strings = self.iter();
+        while let (Some(key), Some(value)) = (strings.next(), strings.next()) {
+            pairs.insert(key.to_owned(), value.to_owned());
+        }
+        pairs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let strings = ["", "api", "größe", "a\0b"];
+        assert_eq!(Packed::new(strings).to_list(), strings);
+        assert_eq!(Packed::new([]).to_list(), Vec::<String>::new());
+        let pairs = Packed::new(["port", "80", "host", "x"]).to_metadata();
+        assert_eq!(pairs.into_iter().collect::<Vec<_>>(), [("host".into(), "x".into()), ("port".into(), "80".into())]);
+    }
+}

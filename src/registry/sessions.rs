@@ -1,0 +1,90 @@
+//! Sessions: groups of services that live and die together.
+
+use std::ops::Bound;
+
+use super::changes::Slot;
+use super::clock::Now;
+use super::json::Json;
+use super::limits::Allowance;
+use super::objects::{Holder, Session, SessionId, TenantId, What};
+use super::packed::Packed;
+use super::pages::{Listing, Page};
+use super::refusal::{Kind, Refusal, Resource};
+use super::state::State;
+use super::uuid1::Uuid1;
+use super::validation;
+use crate::wire;
+
+impl State {
+    /// Sessions by id.
+    pub(crate) fn sessions(&mut self, tenant: TenantId, page: &Page) -> Listing<wire::Session> {
+        let tenant = self.tenants.entry(tenant).or_default();
+        let from: Bound<&[u8]> = Bound::Included(page.from().as_bytes());
+        let sessions = tenant.sessions.range::<[u8], _>((from, Bound::Unbounded));
+        Listing::take(sessions, page.limit, |(id, session)| session.to_wire(*id), |(id, _)| id.as_str().to_owned())
+    }
+
+    /// Opens a session; returns its id and its first token.
+    pub(crate) fn create_session(
+        &mut self,
+        now: Now,
+        id: TenantId,
+        allowance: &Allowance,
+        body: &Json,
+    ) -> Result<(SessionId, Uuid1), Refusal> {
+        validation::body(body)?;
+        let timeout = validation::required(body, "heartbeat_timeout", validation::heartbeat_timeout)?;
+        let metadata = validation::optional(body, "metadata", validation::metadata)?.unwrap_or_default();
+        let tenant = self.tenants.entry(id).or_default();
+        allowance.check(Resource::Session, tenant.sessions.len())?;
+        let (holder, token) = Holder::new(now, &self.keys, id, timeout);
+        let session = loop {
+            let session = SessionId::random(fastrand::alphanumeric);
+            if !tenant.sessions.contains_key(&session) {
+                break session;
+            }
+        };
+        let after = Some(Session { metadata, timeout, holder });
+        self.change(id, Slot::Session { id: session, before: None, after });
+        Ok((session, token))
+    }
+
+    /// One session.
+    pub(crate) fn session(&mut self, tenant: TenantId, name: &str) -> Result<wire::Session, Refusal> {
+        let (id, session) = self.find_session(tenant, name)?;
+        Ok(session.to_wire(id))
+    }
+
+    /// Changes the fields that are given. A new timeout holds from the next heartbeat on.
+    pub(crate) fn update_session(&mut self, tenant: TenantId, name: &str, body: &Json) -> Result<(), Refusal> {
+        validation::body(body)?;
+        let timeout: Option<u8> = validation::given(body, "heartbeat_timeout", validation::heartbeat_timeout)?;
+        let metadata: Option<Packed> = validation::optional(body, "metadata", validation::metadata)?;
+        let (id, before) = self.find_session(tenant, name)?;
+        let before = before.clone();
+        let mut after = before.clone();
+        after.timeout = timeout.unwrap_or(after.timeout);
+        after.metadata = metadata.unwrap_or(after.metadata);
+        if after != before {
+            self.change(tenant, Slot::Session { id, before: Some(before), after: Some(after) });
+        }
+        Ok(())
+    }
+
+    /// Ends a session and the services in it. They are removed, not timed out: somebody said so.
+    pub(crate) fn delete_session(&mut self, now: Now, tenant: TenantId, name: &str) -> Result<(), Refusal> {
+        let (id, _) = self.find_session(tenant, name)?;
+        for about in self.remove_session(tenant, id) {
+            self.happened(now, tenant, What::Remove(about));
+        }
+        Ok(())
+    }
+
+    /// There is no rule for the id in a path: an impossible one is one that is not there.
+    pub(super) fn find_session(&mut self, tenant: TenantId, name: &str) -> Result<(SessionId, &Session), Refusal> {
+        let tenant = self.tenants.entry(tenant).or_default();
+        SessionId::parse(name)
+            .and_then(|id| Some((id, tenant.sessions.get(&id)?)))
+            .ok_or_else(|| Refusal::missing(Kind::Session, name))
+    }
+}

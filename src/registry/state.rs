@@ -1,0 +1,282 @@
+//! All that the registry knows, in memory, and the one way to change it.
+//!
+//! Everything that lasts goes through [`State::change`]; the indexes beside the records are kept there and nowhere
+//! else. The rest of the domain are further `impl State` blocks, one file per resource.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::changes::{Change, Slot};
+use super::clock::Now;
+use super::deadlines::{Deadlines, Owner};
+use super::objects::{Event, Holder, Life, Service, Session, SessionId, TenantId};
+use super::rates::Windows;
+use super::tokens::Keys;
+use super::uuid1::Uuid1;
+
+/// How long before the first contact an account's time begins: who polls events from the moment it started,
+/// by a clock that is not quite ours, must not ask for a time before the account.
+const CREATION_SLACK_MS: u64 = 5_000;
+
+/// Everything that is known.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(super) tenants: HashMap<TenantId, Tenant>,
+    pub(super) deadlines: Deadlines,
+    /// When somebody last looked at the deadlines.
+    pub(super) looked: u64,
+    pub(super) keys: Arc<Keys>,
+    /// The second half of event ids: which registry made them.
+    pub(super) node: u64,
+    journal: Vec<Change>,
+}
+
+/// What is known of one tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Tenant {
+    /// Since when it is known, in milliseconds since 1970.
+    pub(super) created: u64,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) services: BTreeMap<Arc<str>, Service>,
+    /// Tag and service id.
+    pub(super) by_tag: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Session and service id.
+    pub(super) by_session: BTreeSet<(SessionId, Arc<str>)>,
+    pub(super) values: BTreeMap<Arc<str>, Arc<str>>,
+    /// Oldest first.
+    pub(super) events: VecDeque<Event>,
+    pub(super) windows: Windows,
+}
+
+impl State {
+    pub(crate) fn new(keys: Arc<Keys>) -> Self {
+        Self {
+            tenants: HashMap::new(),
+            deadlines: Deadlines::default(),
+            looked: 0,
+            keys,
+            node: fastrand::u64(..),
+            journal: Vec::new(),
+        }
+    }
+
+    /// Makes a tenant known. To be called before anything is asked of it.
+    pub(crate) fn contact(&mut self, now: Now, tenant: TenantId) {
+        if !self.tenants.contains_key(&tenant) {
+            let created = now.wall.saturating_sub(CREATION_SLACK_MS);
+            self.change(tenant, Slot::Tenant { before: None, after: Some(created) });
+        }
+    }
+
+    /// What has changed since the last call: the store's share of the work.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.journal)
+    }
+
+    /// Takes changes back that could not be stored.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a store in memory does not fail"))]
+    pub(crate) fn undo(&mut self, changes: Vec<Change>) {
+        for change in changes.into_iter().rev() {
+            self.apply(change.inverse());
+        }
+    }
+
+    /// Changes something that lasts.
+    pub(super) fn change(&mut self, tenant: TenantId, slot: Slot) {
+        let change = Change { tenant, slot };
+        self.journal.push(change.clone());
+        self.apply(change);
+    }
+
+    fn apply(&mut self, Change { tenant: id, slot }: Change) {
+        let tenant = self.tenants.entry(id).or_default();
+        match slot {
+            Slot::Tenant { after: Some(created), .. } => tenant.created = created,
+            Slot::Tenant { after: None, .. } => {
+                self.tenants.remove(&id);
+            }
+            Slot::Session { id: session, after, .. } => {
+                if let Some(holder) = tenant.put_session(session, after) {
+                    self.deadlines.push(holder.queued, id, Owner::Session(session));
+                }
+            }
+            Slot::Service { id: service, after, .. } => {
+                if let Some(holder) = tenant.put_service(&service, after) {
+                    self.deadlines.push(holder.queued, id, Owner::Service(service));
+                }
+            }
+            Slot::Value { id, after: Some(value), .. } => {
+                tenant.values.insert(id, value);
+            }
+            Slot::Value { id, after: None, .. } => {
+                tenant.values.remove(&id);
+            }
+            Slot::Event { id, after, .. } => tenant.put_event(id, after.map(|what| Event { id, what })),
+        }
+    }
+}
+
+impl Tenant {
+    /// Puts or removes a session. Returns the holder if it is new, and must be queued.
+    fn put_session(&mut self, id: SessionId, after: Option<Session>) -> Option<&Holder> {
+        let before = self.sessions.remove(&id);
+        let mut after = after?;
+        let is_new = keep_holder(before.map(|session| session.holder), &mut after.holder);
+        let session = self.sessions.entry(id).or_insert(after);
+        is_new.then_some(&session.holder)
+    }
+
+    /// The same for a service, and its entries in the indexes.
+    fn put_service(&mut self, id: &Arc<str>, after: Option<Service>) -> Option<&Holder> {
+        let before = self.services.remove(id);
+        if let Some(before) = &before {
+            self.drop_from_indexes(before);
+        }
+        let mut after = after?;
+        self.add_to_indexes(&after);
+        let before = before.and_then(|before| before.holder).map(|holder| *holder);
+        let is_new = after.holder.as_mut().is_some_and(|holder| keep_holder(before, holder));
+        let service = self.services.entry(id.clone()).or_insert(after);
+        service.holder.as_deref().filter(|_| is_new)
+    }
+
+    fn add_to_indexes(&mut self, service: &Service) {
+        let about = &service.about;
+        for tag in about.tags.iter() {
+            let tag = self.known_tag(tag);
+            self.by_tag.insert((tag, about.id.clone()));
+        }
+        if let Life::InSession(session) = about.life {
+            self.by_session.insert((session, about.id.clone()));
+        }
+    }
+
+    fn drop_from_indexes(&mut self, service: &Service) {
+        let about = &service.about;
+        for tag in about.tags.iter() {
+            self.by_tag.remove(&(Arc::from(tag), about.id.clone()));
+        }
+        if let Life::InSession(session) = about.life {
+            self.by_session.remove(&(session, about.id.clone()));
+        }
+    }
+
+    /// The tag as the index already has it, so that a tag of ten thousand services is kept once.
+    fn known_tag(&self, tag: &str) -> Arc<str> {
+        let tag: Arc<str> = Arc::from(tag);
+        let first = (tag.clone(), Arc::from(""));
+        match self.by_tag.range(first..).next() {
+            Some((known, _)) if *known == tag => known.clone(),
+            _ => tag,
+        }
+    }
+
+    fn put_event(&mut self, id: Uuid1, event: Option<Event>) {
+        let place = self.events.partition_point(|known| known.id < id);
+        let is_known = self.events.get(place).is_some_and(|known| known.id == id);
+        match event {
+            Some(event) if is_known => self.events[place] = event,
+            Some(event) => self.events.insert(place, event),
+            None if is_known => {
+                self.events.remove(place);
+            }
+            None => {}
+        }
+    }
+
+    /// Where the ids of new events must lie above.
+    pub(super) fn last_event(&self) -> Uuid1 {
+        self.events.back().map_or(Uuid1::lowest(0), |event| event.id)
+    }
+}
+
+/// What a holder has lived through since the change was made, or thought of, stays: heartbeats are no changes.
+/// Returns whether the holder is a new one.
+fn keep_holder(before: Option<Holder>, after: &mut Holder) -> bool {
+    match before {
+        Some(before) if before.incarnation == after.incarnation => {
+            *after = before;
+            false
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::registry::json::Json;
+    use crate::registry::limits::Allowance;
+
+    pub(in crate::registry) fn json(text: &str) -> Json {
+        serde_json::from_str(text).unwrap()
+    }
+
+    /// A reading of a clock that was started at a round wall time.
+    pub(in crate::registry) fn at(mono: u64) -> Now {
+        Now { mono, wall: 1_700_000_000_000 + mono }
+    }
+
+    pub(in crate::registry) fn state() -> State {
+        let mut state = State::new(Arc::new(Keys::random().unwrap()));
+        state.contact(at(0), 1);
+        state
+    }
+
+    /// Registers a service of its own; returns its token.
+    pub(in crate::registry) fn own(state: &mut State, now: Now, id: &str, timeout: u8) -> Uuid1 {
+        let body = json(&format!(r#"{{"id": "{id}", "heartbeat_timeout": {timeout}, "tags": ["web", "web"]}}"#));
+        state.create_service(now, 1, &Allowance::default(), &body).unwrap().token.unwrap()
+    }
+
+    /// Opens a session with services; returns its id and token.
+    pub(in crate::registry) fn session(state: &mut State, now: Now, timeout: u8, services: &[&str]) -> (String, Uuid1) {
+        let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
+        let (id, token) = state.create_session(now, 1, &Allowance::default(), &body).unwrap();
+        for service in services {
+            let body = json(&format!(r#"{{"id": "{service}", "session_id": "{}", "tags": ["web"]}}"#, id.as_str()));
+            state.create_service(now, 1, &Allowance::default(), &body).unwrap();
+        }
+        (id.as_str().to_owned(), token)
+    }
+
+    /// What can be undone must leave everything as it was, the indexes and the time of the last heartbeats included.
+    #[test]
+    fn changes_can_be_taken_back() {
+        let mut state = state();
+        own(&mut state, at(0), "own-1", 30);
+        let (id, _) = session(&mut state, at(1), 30, &["api-2", "api-1"]);
+        state.set_value(at(2), 1, &Allowance::default(), "key", &json(r#"{"value": "old"}"#)).unwrap();
+        state.take_changes();
+        let before = format!("{:?}", state.tenants);
+
+        own(&mut state, at(3), "own-2", 3);
+        state.update_service(1, "own-1", &json(r#"{"tags": ["db"], "heartbeat_timeout": 60}"#)).unwrap();
+        state.update_session(1, &id, &json(r#"{"metadata": {"a": "b"}}"#)).unwrap();
+        state.set_value(at(4), 1, &Allowance::default(), "key", &json(r#"{"value": "new"}"#)).unwrap();
+        state.remove_value(at(5), 1, "key").unwrap();
+        state.delete_session(at(6), 1, &id).unwrap();
+        assert!(state.sweep(at(3_003), usize::MAX));
+        assert_ne!(format!("{:?}", state.tenants), before);
+
+        let changes = state.take_changes();
+        assert_eq!(state.take_changes(), [], "each change is handed over once");
+        state.undo(changes);
+        assert_eq!(format!("{:?}", state.tenants), before);
+    }
+
+    #[test]
+    fn a_change_that_changes_nothing_is_none() {
+        let mut state = state();
+        own(&mut state, at(0), "own-1", 30);
+        let (id, token) = session(&mut state, at(0), 30, &[]);
+        state.set_value(at(0), 1, &Allowance::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
+        state.take_changes();
+        state.update_service(1, "own-1", &json(r#"{"heartbeat_timeout": 30}"#)).unwrap();
+        state.update_session(1, &id, &json("{}")).unwrap();
+        state.set_value(at(1), 1, &Allowance::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
+        let body = json(&format!(r#"{{"token": "{token}"}}"#));
+        state.beat(at(1), 1, crate::registry::heartbeats::Beating::Session(&id), &body).unwrap();
+        assert_eq!(state.take_changes(), [], "heartbeats cost no write");
+    }
+}

@@ -1,0 +1,208 @@
+//! The users file: who may log in, as what, and how much they may have.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::Error;
+use super::limits::{Allowance, Rate};
+use super::objects::TenantId;
+
+/// The largest tenant id: a client of the original reads it into 31 bits.
+const MAX_TENANT: TenantId = 2_147_483_647;
+
+/// Who may log in.
+#[derive(Clone, Debug, Default)]
+pub struct Users {
+    pub(super) users: Vec<User>,
+    /// What the tenants may have of whom the file says so.
+    pub(super) allowances: HashMap<TenantId, Allowance>,
+}
+
+/// One who may log in.
+#[derive(Clone)]
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) tenant: TenantId,
+    pub(super) api_key: Option<String>,
+    pub(super) password: Option<String>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of tenant {}", self.name, self.tenant)
+    }
+}
+
+impl Users {
+    /// Reads a users file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Users`] if it cannot be read, or does not say what a users file says.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let in_file = |reason: String| Error::Users(format!("{}: {reason}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| in_file(error.to_string()))?;
+        Self::parse(&text).map_err(|error| match error {
+            Error::Users(reason) => in_file(reason),
+            other => other,
+        })
+    }
+
+    /// Reads the text of a users file:
+    ///
+    /// ```
+    /// let users = service_registry::registry::Users::parse(r#"
+    ///     [[user]]
+    ///     name = "joe"
+    ///     tenant = 7777
+    ///     api_key = "secret"
+    ///     limits = { session = 100, service = 200, configuration_value = 1000 }
+    ///     rate = [{ path = "/.*", limit = 500000, period_seconds = 86400 }]
+    /// "#)?;
+    /// # Ok::<(), service_registry::registry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Users`] if it does not say what a users file says.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let file: File = toml::from_str(text).map_err(|error| Error::Users(one_line(&error.to_string())))?;
+        let mut users = Self::default();
+        for entry in file.user {
+            let name = entry.name.clone();
+            users.add(entry).map_err(|reason| Error::Users(format!("user \"{name}\": {reason}")))?;
+        }
+        Ok(users)
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), String> {
+        if entry.name.is_empty() {
+            return Err("name must not be empty".into());
+        }
+        if self.users.iter().any(|user| user.name == entry.name) {
+            return Err("name is there twice; give each user one [[user]] section".into());
+        }
+        if !(1..=MAX_TENANT).contains(&entry.tenant) {
+            return Err(format!("tenant must be a number from 1 to {MAX_TENANT}"));
+        }
+        if entry.api_key.is_none() && entry.password.is_none() {
+            return Err("api_key is missing; give an api_key or a password".into());
+        }
+        if entry.limits.is_some() || entry.rate.is_some() {
+            let allowance = allowance(entry.limits.unwrap_or_default(), entry.rate.unwrap_or_default())?;
+            if self.allowances.insert(entry.tenant, allowance).is_some() {
+                return Err(format!(
+                    "limits of tenant {} are there twice; give them with one of its users",
+                    entry.tenant
+                ));
+            }
+        }
+        let Entry { name, tenant, api_key, password, .. } = entry;
+        self.users.push(User { name, tenant, api_key, password });
+        Ok(())
+    }
+}
+
+fn allowance(limits: Quotas, rates: Vec<RateEntry>) -> Result<Allowance, String> {
+    let default = Allowance::default();
+    let rates = rates.into_iter().map(|rate| {
+        if rate.limit == 0 || rate.period_seconds == 0 {
+            return Err(format!("rate of {}: limit and period_seconds must be at least 1", rate.path));
+        }
+        Rate::new(rate.path, rate.limit, rate.period_seconds).map_err(|error| format!("path of a rate: {error}"))
+    });
+    Ok(Allowance {
+        session: limits.session.unwrap_or(default.session),
+        service: limits.service.unwrap_or(default.service),
+        configuration_value: limits.configuration_value.unwrap_or(default.configuration_value),
+        rates: rates.collect::<Result<_, _>>()?,
+    })
+}
+
+/// The parser's messages show the place in a drawing of several lines; an error is one line.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|'));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    user: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    tenant: TenantId,
+    api_key: Option<String>,
+    password: Option<String>,
+    limits: Option<Quotas>,
+    rate: Option<Vec<RateEntry>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quotas {
+    session: Option<u64>,
+    service: Option<u64>,
+    configuration_value: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateEntry {
+    path: String,
+    limit: u64,
+    period_seconds: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(text: &str) -> String {
+        match Users::parse(text) {
+            Err(Error::Users(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn limits_that_are_not_given_are_generous() {
+        let users = Users::parse("[[user]]\nname='a'\ntenant=7\npassword='p'\nlimits={service=5}\n").unwrap();
+        let allowance = &users.allowances[&7];
+        assert_eq!((allowance.service, allowance.session, allowance.rates.len()), (5, 1_000_000, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        let joe = "[[user]]\nname='joe'\ntenant=7\napi_key='k'\n";
+        assert_eq!(
+            reason(&format!("{joe}{joe}")),
+            "user \"joe\": name is there twice; give each user one [[user]] section"
+        );
+        assert_eq!(
+            reason("[[user]]\nname='joe'\ntenant=7\n"),
+            "user \"joe\": api_key is missing; give an api_key or a password"
+        );
+        assert_eq!(reason(&joe.replace('7', "0")), "user \"joe\": tenant must be a number from 1 to 2147483647");
+        assert!(reason(&format!("{joe}apikey='x'\n")).contains("unknown field `apikey`"));
+        assert!(
+            reason(&format!("{joe}rate=[{{path='(',limit=1,period_seconds=1}}]\n"))
+                .starts_with("user \"joe\": path of a rate")
+        );
+        assert!(!reason("[[user]\n").contains('\n'));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let users = Users::parse("[[user]]\nname='a'\ntenant=7\npassword='hush'\napi_key='psst'\n").unwrap();
+        let shown = format!("{users:?}");
+        assert!(!shown.contains("hush") && !shown.contains("psst"), "{shown}");
+    }
+}

@@ -1,0 +1,139 @@
+//! Version-1 UUIDs: heartbeat tokens and event ids are made of the time they carry.
+
+use std::fmt;
+
+/// Milliseconds between the start of the Gregorian calendar, where UUIDs count from, and 1970.
+const GREGORIAN_MS: u64 = 12_219_292_800_000;
+/// UUIDs count in units of 100 ns.
+const TICKS_PER_MS: u64 = 10_000;
+/// The time has 60 bits.
+const TICKS_MASK: u64 = (1 << 60) - 1;
+/// The two highest bits of the second half say "as in RFC 9562".
+const VARIANT: u64 = 0b10 << 62;
+/// Marks a node that is not a network card's address.
+const MULTICAST: u64 = 1 << 40;
+
+/// A version-1 UUID. Ordered by its time, then by the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Uuid1 {
+    ticks: u64,
+    tail: u64,
+}
+
+impl Uuid1 {
+    /// From the time in ticks of 100 ns, and 64 bits of which 61 survive.
+    pub(crate) fn new(ticks: u64, tail: u64) -> Self {
+        Self { ticks: ticks & TICKS_MASK, tail: tail & !(0b11 << 62) | VARIANT | MULTICAST }
+    }
+
+    /// A bound below all ids of a tick: not an id itself.
+    pub(crate) fn lowest(ticks: u64) -> Self {
+        Self { ticks, tail: 0 }
+    }
+
+    /// Reads the text form; the error is the text the API has for it.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let bits = bits(text).ok_or("Invalid UUID")?;
+        let (head, tail) = ((bits >> 64) as u64, bits as u64);
+        if tail >> 62 != VARIANT >> 62 {
+            return Err("Unsupported UUID variant");
+        }
+        if head >> 12 & 0xf != 1 {
+            return Err("UUID is not version 1");
+        }
+        let (low, middle, high) = (head >> 32, head >> 16 & 0xffff, head & 0x0fff);
+        Ok(Self { ticks: high << 48 | middle << 32 | low, tail })
+    }
+
+    /// Its time in ticks of 100 ns.
+    pub(crate) fn ticks(self) -> u64 {
+        self.ticks
+    }
+
+    /// Its time in milliseconds since 1970; 0 for what was before.
+    pub(crate) fn unix_ms(self) -> u64 {
+        (self.ticks / TICKS_PER_MS).saturating_sub(GREGORIAN_MS)
+    }
+
+    /// The smallest id that is greater in time.
+    pub(crate) fn next_tick(self, tail: u64) -> Self {
+        Self::new(self.ticks + 1, tail)
+    }
+}
+
+/// The first tick of a millisecond since 1970.
+pub(crate) fn ticks_of(unix_ms: u64) -> u64 {
+    ((unix_ms + GREGORIAN_MS) * TICKS_PER_MS) & TICKS_MASK
+}
+
+/// A tick somewhere in a millisecond: `low` picks which.
+pub(crate) fn ticks_in(unix_ms: u64, low: u64) -> u64 {
+    ticks_of(unix_ms) + low % TICKS_PER_MS
+}
+
+/// The 128 bits of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, in either case.
+fn bits(text: &str) -> Option<u128> {
+    if text.len() != 36 {
+        return None;
+    }
+    text.bytes().enumerate().try_fold(0u128, |bits, (at, byte)| match at {
+        8 | 13 | 18 | 23 => (byte == b'-').then_some(bits),
+        _ => Some(bits << 4 | u128::from(char::from(byte).to_digit(16)?)),
+    })
+}
+
+impl fmt::Display for Uuid1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, middle, high) = (self.ticks & 0xffff_ffff, self.ticks >> 32 & 0xffff, self.ticks >> 48);
+        let (sequence, node) = (self.tail >> 48, self.tail & 0xffff_ffff_ffff);
+        write!(f, "{low:08x}-{middle:04x}-1{high:03x}-{sequence:04x}-{node:012x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_value_agree() {
+        let id = Uuid1::new(ticks_in(1_366_667_111_123, 4567), 0x1234_5678_9abc_def0);
+        let text = id.to_string();
+        assert_eq!(Uuid1::parse(&text), Ok(id));
+        assert_eq!(Uuid1::parse(&text.to_uppercase()), Ok(id));
+        assert_eq!(id.unix_ms(), 1_366_667_111_123);
+        assert_eq!(&text[14..15], "1");
+    }
+
+    #[test]
+    fn the_known_one_reads_as_everywhere_else() {
+        // The DNS name space of RFC 9562: 1998-02-04 22:13:53.151183 UTC.
+        let id = Uuid1::parse("6ba7b810-9dad-11d1-80b4-00c04fd430c8").unwrap();
+        assert_eq!(id.unix_ms(), 886_630_433_151);
+        assert_eq!(id.to_string(), "6ba7b810-9dad-11d1-80b4-00c04fd430c8");
+    }
+
+    #[test]
+    fn faults_are_told_apart_in_order() {
+        let invalid = [
+            "",
+            "0",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430cg",
+            "6ba7b8109dad11d180b400c04fd430c8",
+            "6ba7b810_9dad-11d1-80b4-00c04fd430c8",
+            "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+        ];
+        for text in invalid {
+            assert_eq!(Uuid1::parse(text), Err("Invalid UUID"), "{text}");
+        }
+        assert_eq!(Uuid1::parse("6ba7b810-9dad-41d1-00b4-00c04fd430c8"), Err("Unsupported UUID variant"));
+        assert_eq!(Uuid1::parse("6ba7b810-9dad-41d1-80b4-00c04fd430c8"), Err("UUID is not version 1"));
+    }
+
+    #[test]
+    fn order_is_by_time_and_not_by_text() {
+        let (early, late) = (Uuid1::new(0x0000_0000_ffff_ffff, 9), Uuid1::new(0x0000_0001_0000_0000, 1));
+        assert!(early < late && early.to_string() > late.to_string());
+        assert!(early < early.next_tick(0));
+    }
+}

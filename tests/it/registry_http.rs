@@ -1,0 +1,194 @@
+//! What holds for all requests, below the resources: bodies, connections, and whatever else may arrive.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use serde_json::json;
+use service_registry::registry::{Config, Error, Registry, Users};
+
+use crate::registry_bench::{Client, Server, USERS, connect, read_answer};
+
+fn beat(server: &Server, from: &mut Client) {
+    let (id, token) = server.client().create("/sessions", json!({"heartbeat_timeout": 30}));
+    let answer = from.post(&format!("/sessions/{id}/heartbeat"), json!({ "token": token }));
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn one_connection_serves_many_requests() {
+    let server = Server::open();
+    let mut connection = connect(server.address);
+    for _ in 0..50 {
+        let request = format!("GET /v1.0/1/services HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+        connection.get_mut().write_all(request.as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut connection, false).status, 200);
+    }
+}
+
+#[test]
+fn a_body_may_come_in_chunks_and_must_be_short_all_the_same() {
+    let server = Server::open();
+    let mut client = server.client();
+    let headers = [("Transfer-Encoding", "chunked")];
+    let short = "5\r\n{\"val\r\nb\r\nue\": \"abc\"}\r\n0\r\n\r\n";
+    assert_eq!(client.send("PUT", "/configuration/key", &headers, short).status, 204);
+    assert_eq!(client.get("/configuration/key").json()["value"], "abc");
+    let long = format!("{}0\r\n\r\n", format!("3e8\r\n{}\r\n", "z".repeat(1_000)).repeat(5));
+    let answer = client.send("PUT", "/configuration/key", &headers, long);
+    assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+}
+
+#[test]
+fn a_large_body_is_refused_before_it_is_sent() {
+    let server = Server::open();
+    let mut client = server.client();
+    let head =
+        format!("PUT /v1.0/1/configuration/key HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000\r\n", server.address);
+    let answer = client.exchange(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes(), false);
+    assert_eq!(answer.status, 413);
+    let whole = [format!("{head}\r\n").as_bytes(), &[b'z'; 1_000_000]].concat();
+    assert_eq!(client.exchange(&whole, false).status, 413, "and the answer is seen by who sends it anyway");
+}
+
+#[test]
+fn old_and_odd_forms_of_http_are_understood() {
+    let server = Server::open();
+    let answer = server.client().exchange(b"GET /v1.0/1/services HTTP/1.0\r\n\r\n", false);
+    assert_eq!(answer.status, 200);
+    let absolute = format!("GET http://{0}/v1.0/1/services?limit=1 HTTP/1.1\r\nHost: {0}\r\n\r\n", server.address);
+    assert_eq!(server.client().exchange(absolute.as_bytes(), false).status, 200);
+}
+
+#[test]
+fn giant_heads_are_refused() {
+    let server = Server::open();
+    for head in [
+        format!("GET /v1.0/1/services?{} HTTP/1.1\r\n", "x".repeat(100_000)),
+        format!("GET /v1.0/1/services HTTP/1.1\r\nX: {}\r\n", "x".repeat(100_000)),
+        format!("GET /v1.0/1/services HTTP/1.1\r\n{}", "X: y\r\n".repeat(1_000)),
+    ] {
+        let mut connection = connect(server.address);
+        let _ = connection.get_mut().write_all(format!("{head}\r\n").as_bytes()); // it may hang up meanwhile
+        let mut answer = String::new();
+        let _ = connection.read_to_string(&mut answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    beat(&server, &mut server.client());
+}
+
+#[test]
+fn more_connections_than_allowed_wait_for_their_turn() {
+    let server = Server::start(Config::open().max_connections(2));
+    let (first, second) = (connect(server.address), connect(server.address));
+    let mut third = connect(server.address);
+    let request = format!("GET /v1.0/1/services HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    third.get_mut().write_all(request.as_bytes()).unwrap();
+    third.get_ref().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(third.read(&mut [0]).is_err(), "it was answered");
+    drop(first);
+    third.get_ref().set_read_timeout(Some(crate::bench::DEADLINE)).unwrap();
+    assert_eq!(read_answer(&mut third, false).status, 200);
+    drop(second);
+}
+
+#[test]
+fn the_end_does_not_wait_for_idle_connections() {
+    let mut server = Server::open();
+    let mut client = server.client();
+    assert_eq!(client.get("/services").status, 200);
+    let start = std::time::Instant::now();
+    server.stop();
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+/// Whoever embeds a registry cannot open it to other machines by mistake.
+#[test]
+fn an_open_registry_takes_no_listener_beyond_loopback() {
+    let listener = || std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let refused = Registry::bind(Config::open(), listener());
+    assert!(matches!(refused, Err(Error::NotLoopback(_))), "{refused:?}");
+    assert!(Registry::bind(Config::with_users(Users::parse(USERS).unwrap()), listener()).is_ok());
+}
+
+/// Requests made of parts that mean something and parts that do not: whatever comes of it, it is an answer.
+#[test]
+fn whatever_is_asked_is_answered_and_nothing_breaks() {
+    let server = Server::open();
+    let mut client = server.client();
+    let mut random = fastrand::Rng::with_seed(11);
+    let parts = [
+        "services",
+        "sessions",
+        "configuration",
+        "events",
+        "views",
+        "overview",
+        "limits",
+        "heartbeat",
+        "",
+        "node-1",
+        "%2F",
+        "%00",
+        "%ff",
+        "..",
+        "key",
+        "a b".split(' ').next().unwrap(),
+        "%20",
+        "seAAAAAAAA",
+        "1",
+        "v1.0",
+    ];
+    let queries = [
+        "",
+        "?",
+        "?limit=1",
+        "?limit=x",
+        "?marker=%00",
+        "?tag=web",
+        "?type=service.join",
+        "?marker=6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+        "?&&=&",
+    ];
+    let bodies = [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "{\"id\":\"node-1\",\"heartbeat_timeout\":3}",
+        "{\"heartbeat_timeout\":1e308}",
+        "{\"value\":\"\\u0000\"}",
+        "{\"token\":\"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"}",
+        "{\"tags\":[[]],\"id\":{}}",
+        "\u{feff}{}",
+        "{\"id\":\"node-1\",\"session_id\":\"seAAAAAAAA\"}",
+        "[[[[[[[[",
+        "\"\\ud800\"",
+        "-",
+        "{\"auth\":{\"token\":[]}}",
+    ];
+    for _ in 0..3_000 {
+        let path: Vec<&str> = (0..random.usize(0..5)).map(|_| parts[random.usize(..parts.len())]).collect();
+        let start = *random.choice(&["/", "@/v1.0/", "@/v1.0/1/", "@/", "@/v2.0/tokens/"]).unwrap();
+        let path = format!("{start}{}{}", path.join("/"), random.choice(queries).unwrap());
+        let method = random.choice(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"]).unwrap();
+        let body = random.choice(bodies).unwrap();
+        let answer = client.send(method, &path, &[], body);
+        assert!(answer.status < 500, "{method} {path} {body}: {answer:?}");
+        server.advance(random.u64(0..500));
+    }
+    beat(&server, &mut client);
+}
+
+/// Bytes that are no requests at all.
+#[test]
+fn noise_is_survived() {
+    let server = Server::open();
+    let mut random = fastrand::Rng::with_seed(12);
+    for _ in 0..200 {
+        let mut connection = connect(server.address);
+        let length = random.usize(1..400);
+        let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+        connection.get_mut().write_all(&noise).unwrap();
+    }
+    beat(&server, &mut server.client());
+}

@@ -1,0 +1,151 @@
+//! `service-registry serve`, the program.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::bench::{Registry, Running, clean, eventually};
+use crate::registry_bench::{Client, USERS};
+
+fn client(registry: &Registry) -> Client {
+    let address: SocketAddr = registry.url.strip_prefix("http://").unwrap().parse().unwrap();
+    Client::new(address)
+}
+
+fn users_file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// Runs `serve` with options that it cannot serve with; returns its exit code and what it said.
+fn refused(options: &[&str]) -> (i32, String) {
+    let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).arg("serve").args(options));
+    let code = process.end().code().unwrap();
+    (code, process.said_to_the_end())
+}
+
+#[test]
+fn it_says_where_it_listens_and_ends_when_told() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut registry = Registry::start();
+        assert_eq!(client(&registry).get("/services").status, 200);
+        registry.process.signal(signal);
+        assert_eq!(registry.process.end().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn the_environment_is_heard_and_options_win() {
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    command.arg("serve").env("SERVICE_REGISTRY_LISTEN", "127.0.0.1:0").env("SERVICE_REGISTRY_LOG_FORMAT", "json");
+    let mut process = Running::start(&mut command);
+    assert!(!process.line("listening on http://127.0.0.1:").ends_with(":7117"));
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("SERVICE_REGISTRY_LISTEN", "nowhere");
+    Running::start(&mut command).line("listening on http://127.0.0.1:");
+}
+
+#[test]
+fn what_it_cannot_do_it_says_in_one_line_with_the_cure() {
+    let registry = Registry::start();
+    let taken = registry.url.strip_prefix("http://").unwrap();
+    let (code, said) = refused(&["--listen", taken]);
+    assert_eq!(code, 1);
+    assert!(said.contains(&format!("--listen {taken}: cannot listen")) && said.contains("choose another"), "{said}");
+
+    for beyond in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let (code, said) = refused(&["--listen", beyond]);
+        assert_eq!(code, 2);
+        assert!(said.contains(&format!("--listen {beyond}")) && said.contains("--users FILE"), "{said}");
+    }
+    let (code, said) = refused(&["--listen", "nowhere"]);
+    assert_eq!((code, said.contains("--listen nowhere") && said.contains("ADDRESS:PORT")), (2, true), "{said}");
+
+    let (code, said) = refused(&["--users", "/no/such/file"]);
+    assert_eq!((code, said.contains("--users: users file: /no/such/file: ")), (1, true), "{said}");
+    let file = users_file("[[user]]\nname = \"joe\"\n");
+    let (code, said) = refused(&["--users", file.path().to_str().unwrap()]);
+    assert_eq!((code, said.lines().count()), (1, 1), "{said}");
+    assert!(said.contains("missing field `tenant`"), "{said}");
+    assert_eq!(refused(&["--no-such-option"]).0, 2);
+}
+
+#[test]
+fn with_users_it_may_listen_anywhere() {
+    let file = users_file(USERS);
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    command.args(["serve", "--listen", "0.0.0.0:0", "--users"]).arg(file.path());
+    let line = Running::start(&mut command).line("listening on http://0.0.0.0:");
+    assert_eq!(line.matches("listening").count(), 1);
+}
+
+#[test]
+fn the_log_tells_requests_and_no_secrets() {
+    let file = users_file(USERS);
+    let mut registry = Registry::start_with(&["-v", "--log-format", "json", "--users", file.path().to_str().unwrap()]);
+    let mut client = client(&registry).logged_in("joe", "joes-key");
+    let token = client.headers.last().unwrap().1.clone();
+    let (id, beat) = client.create("/services", json!({"id": "node-1", "heartbeat_timeout": 30}));
+    let answer = client.post(&format!("/services/{id}/heartbeat?x-auth-token={token}"), json!({ "token": beat }));
+    let response = answer.header("x-response-id").unwrap();
+    let line = registry.process.line(response);
+    let logged: Value = serde_json::from_str(&line).unwrap();
+    let told = |key: &str| logged[key].clone();
+    assert_eq!((told("method"), told("path")), (json!("POST"), json!("/v1.0/7777/services/node-1/heartbeat")));
+    assert_eq!((told("status"), told("tenant"), told("level")), (json!(200), json!(7777), json!("INFO")));
+    assert!(told("ms").is_f64(), "{line}");
+    let said = registry.process.said();
+    let next = answer.json()["token"].as_str().unwrap().to_owned();
+    for secret in ["joes-key", &token, &beat, &next] {
+        assert!(!said.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[test]
+fn quiet_is_quiet() {
+    let mut registry = Registry::start_with(&["-q"]);
+    assert_eq!(client(&registry).get("/services").status, 200);
+    registry.process.signal(Signal::SIGTERM);
+    registry.process.end();
+    assert_eq!(registry.process.said_to_the_end(), format!("listening on {}", registry.url));
+}
+
+/// On the real clock: visible before the timeout, in the feed no later than a second after it.
+#[test]
+fn a_dead_session_is_in_the_feed_within_a_second() {
+    let registry = Registry::start();
+    let mut client = client(&registry);
+    let start = Instant::now();
+    let (session, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+    // A heartbeat with a token of nobody changes nothing and does not look for the dead: this watches the background.
+    let nobody = json!({"token": "6ba7b810-9dad-11d1-80b4-00c04fd430c8"});
+    eventually("the end of the session", || {
+        let (_, _, missing) = client.post(&path(&session), nobody.clone()).fault();
+        missing.contains("Session").then_some(())
+    });
+    assert!(start.elapsed() < Duration::from_millis(4_000), "gone only after {:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_millis(3_000), "gone after {:?}", start.elapsed());
+    let events = client.get("/events").json();
+    assert_eq!((&events["values"][0]["type"], &events["values"][0]["id"]), (&json!("services.timeout"), &json!(token)));
+}
+
+fn path(session: &str) -> String {
+    format!("/sessions/{session}/heartbeat")
+}
+
+/// Stopped for longer than the timeout: whoever was due meanwhile may have been sending, and gets another chance.
+#[test]
+fn a_stopped_server_expires_nobody_as_it_goes_on() {
+    let registry = Registry::start();
+    let mut client = client(&registry);
+    let (session, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+    registry.process.signal(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(4_500)); // the pause itself is what is tested
+    registry.process.signal(Signal::SIGCONT);
+    assert_eq!(client.get("/sessions").json()["metadata"]["count"], 1);
+    assert_eq!(client.post(&path(&session), json!({ "token": token })).status, 200);
+}
