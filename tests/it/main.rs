@@ -16,3 +16,7 @@ mod registry_cases;
 mod registry_expiry;
 mod registry_http;
 mod registry_serve;
+mod wrapper_child;
+mod wrapper_life;
+mod wrapper_options;
+mod wrapper_start;

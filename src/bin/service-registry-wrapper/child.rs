@@ -1,0 +1,72 @@
+//! The program that is wrapped: found before anything is contacted, signalled while it runs, buried when it is dead.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use anyhow::anyhow;
+use nix::libc;
+use nix::unistd::{AccessFlags, access};
+
+use crate::exit::{self, Failure};
+
+/// Looks the command up as a shell would, so that what cannot run is said before it is announced to anybody.
+pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Failure> {
+    if program.as_bytes().contains(&b'/') {
+        return executable(PathBuf::from(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
+    let mut refused = None;
+    for candidate in std::env::split_paths(&path).map(|folder| place_of(folder, program)) {
+        match executable(candidate) {
+            Ok(found) => return Ok(found),
+            Err(failure) if failure.status == exit::NOT_EXECUTABLE => refused = Some(failure),
+            Err(_) => {}
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
+        Failure::new(
+            exit::NOT_FOUND,
+            anyhow!("{}: not found in PATH; check the spelling or give a path", program.display()),
+        )
+    }))
+}
+
+/// An empty element of PATH is the working directory.
+fn place_of(folder: PathBuf, program: &OsStr) -> PathBuf {
+    if folder.as_os_str().is_empty() { Path::new(".").join(program) } else { folder.join(program) }
+}
+
+fn executable(program: PathBuf) -> Result<PathBuf, Failure> {
+    let refuse = |status, why: &str| Err(Failure::new(status, anyhow!("{}: {why}", program.display())));
+    match std::fs::metadata(&program) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            refuse(exit::NOT_EXECUTABLE, "permission denied")
+        }
+        Err(_) => refuse(exit::NOT_FOUND, "no such file"),
+        Ok(found) if found.is_dir() => refuse(exit::NOT_EXECUTABLE, "is a directory"),
+        Ok(_) if access(&program, AccessFlags::X_OK).is_err() => {
+            refuse(exit::NOT_EXECUTABLE, "not executable; try chmod +x")
+        }
+        Ok(_) => Ok(program),
+    }
+}
+
+/// Passes a signal on. The child may have died in between; that is no error.
+#[expect(unsafe_code, reason = "nix knows no real-time signals")]
+pub(crate) fn send(child: libc::pid_t, signal: i32) {
+    // SAFETY: kill takes two numbers. The child has not been waited for, so its number is not somebody else's.
+    unsafe { libc::kill(child, signal) };
+}
+
+/// One dead process of ours and how it ended, or nothing when no more is dead.
+#[expect(unsafe_code, reason = "nix loses the status of what a real-time signal killed")]
+pub(crate) fn reap() -> Option<(libc::pid_t, ExitStatus)> {
+    let mut status = 0;
+    // SAFETY: the status is written to a number that lives long enough.
+    let dead = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+    (dead > 0).then(|| (dead, ExitStatus::from_raw(status)))
+}

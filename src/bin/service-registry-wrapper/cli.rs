@@ -1,0 +1,179 @@
+//! The options as they are typed: what they are called, where else they may come from, what `--help` says.
+//!
+//! Reading them touches nothing but the arguments and the environment. `plan` makes a working configuration of
+//! them. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is harmless.
+
+use std::ffi::OsString;
+
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Id, Parser, ValueEnum};
+
+const AFTER_HELP: &str = "\
+Every option has an environment variable; the command line wins. What follows the first bare word belongs to COMMAND.
+
+Exit status: that of COMMAND; 128+n when signal n killed it; 2 for wrong options, 100 when \
+--abort-on-failure is set and the service could not be registered, 125 when the wrapper itself failed, \
+126 when COMMAND cannot be executed, 127 when it is not found.";
+
+/// Make a program discoverable: register it in a service registry, run it, heartbeat while it runs, exit with its status
+#[derive(Debug, Parser)]
+#[command(name = "service-registry-wrapper", version, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(override_usage = "service-registry-wrapper --id=ID [OPTIONS] [--] COMMAND [ARG]...")]
+pub(crate) struct Options {
+    /// Service id: 3 to 65 of letters, digits, '_', '-', '.'
+    #[arg(long, value_name = "ID", env = "SERVICE_REGISTRY_ID", hide_env_values = true)]
+    pub id: Option<String>,
+
+    /// Labels to find the service by: at most 10 of 1 to 55 characters, separated by ','; repeatable
+    #[arg(short, long, value_name = "TAG,...", env = "SERVICE_REGISTRY_TAGS", hide_env_values = true)]
+    pub tags: Vec<String>,
+
+    /// What the service says about itself: at most 20 pairs, separated by ',' (write '\,' for a comma in a value);
+    /// the first '=' splits; repeatable
+    #[arg(short, long, value_name = "KEY=VALUE,...", env = "SERVICE_REGISTRY_METADATA", hide_env_values = true)]
+    pub metadata: Vec<String>,
+
+    /// The same, for the session
+    #[arg(long, value_name = "KEY=VALUE,...", env = "SERVICE_REGISTRY_SESSION_METADATA", hide_env_values = true)]
+    pub session_metadata: Vec<String>,
+
+    /// Heartbeat timeout in seconds, 3 to 120: this long after the last heartbeat the registry drops the service
+    #[arg(short, long, value_name = "SECONDS", env = "SERVICE_REGISTRY_INTERVAL", hide_env_values = true)]
+    #[arg(default_value = "30")]
+    pub interval: String,
+
+    /// Do not start COMMAND before the service is registered; exit 100 when it cannot be
+    #[arg(long, env = "SERVICE_REGISTRY_ABORT_ON_FAILURE", hide_env_values = true)]
+    #[arg(value_parser = BoolishValueParser::new())]
+    pub abort_on_failure: bool,
+
+    /// With --abort-on-failure: how often registering is attempted, 2 seconds apart
+    #[arg(long, value_name = "N", env = "SERVICE_REGISTRY_RETRIES", hide_env_values = true)]
+    pub retries: Option<String>,
+
+    /// The registry. Without it: http://127.0.0.1:7117, hosted by the wrapper itself when nothing listens there
+    #[arg(long, value_name = "URL", env = "SERVICE_REGISTRY_URL", hide_env_values = true)]
+    pub registry_url: Option<String>,
+
+    /// Where to log in, when that is not the registry's own origin
+    #[arg(long, value_name = "URL", env = "SERVICE_REGISTRY_AUTH_URL", hide_env_values = true)]
+    pub auth_url: Option<String>,
+
+    /// Log in at the Rackspace identity endpoint of this region
+    #[arg(long, value_name = "REGION", env = "SERVICE_REGISTRY_REGION", hide_env_values = true)]
+    #[arg(ignore_case = true)]
+    pub region: Option<Region>,
+
+    /// User name to log in with; without one there is no login
+    #[arg(long, value_name = "NAME", env = "SERVICE_REGISTRY_USERNAME", hide_env_values = true)]
+    pub username: Option<String>,
+
+    /// API key; everybody on the machine can read it in the process list, so prefer --api-key-file
+    #[arg(long, value_name = "KEY", env = "SERVICE_REGISTRY_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+
+    /// File that holds the API key
+    #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_API_KEY_FILE", hide_env_values = true)]
+    pub api_key_file: Option<OsString>,
+
+    /// How the wrapper's own messages look (on stderr)
+    #[arg(long, value_name = "FORMAT", env = "SERVICE_REGISTRY_LOG_FORMAT", hide_env_values = true)]
+    #[arg(default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// Say more; twice: everything
+    #[arg(short, long, action = ArgAction::Count, env = "SERVICE_REGISTRY_VERBOSE", hide_env_values = true)]
+    pub verbose: u8,
+
+    /// Say less: only what went wrong; twice: nothing
+    #[arg(short, long, action = ArgAction::Count, env = "SERVICE_REGISTRY_QUIET", hide_env_values = true)]
+    pub quiet: u8,
+
+    /// The program to run, and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true)]
+    pub command: Vec<OsString>,
+
+    /// Which options came from the environment, so that a complaint names what the user wrote.
+    #[arg(skip)]
+    from_environment: Vec<String>,
+}
+
+/// Which of Rackspace's identity endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Region {
+    /// United States
+    Us,
+    /// United Kingdom
+    Uk,
+}
+
+/// How messages look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of prose
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Environment variables that hold or lead to a secret: the child does not get them.
+pub(crate) const CREDENTIALS: [&str; 3] =
+    ["SERVICE_REGISTRY_USERNAME", "SERVICE_REGISTRY_API_KEY", "SERVICE_REGISTRY_API_KEY_FILE"];
+
+/// Options of which one given on the command line silences the other one when that comes from the environment.
+const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "region"], ["verbose", "quiet"]];
+
+impl Options {
+    /// Reads arguments and environment.
+    pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(arguments)?;
+        let mut options = Self::from_arg_matches(&matches)?;
+        for [one, other] in RIVALS {
+            if typed(&matches, one) && !typed(&matches, other) {
+                options.forget(other);
+            } else if typed(&matches, other) && !typed(&matches, one) {
+                options.forget(one);
+            }
+        }
+        options.from_environment = matches
+            .ids()
+            .filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::EnvVariable))
+            .map(ToString::to_string)
+            .collect();
+        Ok(options)
+    }
+
+    /// What the user wrote: `--interval`, or `SERVICE_REGISTRY_INTERVAL`.
+    pub(crate) fn origin(&self, option: &str) -> String {
+        if self.from_environment.iter().any(|id| id == option) {
+            let name = if option == "registry_url" { "url" } else { option };
+            format!("SERVICE_REGISTRY_{}", name.to_uppercase())
+        } else {
+            format!("--{}", option.replace('_', "-"))
+        }
+    }
+
+    fn forget(&mut self, option: &str) {
+        match option {
+            "api_key" => self.api_key = None,
+            "api_key_file" => self.api_key_file = None,
+            "auth_url" => self.auth_url = None,
+            "region" => self.region = None,
+            "verbose" => self.verbose = 0,
+            _ => self.quiet = 0,
+        }
+    }
+}
+
+/// An empty variable is as good as none.
+fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |option: &Arg| option.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let empty: Vec<Id> =
+        command.get_arguments().filter(|option| is_empty(option)).map(|o| o.get_id().clone()).collect();
+    empty.into_iter().fold(command, |command, id| command.mut_arg(id, |option| option.env(None::<&str>)))
+}
+
+fn typed(matches: &ArgMatches, option: &str) -> bool {
+    matches.value_source(option) == Some(ValueSource::CommandLine)
+}

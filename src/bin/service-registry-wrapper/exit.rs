@@ -1,0 +1,73 @@
+//! Every way this program ends, and the status it ends with. The man page repeats this list.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+
+/// Options that make no sense. Nothing was contacted or started.
+pub(crate) const USAGE: u8 = 2;
+/// `--abort-on-failure` was given and the service could not be registered. The child was not started.
+pub(crate) const NOT_REGISTERED: u8 = 100;
+/// The wrapper itself failed.
+pub(crate) const WRAPPER_FAILED: u8 = 125;
+/// The command was found but cannot be executed.
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+/// What a shell would say: the child's code, or 128 plus the number of the signal that killed it.
+pub(crate) fn of_child(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(WRAPPER_FAILED),
+        (None, Some(signal)) => of_signal(signal),
+        (None, None) => WRAPPER_FAILED, // stopped or continued: not an end; the supervisor never asks
+    }
+}
+
+/// Killed by this signal, or stopped by it before there was a child.
+pub(crate) fn of_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(WRAPPER_FAILED)
+}
+
+/// An error with the status to end with. Its message is the chain of causes.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub status: u8,
+    pub cause: anyhow::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(status: u8, cause: impl Into<anyhow::Error>) -> Self {
+        Self { status, cause: cause.into() }
+    }
+
+    /// Says why on stderr, as one line, and gives the status.
+    pub(crate) fn report(self) -> ExitCode {
+        use std::io::Write;
+        // A closed stderr is no reason to end differently.
+        let _ = writeln!(std::io::stderr(), "service-registry-wrapper: {:#}", self.cause);
+        self.status.into()
+    }
+}
+
+/// What is not classified otherwise is the wrapper's own fault.
+impl From<anyhow::Error> for Failure {
+    fn from(cause: anyhow::Error) -> Self {
+        Self { status: WRAPPER_FAILED, cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_and_every_signal_has_its_status() {
+        for code in 0..=255 {
+            assert_eq!(of_child(ExitStatus::from_raw(code << 8)), code as u8);
+        }
+        for signal in 1..=64 {
+            assert_eq!(of_child(ExitStatus::from_raw(signal)), 128 + signal as u8);
+            assert_eq!(of_child(ExitStatus::from_raw(signal | 0x80)), 128 + signal as u8, "with a core dump");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Lists as they are typed: `api,www` and `port=8000,motto=one\, two`, held against the API's rules.
+
+use anyhow::{Result, bail, ensure};
+use service_registry::wire::Metadata;
+
+const MOST_TAGS: usize = 10;
+const LONGEST_TAG: usize = 55;
+const MOST_PAIRS: usize = 20;
+const LONGEST_KEY_OR_VALUE: usize = 255;
+
+/// The tags in the values of one option; an empty value has none.
+pub(crate) fn tags(values: &[String]) -> Result<Vec<String>> {
+    let tags: Vec<String> = values.iter().flat_map(|value| split(value)).collect();
+    for (position, tag) in tags.iter().enumerate() {
+        ensure!(!tag.is_empty(), "tag {} is empty; remove a ','", position + 1);
+        check_length("tag", tag, LONGEST_TAG)?;
+    }
+    ensure!(tags.len() <= MOST_TAGS, "{} tags are too many; a service has at most {MOST_TAGS}", tags.len());
+    Ok(tags)
+}
+
+/// The pairs in the values of one option. The first `=` splits; of two pairs with one key the last counts.
+pub(crate) fn metadata(values: &[String]) -> Result<Metadata> {
+    let mut pairs = Metadata::new();
+    for item in values.iter().flat_map(|value| split(value)) {
+        let Some((key, value)) = item.split_once('=') else {
+            bail!("{} is not key=value (a comma in a value is written '\\,')", quoted(&item));
+        };
+        ensure!(!key.is_empty(), "{} has no key before '='", quoted(&item));
+        ensure!(
+            !value.is_empty(),
+            "key {} has no value; the registry takes values of 1 to 255 characters",
+            quoted(key)
+        );
+        check_length("key", key, LONGEST_KEY_OR_VALUE)?;
+        check_length("value", value, LONGEST_KEY_OR_VALUE)?;
+        pairs.insert(key.to_owned(), value.to_owned());
+    }
+    ensure!(pairs.len() <= MOST_PAIRS, "{} pairs are too many; at most {MOST_PAIRS} are allowed", pairs.len());
+    Ok(pairs)
+}
+
+/// Cuts at commas. `\,` is a comma and `\\` a backslash; any other backslash is itself.
+fn split(list: &str) -> Vec<String> {
+    if list.is_empty() {
+        return Vec::new();
+    }
+    let mut items = vec![String::new()];
+    let mut characters = list.chars().peekable();
+    while let Some(character) = characters.next() {
+        let literal = match character {
+            ',' => {
+                items.push(String::new());
+                continue;
+            }
+            '\\' => characters.next_if(|next| matches!(next, ',' | '\\')).unwrap_or('\\'),
+            other => other,
+        };
+        if let Some(item) = items.last_mut() {
+            item.push(literal);
+        }
+    }
+    items
+}
+
+/// The registry counts UTF-16 code units.
+fn check_length(what: &str, text: &str, longest: usize) -> Result<()> {
+    let length = text.encode_utf16().count();
+    ensure!(length <= longest, "{what} {} has {length} characters; at most {longest} are allowed", quoted(text));
+    Ok(())
+}
+
+/// For an error message: control characters made visible, long text cut.
+pub(crate) fn quoted(text: &str) -> String {
+    let cut: String = text.chars().take(40).collect();
+    if cut.len() < text.len() { format!("{:?}...", cut) } else { format!("{cut:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags_of(list: &str) -> Result<Vec<String>> {
+        tags(&[list.to_owned()])
+    }
+
+    fn pairs_of(list: &str) -> String {
+        match metadata(&[list.to_owned()]) {
+            Ok(pairs) => format!("{pairs:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn tags_are_cut_at_commas() {
+        assert_eq!(tags_of("api,www").unwrap(), ["api", "www"]);
+        assert_eq!(tags_of("x").unwrap(), ["x"], "one character is enough");
+        assert_eq!(tags_of("a\\,b,c\\d").unwrap(), ["a,b", "c\\d"]);
+        assert!(tags_of("").unwrap().is_empty());
+        assert_eq!(tags(&["a,b".into(), "c".into()]).unwrap(), ["a", "b", "c"], "repeating adds");
+    }
+
+    #[test]
+    fn tags_that_the_registry_would_refuse_are_refused() {
+        assert_eq!(tags_of("a,b,").unwrap_err().to_string(), "tag 3 is empty; remove a ','");
+        assert!(tags_of(&"x".repeat(55)).is_ok());
+        assert!(tags_of(&"x".repeat(56)).unwrap_err().to_string().contains("has 56 characters; at most 55"));
+        assert!(tags_of(&"\u{1F600}".repeat(28)).is_err(), "two code units each");
+        assert!(tags_of("1,2,3,4,5,6,7,8,9,10").is_ok());
+        assert!(tags_of("1,2,3,4,5,6,7,8,9,10,11").unwrap_err().to_string().starts_with("11 tags are too many"));
+    }
+
+    #[test]
+    fn the_first_equals_sign_splits_a_pair() {
+        assert_eq!(pairs_of("port=8000,host=localhost"), r#"{"host": "localhost", "port": "8000"}"#);
+        assert_eq!(pairs_of("query=a=b"), r#"{"query": "a=b"}"#);
+        assert_eq!(pairs_of(r"motto=one\, two,path=c:\x"), r#"{"motto": "one, two", "path": "c:\\x"}"#);
+        assert_eq!(pairs_of(r"dir=c:\\,a=1"), r#"{"a": "1", "dir": "c:\\"}"#);
+        assert_eq!(pairs_of("a=1,a=2"), r#"{"a": "2"}"#);
+    }
+
+    #[test]
+    fn pairs_that_the_registry_would_refuse_are_refused() {
+        assert!(pairs_of("port").starts_with("\"port\" is not key=value"));
+        assert!(pairs_of("a=1,").starts_with("\"\" is not key=value"));
+        assert_eq!(pairs_of("=1"), "\"=1\" has no key before '='");
+        assert!(pairs_of("a=").starts_with("key \"a\" has no value"));
+        assert!(pairs_of(&format!("a={}", "x".repeat(256))).contains("has 256 characters; at most 255"));
+        assert!(pairs_of("a\u{7}b").starts_with("\"a\\u{7}b\""), "control characters do not reach the terminal");
+        let list = |n: usize| (0..n).map(|i| format!("k{i}=v")).collect::<Vec<_>>().join(",");
+        assert!(pairs_of(&list(20)).starts_with('{'));
+        assert!(pairs_of(&list(21)).starts_with("21 pairs are too many"));
+    }
+}

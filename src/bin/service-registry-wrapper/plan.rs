@@ -1,0 +1,238 @@
+//! The working configuration: options held against the API's rules before anything is contacted.
+//!
+//! Every complaint names the option (or environment variable), the rule and the part that breaks it.
+
+use std::ffi::OsString;
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+use service_registry::client::{Client, Region, ServicePayload};
+use service_registry::wire::Metadata;
+
+use crate::cli::{self, LogFormat, Options};
+use crate::pairs;
+
+/// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
+const LARGEST_BODY: usize = 4999 - 60;
+
+/// What to do.
+pub(crate) struct Plan {
+    pub client: Client,
+    pub service: Service,
+    /// No URL was given, so the wrapper may host the registry itself.
+    pub may_host: bool,
+    /// `--abort-on-failure`: how often registering is attempted before giving up.
+    pub attempts_or_abort: Option<u32>,
+    pub command: Vec<OsString>,
+    /// Things to say once there is a log.
+    pub warnings: Vec<String>,
+}
+
+/// What to keep registered.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub id: String,
+    pub payload: ServicePayload,
+    pub session_metadata: Metadata,
+    /// Heartbeat timeout in seconds.
+    pub interval: u32,
+}
+
+/// How the wrapper speaks.
+#[derive(Clone, Copy)]
+pub(crate) struct Voice {
+    pub format: LogFormat,
+    /// Above 0 more, below 0 less than usual.
+    pub level: i16,
+}
+
+impl Plan {
+    pub(crate) fn of(options: &Options) -> Result<Self> {
+        let mut warnings = Vec::new();
+        let service = service(options)?;
+        let credentials = credentials(options, &mut warnings)?;
+        let attempts = attempts(options, &mut warnings)?;
+        Ok(Self {
+            client: client(options, credentials)?,
+            service,
+            may_host: given(&options.registry_url).is_none(),
+            attempts_or_abort: options.abort_on_failure.then_some(attempts),
+            command: options.command.clone(),
+            warnings,
+        })
+    }
+}
+
+impl Voice {
+    pub(crate) fn of(options: &Options) -> Self {
+        Self { format: options.log_format, level: i16::from(options.verbose) - i16::from(options.quiet) }
+    }
+}
+
+/// An empty value is no value.
+fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|value| !value.is_empty())
+}
+
+fn service(options: &Options) -> Result<Service> {
+    let id = given(&options.id).context("--id is missing: give the service an id, such as --id=my-host1-api0")?;
+    check_id(id).with_context(|| options.origin("id"))?;
+    let tags = pairs::tags(&options.tags).with_context(|| options.origin("tags"))?;
+    let metadata = pairs::metadata(&options.metadata).with_context(|| options.origin("metadata"))?;
+    let session_metadata =
+        pairs::metadata(&options.session_metadata).with_context(|| options.origin("session_metadata"))?;
+    let payload = ServicePayload { tags, metadata };
+    let size = id.len() + size_on_the_wire(&payload.tags)? + size_on_the_wire(&payload.metadata)?;
+    check_size(size).with_context(|| options.origin("metadata"))?;
+    check_size(size_on_the_wire(&session_metadata)?).with_context(|| options.origin("session_metadata"))?;
+    let interval = interval(&options.interval).with_context(|| options.origin("interval"))?;
+    Ok(Service { id: id.to_owned(), payload, session_metadata, interval })
+}
+
+fn check_id(id: &str) -> Result<()> {
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if let Some(wrong) = id.chars().find(|c| !allowed(c)) {
+        bail!("{} contains {wrong:?}; an id is made of letters, digits, '_', '-', '.'", pairs::quoted(id));
+    }
+    ensure!((3..=65).contains(&id.len()), "{} has {} characters; an id has 3 to 65", pairs::quoted(id), id.len());
+    Ok(())
+}
+
+fn interval(seconds: &str) -> Result<u32> {
+    let number = seconds.parse::<u32>().ok().filter(|number| (3..=120).contains(number));
+    number.with_context(|| format!("{} is not a number of seconds from 3 to 120", pairs::quoted(seconds)))
+}
+
+fn attempts(options: &Options, warnings: &mut Vec<String>) -> Result<u32> {
+    // As many, 2 seconds apart, as the original clients made: enough to outlive a predecessor with the default timeout.
+    const DEFAULT: u32 = 15;
+    let Some(text) = given(&options.retries) else { return Ok(DEFAULT) };
+    let attempts = text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
+        format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), pairs::quoted(text))
+    })?;
+    if !options.abort_on_failure {
+        let name = options.origin("retries");
+        warnings.push(format!("{name} does nothing without --abort-on-failure: registering goes on until it succeeds"));
+    }
+    Ok(attempts)
+}
+
+fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(String, String)>> {
+    let file = options.api_key_file.as_ref().filter(|file| !file.is_empty());
+    let key = match (given(&options.api_key), file) {
+        (Some(_), Some(_)) => bail!("--api-key and --api-key-file are both given: choose one"),
+        (Some(key), None) => {
+            if options.origin("api_key").starts_with("--") {
+                warnings.push("--api-key shows the key in the process list: use --api-key-file".to_owned());
+            }
+            Some(key.to_owned())
+        }
+        (None, Some(file)) => {
+            let place = || format!("{}: {}", options.origin("api_key_file"), file.display());
+            let key = fs::read_to_string(file).with_context(place)?.trim().to_owned();
+            ensure!(!key.is_empty(), "{} is empty; it should hold the API key", place());
+            Some(key)
+        }
+        (None, None) => None,
+    };
+    match (given(&options.username), key) {
+        (Some(name), Some(key)) => Ok(Some((name.to_owned(), key))),
+        (Some(_), None) => bail!("{} is given without a key: add --api-key-file", options.origin("username")),
+        (None, Some(_)) => bail!("an API key is given without a user: add --username"),
+        (None, None) => Ok(None),
+    }
+}
+
+fn client(options: &Options, credentials: Option<(String, String)>) -> Result<Client> {
+    let mut builder = Client::builder();
+    if let Some(url) = given(&options.registry_url) {
+        builder = builder.registry_url(url);
+    }
+    let auth_url = given(&options.auth_url);
+    for (option, is_given) in [("auth_url", auth_url.is_some()), ("region", options.region.is_some())] {
+        let name = options.origin(option);
+        ensure!(!is_given || credentials.is_some(), "{name} says where to log in, but not as whom: add --username");
+    }
+    ensure!(auth_url.is_none() || options.region.is_none(), "--auth-url and --region are both given: choose one");
+    if let Some(url) = auth_url {
+        builder = builder.auth_url(url);
+    }
+    if let Some(region) = options.region {
+        builder = builder.region(match region {
+            cli::Region::Us => Region::Us,
+            cli::Region::Uk => Region::Uk,
+        });
+    }
+    if let Some((name, key)) = credentials {
+        builder = builder.credentials(name, key);
+    }
+    builder.build().with_context(|| options.origin(if auth_url.is_some() { "auth_url" } else { "registry_url" }))
+}
+
+fn size_on_the_wire(value: &impl serde::Serialize) -> Result<usize> {
+    Ok(serde_json::to_vec(value)?.len())
+}
+
+fn check_size(size: usize) -> Result<()> {
+    ensure!(size <= LARGEST_BODY, "{size} bytes are too many; the registry takes about {LARGEST_BODY} in all");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The complaint about these options, or nothing.
+    fn complaint(options: &[&str]) -> String {
+        let arguments = ["service-registry-wrapper"].iter().chain(options).chain(&["true"]).map(OsString::from);
+        match Options::read(arguments).map_err(anyhow::Error::new).and_then(|options| Plan::of(&options)) {
+            Ok(_) => String::new(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn ids_follow_the_api() {
+        assert!(complaint(&[]).starts_with("--id is missing"));
+        assert_eq!(complaint(&["--id=a.b-c_9"]), "");
+        assert_eq!(complaint(&["--id=ab"]), "--id: \"ab\" has 2 characters; an id has 3 to 65");
+        assert_eq!(complaint(&[&format!("--id={}", "x".repeat(65))]), "");
+        assert!(complaint(&[&format!("--id={}", "x".repeat(66))]).contains("has 66 characters"));
+        assert!(complaint(&["--id=a/bc"]).starts_with("--id: \"a/bc\" contains '/'"));
+        assert!(complaint(&["--id=stra\u{df}e"]).contains("contains '\u{df}'"));
+    }
+
+    #[test]
+    fn the_interval_is_3_to_120_seconds() {
+        for good in ["3", "30", "120"] {
+            assert_eq!(complaint(&["--id=abc", "-i", good]), "");
+        }
+        for bad in ["2", "121", "abc", "-5", "4.5", ""] {
+            let said = complaint(&["--id=abc", &format!("--interval={bad}")]);
+            assert!(said.starts_with("--interval: ") && said.contains("3 to 120"), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn retries_are_a_number_from_1() {
+        for bad in ["0", "x", "-1"] {
+            assert!(complaint(&["--id=abc", &format!("--retries={bad}")]).starts_with("--retries: "), "{bad}");
+        }
+    }
+
+    #[test]
+    fn half_a_login_is_refused() {
+        assert!(complaint(&["--id=abc", "--username=joe"]).contains("--username is given without a key"));
+        assert!(complaint(&["--id=abc", "--api-key=k"]).contains("without a user"));
+        assert!(complaint(&["--id=abc", "--region=uk"]).contains("--region says where to log in"));
+        assert!(complaint(&["--id=abc", "--api-key-file=/no/such/file", "--username=joe"]).contains("/no/such/file"));
+    }
+
+    #[test]
+    fn what_would_not_fit_into_a_request_is_refused() {
+        let pair = |n: usize| format!("--metadata=key{n}={}", "x".repeat(255));
+        let options: Vec<String> = (0..20).map(pair).collect();
+        let options: Vec<&str> = ["--id=abc"].into_iter().chain(options.iter().map(String::as_str)).collect();
+        assert!(complaint(&options).starts_with("--metadata: "), "{}", complaint(&options));
+    }
+}

@@ -1,0 +1,100 @@
+//! Every signal as an event: all are blocked and read from a signalfd.
+//!
+//! Handlers would lose the count of queued real-time signals and would have to be undone for the child; a blocked
+//! signal waits in the kernel until it is read, so none is lost, not even between start and exec.
+
+use anyhow::{Context, Result};
+use nix::libc;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use signal_hook::low_level::signal_name;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Signals wait in the kernel from here on.
+pub(crate) struct Blocked {
+    fd: SignalFd,
+    /// What the wrapper was started with, and what the child gets.
+    pub inherited_mask: SigSet,
+}
+
+impl Blocked {
+    /// Blocks every signal that can be blocked. To be called before there is a second thread, which inherits it.
+    pub(crate) fn all() -> Result<Self> {
+        let mut inherited_mask = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut inherited_mask))
+            .context("cannot block signals")?;
+        do_not_ignore_sigchld()?;
+        let fd = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .context("cannot create a signalfd")?;
+        Ok(Self { fd, inherited_mask })
+    }
+
+    /// Makes them events of the runtime this is called in.
+    #[expect(unsafe_code, reason = "tokio takes no descriptor on trust")]
+    pub(crate) fn listen(self) -> Result<Signals> {
+        // SAFETY: a SignalFd owns one descriptor from its creation to its end and never exchanges it.
+        let fd = unsafe { AsyncFd::register_with_interest(self.fd, Interest::READABLE) };
+        Ok(Signals { fd: fd.context("cannot watch the signalfd")? })
+    }
+}
+
+/// Where SIGCHLD is ignored the kernel throws the status of a dead child away.
+#[expect(unsafe_code, reason = "a disposition can be set in no other way")]
+fn do_not_ignore_sigchld() -> Result<()> {
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.context("cannot reset SIGCHLD")?;
+    Ok(())
+}
+
+/// The stream of signals.
+pub(crate) struct Signals {
+    fd: AsyncFd<SignalFd>,
+}
+
+/// One signal that came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub number: i32,
+    pub origin: Origin,
+}
+
+/// Who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The terminal, which signals every process of the foreground group, the child too.
+    Terminal,
+    /// The wrapper's own doing: SIGPIPE for a log line that nobody reads.
+    Own,
+    /// Another process, or the kernel for a reason of its own.
+    Other,
+}
+
+impl Signals {
+    /// The next one. Gives the same again if the caller lets go of the future before it is done: nothing is lost.
+    pub(crate) async fn next(&mut self) -> Result<Received> {
+        loop {
+            let mut ready = self.fd.readable().await.context("cannot wait for signals")?;
+            match ready.get_inner().read_signal().context("cannot read signals")? {
+                Some(info) => return Ok(Received::of(info.ssi_signo, info.ssi_code, info.ssi_pid)),
+                None => ready.clear_ready(),
+            }
+        }
+    }
+}
+
+impl Received {
+    fn of(number: u32, code: i32, sender: u32) -> Self {
+        let origin = match code {
+            libc::SI_KERNEL => Origin::Terminal,
+            libc::SI_USER | libc::SI_TKILL if sender == std::process::id() => Origin::Own,
+            _ => Origin::Other,
+        };
+        Self { number: number.cast_signed(), origin }
+    }
+}
+
+/// `SIGTERM`, or `signal 35` for what has no name.
+pub(crate) fn name(number: i32) -> String {
+    signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
+}

@@ -1,0 +1,192 @@
+//! The child is what matters: it gets what it would have got without the wrapper, and its end is the wrapper's end.
+//!
+//! None of these needs a registry: the URL leads nowhere, so each also shows that the child does not care.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use crate::bench::{Running, child, clean, eventually, wrapper};
+
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+fn wrapped() -> Command {
+    let mut command = wrapper(NOWHERE);
+    command.args(["-qq", "--id=web0"]);
+    command
+}
+
+/// What a child prints that is run, with `before` in front of it, under some circumstances of a shell's making.
+fn seen_under(circumstances: &str, before: &[&str]) -> String {
+    let mut shell = clean("sh");
+    shell.args(["-c", &format!("{circumstances}\nexec \"$@\""), "sh"]).args(before);
+    shell.arg(child("inherited.sh")).args(["--port=8000", "-v"]);
+    let output = shell.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
+    // Every pipe has a number of its own, also that of the test itself.
+    let seen = String::from_utf8(output.stdout).unwrap();
+    let seen: String = seen.lines().map(|line| format!("{}\n", line.split("pipe:[").next().unwrap())).collect();
+    assert!(seen.contains("arguments --port=8000 -v"), "under {circumstances:?}: {seen}");
+    seen
+}
+
+#[test]
+fn the_child_inherits_what_the_wrapper_was_given() {
+    for circumstances in [
+        "",
+        "cd / && umask 027 && ulimit -n 77 && ulimit -c 0",
+        "renice -n 5 $$ >/dev/null",
+        "export SERVICE_REGISTRY_TAGS=a,b PATH=/usr/bin:/bin X='a b'",
+        "trap '' HUP PIPE USR1 USR2",
+        "trap '' CHLD INT QUIT TERM",
+        "exec 7</dev/null 9>/dev/null 2>/dev/null",
+    ] {
+        let wrapper = env!("CARGO_BIN_EXE_service-registry-wrapper");
+        let wrapped = seen_under(circumstances, &[wrapper, "-qq", "--id=web0", "--registry-url=http://127.0.0.1:1"]);
+        assert_eq!(wrapped, seen_under(circumstances, &[]), "under {circumstances:?}");
+    }
+}
+
+#[test]
+fn stdin_stdout_and_stderr_are_the_childs_own() {
+    let mut command = wrapped();
+    command.args(["sh", "-c", "cat; echo to stderr >&2"]).stdin(Stdio::piped());
+    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A megabyte: more than any pipe holds, so that somebody must read while somebody writes.
+    let text = "0123456789abcdef".repeat(1 << 16);
+    let mut stdin = running.stdin.take().unwrap();
+    let writing = std::thread::spawn({
+        let text = text.clone();
+        move || std::io::Write::write_all(&mut stdin, text.as_bytes()).unwrap()
+    });
+    #[expect(clippy::disallowed_methods, reason = "a test is the parent here, and has no supervisor")]
+    let output = running.wait_with_output().unwrap();
+    writing.join().unwrap();
+    assert!(output.stdout == text.as_bytes());
+    assert_eq!(output.stderr, b"to stderr\n");
+}
+
+#[test]
+fn the_childs_environment_has_no_credentials() {
+    let mut command = wrapped();
+    command.env("SERVICE_REGISTRY_USERNAME", "joe").env("SERVICE_REGISTRY_API_KEY", "s3cret").env("OTHER", "kept");
+    let output = command.arg("env").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("OTHER=kept"), "{said}");
+    assert!(!said.contains("s3cret") && !said.contains("joe"), "{said}");
+}
+
+#[test]
+fn every_exit_code_is_passed_on() {
+    for code in 0..=255 {
+        let status = wrapped().args(["sh", "-c", &format!("exit {code}")]).status().unwrap();
+        assert_eq!(status.code(), Some(code));
+    }
+}
+
+#[test]
+fn death_by_signal_is_128_and_the_signal() {
+    for signal in (1..=31).chain([35, 64]) {
+        // SIGCHLD, SIGCONT, SIGURG, SIGWINCH kill nobody, and the stopping ones stop.
+        if [17, 18, 19, 20, 21, 22, 23, 28].contains(&signal) {
+            continue;
+        }
+        let mut command = wrapped();
+        let status = command.args(["sh", "-c", &format!("ulimit -c 0; kill -{signal} $$")]).status().unwrap();
+        assert_eq!((status.code(), status.signal()), (Some(128 + signal), None), "{signal}");
+    }
+}
+
+#[test]
+fn every_signal_that_can_be_caught_is_passed_on_once() {
+    let mut running = Running::start(wrapped().arg("python3").arg(child("signals.py")));
+    let pid = running.line("ready").split(' ').nth(1).unwrap().parse::<i32>().unwrap();
+    assert_ne!(pid, running.pid.as_raw());
+    let caught = (1..=64).filter(|n| ![9, 17, 19, 32, 33].contains(n));
+    let mut expected = Vec::new();
+    for signal in caught {
+        kill_raw(running.pid.as_raw(), signal);
+        expected.push(running.line(&format!("got {signal}")));
+    }
+    running.signal(Signal::SIGTERM);
+    expected.push("got 15".into());
+    assert_eq!(running.end().code(), Some(0));
+    let got: Vec<String> = running.said_to_the_end().lines().filter(|l| l.starts_with("got")).map(Into::into).collect();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn queued_real_time_signals_all_arrive() {
+    let mut running = Running::start(wrapped().arg("python3").arg(child("signals.py")));
+    running.line("ready");
+    for _ in 0..200 {
+        kill_raw(running.pid.as_raw(), 40);
+    }
+    for _ in 0..200 {
+        running.line("got 40");
+    }
+}
+
+#[test]
+fn orphans_of_the_child_are_buried() {
+    let mut running = Running::start(wrapped().args([
+        "sh",
+        "-c",
+        // A grandchild whose parent ends at once.
+        "sh -c 'sleep 1000 & echo orphan $!'; echo ready; exec sleep 1000",
+    ]));
+    let orphan: i32 = running.line("orphan").split(' ').nth(1).unwrap().parse().unwrap();
+    running.line("ready");
+    let stat = format!("/proc/{orphan}/stat");
+    let parent = std::fs::read_to_string(&stat).unwrap();
+    let parent = parent.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().to_owned();
+    assert_eq!(parent, running.pid.to_string(), "the wrapper adopts it");
+    kill_raw(orphan, 9);
+    eventually("the orphan to be buried", || std::fs::read_to_string(&stat).is_err().then_some(()));
+    assert!(!running.has_ended(), "the child still runs");
+}
+
+#[test]
+fn a_broken_stderr_hurts_nobody() {
+    let mut command = wrapper(NOWHERE);
+    let mut running = command
+        .args(["--id=web0", "sh", "-c", "sleep 0.1; exit 7"])
+        .stderr(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(running.stderr.take());
+    #[expect(clippy::disallowed_methods, reason = "a test is the parent here, and has no supervisor")]
+    let status = running.wait().unwrap();
+    assert_eq!(status.code(), Some(7));
+}
+
+#[test]
+fn a_signal_before_the_start_ends_the_wrapper_and_the_child_never_runs() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for (signal, number) in [(Signal::SIGTERM, 15), (Signal::SIGINT, 2), (Signal::SIGQUIT, 3), (Signal::SIGHUP, 1)] {
+        let mut command = wrapper(&format!("http://{}", silent.local_addr().unwrap()));
+        let mut running = Running::start(command.args(["--id=web0", "--abort-on-failure", "echo", "the child"]));
+        let connection = silent.accept().unwrap(); // it waits for an answer now
+        running.signal(signal);
+        assert_eq!(running.end().code(), Some(128 + number));
+        assert!(!running.said_to_the_end().contains("the child"));
+        drop(connection);
+    }
+}
+
+#[test]
+fn a_signal_for_the_child_that_comes_before_the_start_is_kept_for_it() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = wrapper(&format!("http://{}", silent.local_addr().unwrap()));
+    let mut running = Running::start(command.args(["--id=web0", "sleep", "1000"]));
+    let connection = silent.accept().unwrap();
+    running.signal(Signal::SIGUSR1); // kills a child that does not expect it
+    drop(connection);
+    assert_eq!(running.end().code(), Some(128 + 10));
+}
+
+fn kill_raw(pid: i32, signal: i32) {
+    // kill(1) knows real-time signals, which the library does not.
+    assert!(Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().unwrap().success());
+}

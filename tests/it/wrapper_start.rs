@@ -1,0 +1,137 @@
+//! What the registry may do to the start of the child: nothing, unless `--abort-on-failure` asks for it.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::bench::{Running, child, eventually, free_address, wrapper};
+use crate::misbehaving::{Misbehaving, Reply};
+
+/// A registry that says what `script` says of `METHOD /path` and how many of the same came before it, and what a healthy
+/// one would say where `script` is silent.
+pub async fn registry(mut script: impl FnMut(&str, usize) -> Option<Reply> + Send + 'static) -> Misbehaving {
+    let mut counts = BTreeMap::new();
+    Misbehaving::start(move |seen| {
+        let line = seen.line();
+        let count = counts.entry(line.clone()).or_insert(0);
+        *count += 1;
+        script(&line, *count - 1).unwrap_or_else(|| healthy(&line.replace("/7777/", "/")))
+    })
+    .await
+}
+
+fn healthy(request: &str) -> Reply {
+    let token = json!({"token": "6d1ba1a0-c640-11f0-8000-000000000000"});
+    match request {
+        "POST /v2.0/tokens" => Reply::login("token"),
+        "POST /v1.0/sessions" => Reply::created("http://x/v1.0/1/sessions/seAAAAAAAA", &token.to_string()),
+        "POST /v1.0/services" => Reply::created("http://x/v1.0/1/services/web0", ""),
+        "POST /v1.0/sessions/seAAAAAAAA/heartbeat" => Reply::ok(&token),
+        "DELETE /v1.0/sessions/seAAAAAAAA" => Reply::no_content(),
+        _ => fault(404, "notFoundError"),
+    }
+}
+
+fn fault(status: u16, kind: &str) -> Reply {
+    Reply::fault(status, kind, "no")
+}
+
+fn count(registry: &Misbehaving, request: &str) -> usize {
+    registry.lines().iter().filter(|line| *line == request).count()
+}
+
+fn started(command: &mut Command) -> Running {
+    Running::start(command.args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_a_refusing_or_a_silent_registry_does_not_stop_the_child() {
+    let refusing = [(500, "internalError"), (401, "unauthorizedError"), (400, "badRequest"), (404, "notFoundError")];
+    for (status, kind) in refusing {
+        let registry = registry(move |_, _| Some(fault(status, kind))).await;
+        let mut wrapped = started(&mut wrapper(&registry.url));
+        wrapped.line(&format!("was refused with {status}"));
+        wrapped.line("ready");
+    }
+    let nonsense = registry(|_, _| Some(Reply::created("/", "<html>hello</html>"))).await;
+    started(&mut wrapper(&nonsense.url)).line("ready");
+    started(&mut wrapper(&format!("http://{}", free_address()))).line("ready");
+    let silent = registry(|_, _| Some(Reply::Silence)).await;
+    let mut wrapped = started(&mut wrapper(&silent.url));
+    wrapped.line("is silent; starting without waiting");
+    wrapped.line("ready");
+    assert_eq!(silent.lines(), ["POST /v1.0/sessions"], "it is still under way when the child starts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_at_any_step_delays_the_start_no_longer_than_at_the_first() {
+    for step in ["POST /v2.0/tokens", "POST /v1.0/sessions", "POST /v1.0/services"] {
+        let registry = registry(move |request, _| (request == step).then_some(Reply::Silence)).await;
+        let mut command = wrapper(&registry.url);
+        if step == "POST /v2.0/tokens" {
+            command.args(["--username=joe"]).env("SERVICE_REGISTRY_API_KEY", "k");
+        }
+        let mut wrapped = started(&mut command);
+        wrapped.line("is silent; starting without waiting");
+        wrapped.line("ready");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registering_goes_on_behind_the_child_until_it_succeeds() {
+    let registry = registry(|request, before| match request {
+        "POST /v1.0/sessions" if before < 2 => Some(fault(503, "systemFailureError")),
+        "POST /v1.0/services" if before < 2 => Some(fault(500, "internalError")),
+        _ => None,
+    })
+    .await;
+    let mut wrapped = started(&mut wrapper(&registry.url));
+    wrapped.line("ready");
+    wrapped.line("registered web0");
+    assert_eq!(count(&registry, "POST /v1.0/sessions"), 3, "one session is enough once it is open");
+    assert_eq!(count(&registry, "POST /v1.0/services"), 3);
+    let heartbeat = "POST /v1.0/sessions/seAAAAAAAA/heartbeat";
+    eventually("heartbeats", || (count(&registry, heartbeat) > 1).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_abort_on_failure_the_child_waits_for_its_registration() {
+    let taken = |request: &str, before| request == "POST /v1.0/services" && before < 1;
+    let registry = registry(move |r, before| taken(r, before).then(|| fault(400, "serviceWithThisIdExists"))).await;
+    let mut wrapped = started(wrapper(&registry.url).arg("--abort-on-failure"));
+    wrapped.line("ready");
+    assert_eq!(count(&registry, "POST /v1.0/services"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_abort_on_failure_the_attempts_are_counted_and_then_it_is_status_100() {
+    let registry = registry(|_, _| Some(fault(500, "internalError"))).await;
+    let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=2"]));
+    assert_eq!(wrapped.end().code(), Some(100));
+    let said = wrapped.said_to_the_end();
+    assert!(said.contains("web0 could not be registered in 2 attempt(s)") && said.contains("500"), "{said}");
+    assert!(!said.contains("ready"), "the child must not run: {said}");
+    assert_eq!(count(&registry, "POST /v1.0/sessions"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_abort_on_failure_what_cannot_get_better_is_not_tried_again() {
+    let registry = registry(|_, _| Some(fault(401, "unauthorizedError"))).await;
+    let mut command = wrapper(&registry.url);
+    command.args(["--abort-on-failure", "--username=joe"]).env("SERVICE_REGISTRY_API_KEY", "s3cret");
+    let mut wrapped = started(&mut command);
+    assert_eq!(wrapped.end().code(), Some(100));
+    assert_eq!(registry.lines(), ["POST /v2.0/tokens"]);
+    let said = wrapped.said_to_the_end();
+    assert!(said.contains("check user name and API key") && !said.contains("s3cret"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_registered_for_a_child_that_never_ran_is_taken_back() {
+    let taken = |request: &str| request == "POST /v1.0/services";
+    let registry = registry(move |request, _| taken(request).then(|| fault(400, "serviceWithThisIdExists"))).await;
+    let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1"]));
+    assert_eq!(wrapped.end().code(), Some(100));
+    assert_eq!(count(&registry, "DELETE /v1.0/sessions/seAAAAAAAA"), 1);
+}
