@@ -192,6 +192,11 @@ fn pass_lines(from: impl Read + Send + 'static, to: Sender<String>) {
     });
 }
 
+/// Sends a signal by number: kill(1) knows real-time signals, which the library does not.
+pub fn kill_raw(pid: i32, signal: i32) {
+    assert!(Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().unwrap().success());
+}
+
 /// A registry in a process of its own, on a free port.
 pub struct Registry {
     pub process: Running,

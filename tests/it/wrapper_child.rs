@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Running, child, clean, eventually, wrapper};
+use crate::bench::{Running, child, clean, eventually, kill_raw, wrapper};
 
 const NOWHERE: &str = "http://127.0.0.1:1";
 
@@ -184,9 +184,4 @@ fn a_signal_for_the_child_that_comes_before_the_start_is_kept_for_it() {
     running.signal(Signal::SIGUSR1); // kills a child that does not expect it
     drop(connection);
     assert_eq!(running.end().code(), Some(128 + 10));
-}
-
-fn kill_raw(pid: i32, signal: i32) {
-    // kill(1) knows real-time signals, which the library does not.
-    assert!(Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().unwrap().success());
 }

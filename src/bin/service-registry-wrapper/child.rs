@@ -55,18 +55,37 @@ fn executable(program: PathBuf) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Passes a signal on. The child may have died in between; that is no error.
+/// Sends a signal to a process, or if the number is negative to a group. It may be gone by now; that is no error.
 #[expect(unsafe_code, reason = "nix knows no real-time signals")]
-pub(crate) fn send(child: libc::pid_t, signal: i32) {
-    // SAFETY: kill takes two numbers. The child has not been waited for, so its number is not somebody else's.
-    unsafe { libc::kill(child, signal) };
+pub(crate) fn send(to: libc::pid_t, signal: i32) {
+    // SAFETY: kill takes two numbers.
+    unsafe { libc::kill(to, signal) };
 }
 
-/// One dead process of ours and how it ended, or nothing when no more is dead.
+/// What `waitpid` has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A process of ours has ended, and is buried now.
+    Ended(libc::pid_t, ExitStatus),
+    /// A process of ours was stopped by this signal.
+    Stopped(libc::pid_t, i32),
+    /// All that are ours live.
+    None,
+    /// Nobody is ours.
+    Childless,
+}
+
+/// The next change among the processes that the wrapper started or adopted.
 #[expect(unsafe_code, reason = "nix loses the status of what a real-time signal killed")]
-pub(crate) fn reap() -> Option<(libc::pid_t, ExitStatus)> {
+pub(crate) fn next_change() -> Change {
     let mut status = 0;
     // SAFETY: the status is written to a number that lives long enough.
-    let dead = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
-    (dead > 0).then(|| (dead, ExitStatus::from_raw(status)))
+    let process = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG | libc::WUNTRACED) };
+    let status = ExitStatus::from_raw(status);
+    match (process, status.stopped_signal()) {
+        (0, _) => Change::None,
+        (..0, _) => Change::Childless,
+        (process, Some(signal)) => Change::Stopped(process, signal),
+        (process, None) => Change::Ended(process, status),
+    }
 }

@@ -3,6 +3,9 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+
 /// Options that make no sense. Nothing was contacted or started.
 pub(crate) const USAGE: u8 = 2;
 /// `--abort-on-failure` was given and the service could not be registered. The child was not started.
@@ -26,6 +29,21 @@ pub(crate) fn of_child(status: ExitStatus) -> u8 {
 /// Killed by this signal, or stopped by it before there was a child.
 pub(crate) fn of_signal(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(WRAPPER_FAILED)
+}
+
+/// Dies of the signal that killed the child, without a second core dump. Returns if it cannot: process 1 of a container
+/// does not die of signals.
+#[expect(unsafe_code, reason = "a disposition can be set in no other way")]
+pub(crate) fn die_of(signal: i32) {
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // SAFETY: the default disposition runs no code of ours, and the set is valid before it is used.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        let mut only: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&mut only, signal);
+        libc::raise(signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &only, std::ptr::null_mut());
+    }
 }
 
 /// An error with the status to end with. Its message is the chain of causes.

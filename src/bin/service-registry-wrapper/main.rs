@@ -4,33 +4,41 @@
 
 mod child;
 mod cli;
+mod descriptors;
 mod exit;
 mod host;
 mod inherited;
 mod log;
+mod notify;
 mod pairs;
+mod parenting;
 mod plan;
 mod register;
 mod signals;
 mod spawn;
 mod supervise;
+mod terminal;
+mod tree;
 
+use std::convert::Infallible;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use nix::libc::pid_t;
-use nix::sys::signal::SigSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::cli::Options;
+use crate::cli::{NotifyWhen, Options};
 use crate::exit::Failure;
+use crate::notify::Relay;
 use crate::plan::{Plan, Voice};
 use crate::register::{News, Registration};
 use crate::signals::Blocked;
-use crate::supervise::Start;
+use crate::spawn::Circumstances;
+use crate::supervise::{Family, Start};
+use crate::terminal::Terminal;
 
 /// How long a registry that does not answer may delay the start of a child.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -82,12 +90,57 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failu
             return Ok(exit::of_signal(number));
         }
     }
-    let child = match start_child(plan, program, mask, &kept) {
+    let relay = Relay::open()?;
+    let terminal = Terminal::find();
+    let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
+    let with = Circumstances { mask, parenting: &plan.parenting, terminal: terminal.as_ref(), notify_socket };
+    let child = match spawn::spawn(program, &plan.command, &with) {
         Ok(child) => child,
         Err(failure) => return give_up(registration, failure).await,
     };
-    let status = supervise::until_exit(child, &mut signals).await?;
-    Ok(exit::of_child(status))
+    let mut family = Family::new(child, &plan.parenting, terminal.as_ref());
+    for number in kept {
+        family.pass_on(number);
+    }
+    descriptors::let_go();
+    let heartbeats = registration.handle();
+    let status = tokio::select! {
+        status = family.until_gone(&mut signals, || heartbeats.abort()) => status?,
+        never = notify(plan, relay, &mut registration) => match never {},
+    };
+    Ok(end_with(plan, status))
+}
+
+/// Passes on what the child tells systemd, and says what `--notify-when` asks for. Never done.
+async fn notify(plan: &Plan, relay: Option<Relay>, registration: &mut Registration) -> Infallible {
+    let Some(relay) = relay else { return std::future::pending().await };
+    let on_behalf = async {
+        match plan.parenting.notify_when {
+            Some(NotifyWhen::Registered) => registration.registered().await,
+            Some(NotifyWhen::Spawned) => {}
+            None => return,
+        }
+        relay.say("READY=1").await;
+    };
+    let (_, passed_on) = tokio::join!(on_behalf, relay.run());
+    match passed_on {
+        Ok(never) => match never {},
+        Err(error) => warn!("the command's notifications do not reach systemd any more: {error:#}"),
+    }
+    std::future::pending().await
+}
+
+/// The child's status, as `--exit-map` and `--reraise` have it.
+fn end_with(plan: &Plan, status: ExitStatus) -> u8 {
+    let own = exit::of_child(status);
+    let mapped = plan.parenting.mapped(own);
+    if let Some(signal) = status.signal()
+        && plan.parenting.reraise
+        && mapped == own
+    {
+        exit::die_of(signal);
+    }
+    mapped
 }
 
 /// Waits until the child may be started: for the registration if it is a condition, else for two seconds at most.
@@ -109,14 +162,6 @@ async fn ready_to_start(plan: &Plan, registration: &mut Registration) -> Result<
         }
     }
     Err(anyhow!("the registering task ended by itself").into())
-}
-
-fn start_child(plan: &Plan, program: &Path, mask: SigSet, kept: &[i32]) -> Result<pid_t, Failure> {
-    let child = spawn::spawn(program, &plan.command, mask)?;
-    for &number in kept {
-        child::send(child, number);
-    }
-    Ok(child)
 }
 
 async fn give_up(registration: Registration, failure: Failure) -> Result<u8, Failure> {

@@ -41,7 +41,7 @@ pub(crate) fn metadata(values: &[String]) -> Result<Metadata> {
 }
 
 /// Cuts at commas. `\,` is a comma and `\\` a backslash; any other backslash is itself.
-fn split(list: &str) -> Vec<String> {
+pub(crate) fn split(list: &str) -> Vec<String> {
     if list.is_empty() {
         return Vec::new();
     }

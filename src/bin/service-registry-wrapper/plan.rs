@@ -11,6 +11,7 @@ use service_registry::wire::Metadata;
 
 use crate::cli::{self, LogFormat, Options};
 use crate::pairs;
+use crate::parenting::Parenting;
 
 /// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
 const LARGEST_BODY: usize = 4999 - 60;
@@ -23,6 +24,7 @@ pub(crate) struct Plan {
     pub may_host: bool,
     /// `--abort-on-failure`: how often registering is attempted before giving up.
     pub attempts_or_abort: Option<u32>,
+    pub parenting: Parenting,
     pub command: Vec<OsString>,
     /// Things to say once there is a log.
     pub warnings: Vec<String>,
@@ -57,6 +59,7 @@ impl Plan {
             service,
             may_host: given(&options.registry_url).is_none(),
             attempts_or_abort: options.abort_on_failure.then_some(attempts),
+            parenting: Parenting::of(options)?,
             command: options.command.clone(),
             warnings,
         })

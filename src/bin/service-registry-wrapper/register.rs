@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use service_registry::client::{Beat, Client, Error, HeartBeater, NewSession, backoff};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -32,6 +32,7 @@ pub(crate) struct Registration {
     task: JoinHandle<()>,
     session: Session,
     client: Client,
+    was_registered: bool,
 }
 
 /// The id of the session that is open now.
@@ -51,12 +52,25 @@ impl Registration {
             news: to,
             session: Arc::clone(&session),
         };
-        Self { news, task: tokio::spawn(keeper.run()), session, client: plan.client.clone() }
+        let client = plan.client.clone();
+        Self { news, task: tokio::spawn(keeper.run()), session, client, was_registered: false }
     }
 
     /// The next thing that happens; nothing when the task has ended, which it does not.
     pub(crate) async fn news(&mut self) -> Option<News> {
-        self.news.recv().await
+        let news = self.news.recv().await;
+        self.was_registered |= matches!(news, Some(News::Registered));
+        news
+    }
+
+    /// Waits until the service has been registered for the first time.
+    pub(crate) async fn registered(&mut self) {
+        while !self.was_registered && self.news().await.is_some() {}
+    }
+
+    /// What ends the task from elsewhere.
+    pub(crate) fn handle(&self) -> AbortHandle {
+        self.task.abort_handle()
     }
 
     /// Takes back what was registered for a child that never ran. Best effort, bounded; expiry does the rest.

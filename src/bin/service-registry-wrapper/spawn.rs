@@ -6,7 +6,8 @@
 //! copied to be thrown away), and it cannot put the child's own process id into its environment. So this does what the C
 //! library's `posix_spawn` does: the child borrows the wrapper's memory, which waits, until it has called exec.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -17,21 +18,39 @@ use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 
+use crate::cli::{CREDENTIALS, Scope};
 use crate::exit::{self, Failure};
-use crate::{cli, inherited};
+use crate::inherited;
+use crate::parenting::Parenting;
+use crate::terminal::Terminal;
 
 /// Enough for a handful of system calls; their wrappers in the C library need a few hundred bytes.
 const STACK: usize = 16 * 1024;
 
+/// What a child is started with beside its command.
+pub(crate) struct Circumstances<'a> {
+    /// The signals that were blocked when the wrapper was started.
+    pub mask: SigSet,
+    pub parenting: &'a Parenting,
+    pub terminal: Option<&'a Terminal>,
+    /// Where the child's notifications for systemd go, if there is a systemd to notify.
+    pub notify_socket: Option<&'a OsStr>,
+}
+
 /// Starts the program that was found at this place. Returns its process id.
-pub(crate) fn spawn(program: &Path, command: &[OsString], mask: SigSet) -> Result<libc::pid_t, Failure> {
+pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'_>) -> Result<libc::pid_t, Failure> {
     let path = CString::new(program.as_os_str().as_bytes()).context("the command's name has a zero byte in it")?;
     let arguments: Result<Vec<_>, _> = command.iter().map(|argument| CString::new(argument.as_bytes())).collect();
+    let own_group = with.parenting.scope == Scope::Group;
     let image = Image {
         path,
         arguments: Pointers::to(arguments.context("an argument has a zero byte in it")?),
-        environment: Pointers::to(environment()),
-        mask,
+        environment: environment(with.notify_socket),
+        own_group,
+        foreground: with.terminal.filter(|terminal| own_group && terminal.is_ours()).map(Terminal::descriptor),
+        parent_death_signal: with.parenting.parent_death_signal,
+        parent: std::process::id().cast_signed(),
+        mask: with.mask,
         sigpipe: disposition(Signal::SIGPIPE),
         sigchld: disposition(Signal::SIGCHLD),
     };
@@ -45,9 +64,38 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], mask: SigSet) -> Resul
     })
 }
 
-fn environment() -> Vec<CString> {
-    let kept = std::env::vars_os().filter(|(name, _)| !cli::CREDENTIALS.iter().any(|secret| name == secret));
-    kept.filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()).collect()
+/// The wrapper's own, less its credentials. Where systemd names the wrapper, it is to name the child, whose number is
+/// not known yet: room is left for it.
+fn environment(notify_socket: Option<&OsStr>) -> Environment {
+    let wrapper = std::process::id().to_string();
+    let mut own_pid = Vec::new();
+    let mut strings = Vec::new();
+    for (name, value) in std::env::vars_os().filter(|(name, _)| !CREDENTIALS.iter().any(|secret| name == secret)) {
+        let value = match notify_socket {
+            Some(ours) if name == "NOTIFY_SOCKET" => ours.to_owned(),
+            _ => value,
+        };
+        let is_own_pid = (name == "LISTEN_PID" || name == "WATCHDOG_PID") && *value == *wrapper;
+        let value = if is_own_pid { ROOM.as_ref() } else { value.as_bytes() };
+        if let Ok(string) = CString::new([name.as_bytes(), b"=", value].concat()) {
+            if is_own_pid {
+                own_pid.push((strings.len(), name.len() + 1));
+            }
+            strings.push(string.into_bytes_with_nul());
+        }
+    }
+    Environment { strings, own_pid }
+}
+
+/// Longer than any process id.
+const ROOM: [u8; 10] = *b"0000000000";
+
+/// Strings of an environment, some of which end with a number that only the child knows.
+struct Environment {
+    /// Each with the zero that ends it.
+    strings: Vec<Vec<u8>>,
+    /// Which string, and where in it the number stands.
+    own_pid: Vec<(usize, usize)>,
 }
 
 /// What the wrapper was given, for the signals whose disposition it or its runtime changed.
@@ -59,7 +107,12 @@ fn disposition(of: Signal) -> SigHandler {
 struct Image {
     path: CString,
     arguments: Pointers,
-    environment: Pointers,
+    environment: Environment,
+    own_group: bool,
+    /// The terminal to take over, if it is the wrapper's to give.
+    foreground: Option<RawFd>,
+    parent_death_signal: i32,
+    parent: libc::pid_t,
     mask: SigSet,
     sigpipe: SigHandler,
     sigchld: SigHandler,
@@ -80,11 +133,13 @@ impl Pointers {
 
 impl Image {
     #[expect(unsafe_code, reason = "the child shares the memory of the wrapper until it has called exec")]
-    fn start(&self) -> Result<libc::pid_t, Errno> {
+    fn start(mut self) -> Result<libc::pid_t, Errno> {
+        let strings = self.environment.strings.iter();
+        let environment: Vec<_> = strings.map(|string| string.as_ptr().cast()).chain([ptr::null()]).collect();
         let mut stack = vec![0; STACK];
         let mut error = None;
         let child = Box::new(|| {
-            error = Some(self.become_it());
+            error = Some(self.become_it(&environment));
             127 // nobody looks at it
         });
         // SAFETY: CLONE_VFORK holds the wrapper's only thread that uses this memory until the child has called exec or
@@ -105,18 +160,72 @@ impl Image {
 
     /// What the child does. Returns only when it failed.
     #[expect(unsafe_code, reason = "system calls between fork and exec")]
-    fn become_it(&self) -> Errno {
-        // SAFETY: no handler is installed; the pointers are to strings that live as long as `self`, and end with null.
-        unsafe {
-            let restored = signal(Signal::SIGPIPE, self.sigpipe)
-                .and_then(|_| signal(Signal::SIGCHLD, self.sigchld))
-                // Last: a signal that waits acts from here on.
-                .and_then(|_| sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None));
-            if let Err(error) = restored {
-                return error;
-            }
-            libc::execve(self.path.as_ptr(), self.arguments.pointers.as_ptr(), self.environment.pointers.as_ptr());
+    fn become_it(&mut self, environment: &[*const libc::c_char]) -> Errno {
+        // SAFETY: getpid cannot fail. The C library's copy of the number would be the wrapper's in a shared memory, but
+        // it keeps none.
+        let own = unsafe { libc::getpid() };
+        for &(string, place) in &self.environment.own_pid {
+            write_number(&mut self.environment.strings[string][place..place + ROOM.len()], own);
         }
+        if let Err(error) = self.arrange(own) {
+            return error;
+        }
+        // SAFETY: the pointers are to strings that live as long as `self`, and both arrays end with a null.
+        unsafe { libc::execve(self.path.as_ptr(), self.arguments.pointers.as_ptr(), environment.as_ptr()) };
         Errno::last()
+    }
+
+    /// Group, terminal, tie to the wrapper, signals.
+    #[expect(unsafe_code, reason = "system calls between fork and exec")]
+    fn arrange(&self, own: libc::pid_t) -> Result<(), Errno> {
+        // SAFETY: system calls with numbers for arguments; no handler is installed.
+        unsafe {
+            if self.own_group {
+                Errno::result(libc::setpgid(0, 0))?;
+            }
+            if let Some(terminal) = self.foreground {
+                // SIGTTOU is blocked, so a background process may do this. A terminal that is gone is no reason to fail.
+                libc::tcsetpgrp(terminal, own);
+            }
+            if self.parent_death_signal != 0 {
+                Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, self.parent_death_signal))?;
+                if libc::getppid() != self.parent {
+                    return Err(Errno::ESRCH); // the wrapper died before the tie held; nobody is left to hear this
+                }
+            }
+            signal(Signal::SIGPIPE, self.sigpipe)?;
+            signal(Signal::SIGCHLD, self.sigchld)?;
+            // Last: a signal that waits acts from here on.
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
+        }
+    }
+}
+
+/// In decimal, the rest of the place filled with zeros (the ends of strings).
+fn write_number(place: &mut [u8], number: libc::pid_t) {
+    let mut rest = number.unsigned_abs();
+    let digits = rest.checked_ilog10().unwrap_or(0) as usize + 1;
+    for (index, byte) in place.iter_mut().enumerate().rev() {
+        if index < digits {
+            *byte = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        } else {
+            *byte = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_from_the_left() {
+        for (number, text) in [(1, "1"), (10, "10"), (4_194_304, "4194304"), (i32::MAX, "2147483647")] {
+            let mut place = ROOM;
+            write_number(&mut place, number);
+            assert_eq!(place.split(|&b| b == 0).next().unwrap(), text.as_bytes());
+            assert!(place[text.len()..].iter().all(|&byte| byte == 0));
+        }
     }
 }

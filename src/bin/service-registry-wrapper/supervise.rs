@@ -1,31 +1,37 @@
-//! The life of the child: signals are passed on, the dead are buried, and the end of the child is the end of the wait.
+//! The life of the child and of all that descends from it: signals are passed on, the dead are buried, what is left over
+//! is ended.
 //!
 //! What a signal means is decided by a pure function; the loops only do what it says.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::process::ExitStatus;
 
 use anyhow::Result;
 use nix::libc::{self, pid_t};
-use nix::sys::signal::{SigSet, Signal, raise};
-use tracing::debug;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
 
-use crate::signals::{Origin, Received, Signals};
-use crate::{child, inherited, signals};
+use crate::child::{self, Change};
+use crate::cli::Scope;
+use crate::parenting::Parenting;
+use crate::signals::{self, Origin, Received, Signals};
+use crate::terminal::{Terminal, stop_self};
+use crate::{inherited, tree};
 
 /// Where the wrapper stands when a signal arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The child is not started yet.
     Starting,
-    /// The child runs.
+    /// The child runs, or what it left behind.
     Running,
 }
 
 /// What a signal makes the wrapper do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
-    /// Bury the dead.
+    /// Bury the dead, look after the stopped.
     Reap,
     /// Pass it on to the child.
     Forward,
@@ -47,7 +53,7 @@ fn decide(stage: Stage, signal: Received, is_ignored: bool) -> Action {
         (libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP, _, Stage::Starting) if !is_ignored => {
             Action::GiveUp
         }
-        (_, Origin::Terminal, _) => Action::Ignore, // the child stands in the same group and got it already
+        (_, Origin::Terminal, _) => Action::Ignore, // the child's group got it already
         (_, _, Stage::Starting) => Action::Keep,
         (_, _, Stage::Running) => Action::Forward,
     }
@@ -77,55 +83,186 @@ pub(crate) async fn before_start<T>(
         match decide(Stage::Starting, signal, inherited::ignored(signal.number)) {
             Action::GiveUp => return Ok(Start::Signalled(signal.number)),
             Action::Keep => kept.push(signal.number),
-            Action::Reap => while child::reap().is_some() {},
-            Action::Stop => stop_self(signal.number),
+            Action::Reap => while matches!(child::next_change(), Change::Ended(..) | Change::Stopped(..)) {},
+            Action::Stop => drop(stop_self(signal.number)),
             Action::Forward | Action::Ignore => {}
         }
     }
 }
 
-/// Runs until the child has ended, and says how.
-pub(crate) async fn until_exit(child: pid_t, signals: &mut Signals) -> Result<ExitStatus> {
-    loop {
-        let signal = signals.next().await?;
-        match decide(Stage::Running, signal, false) {
-            Action::Reap => {
-                if let Some(status) = reap_all(child) {
-                    return Ok(status);
+/// A running child and what descends from it.
+pub(crate) struct Family<'a> {
+    child: pid_t,
+    parenting: &'a Parenting,
+    terminal: Option<&'a Terminal>,
+    /// How the child ended.
+    ended: Option<ExitStatus>,
+    /// When what is left is killed.
+    deadline: Option<Instant>,
+    killing: bool,
+    /// Who was told to end since the child did.
+    told: HashSet<pid_t>,
+    /// Whether the log says that they are.
+    said: bool,
+}
+
+impl<'a> Family<'a> {
+    pub(crate) fn new(child: pid_t, parenting: &'a Parenting, terminal: Option<&'a Terminal>) -> Self {
+        let told = HashSet::new();
+        Self { child, parenting, terminal, ended: None, deadline: None, killing: false, told, said: false }
+    }
+
+    /// Runs until the child has ended and, unless orphans are to be left, nothing of it is left; says how it ended.
+    /// `on_end` is called as soon as the child itself has.
+    pub(crate) async fn until_gone(&mut self, signals: &mut Signals, on_end: impl FnOnce()) -> Result<ExitStatus> {
+        let mut on_end = Some(on_end);
+        loop {
+            let deadline = self.deadline.unwrap_or_else(Instant::now);
+            let signal = tokio::select! {
+                biased;
+                signal = signals.next() => Some(signal?),
+                () = sleep_until(deadline), if self.deadline.is_some() => None,
+            };
+            let gone = match signal {
+                None => self.time_is_up(),
+                Some(signal) => self.take(signal),
+            };
+            if self.ended.is_some()
+                && let Some(on_end) = on_end.take()
+            {
+                on_end();
+            }
+            if let Some(status) = gone {
+                if let Some(terminal) = self.terminal {
+                    terminal.take_back(self.child);
                 }
+                return Ok(status);
             }
-            Action::Forward => {
-                debug!(signal = signals::name(signal.number), "passed on");
-                child::send(child, signal.number);
-            }
-            Action::Stop => stop_self(signal.number),
+        }
+    }
+
+    /// Does what a signal asks for. The child's status when all is over.
+    fn take(&mut self, signal: Received) -> Option<ExitStatus> {
+        match decide(Stage::Running, signal, false) {
+            Action::Reap => return self.look_after_all(),
+            Action::Forward => self.pass_on(signal.number),
+            Action::Stop => drop(stop_self(signal.number)),
             Action::Keep | Action::GiveUp | Action::Ignore => {}
         }
+        None
     }
-}
 
-/// Buries all who are dead: one SIGCHLD may stand for many. The status of the child, if it is among them.
-fn reap_all(child: pid_t) -> Option<ExitStatus> {
-    let mut ended = None;
-    while let Some((dead, status)) = child::reap() {
-        if dead == child {
-            ended = Some(status);
+    /// Whom signals are sent to.
+    fn whole(&self) -> pid_t {
+        if self.parenting.scope == Scope::Group { -self.child } else { self.child }
+    }
+
+    pub(crate) fn pass_on(&mut self, signal: i32) {
+        let rewritten = self.parenting.rewritten(signal);
+        if rewritten == 0 {
+            debug!(signal = signals::name(signal), "dropped");
+            return;
+        }
+        debug!(signal = signals::name(signal), as_signal = signals::name(rewritten), "passed on");
+        if signal == libc::SIGCONT {
+            self.go_on();
+        } else if self.ended.is_none() {
+            child::send(self.whole(), rewritten);
         } else {
-            debug!(pid = dead, "reaped an orphan");
+            tree::signal_all(rewritten, &mut HashSet::new());
+        }
+        if matches!(signal, libc::SIGTERM | libc::SIGINT) {
+            self.set_deadline();
         }
     }
-    ended
-}
 
-/// Stops as a program without handlers would, until SIGCONT. The kernel's own rule decides whether it is a stop at
-/// all: nobody could continue an orphaned process group, so there these signals do nothing.
-fn stop_self(number: i32) {
-    let Ok(signal) = Signal::try_from(number) else { return };
-    let mut only = SigSet::empty();
-    only.add(signal);
-    // It waits blocked until it is let through for a moment.
-    if raise(signal).is_ok() && only.thread_unblock().is_ok() {
-        let _ = only.thread_block();
+    /// The first reason to stop counts.
+    fn set_deadline(&mut self) {
+        if self.deadline.is_none() {
+            self.deadline = self.parenting.stop_timeout.map(|timeout| Instant::now() + timeout);
+        }
+    }
+
+    /// What `fg` and `bg` do: the child goes on, in the foreground if the wrapper was put there.
+    fn go_on(&self) {
+        if let Some(terminal) = self.terminal
+            && self.parenting.scope == Scope::Group
+            && terminal.is_ours()
+        {
+            terminal.give_to(self.child);
+        }
+        child::send(self.whole(), libc::SIGCONT);
+    }
+
+    /// One SIGCHLD may stand for many. The child's status when all is over.
+    fn look_after_all(&mut self) -> Option<ExitStatus> {
+        let mut childless = false;
+        loop {
+            match child::next_change() {
+                Change::Ended(process, status) if process == self.child => self.ended = Some(status),
+                Change::Ended(process, _) => self.buried(process),
+                Change::Stopped(process, signal) if process == self.child => self.stopped(signal),
+                Change::Stopped(..) => {}
+                Change::None => break,
+                Change::Childless => {
+                    childless = true;
+                    break;
+                }
+            }
+        }
+        let status = self.ended?;
+        if childless || self.parenting.leave_orphans {
+            return Some(status);
+        }
+        self.end_the_rest();
+        None
+    }
+
+    fn buried(&mut self, process: pid_t) {
+        self.told.remove(&process);
+        if self.parenting.warn_on_reap {
+            warn!("buried process {process}, whose parent did not wait for it");
+        } else {
+            debug!(pid = process, "buried an orphan");
+        }
+    }
+
+    /// What the child left behind is asked to end, and those who were adopted since the last time.
+    fn end_the_rest(&mut self) {
+        if !std::mem::replace(&mut self.said, true) {
+            info!("the command has ended; ending what it left behind");
+        }
+        let signal = if self.killing { libc::SIGKILL } else { libc::SIGTERM };
+        tree::signal_all(signal, &mut self.told);
+        self.set_deadline();
+    }
+
+    fn time_is_up(&mut self) -> Option<ExitStatus> {
+        self.deadline = None;
+        if self.killing {
+            let status = self.ended?;
+            warn!("some processes cannot even be killed (they wait inside the kernel); leaving them");
+            return Some(status);
+        }
+        warn!("the time to stop is up; killing what is left");
+        self.killing = true;
+        self.told.clear();
+        tree::signal_all(libc::SIGKILL, &mut self.told);
+        self.set_deadline();
+        None
+    }
+
+    /// A shell waits for the wrapper, not for the child: it must see it stop as well.
+    fn stopped(&self, signal: i32) {
+        let job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGSTOP].contains(&signal);
+        if self.terminal.is_none() || self.parenting.scope == Scope::Child || !job_control {
+            return;
+        }
+        // After a stop, the SIGCONT that ended it is read like any other signal. Where there can be no stop, because no
+        // shell could end it, the child does not stop either.
+        if !stop_self(libc::SIGTSTP) {
+            self.go_on();
+        }
     }
 }
 

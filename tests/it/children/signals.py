@@ -1,4 +1,5 @@
-"""Prints `ready <pid>`, then `got <number>` for every signal that arrives, each time it does. Ends after two SIGTERMs."""
+"""Prints `ready <pid>`, then `got <number>` for every signal that arrives, each time it does. Ends after two
+SIGTERMs, or after the one that says that its parent has died."""
 import os
 import signal
 
@@ -9,9 +10,12 @@ signal.set_wakeup_fd(arrive)
 for number in range(1, 65):
     if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):  # 32 and 33 belong to the C library
         signal.signal(number, lambda *_: None)
+parent = os.getppid()
 os.write(1, b"ready %d\n" % os.getpid())
 terms = 0
-while terms < 2:
+while True:
     number = os.read(arrived, 1)[0]
     os.write(1, b"got %d\n" % number)
     terms += number == signal.SIGTERM
+    if terms == 2 or os.getppid() != parent:
+        break

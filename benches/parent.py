@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""The wrapper as a parent, beside tini, dumb-init and catatonit (those that are installed).
+
+    benches/parent.py [RUNS]         # 200 by default
+
+Builds the slim release build, starts a registry on loopback in a process of its own, and measures in turns, in one run:
+memory while a child sleeps, from a signal to the child's handler, from the child's death to the parent's end, and CPU over
+a minute of idling (the wrapper with an interval of 120 s, so that no heartbeat falls into it).
+Compare ratios within one run only. Needs Linux, Python 3 and cargo.
+"""
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+from wrapper import build, cpu_seconds, unshared_memory, wrap
+
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+IDLE_SECONDS = 60
+# Waits in the kernel for the signal, so that no interpreter stands between its arrival and the answer.
+HANDLER = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+os.write(1, b".")
+while True:
+    signal.sigwait([signal.SIGUSR1])
+    os.write(1, b".")
+"""
+
+
+def parents(wrapper, url):
+    found = {"service-registry-wrapper": lambda name: wrap(wrapper, url, name, 120)}
+    for init, options in {"tini": ["-s", "--"], "dumb-init": ["--"], "catatonit": ["--"]}.items():
+        if path := shutil.which(init):
+            found[init] = lambda _, path=path, options=options: [path, *options]
+    return found
+
+
+def child_of(pid):
+    """Waits for the first child of a process."""
+    while True:
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            if numbers := children.read().split():
+                return int(numbers[0])
+
+
+def start(command, environment, **options):
+    return subprocess.Popen(command, env=environment, **options)
+
+
+def signal_latency(name, parent, environment):
+    process = start(parent(f"signal-{name}") + [sys.executable, "-c", HANDLER], environment, stdout=subprocess.PIPE)
+    answer = process.stdout.fileno()
+    os.read(answer, 1)
+    taken = []
+    for _ in range(RUNS):
+        time.sleep(0.002)  # everybody waits in the kernel again
+        before = time.perf_counter()
+        process.send_signal(signal.SIGUSR1)
+        os.read(answer, 1)
+        taken.append(time.perf_counter() - before)
+    process.kill()
+    process.wait()
+    return taken
+
+
+def exit_latency(name, parent, environment, run):
+    process = start(parent(f"exit-{name}-{run}") + ["sleep", "1000"], environment)
+    child = child_of(process.pid)
+    while os.readlink(f"/proc/{child}/exe") != os.path.realpath(shutil.which("sleep")):
+        pass  # it has not called exec yet
+    time.sleep(0.005)
+    before = time.perf_counter()
+    os.kill(child, signal.SIGKILL)
+    process.wait()
+    return time.perf_counter() - before
+
+
+def main():
+    default, slim = build("bench-default"), build("bench-slim", "--no-default-features")
+    registry = subprocess.Popen([f"{default}/service-registry", "serve", "-q", "--in-memory", "--listen=127.0.0.1:0"],
+                                stdout=subprocess.PIPE, text=True)
+    try:
+        url = registry.stdout.readline().split()[-1]
+        environment = {**os.environ, "SERVICE_REGISTRY_API_KEY": "bench"}
+        everybody = parents(f"{slim}/service-registry-wrapper", url)
+        signals = {name: signal_latency(name, parent, environment) for name, parent in everybody.items()}
+        exits = {name: [] for name in everybody}
+        for run in range(RUNS):
+            for name, parent in everybody.items():
+                exits[name].append(exit_latency(name, parent, environment, run))
+        sleeping = {name: start(parent(f"idle-{name}") + ["sleep", "1000"], environment)
+                    for name, parent in everybody.items()}
+        time.sleep(3)
+        before = {name: cpu_seconds(process.pid) for name, process in sleeping.items()}
+        time.sleep(IDLE_SECONDS)
+        idle = {name: cpu_seconds(process.pid) - before[name] for name, process in sleeping.items()}
+        memory = {name: unshared_memory(process.pid) for name, process in sleeping.items()}
+        for process in sleeping.values():
+            process.terminate()
+            process.wait()
+    finally:
+        registry.terminate()
+        registry.wait()
+    print(f"\n{'':26} {'signal':>9} {'exit':>9} {'CPU a minute':>13} {'USS':>8}")
+    for name in everybody:
+        print(f"{name:26} {statistics.median(signals[name]) * 1e6:6.0f} us {statistics.median(exits[name]) * 1e6:6.0f} us"
+              f" {idle[name] * 1e3:10.2f} ms {memory[name]:5} kB")
+    if "tini" in everybody:
+        for what, times in (("signal", signals), ("exit", exits)):
+            ours = statistics.median(times["service-registry-wrapper"])
+            print(f"{what} latency: {ours / statistics.median(times['tini']):.2f} x tini")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+//! The terminal, when there is one: the child's group gets the foreground, stops and goes on as if nobody stood between
+//! it and the shell.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal, raise};
+use nix::unistd::{Pid, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
+
+/// The controlling terminal.
+pub(crate) struct Terminal {
+    /// A descriptor of the wrapper's own: the child may do with the standard ones what it likes.
+    descriptor: OwnedFd,
+}
+
+impl Terminal {
+    /// The terminal behind stdin, stdout or stderr, if it controls this session.
+    pub(crate) fn find() -> Option<Self> {
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+        let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let terminal = standard.into_iter().find(|fd| isatty(fd).unwrap_or(false) && tcgetpgrp(fd).is_ok())?;
+        Some(Self { descriptor: terminal.try_clone_to_owned().ok()? })
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+
+    /// Whether the wrapper's group is in the foreground.
+    pub(crate) fn is_ours(&self) -> bool {
+        tcgetpgrp(&self.descriptor) == Ok(getpgrp())
+    }
+
+    /// Puts a group into the foreground. A terminal that is gone takes nobody.
+    pub(crate) fn give_to(&self, group: libc::pid_t) {
+        let _ = tcsetpgrp(&self.descriptor, Pid::from_raw(group));
+    }
+
+    /// Takes the foreground back from a group that is no more, so that whoever reads next from the terminal can.
+    pub(crate) fn take_back(&self, from: libc::pid_t) {
+        if tcgetpgrp(&self.descriptor) == Ok(Pid::from_raw(from)) {
+            self.give_to(getpgrp().as_raw());
+        }
+    }
+}
+
+/// Stops as a program without handlers would; returns after SIGCONT.
+///
+/// The kernel's own rule decides whether it is a stop at all: nobody could continue an orphaned process group, so there
+/// these signals do nothing. False if it was none.
+#[expect(unsafe_code, reason = "nix cannot ask which signals wait")]
+pub(crate) fn stop_self(number: i32) -> bool {
+    let Ok(signal) = Signal::try_from(number) else { return false };
+    let mut only = SigSet::empty();
+    only.add(signal);
+    // It waits blocked until it is let through for a moment.
+    if raise(signal).is_ok() && only.thread_unblock().is_ok() {
+        let _ = only.thread_block();
+    }
+    // What ended the stop is blocked and still waits to be read.
+    // SAFETY: the set is written before it is read; zero is a valid one.
+    unsafe {
+        let mut waiting: libc::sigset_t = std::mem::zeroed();
+        libc::sigpending(&mut waiting) == 0 && libc::sigismember(&waiting, libc::SIGCONT) == 1
+    }
+}

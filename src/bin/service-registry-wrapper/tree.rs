@@ -1,0 +1,59 @@
+//! Everything that descends from the wrapper: the child, what it started, and what it left behind.
+
+use std::collections::HashSet;
+use std::fs;
+
+use nix::libc::pid_t;
+
+use crate::child;
+
+/// Sends a signal to every living descendant that is not in `told` yet, and notes it there.
+///
+/// The children of a process are read from /proc; those of a process that dies meanwhile come to the wrapper and are
+/// met the next time. A process cannot be mistaken for another one: its number is free only after it was buried, which
+/// nobody but its parent does, and descendants that are not the wrapper's own children are looked up afresh.
+pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>) {
+    for process in descendants() {
+        if told.insert(process) {
+            child::send(process, signal);
+        }
+    }
+}
+
+/// Parents before children.
+fn descendants() -> Vec<pid_t> {
+    let mut found = children_of(std::process::id().cast_signed());
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(children_of(parent));
+        next += 1;
+    }
+    found
+}
+
+/// A child belongs to the thread that started or adopted it, so all threads are asked.
+fn children_of(process: pid_t) -> Vec<pid_t> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
+    let lists = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// Whether a process descends from the wrapper. One that has just ended does not any more.
+pub(crate) fn descends(mut process: pid_t) -> bool {
+    let wrapper = std::process::id().cast_signed();
+    while process > 1 {
+        if process == wrapper {
+            return true;
+        }
+        let Some(parent) = parent_of(process) else { return false };
+        process = parent;
+    }
+    process == wrapper
+}
+
+/// The fourth field of /proc/PID/stat; the second is a name in parentheses that may contain anything.
+fn parent_of(process: pid_t) -> Option<pid_t> {
+    let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
+    let after_name = stat.iter().rposition(|&byte| byte == b')')?;
+    String::from_utf8_lossy(&stat[after_name..]).split_whitespace().nth(2)?.parse().ok()
+}

@@ -1,0 +1,99 @@
+"""Drives a shell on a terminal of its own: Ctrl-C, Ctrl-Z, fg, bg, window size, end of input. Prints `all is well`.
+
+    terminal.py SIGNALS_PY [WRAPPER OPTION...]      the words before each command; none for the bare command
+"""
+import fcntl
+import os
+import pty
+import struct
+import sys
+import termios
+import time
+
+signals, before = sys.argv[1], " ".join(sys.argv[2:])
+child, terminal = pty.fork()
+if child == 0:
+    os.environ["PS1"] = "prompt> "
+    os.execvp("bash", ["bash", "--norc", "--noprofile", "--noediting", "-i"])
+seen = b""
+
+
+def expect(text, times=1):
+    """Waits until the terminal shows this, and forgets what was before it."""
+    global seen
+    end = time.monotonic() + 20
+    while seen.count(text) < times:
+        if time.monotonic() > end:
+            sys.exit(f"no {text!r}; the terminal shows:\n{seen.decode()}")
+        seen += os.read(terminal, 4096)
+    shown, seen = seen, seen[seen.rindex(text) + len(text):]
+    return shown
+
+
+def type_in(text):
+    os.write(terminal, text)
+
+
+def run(command):
+    type_in(f"{before} {command}\n".encode())
+
+
+expect(b"prompt> ")
+
+# Signals of the terminal arrive, once.
+run(f"python3 {signals}")
+expect(b"ready ")
+type_in(b"\x03")
+expect(b"got 2\r\n")
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
+expect(b"got 28\r\n")
+type_in(b"\x1c")
+shown = expect(b"got 3\r\n")
+assert b"got 2\r\n" not in shown.replace(b"got 28\r\n", b""), f"twice: {shown}"
+# Ctrl-Z arrives as well, and this child goes on.
+type_in(b"\x1a")
+expect(b"got 20\r\n")
+os.system(f"pkill -KILL -f '^python3 {signals}$' -s {child}")
+expect(b"prompt> ")
+
+# A child that stops: so does what the shell sees; fg and bg continue it, and it can read again.
+run("cat")
+type_in(b"one\n")
+expect(b"one\r\n", 2)  # the echo of the terminal, and cat's
+type_in(b"\x1a")
+expect(b"Stopped")
+expect(b"prompt> ")
+type_in(b"fg\n")
+type_in(b"two\n")
+expect(b"two\r\n", 2)
+type_in(b"\x1a")
+expect(b"Stopped")
+expect(b"prompt> ")
+type_in(b"bg\n")
+expect(b"prompt> ")
+shown = b""
+while b"Stopped" not in shown:  # cat wants to read, which stops it in the background
+    type_in(b"jobs\n")
+    shown = expect(b"prompt> ")
+type_in(b"fg\n")
+type_in(b"three\n")
+expect(b"three\r\n", 2)
+type_in(b"\x04")
+expect(b"prompt> ")
+type_in(b"echo status $?\n")
+expect(b"status 0\r\n")
+
+# Ctrl-C ends, and the shell hears of what.
+run("sh -c 'echo star\"\"ted; exec sleep 1000'")  # the quotes tell the output from the echo of the command
+expect(b"started\r\n")
+type_in(b"\x03")
+expect(b"prompt> ")
+type_in(b"echo status $?\n")
+expect(b"status 130\r\n")
+
+# Whoever reads next from the terminal can.
+type_in(f"sh -c '{before} true; echo star\"\"ted; read line; echo \"read $line\"'\n".encode())
+expect(b"started\r\n")
+type_in(b"words\n")
+expect(b"read words\r\n")
+print("all is well")

@@ -1,0 +1,229 @@
+//! The whole tree of the child: signalled, buried, and ended when the child has.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use crate::bench::{Running, child, eventually, kill_raw, wrapper};
+
+fn wrapped() -> Command {
+    let mut command = wrapper("http://127.0.0.1:1");
+    command.args(["-q", "--id=web0"]);
+    command
+}
+
+/// Starts the family under these options; gives the numbers of the grandchildren.
+fn family(options: &[&str], arguments: &[&str]) -> (Running, Vec<i32>) {
+    let mut running = Running::start(wrapped().args(options).arg(child("tree.sh")).args(arguments));
+    let mut grandchildren = Vec::new();
+    for _ in 0..3 {
+        grandchildren.push(running.line("grandchild").split(' ').nth(1).unwrap().parse().unwrap());
+    }
+    running.line("child ");
+    (running, grandchildren)
+}
+
+fn exists(pid: i32) -> bool {
+    // A zombie counts as well: somebody has to bury it.
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[test]
+fn what_the_child_leaves_behind_is_ended_and_waited_for() {
+    let (mut running, grandchildren) = family(&[], &["leave"]);
+    assert_eq!(running.end().code(), Some(3), "the status is the child's");
+    assert!(grandchildren.iter().all(|&pid| !exists(pid)), "gone before the wrapper is");
+}
+
+#[test]
+fn what_does_not_hear_is_killed_after_the_stop_timeout() {
+    let (mut running, grandchildren) = family(&["--stop-timeout=0.5"], &["leave", "deaf"]);
+    running.line("killing what is left");
+    assert_eq!(running.end().code(), Some(3));
+    assert!(grandchildren.iter().all(|&pid| !exists(pid)));
+}
+
+#[test]
+fn orphans_are_left_when_told_so() {
+    let (mut running, grandchildren) = family(&["--leave-orphans"], &["leave"]);
+    assert_eq!(running.end().code(), Some(3));
+    assert!(grandchildren.iter().all(|&pid| exists(pid)));
+    grandchildren.iter().for_each(|&pid| kill_raw(pid, 9));
+}
+
+#[test]
+fn a_stop_ends_the_group_at_once_and_the_rest_after_it() {
+    let (mut running, grandchildren) = family(&[], &["stay"]);
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().code(), Some(143));
+    assert!(grandchildren.iter().all(|&pid| !exists(pid)));
+}
+
+#[test]
+fn a_child_that_ignores_sigterm_is_killed_with_all_its_family() {
+    let (mut running, grandchildren) = family(&["--stop-timeout=0.5"], &["stay", "deaf"]);
+    running.signal(Signal::SIGTERM);
+    running.line("killing what is left");
+    assert_eq!(running.end().code(), Some(137));
+    assert!(grandchildren.iter().all(|&pid| !exists(pid)));
+}
+
+#[test]
+fn with_no_stop_timeout_nobody_is_killed() {
+    let mut running = Running::start(wrapped().args(["--stop-timeout=0", "python3"]).arg(child("signals.py")));
+    running.line("ready");
+    running.signal(Signal::SIGTERM);
+    running.line("got 15");
+    assert!(!running.has_ended());
+    running.signal(Signal::SIGTERM); // the second one is passed on, too
+    running.line("got 15");
+    assert_eq!(running.end().code(), Some(0));
+}
+
+#[test]
+fn the_scope_says_who_gets_a_signal() {
+    // The grandchild in the child's group prints what it gets.
+    let script = "python3 \"$1\" & exec python3 \"$1\"";
+    for (scope, expected) in [("group", 2), ("child", 1)] {
+        let mut command = wrapped();
+        command.args(["--signal-scope", scope, "--stop-timeout=0.3", "sh", "-c", script, "sh"]);
+        let mut running = Running::start(command.arg(child("signals.py")));
+        running.line("ready");
+        running.line("ready");
+        running.signal(Signal::SIGUSR1);
+        for _ in 0..expected {
+            running.line("got 10");
+        }
+        running.signal(Signal::SIGUSR2); // comes after the first one at whoever gets it
+        running.line("got 12");
+        running.signal(Signal::SIGTERM);
+        running.line("got 15");
+        running.signal(Signal::SIGTERM);
+        running.end();
+        let got = running.said_to_the_end().lines().filter(|line| *line == "got 10").count();
+        assert_eq!(got, expected, "{scope}");
+    }
+}
+
+#[test]
+fn the_child_leads_its_own_group_unless_the_scope_is_the_child() {
+    for (scope, own) in [("group", true), ("child", false)] {
+        let mut command = wrapped();
+        command.args(["--signal-scope", scope, "sh", "-c", "ps -o pgid= -p $$; echo $$"]);
+        let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let mut lines = said.lines().map(str::trim);
+        assert_eq!(lines.next() == lines.next(), own, "{scope}: {said}");
+    }
+}
+
+#[test]
+fn a_killed_wrapper_takes_its_child_along() {
+    for (options, signal) in [(&[][..], "got 15"), (&["--parent-death-signal=USR1"], "got 10")] {
+        let mut running = Running::start(wrapped().args(options).arg("python3").arg(child("signals.py")));
+        let child = running.line("ready").split(' ').nth(1).unwrap().parse().unwrap();
+        running.signal(Signal::SIGKILL);
+        running.line(signal);
+        eventually("the child's end", || (!exists(child)).then_some(()));
+    }
+    let mut command = wrapped();
+    let mut running = Running::start(command.args(["--parent-death-signal=none", "sleep", "1000"]));
+    let child = eventually("the child", || children_of(running.pid.as_raw()).pop());
+    running.signal(Signal::SIGKILL);
+    running.end();
+    assert!(exists(child));
+    kill_raw(child, 9);
+}
+
+#[test]
+fn a_signal_at_any_moment_of_the_start_ends_it() {
+    for step in 0..150 {
+        let mut command = wrapped();
+        let mut running = Running::start(command.args(["sleep", "1000"]));
+        let start = std::time::Instant::now();
+        while start.elapsed().as_micros() < step * 40 {} // a moment that moves through the whole start
+        running.signal(Signal::SIGTERM);
+        let status = running.end();
+        // Before it has blocked its signals it dies of this one like any program; after that the status says so.
+        assert!(status.code() == Some(143) || status.signal() == Some(15), "{step}: {status}");
+    }
+}
+
+#[test]
+fn a_stopped_child_is_not_an_ended_one() {
+    let mut command = wrapped();
+    let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
+    let pid = running.line("ready").split(' ').nth(1).unwrap().parse().unwrap();
+    kill_raw(pid, 19);
+    let state = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().chars().next().unwrap()
+    };
+    eventually("the child to stop", || (state(pid) == 'T').then_some(()));
+    assert!(!running.has_ended() && state(running.pid.as_raw()) != 'T', "without a terminal the wrapper goes on");
+    running.signal(Signal::SIGUSR1); // waits for the child
+    running.signal(Signal::SIGCONT);
+    running.line("got 10");
+}
+
+#[test]
+fn who_is_buried_is_said_when_asked_for() {
+    let mut command = wrapped();
+    let script = "sh -c 'sleep 0.1 & echo orphan $!'; exec sleep 1000";
+    let mut running = Running::start(command.args(["--warn-on-reap", "sh", "-c", script]));
+    let orphan = running.line("orphan").split(' ').nth(1).unwrap().to_owned();
+    running.line(&format!("buried process {orphan}"));
+}
+
+#[test]
+fn as_process_1_it_buries_and_ends_like_anywhere() {
+    crate::bench::need("unshare");
+    let mut unshare = crate::bench::clean("unshare");
+    unshare.args([
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        env!("CARGO_BIN_EXE_service-registry-wrapper"),
+    ]);
+    unshare.args(["-q", "--id=web0", "--registry-url=http://127.0.0.1:1", "--warn-on-reap"]);
+    // A double fork whose middle ends at once, and which ends itself after a moment.
+    let script = "echo child $$; sh -c 'sleep 0.1 & echo orphan $!'; sleep 1000 & exec sh -c 'sleep 0.5; exit 5'";
+    let mut running = Running::start(unshare.args(["sh", "-c", script]));
+    assert_eq!(running.line("child"), "child 2");
+    let orphan = running.line("orphan").split(' ').nth(1).unwrap().to_owned();
+    running.line(&format!("buried process {orphan}"));
+    assert_eq!(running.end().code(), Some(5));
+}
+
+#[test]
+fn ten_thousand_orphans_and_signals_and_nothing_is_lost() {
+    let mut command = wrapped();
+    let script = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); \
+                  sh -c 'j=0; while [ $j -lt 100 ]; do j=$((j+1)); (:) & done'; done; exec python3 \"$0\"";
+    let mut running = Running::start(command.args(["sh", "-c", script]).arg(child("signals.py")));
+    let pid = running.line("ready").split(' ').nth(1).unwrap().parse::<i32>().unwrap();
+    let wrapper = running.pid.as_raw();
+    eventually("everybody to be buried", || (children_of(wrapper) == [pid]).then_some(()));
+    let before = resident(wrapper);
+    let mut kill = crate::bench::clean("bash");
+    kill.args(["-c", "for ((i = 0; i < 10000; i++)); do kill -41 $0; done"]).arg(wrapper.to_string());
+    assert!(kill.status().unwrap().success());
+    for _ in 0..10_000 {
+        running.line("got 41");
+    }
+    let grown = resident(wrapper).saturating_sub(before);
+    assert!(grown < 256, "the wrapper grew by {grown} kB");
+}
+
+/// Resident memory in kB.
+fn resident(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn children_of(pid: i32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
