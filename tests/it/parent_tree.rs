@@ -5,7 +5,8 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Running, child, eventually, kill_raw, wrapper};
+use crate::bench::{Running, child, clean, eventually, kill_raw, need, wrapper};
+use crate::parent_exit::INITS;
 
 fn wrapped() -> Command {
     let mut command = wrapper("http://127.0.0.1:1");
@@ -81,28 +82,41 @@ fn with_no_stop_timeout_nobody_is_killed() {
     assert_eq!(running.end().code(), Some(0));
 }
 
+/// How many of two get SIGUSR1: a child, and a grandchild in the child's group.
+fn signalled(mut parent: Command) -> usize {
+    let script = "python3 \"$0\" & exec python3 \"$0\"";
+    let mut running = Running::start(parent.args(["sh", "-c", script]).arg(child("signals.py")));
+    let pids: Vec<i32> = (0..2).map(|_| running.line("ready").split(' ').nth(1).unwrap().parse().unwrap()).collect();
+    running.signal(Signal::SIGUSR1);
+    running.line("got 10");
+    // What is sent to both afterwards arrives afterwards.
+    for &pid in &pids {
+        kill_raw(pid, 12);
+        running.line("got 12");
+    }
+    pids.iter().for_each(|&pid| kill_raw(pid, 9));
+    running.said_to_the_end().lines().filter(|line| *line == "got 10").count()
+}
+
 #[test]
 fn the_scope_says_who_gets_a_signal() {
-    // The grandchild in the child's group prints what it gets.
-    let script = "python3 \"$1\" & exec python3 \"$1\"";
     for (scope, expected) in [("group", 2), ("child", 1)] {
         let mut command = wrapped();
-        command.args(["--signal-scope", scope, "--stop-timeout=0.3", "sh", "-c", script, "sh"]);
-        let mut running = Running::start(command.arg(child("signals.py")));
-        running.line("ready");
-        running.line("ready");
-        running.signal(Signal::SIGUSR1);
-        for _ in 0..expected {
-            running.line("got 10");
-        }
-        running.signal(Signal::SIGUSR2); // comes after the first one at whoever gets it
-        running.line("got 12");
-        running.signal(Signal::SIGTERM);
-        running.line("got 15");
-        running.signal(Signal::SIGTERM);
-        running.end();
-        let got = running.said_to_the_end().lines().filter(|line| *line == "got 10").count();
-        assert_eq!(got, expected, "{scope}");
+        command.args(["--signal-scope", scope]);
+        assert_eq!(signalled(command), expected, "{scope}");
+    }
+    for (init, options, expected) in [
+        ("tini", &["-s", "-g", "--"][..], 2),
+        ("tini", &["-s", "--"], 1),
+        ("dumb-init", &["--"], 2),
+        ("dumb-init", &["--single-child", "--"], 1),
+        ("catatonit", &["-g", "--"], 2),
+        ("catatonit", &["--"], 1),
+    ] {
+        need(init);
+        let mut command = clean(init);
+        command.args(options);
+        assert_eq!(signalled(command), expected, "{init} {options:?}");
     }
 }
 
@@ -176,9 +190,29 @@ fn who_is_buried_is_said_when_asked_for() {
 }
 
 #[test]
-fn as_process_1_it_buries_and_ends_like_anywhere() {
-    crate::bench::need("unshare");
-    let mut unshare = crate::bench::clean("unshare");
+fn as_process_1_it_buries_like_any_init() {
+    need("unshare");
+    let wrapper =
+        [env!("CARGO_BIN_EXE_service-registry-wrapper"), "-q", "--id=web0", "--registry-url=http://127.0.0.1:1"];
+    let inits = INITS.map(|(init, options)| [&[init], options].concat());
+    // A double fork whose middle ends at once. Who is not buried stays in /proc.
+    let scratch = tempfile::tempdir().unwrap();
+    let script = "echo child $$; sh -c 'sleep 0.1 & echo $!' >orphan; read orphan <orphan; \
+                  while [ -e /proc/$orphan ]; do sleep 0.01; done; echo buried; exit 5";
+    for parent in [&wrapper[..]].into_iter().chain(inits.iter().map(Vec::as_slice)) {
+        let mut unshare = clean("unshare");
+        unshare.args(["--map-root-user", "--pid", "--fork", "--mount-proc"]).args(parent);
+        let mut running = Running::start(unshare.args(["sh", "-c", script]).current_dir(scratch.path()));
+        assert_eq!(running.line("child"), "child 2", "{parent:?}");
+        running.line("buried");
+        assert_eq!(running.end().code(), Some(5), "{parent:?}");
+    }
+}
+
+#[test]
+fn as_process_1_it_ends_what_is_left() {
+    need("unshare");
+    let mut unshare = clean("unshare");
     unshare.args([
         "--map-root-user",
         "--pid",
@@ -186,13 +220,12 @@ fn as_process_1_it_buries_and_ends_like_anywhere() {
         "--mount-proc",
         env!("CARGO_BIN_EXE_service-registry-wrapper"),
     ]);
-    unshare.args(["-q", "--id=web0", "--registry-url=http://127.0.0.1:1", "--warn-on-reap"]);
-    // A double fork whose middle ends at once, and which ends itself after a moment.
-    let script = "echo child $$; sh -c 'sleep 0.1 & echo orphan $!'; sleep 1000 & exec sh -c 'sleep 0.5; exit 5'";
-    let mut running = Running::start(unshare.args(["sh", "-c", script]));
-    assert_eq!(running.line("child"), "child 2");
-    let orphan = running.line("orphan").split(' ').nth(1).unwrap().to_owned();
-    running.line(&format!("buried process {orphan}"));
+    unshare.args(["-q", "--id=web0", "--registry-url=http://127.0.0.1:1"]);
+    let scratch = tempfile::tempdir().unwrap();
+    let script = "(trap 'echo heard; exit' TERM; echo up >up; while :; do sleep 0.01; done) & \
+                  until [ -s up ]; do sleep 0.01; done; exit 5";
+    let mut running = Running::start(unshare.args(["sh", "-c", script]).current_dir(scratch.path()));
+    running.line("heard");
     assert_eq!(running.end().code(), Some(5));
 }
 
@@ -206,7 +239,7 @@ fn ten_thousand_orphans_and_signals_and_nothing_is_lost() {
     let wrapper = running.pid.as_raw();
     eventually("everybody to be buried", || (children_of(wrapper) == [pid]).then_some(()));
     let before = resident(wrapper);
-    let mut kill = crate::bench::clean("bash");
+    let mut kill = clean("bash");
     kill.args(["-c", "for ((i = 0; i < 10000; i++)); do kill -41 $0; done"]).arg(wrapper.to_string());
     assert!(kill.status().unwrap().success());
     for _ in 0..10_000 {
