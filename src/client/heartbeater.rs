@@ -25,7 +25,11 @@ pub struct HeartBeater {
 #[non_exhaustive]
 pub enum Beat<'a> {
     /// The registry took it; the timeout runs anew.
-    Accepted,
+    #[non_exhaustive]
+    Accepted {
+        /// When it was sent: the registry counts from then, or from a little later.
+        sent: Instant,
+    },
     /// It did not, or nobody knows. The next one carries the same token.
     #[non_exhaustive]
     Failed {
@@ -146,7 +150,7 @@ async fn beat<F: Future<Output = Result<(), Error>>>(
         let delay = match send().await {
             Ok(()) => {
                 failures = 0;
-                on_beat(Beat::Accepted);
+                on_beat(Beat::Accepted { sent });
                 cadence::delay(timeout, Last::Accepted { since_sent: sent.elapsed() }, fastrand::f64())
             }
             Err(error) if is_final(&error) => return error,

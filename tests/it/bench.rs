@@ -132,6 +132,16 @@ impl Running {
         panic!("no line with {part:?}; it said:\n{}", self.seen.join("\n"));
     }
 
+    /// Waits until the child that prints its signals is ready for them; gives its process id.
+    pub fn ready(&mut self) -> i32 {
+        loop {
+            // "already" is no such line.
+            if let Some(pid) = self.line("ready ").strip_prefix("ready ") {
+                return pid.parse().unwrap();
+            }
+        }
+    }
+
     /// Waits for the end and returns the status.
     pub fn end(&mut self) -> ExitStatus {
         if let Some(status) = self.ended {

@@ -48,7 +48,7 @@ fn the_childs_signal_is_raised_again_when_asked_for() {
 fn signals_are_rewritten() {
     let options = ["--rewrite-signal=TERM:QUIT,HUP:0", "--rewrite-signal=RTMIN+1:USR1"];
     let mut running = Running::start(wrapped(&options).arg("python3").arg(child("signals.py")));
-    running.line("ready");
+    running.ready();
     running.signal(Signal::SIGHUP);
     kill_raw(running.pid.as_raw(), 35);
     running.line("got 10");
@@ -90,7 +90,7 @@ fn all_inits_agree_with_us_on_which_signals_arrive() {
 /// Which signals a child gets that are sent to this parent. What kills the parent is left out.
 fn arrived(mut command: Command) -> Vec<i32> {
     let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
-    running.line("ready");
+    running.ready();
     // Not the faults: tini, rightly, does not take them for somebody's message.
     let skipped = [4, 5, 6, 7, 8, 9, 11, 15, 17, 19, 20, 21, 22, 31, 32, 33];
     for signal in (1..=64).filter(|signal| !skipped.contains(signal)) {

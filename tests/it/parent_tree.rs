@@ -73,7 +73,7 @@ fn a_child_that_ignores_sigterm_is_killed_with_all_its_family() {
 #[test]
 fn with_no_stop_timeout_nobody_is_killed() {
     let mut running = Running::start(wrapped().args(["--stop-timeout=0", "python3"]).arg(child("signals.py")));
-    running.line("ready");
+    running.ready();
     running.signal(Signal::SIGTERM);
     running.line("got 15");
     assert!(!running.has_ended());
@@ -86,7 +86,7 @@ fn with_no_stop_timeout_nobody_is_killed() {
 fn signalled(mut parent: Command) -> usize {
     let script = "python3 \"$0\" & exec python3 \"$0\"";
     let mut running = Running::start(parent.args(["sh", "-c", script]).arg(child("signals.py")));
-    let pids: Vec<i32> = (0..2).map(|_| running.line("ready").split(' ').nth(1).unwrap().parse().unwrap()).collect();
+    let pids: Vec<i32> = (0..2).map(|_| running.ready()).collect();
     running.signal(Signal::SIGUSR1);
     running.line("got 10");
     // What is sent to both afterwards arrives afterwards.
@@ -94,7 +94,8 @@ fn signalled(mut parent: Command) -> usize {
         kill_raw(pid, 12);
         running.line("got 12");
     }
-    pids.iter().for_each(|&pid| kill_raw(pid, 9));
+    // Of those who end what is left, one death is enough for both.
+    clean("kill").arg("-9").args(pids.iter().map(ToString::to_string)).output().unwrap();
     running.said_to_the_end().lines().filter(|line| *line == "got 10").count()
 }
 
@@ -135,7 +136,7 @@ fn the_child_leads_its_own_group_unless_the_scope_is_the_child() {
 fn a_killed_wrapper_takes_its_child_along() {
     for (options, signal) in [(&[][..], "got 15"), (&["--parent-death-signal=USR1"], "got 10")] {
         let mut running = Running::start(wrapped().args(options).arg("python3").arg(child("signals.py")));
-        let child = running.line("ready").split(' ').nth(1).unwrap().parse().unwrap();
+        let child = running.ready();
         running.signal(Signal::SIGKILL);
         running.line(signal);
         eventually("the child's end", || (!exists(child)).then_some(()));
@@ -167,7 +168,7 @@ fn a_signal_at_any_moment_of_the_start_ends_it() {
 fn a_stopped_child_is_not_an_ended_one() {
     let mut command = wrapped();
     let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
-    let pid = running.line("ready").split(' ').nth(1).unwrap().parse().unwrap();
+    let pid = running.ready();
     kill_raw(pid, 19);
     let state = |pid: i32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -235,7 +236,7 @@ fn ten_thousand_orphans_and_signals_and_nothing_is_lost() {
     let script = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); \
                   sh -c 'j=0; while [ $j -lt 100 ]; do j=$((j+1)); (:) & done'; done; exec python3 \"$0\"";
     let mut running = Running::start(command.args(["sh", "-c", script]).arg(child("signals.py")));
-    let pid = running.line("ready").split(' ').nth(1).unwrap().parse::<i32>().unwrap();
+    let pid = running.ready();
     let wrapper = running.pid.as_raw();
     eventually("everybody to be buried", || (children_of(wrapper) == [pid]).then_some(()));
     let before = resident(wrapper);

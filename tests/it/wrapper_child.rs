@@ -100,7 +100,7 @@ fn death_by_signal_is_128_and_the_signal() {
 #[test]
 fn every_signal_that_can_be_caught_is_passed_on_once() {
     let mut running = Running::start(wrapped().arg("python3").arg(child("signals.py")));
-    let pid = running.line("ready").split(' ').nth(1).unwrap().parse::<i32>().unwrap();
+    let pid = running.ready();
     assert_ne!(pid, running.pid.as_raw());
     let caught = (1..=64).filter(|n| ![9, 17, 19, 32, 33].contains(n));
     let mut expected = Vec::new();
@@ -118,7 +118,7 @@ fn every_signal_that_can_be_caught_is_passed_on_once() {
 #[test]
 fn queued_real_time_signals_all_arrive() {
     let mut running = Running::start(wrapped().arg("python3").arg(child("signals.py")));
-    running.line("ready");
+    running.ready();
     for _ in 0..200 {
         kill_raw(running.pid.as_raw(), 40);
     }

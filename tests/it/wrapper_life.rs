@@ -5,11 +5,16 @@ use std::fs;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Registry, Running, child, clean, eventually, free_address, get, need, request, wrapper};
+use crate::bench::{Registry, Running, child, clean, eventually, free_address, get, kill_raw, need, request, wrapper};
 
 /// The service with this id, when the registry has it.
-fn service(registry: &Registry, id: &str) -> Option<serde_json::Value> {
-    match get(&registry.url, &format!("/v1.0/services/{id}")).unwrap() {
+pub fn service(registry: &Registry, id: &str) -> Option<serde_json::Value> {
+    service_at(&registry.url, id)
+}
+
+/// The same, of a registry at this address.
+pub fn service_at(url: &str, id: &str) -> Option<serde_json::Value> {
+    match get(url, &format!("/v1.0/services/{id}")).unwrap() {
         (200, service) => Some(service),
         (404, _) => None,
         (status, body) => panic!("{status} {body}"),
@@ -17,7 +22,7 @@ fn service(registry: &Registry, id: &str) -> Option<serde_json::Value> {
 }
 
 /// The events of this type.
-fn events(registry: &Registry, kind: &str) -> Vec<serde_json::Value> {
+pub fn events(registry: &Registry, kind: &str) -> Vec<serde_json::Value> {
     let (status, page) = get(&registry.url, &format!("/v1.0/events?type={kind}")).unwrap();
     assert_eq!(status, 200, "{page}");
     page["values"].as_array().unwrap().clone()
@@ -54,7 +59,7 @@ fn it_is_registered_before_it_starts_and_beats_while_it_runs() {
             .args(["--id=web0", "--interval=3", "--session-metadata=rack=r7", "python3"])
             .arg(child("signals.py")),
     );
-    wrapped.line("ready");
+    let child: i32 = wrapped.ready();
     let registered = service(&registry, "web0").expect("registered before the first line of the child");
     let session = format!("/v1.0/sessions/{}", registered["session_id"].as_str().unwrap());
     assert_eq!(get(&registry.url, &session).unwrap().1["metadata"], json!({"rack": "r7"}));
@@ -66,10 +71,8 @@ fn it_is_registered_before_it_starts_and_beats_while_it_runs() {
         (seen > first + 3000).then_some(())
     });
     assert!(events(&registry, "services.timeout").is_empty());
-    wrapped.signal(Signal::SIGTERM);
-    wrapped.line("got 15");
-    wrapped.signal(Signal::SIGTERM);
-    assert_eq!(wrapped.end().code(), Some(0));
+    kill_raw(child, 9);
+    assert_eq!(wrapped.end().code(), Some(137));
     eventually("the service to be gone", || service(&registry, "web0").is_none().then_some(()));
     assert_eq!(events(&registry, "services.timeout")[0]["payload"][0]["id"], "web0");
 }
@@ -79,7 +82,7 @@ fn a_killed_wrapper_is_noticed_within_its_timeout_and_a_second() {
     let registry = Registry::start();
     let mut wrapped =
         Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
-    wrapped.line("ready");
+    wrapped.ready();
     wrapped.signal(Signal::SIGKILL);
     assert_eq!(wrapped.end().code(), None);
     let last_possible_beat = now_ms();
@@ -133,11 +136,11 @@ fn two_wrappers_with_one_id_take_turns() {
         Running::start(command.args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")))
     };
     let mut first = start();
-    first.line("ready");
+    first.ready();
     let holder = service(&registry, "web0").unwrap()["session_id"].clone();
     let mut second = start();
     second.line("already exists");
-    second.line("ready"); // it runs all the same
+    second.ready(); // it runs all the same
     assert_eq!(service(&registry, "web0").unwrap()["session_id"], holder);
     first.signal(Signal::SIGKILL);
     second.line("registered web0");
@@ -198,7 +201,7 @@ fn a_registry_that_comes_later_is_found() {
         wrapper(&format!("http://{address}")).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")),
     );
     wrapped.line("web0 is not registered, will try again");
-    wrapped.line("ready");
+    wrapped.ready();
     let registry = Registry::start_at(&address, &[]);
     wrapped.line("registered web0");
     assert!(service(&registry, "web0").is_some());
@@ -210,7 +213,7 @@ fn a_registry_that_is_replaced_is_told_again() {
     let mut registry = Registry::start_at(&address, &[]);
     let mut wrapped =
         Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
-    wrapped.line("ready");
+    wrapped.ready();
     registry.process.signal(Signal::SIGKILL);
     registry.process.end();
     wrapped.line("heartbeat failed");
@@ -225,7 +228,7 @@ fn a_registry_that_forgets_is_told_again() {
     let registry = Registry::start();
     let mut wrapped =
         Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
-    wrapped.line("ready");
+    wrapped.ready();
     let session = service(&registry, "web0").unwrap()["session_id"].as_str().unwrap().to_owned();
     request(&registry.url, "DELETE", &format!("/v1.0/sessions/{session}"), "").unwrap();
     wrapped.line("registering again");

@@ -33,7 +33,7 @@ fn healthy(request: &str) -> Reply {
     }
 }
 
-fn fault(status: u16, kind: &str) -> Reply {
+pub fn fault(status: u16, kind: &str) -> Reply {
     Reply::fault(status, kind, "no")
 }
 
@@ -45,6 +45,11 @@ fn started(command: &mut Command) -> Running {
     Running::start(command.args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")))
 }
 
+/// With an interval that gives a request more time than the start waits.
+fn started_at_leisure(command: &mut Command) -> Running {
+    Running::start(command.args(["--id=web0", "--interval=120", "python3"]).arg(child("signals.py")))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_a_refusing_or_a_silent_registry_does_not_stop_the_child() {
     let refusing = [(500, "internalError"), (401, "unauthorizedError"), (400, "badRequest"), (404, "notFoundError")];
@@ -52,15 +57,15 @@ async fn an_unreachable_a_refusing_or_a_silent_registry_does_not_stop_the_child(
         let registry = registry(move |_, _| Some(fault(status, kind))).await;
         let mut wrapped = started(&mut wrapper(&registry.url));
         wrapped.line(&format!("was refused with {status}"));
-        wrapped.line("ready");
+        wrapped.ready();
     }
     let nonsense = registry(|_, _| Some(Reply::created("/", "<html>hello</html>"))).await;
-    started(&mut wrapper(&nonsense.url)).line("ready");
-    started(&mut wrapper(&format!("http://{}", free_address()))).line("ready");
+    started(&mut wrapper(&nonsense.url)).ready();
+    started(&mut wrapper(&format!("http://{}", free_address()))).ready();
     let silent = registry(|_, _| Some(Reply::Silence)).await;
-    let mut wrapped = started(&mut wrapper(&silent.url));
+    let mut wrapped = started_at_leisure(&mut wrapper(&silent.url));
     wrapped.line("is silent; starting without waiting");
-    wrapped.line("ready");
+    wrapped.ready();
     assert_eq!(silent.lines(), ["POST /v1.0/sessions"], "it is still under way when the child starts");
 }
 
@@ -72,9 +77,9 @@ async fn silence_at_any_step_delays_the_start_no_longer_than_at_the_first() {
         if step == "POST /v2.0/tokens" {
             command.args(["--username=joe"]).env("SERVICE_REGISTRY_API_KEY", "k");
         }
-        let mut wrapped = started(&mut command);
+        let mut wrapped = started_at_leisure(&mut command);
         wrapped.line("is silent; starting without waiting");
-        wrapped.line("ready");
+        wrapped.ready();
     }
 }
 
@@ -87,7 +92,7 @@ async fn registering_goes_on_behind_the_child_until_it_succeeds() {
     })
     .await;
     let mut wrapped = started(&mut wrapper(&registry.url));
-    wrapped.line("ready");
+    wrapped.ready();
     wrapped.line("registered web0");
     assert_eq!(count(&registry, "POST /v1.0/sessions"), 3, "one session is enough once it is open");
     assert_eq!(count(&registry, "POST /v1.0/services"), 3);
@@ -96,11 +101,25 @@ async fn registering_goes_on_behind_the_child_until_it_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_start_can_be_told_to_wait_longer() {
+    let registry = registry(|request, before| {
+        (request == "POST /v1.0/sessions" && before < 3).then(|| fault(500, "internalError"))
+    })
+    .await;
+    let mut wrapped = started(wrapper(&registry.url).arg("--on-registry-down=wait:20"));
+    wrapped.line("registered web0");
+    wrapped.ready();
+    let mut wrapped = started(wrapper(&format!("http://{}", free_address())).arg("--on-registry-down=wait:0.3s"));
+    wrapped.line("starting all the same");
+    wrapped.ready();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_abort_on_failure_the_child_waits_for_its_registration() {
     let taken = |request: &str, before| request == "POST /v1.0/services" && before < 1;
     let registry = registry(move |r, before| taken(r, before).then(|| fault(400, "serviceWithThisIdExists"))).await;
     let mut wrapped = started(wrapper(&registry.url).arg("--abort-on-failure"));
-    wrapped.line("ready");
+    wrapped.ready();
     assert_eq!(count(&registry, "POST /v1.0/services"), 2);
 }
 

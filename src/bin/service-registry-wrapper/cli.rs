@@ -52,9 +52,48 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", env = "SERVICE_REGISTRY_RETRIES", hide_env_values = true)]
     pub retries: Option<String>,
 
-    /// The registry. Without it: http://127.0.0.1:7117, hosted by the wrapper itself when nothing listens there
-    #[arg(long, value_name = "URL", env = "SERVICE_REGISTRY_URL", hide_env_values = true)]
-    pub registry_url: Option<String>,
+    /// What an unreachable registry means for the start: start (after 2 seconds at most), wait:SECONDS, or fail
+    /// (exit 100; the same as --abort-on-failure)
+    #[arg(long, value_name = "WHAT", env = "SERVICE_REGISTRY_ON_REGISTRY_DOWN", hide_env_values = true)]
+    pub on_registry_down: Option<String>,
+
+    /// The registry; of several, separated by ',', the next is tried when one does not answer. Without it:
+    /// http://127.0.0.1:7117, hosted by the wrapper itself when nothing listens there
+    #[arg(long, value_name = "URL,...", env = "SERVICE_REGISTRY_URL", hide_env_values = true)]
+    pub registry_url: Vec<String>,
+
+    /// Folder in which a wrapper leaves word of its session, so that its successor can retire it at once
+    #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_STATE_DIR", hide_env_values = true)]
+    pub state_dir: Option<OsString>,
+
+    /// Take the id over from whoever holds it
+    #[arg(long, env = "SERVICE_REGISTRY_REPLACE", hide_env_values = true)]
+    #[arg(value_parser = BoolishValueParser::new())]
+    pub replace: bool,
+
+    /// When heartbeats are not accepted any more: keep COMMAND running, or stop it before its place can be given away
+    /// (exit 100) [default: keep; with --abort-on-failure: stop]
+    #[arg(long, value_name = "WHAT", env = "SERVICE_REGISTRY_ON_LOST", hide_env_values = true)]
+    pub on_lost: Option<OnLost>,
+
+    /// When COMMAND has exited: let the registration expire, or deregister at once
+    #[arg(long, value_name = "WHAT", env = "SERVICE_REGISTRY_ON_EXIT", hide_env_values = true)]
+    #[arg(default_value = "expire")]
+    pub on_exit: OnExit,
+
+    /// On SIGTERM or SIGINT: wait so long between the withdrawal from the registry and passing the signal on
+    #[arg(long, value_name = "SECONDS", env = "SERVICE_REGISTRY_DRAIN_DELAY", hide_env_values = true)]
+    #[arg(default_value = "0")]
+    pub drain_delay: String,
+
+    /// The most that withdrawal, delay and stop timeout may take together; 0: no bound
+    #[arg(long, value_name = "SECONDS", env = "SERVICE_REGISTRY_STOP_BUDGET", hide_env_values = true)]
+    #[arg(default_value = "0")]
+    pub stop_budget: String,
+
+    /// Where to listen for `service-registry status` and `service-registry maintenance`
+    #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_STATUS_SOCKET", hide_env_values = true)]
+    pub status_socket: Option<OsString>,
 
     /// Where to log in, when that is not the registry's own origin
     #[arg(long, value_name = "URL", env = "SERVICE_REGISTRY_AUTH_URL", hide_env_values = true)]
@@ -148,6 +187,24 @@ pub(crate) enum Scope {
     Child,
     /// The child and whoever is in its process group
     Group,
+}
+
+/// What the loss of the registration means for the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnLost {
+    /// It runs on
+    Keep,
+    /// It is stopped before the registry can give its place away
+    Stop,
+}
+
+/// What becomes of the registration when the child has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnExit {
+    /// It expires
+    Expire,
+    /// It is removed
+    Deregister,
 }
 
 /// When systemd hears READY=1.

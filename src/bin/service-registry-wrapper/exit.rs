@@ -8,7 +8,8 @@ use nix::sys::resource::{Resource, setrlimit};
 
 /// Options that make no sense. Nothing was contacted or started.
 pub(crate) const USAGE: u8 = 2;
-/// `--abort-on-failure` was given and the service could not be registered. The child was not started.
+/// `--abort-on-failure` was given and the service could not be registered; the child was not started. Or `--on-lost=stop`
+/// is in force and it could not be kept registered; the child was stopped.
 pub(crate) const NOT_REGISTERED: u8 = 100;
 /// The wrapper itself failed.
 pub(crate) const WRAPPER_FAILED: u8 = 125;

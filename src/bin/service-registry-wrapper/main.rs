@@ -6,16 +6,21 @@ mod child;
 mod cli;
 mod descriptors;
 mod exit;
+mod ghost;
 mod host;
 mod inherited;
+mod keeper;
 mod log;
 mod notify;
 mod pairs;
 mod parenting;
 mod plan;
 mod register;
+mod registries;
 mod signals;
 mod spawn;
+mod standing;
+mod status;
 mod supervise;
 mod terminal;
 mod tree;
@@ -27,17 +32,21 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use nix::libc::pid_t;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::cli::{NotifyWhen, Options};
+use crate::cli::{NotifyWhen, OnLost, Options};
 use crate::exit::Failure;
 use crate::notify::Relay;
-use crate::plan::{Plan, Voice};
+use crate::plan::{OnRegistryDown, Plan, Voice};
 use crate::register::{News, Registration};
 use crate::signals::Blocked;
 use crate::spawn::Circumstances;
-use crate::supervise::{Family, Start};
+use crate::standing::Standing;
+use crate::status::StatusSocket;
+use crate::supervise::{Family, Parting, Start};
 use crate::terminal::Terminal;
 
 /// How long a registry that does not answer may delay the start of a child.
@@ -86,11 +95,12 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failu
         Start::Ready(Err(failure)) => return give_up(registration, failure).await,
         Start::Signalled(number) => {
             warn!("{} came before the start: the command is not run", signals::name(number));
-            registration.withdraw().await;
+            registration.leave.withdraw().await;
             return Ok(exit::of_signal(number));
         }
     }
     let relay = Relay::open()?;
+    let status = plan.status_socket.as_deref().map(StatusSocket::open).transpose()?;
     let terminal = Terminal::find();
     let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
     let with = Circumstances { mask, parenting: &plan.parenting, terminal: terminal.as_ref(), notify_socket };
@@ -103,12 +113,39 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failu
         family.pass_on(number);
     }
     descriptors::let_go();
-    let heartbeats = registration.handle();
-    let status = tokio::select! {
-        status = family.until_gone(&mut signals, || heartbeats.abort()) => status?,
-        never = notify(plan, relay, &mut registration) => match never {},
+    let interval = Duration::from_secs(plan.service.interval.into());
+    let parting = Parting {
+        leave: registration.leave.clone(),
+        standing: registration.standing.clone(),
+        drain_delay: plan.drain_delay,
+        on_exit: plan.on_exit,
+        fence: (plan.on_lost == OnLost::Stop).then_some(interval),
     };
-    Ok(end_with(plan, status))
+    let (wanted, standing) = (registration.wanted.clone(), registration.standing.clone());
+    let ended = tokio::select! {
+        ended = family.until_gone(&mut signals, parting) => ended?,
+        never = notify(plan, relay, &mut registration) => match never {},
+        never = answer(status, &plan.service.id, child, wanted, standing) => match never {},
+    };
+    if family.fenced {
+        let why = anyhow!("{} could not be kept registered, and --on-lost=stop is in force", plan.service.id);
+        return Err(Failure::new(exit::NOT_REGISTERED, why));
+    }
+    Ok(end_with(plan, ended))
+}
+
+/// Answers on the status socket, if there is one. Never done.
+async fn answer(
+    socket: Option<StatusSocket>,
+    id: &str,
+    child: pid_t,
+    wanted: watch::Sender<bool>,
+    standing: watch::Receiver<Standing>,
+) -> Infallible {
+    match socket {
+        Some(socket) => socket.answer(id, child, wanted, standing).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Passes on what the child tells systemd, and says what `--notify-when` asks for. Never done.
@@ -143,14 +180,26 @@ fn end_with(plan: &Plan, status: ExitStatus) -> u8 {
     mapped
 }
 
-/// Waits until the child may be started: for the registration if it is a condition, else for two seconds at most.
+/// Waits until the child may be started: for the registration if it is a condition, else for a while at most.
 async fn ready_to_start(plan: &Plan, registration: &mut Registration) -> Result<(), Failure> {
-    let Some(attempts) = plan.attempts_or_abort else {
-        if timeout(PATIENCE, registration.news()).await.is_err() {
-            warn!("the registry at {} is silent; starting without waiting for it", plan.client.registry_url());
+    let url = || plan.registries.current().registry_url().clone();
+    match plan.on_registry_down {
+        OnRegistryDown::Start => {
+            if timeout(PATIENCE, registration.news()).await.is_err() {
+                warn!("the registry at {} is silent; starting without waiting for it", url());
+            }
         }
-        return Ok(());
-    };
+        OnRegistryDown::Wait(time) => {
+            if timeout(time, registration.registered()).await.is_err() {
+                warn!("not registered at {} in {time:?}; starting all the same", url());
+            }
+        }
+        OnRegistryDown::Fail { attempts } => return registered_or_fail(plan, registration, attempts).await,
+    }
+    Ok(())
+}
+
+async fn registered_or_fail(plan: &Plan, registration: &mut Registration, attempts: u32) -> Result<(), Failure> {
     let mut failed = 0;
     while let Some(news) = registration.news().await {
         let News::Failed(error) = news else { return Ok(()) };
@@ -165,6 +214,6 @@ async fn ready_to_start(plan: &Plan, registration: &mut Registration) -> Result<
 }
 
 async fn give_up(registration: Registration, failure: Failure) -> Result<u8, Failure> {
-    registration.withdraw().await;
+    registration.leave.withdraw().await;
     Err(failure)
 }

@@ -18,6 +18,8 @@ pub(crate) struct Parenting {
     pub scope: Scope,
     /// How long after SIGTERM or SIGINT, or after the end of the child, what is left is killed; never if none.
     pub stop_timeout: Option<Duration>,
+    /// The most that a stop may take from SIGTERM or SIGINT on.
+    pub stop_budget: Option<Duration>,
     pub leave_orphans: bool,
     pub warn_on_reap: bool,
     /// What to exit with instead.
@@ -35,7 +37,8 @@ impl Parenting {
         Ok(Self {
             rewrites: rewrites(&options.rewrite_signal).with_context(named("rewrite_signal"))?,
             scope: options.signal_scope,
-            stop_timeout: stop_timeout(&options.stop_timeout).with_context(named("stop_timeout"))?,
+            stop_timeout: seconds(&options.stop_timeout).with_context(named("stop_timeout"))?,
+            stop_budget: seconds(&options.stop_budget).with_context(named("stop_budget"))?,
             leave_orphans: options.leave_orphans,
             warn_on_reap: options.warn_on_reap,
             exit_map: exit_map(&options.exit_map).with_context(named("exit_map"))?,
@@ -99,12 +102,10 @@ fn no_signal(text: &str) -> String {
     format!("{} is no signal; write a name such as SIGTERM or RTMIN+1, or a number from 1 to 64", quoted(text))
 }
 
-fn stop_timeout(seconds: &str) -> Result<Option<Duration>> {
-    let number: f64 = seconds
-        .parse()
-        .ok()
-        .filter(|s| (0.0..=86_400.0).contains(s))
-        .with_context(|| format!("{} is not a number of seconds from 0 (never) to 86400", quoted(seconds)))?;
+/// A time, or none for 0.
+pub(crate) fn seconds(text: &str) -> Result<Option<Duration>> {
+    let number = text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    let number = number.with_context(|| format!("{} is not a number of seconds from 0 to 86400", quoted(text)))?;
     Ok((number > 0.0).then(|| Duration::from_secs_f64(number)))
 }
 
@@ -153,10 +154,10 @@ mod tests {
         for wrong in ["143", "143=", "256=0", "1=x", "1=0,"] {
             assert!(exit_map(&[wrong.to_owned()]).is_err(), "{wrong}");
         }
-        assert_eq!(stop_timeout("0").unwrap(), None);
-        assert_eq!(stop_timeout("0.5").unwrap(), Some(Duration::from_millis(500)));
+        assert_eq!(seconds("0").unwrap(), None);
+        assert_eq!(seconds("0.5").unwrap(), Some(Duration::from_millis(500)));
         for wrong in ["", "-1", "x", "inf", "NaN", "1e9"] {
-            assert!(stop_timeout(wrong).is_err(), "{wrong}");
+            assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -3,31 +3,51 @@
 //! Every complaint names the option (or environment variable), the rule and the part that breaks it.
 
 use std::ffi::OsString;
-use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use service_registry::client::{Client, Region, ServicePayload};
+use service_registry::client::{Region, ServicePayload};
 use service_registry::wire::Metadata;
 
-use crate::cli::{self, LogFormat, Options};
+use crate::cli::{self, LogFormat, OnExit, OnLost, Options};
+use crate::ghost::Ghost;
 use crate::pairs;
-use crate::parenting::Parenting;
+use crate::parenting::{Parenting, seconds};
+use crate::registries::{Access, Key, Registries};
 
 /// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
 const LARGEST_BODY: usize = 4999 - 60;
 
 /// What to do.
 pub(crate) struct Plan {
-    pub client: Client,
+    pub registries: Registries,
     pub service: Service,
     /// No URL was given, so the wrapper may host the registry itself.
     pub may_host: bool,
-    /// `--abort-on-failure`: how often registering is attempted before giving up.
-    pub attempts_or_abort: Option<u32>,
+    pub on_registry_down: OnRegistryDown,
+    pub on_lost: OnLost,
+    pub on_exit: OnExit,
+    /// Between the withdrawal and passing SIGTERM on.
+    pub drain_delay: Duration,
+    pub replace: bool,
+    pub ghost: Option<Ghost>,
+    pub status_socket: Option<PathBuf>,
     pub parenting: Parenting,
     pub command: Vec<OsString>,
     /// Things to say once there is a log.
     pub warnings: Vec<String>,
+}
+
+/// What the start of the child waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnRegistryDown {
+    /// The first attempt, but two seconds at most.
+    Start,
+    /// The registration, but so long at most.
+    Wait(Duration),
+    /// The registration. After so many attempts there is no start at all.
+    Fail { attempts: u32 },
 }
 
 /// What to keep registered.
@@ -52,15 +72,24 @@ impl Plan {
     pub(crate) fn of(options: &Options) -> Result<Self> {
         let mut warnings = Vec::new();
         let service = service(options)?;
-        let credentials = credentials(options, &mut warnings)?;
-        let attempts = attempts(options, &mut warnings)?;
+        let on_registry_down = on_registry_down(options, &mut warnings)?;
+        let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
+        let state_dir = options.state_dir.as_ref().filter(|folder| !folder.is_empty());
+        let ghost = state_dir.map(|folder| Ghost::of(folder.into(), &service.id)).transpose();
+        let drain_delay = seconds(&options.drain_delay).with_context(|| options.origin("drain_delay"))?;
         Ok(Self {
-            client: client(options, credentials)?,
-            service,
-            may_host: given(&options.registry_url).is_none(),
-            attempts_or_abort: options.abort_on_failure.then_some(attempts),
+            registries: registries(options, service.interval, &mut warnings)?,
+            may_host: urls(options).is_empty(),
+            on_registry_down,
+            on_lost: options.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
+            on_exit: options.on_exit,
+            drain_delay: drain_delay.unwrap_or_default(),
+            replace: options.replace,
+            ghost: ghost.with_context(|| options.origin("state_dir"))?,
+            status_socket: options.status_socket.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from),
             parenting: Parenting::of(options)?,
             command: options.command.clone(),
+            service,
             warnings,
         })
     }
@@ -106,21 +135,43 @@ fn interval(seconds: &str) -> Result<u32> {
     number.with_context(|| format!("{} is not a number of seconds from 3 to 120", pairs::quoted(seconds)))
 }
 
-fn attempts(options: &Options, warnings: &mut Vec<String>) -> Result<u32> {
-    // As many, 2 seconds apart, as the original clients made: enough to outlive a predecessor with the default timeout.
-    const DEFAULT: u32 = 15;
-    let Some(text) = given(&options.retries) else { return Ok(DEFAULT) };
-    let attempts = text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
-        format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), pairs::quoted(text))
-    })?;
-    if !options.abort_on_failure {
+fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnRegistryDown> {
+    let attempts = attempts(options)?;
+    let given = given(&options.on_registry_down);
+    let what = match given {
+        None if options.abort_on_failure => OnRegistryDown::Fail { attempts },
+        None | Some("start") => OnRegistryDown::Start,
+        Some("fail") => OnRegistryDown::Fail { attempts },
+        Some(other) => {
+            let wait = other.strip_prefix("wait:").and_then(|time| seconds(time.trim_end_matches('s')).ok().flatten());
+            OnRegistryDown::Wait(wait.with_context(|| {
+                let name = options.origin("on_registry_down");
+                format!("{name}: {} is none of start, wait:SECONDS, fail", pairs::quoted(other))
+            })?)
+        }
+    };
+    let fails = matches!(what, OnRegistryDown::Fail { .. });
+    ensure!(
+        !options.abort_on_failure || fails,
+        "--abort-on-failure means --on-registry-down=fail: leave one of them out"
+    );
+    if self::given(&options.retries).is_some() && !fails {
         let name = options.origin("retries");
         warnings.push(format!("{name} does nothing without --abort-on-failure: registering goes on until it succeeds"));
     }
-    Ok(attempts)
+    Ok(what)
 }
 
-fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(String, String)>> {
+fn attempts(options: &Options) -> Result<u32> {
+    // As many, 2 seconds apart, as the original clients made: enough to outlive a predecessor with the default timeout.
+    const DEFAULT: u32 = 15;
+    let Some(text) = given(&options.retries) else { return Ok(DEFAULT) };
+    text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
+        format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), pairs::quoted(text))
+    })
+}
+
+fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(String, Key)>> {
     let file = options.api_key_file.as_ref().filter(|file| !file.is_empty());
     let key = match (given(&options.api_key), file) {
         (Some(_), Some(_)) => bail!("--api-key and --api-key-file are both given: choose one"),
@@ -128,14 +179,9 @@ fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(
             if options.origin("api_key").starts_with("--") {
                 warnings.push("--api-key shows the key in the process list: use --api-key-file".to_owned());
             }
-            Some(key.to_owned())
+            Some(Key::Text(key.to_owned()))
         }
-        (None, Some(file)) => {
-            let place = || format!("{}: {}", options.origin("api_key_file"), file.display());
-            let key = fs::read_to_string(file).with_context(place)?.trim().to_owned();
-            ensure!(!key.is_empty(), "{} is empty; it should hold the API key", place());
-            Some(key)
-        }
+        (None, Some(file)) => Some(Key::File(file.clone())),
         (None, None) => None,
     };
     match (given(&options.username), key) {
@@ -146,30 +192,33 @@ fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(
     }
 }
 
-fn client(options: &Options, credentials: Option<(String, String)>) -> Result<Client> {
-    let mut builder = Client::builder();
-    if let Some(url) = given(&options.registry_url) {
-        builder = builder.registry_url(url);
-    }
+fn urls(options: &Options) -> Vec<String> {
+    let urls = options.registry_url.iter().flat_map(|list| list.split(',')).map(str::trim);
+    urls.filter(|url| !url.is_empty()).map(str::to_owned).collect()
+}
+
+fn registries(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Result<Registries> {
+    let credentials = credentials(options, warnings)?;
+    let key = credentials.as_ref().map(|(_, key)| key.read()).transpose();
+    let key = key.with_context(|| options.origin("api_key_file"))?;
     let auth_url = given(&options.auth_url);
     for (option, is_given) in [("auth_url", auth_url.is_some()), ("region", options.region.is_some())] {
         let name = options.origin(option);
         ensure!(!is_given || credentials.is_some(), "{name} says where to log in, but not as whom: add --username");
     }
     ensure!(auth_url.is_none() || options.region.is_none(), "--auth-url and --region are both given: choose one");
-    if let Some(url) = auth_url {
-        builder = builder.auth_url(url);
-    }
-    if let Some(region) = options.region {
-        builder = builder.region(match region {
+    let access = Access {
+        urls: urls(options),
+        auth_url: auth_url.map(str::to_owned),
+        region: options.region.map(|region| match region {
             cli::Region::Us => Region::Us,
             cli::Region::Uk => Region::Uk,
-        });
-    }
-    if let Some((name, key)) = credentials {
-        builder = builder.credentials(name, key);
-    }
-    builder.build().with_context(|| options.origin(if auth_url.is_some() { "auth_url" } else { "registry_url" }))
+        }),
+        credentials,
+        limit: Duration::from_secs(interval.into()) / 4,
+    };
+    let suspect = if options.auth_url.is_some() { "auth_url" } else { "registry_url" };
+    Registries::new(access, key).with_context(|| options.origin(suspect))
 }
 
 fn size_on_the_wire(value: &impl serde::Serialize) -> Result<usize> {

@@ -6,18 +6,28 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::libc::{self, pid_t};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::child::{self, Change};
-use crate::cli::Scope;
+use crate::cli::{OnExit, Scope};
 use crate::parenting::Parenting;
+use crate::register::Leave;
 use crate::signals::{self, Origin, Received, Signals};
+use crate::standing::Standing;
 use crate::terminal::{Terminal, stop_self};
 use crate::{inherited, tree};
+
+/// The child is stopped when so much of the timeout has passed since the last heartbeat that was certainly accepted. The
+/// next one is sent at 0.6 of it and has a quarter of it to be answered.
+const FENCE: f64 = 0.86;
+/// By now it is killed if it is not gone.
+const LAST_MOMENT: f64 = 0.95;
 
 /// Where the wrapper stands when a signal arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +100,35 @@ pub(crate) async fn before_start<T>(
     }
 }
 
+/// How the wrapper and the registry part.
+pub(crate) struct Parting {
+    pub leave: Leave,
+    pub standing: watch::Receiver<Standing>,
+    /// Between the withdrawal and passing SIGTERM on.
+    pub drain_delay: Duration,
+    pub on_exit: OnExit,
+    /// The heartbeat timeout, if the child is to be stopped before the registry can give its place away.
+    pub fence: Option<Duration>,
+}
+
+/// How far the withdrawal is that a stop begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Withdrawal {
+    NotAsked,
+    UnderWay,
+    Done,
+}
+
 /// A running child and what descends from it.
 pub(crate) struct Family<'a> {
     child: pid_t,
     parenting: &'a Parenting,
     terminal: Option<&'a Terminal>,
+    withdrawal: Withdrawal,
+    /// Signals that wait for the withdrawal.
+    held: Vec<i32>,
+    /// The end of the stop budget.
+    budget: Option<Instant>,
     /// How the child ended.
     ended: Option<ExitStatus>,
     /// When what is left is killed.
@@ -104,51 +138,147 @@ pub(crate) struct Family<'a> {
     told: HashSet<pid_t>,
     /// Whether the log says that they are.
     said: bool,
+    /// Whether the child was stopped because its place could be given away.
+    pub fenced: bool,
+}
+
+/// What comes next.
+enum Next {
+    Signal(Received),
+    Withdrawn,
+    TimeIsUp,
+    Fence,
+    /// The registration stands differently.
+    Standing,
 }
 
 impl<'a> Family<'a> {
     pub(crate) fn new(child: pid_t, parenting: &'a Parenting, terminal: Option<&'a Terminal>) -> Self {
-        let told = HashSet::new();
-        Self { child, parenting, terminal, ended: None, deadline: None, killing: false, told, said: false }
-    }
-
-    /// Runs until the child has ended and, unless orphans are to be left, nothing of it is left; says how it ended.
-    /// `on_end` is called as soon as the child itself has.
-    pub(crate) async fn until_gone(&mut self, signals: &mut Signals, on_end: impl FnOnce()) -> Result<ExitStatus> {
-        let mut on_end = Some(on_end);
-        loop {
-            let deadline = self.deadline.unwrap_or_else(Instant::now);
-            let signal = tokio::select! {
-                biased;
-                signal = signals.next() => Some(signal?),
-                () = sleep_until(deadline), if self.deadline.is_some() => None,
-            };
-            let gone = match signal {
-                None => self.time_is_up(),
-                Some(signal) => self.take(signal),
-            };
-            if self.ended.is_some()
-                && let Some(on_end) = on_end.take()
-            {
-                on_end();
-            }
-            if let Some(status) = gone {
-                if let Some(terminal) = self.terminal {
-                    terminal.take_back(self.child);
-                }
-                return Ok(status);
-            }
+        Self {
+            child,
+            parenting,
+            terminal,
+            withdrawal: Withdrawal::NotAsked,
+            held: Vec::new(),
+            budget: None,
+            ended: None,
+            deadline: None,
+            killing: false,
+            told: HashSet::new(),
+            said: false,
+            fenced: false,
         }
     }
 
+    /// Runs until the child has ended and, unless orphans are to be left, nothing of it is left; says how it ended.
+    pub(crate) async fn until_gone(&mut self, signals: &mut Signals, mut parting: Parting) -> Result<ExitStatus> {
+        let leave = parting.leave.clone();
+        let drain_delay = parting.drain_delay;
+        let withdrawn = async move {
+            leave.withdraw().await;
+            sleep(drain_delay).await;
+        };
+        tokio::pin!(withdrawn);
+        let mut deregistered = None;
+        let gone = loop {
+            let fence = parting.fence.filter(|_| self.ended.is_none() && !self.fenced);
+            let fence = fence.and_then(|timeout| Some(parting.standing.borrow().accepted? + timeout.mul_f64(FENCE)));
+            let next = tokio::select! {
+                biased;
+                signal = signals.next() => Next::Signal(signal?),
+                () = &mut withdrawn, if self.withdrawal == Withdrawal::UnderWay => Next::Withdrawn,
+                () = sleep_until(self.deadline.unwrap_or_else(Instant::now)), if self.deadline.is_some() => Next::TimeIsUp,
+                () = sleep_until(fence.unwrap_or_else(Instant::now)), if fence.is_some() => Next::Fence,
+                Ok(()) = parting.standing.changed(), if fence.is_some() => Next::Standing,
+            };
+            let gone = match next {
+                Next::Signal(signal) => self.take(signal, &parting),
+                Next::Withdrawn => self.stop(),
+                Next::TimeIsUp => self.time_is_up(),
+                Next::Fence => self.fence(&parting),
+                Next::Standing => None,
+            };
+            if self.ended.is_some() && deregistered.is_none() {
+                parting.leave.stop_heartbeats();
+                let leave = parting.leave.clone();
+                let removes = parting.on_exit == OnExit::Deregister && self.withdrawal == Withdrawal::NotAsked;
+                deregistered = Some(tokio::spawn(async move {
+                    if removes {
+                        leave.withdraw().await;
+                    }
+                }));
+            }
+            if let Some(status) = gone {
+                break status;
+            }
+        };
+        if let Some(deregistered) = deregistered {
+            let _ = deregistered.await;
+        }
+        if let Some(terminal) = self.terminal {
+            terminal.take_back(self.child);
+        }
+        Ok(gone)
+    }
+
     /// Does what a signal asks for. The child's status when all is over.
-    fn take(&mut self, signal: Received) -> Option<ExitStatus> {
+    fn take(&mut self, signal: Received, parting: &Parting) -> Option<ExitStatus> {
         match decide(Stage::Running, signal, false) {
             Action::Reap => return self.look_after_all(),
+            Action::Forward if matches!(signal.number, libc::SIGTERM | libc::SIGINT) => {
+                self.begin_to_stop(signal.number, parting);
+            }
             Action::Forward => self.pass_on(signal.number),
             Action::Stop => drop(stop_self(signal.number)),
             Action::Keep | Action::GiveUp | Action::Ignore => {}
         }
+        None
+    }
+
+    /// First out of the registry, then the signal: so nobody is sent to a child that is about to end. A second signal
+    /// waits for nothing, and neither does the first when the registry does not answer at present.
+    fn begin_to_stop(&mut self, signal: i32, parting: &Parting) {
+        if self.budget.is_none() {
+            self.budget = self.parenting.stop_budget.map(|budget| Instant::now() + budget);
+        }
+        let (is_open, is_silent) = {
+            let standing = parting.standing.borrow();
+            (standing.session.is_some(), standing.last_error.is_some())
+        };
+        let nothing_to_wait_for = !is_open || (is_silent && parting.drain_delay.is_zero());
+        self.held.push(signal);
+        if self.withdrawal == Withdrawal::NotAsked && self.ended.is_none() && self.parenting.rewritten(signal) != 0 {
+            self.withdrawal = Withdrawal::UnderWay;
+            // The end of the budget is also the end of the waiting.
+            self.deadline = self.deadline.or(self.budget);
+            if !nothing_to_wait_for {
+                return;
+            }
+        }
+        self.stop();
+    }
+
+    /// Passes on what waited for the withdrawal.
+    fn stop(&mut self) -> Option<ExitStatus> {
+        if self.withdrawal == Withdrawal::UnderWay {
+            self.withdrawal = Withdrawal::Done;
+        }
+        for signal in std::mem::take(&mut self.held) {
+            self.pass_on(signal);
+            self.set_deadline();
+        }
+        None
+    }
+
+    /// The last heartbeat that was certainly accepted is so old that the registry may soon give the place away.
+    fn fence(&mut self, parting: &Parting) -> Option<ExitStatus> {
+        warn!("no heartbeat has been accepted for too long; stopping the command before its place can be given away");
+        self.fenced = true;
+        parting.leave.stop_heartbeats();
+        self.pass_on(libc::SIGTERM);
+        let last = parting.fence.zip(parting.standing.borrow().accepted);
+        let last = last.map(|(timeout, accepted)| accepted + timeout.mul_f64(LAST_MOMENT));
+        self.deadline = self.deadline.into_iter().chain(last).min();
         None
     }
 
@@ -171,15 +301,13 @@ impl<'a> Family<'a> {
         } else {
             tree::signal_all(rewritten, &mut HashSet::new());
         }
-        if matches!(signal, libc::SIGTERM | libc::SIGINT) {
-            self.set_deadline();
-        }
     }
 
-    /// The first reason to stop counts.
+    /// The first reason to stop counts, and the budget in any case.
     fn set_deadline(&mut self) {
-        if self.deadline.is_none() {
-            self.deadline = self.parenting.stop_timeout.map(|timeout| Instant::now() + timeout);
+        let timeout = self.parenting.stop_timeout.map(|timeout| Instant::now() + timeout);
+        if self.deadline.is_none() || self.deadline == self.budget {
+            self.deadline = timeout.into_iter().chain(self.budget).min();
         }
     }
 
@@ -239,6 +367,7 @@ impl<'a> Family<'a> {
 
     fn time_is_up(&mut self) -> Option<ExitStatus> {
         self.deadline = None;
+        self.budget = None;
         if self.killing {
             let status = self.ended?;
             warn!("some processes cannot even be killed (they wait inside the kernel); leaving them");

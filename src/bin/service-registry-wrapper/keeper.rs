@@ -1,0 +1,322 @@
+//! The task that keeps the service registered for as long as the wrapper lives. The child never waits for it.
+//!
+//! retire the predecessor's session → open a session → register the service in it → heartbeat, and look now and then
+//! whether the service is really there → begin again when the registry has lost any of it.
+
+use std::time::Duration;
+
+use service_registry::client::{Beat, Error, HeartBeater, backoff};
+use service_registry::wire::Service as Found;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use crate::ghost::Ghost;
+use crate::host;
+use crate::plan::Service;
+use crate::registries::Registries;
+use crate::standing::Standing;
+
+/// What the original clients waited between two attempts.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
+/// The service is looked for once in so many intervals; its session is heard of in each.
+const INTERVALS_BETWEEN_LOOKS: u32 = 3;
+
+/// What the task tells whoever waits for the registration.
+pub(crate) enum News {
+    Registered,
+    /// An attempt failed; another follows.
+    Failed(Error),
+}
+
+pub(crate) struct Keeper {
+    pub registries: Registries,
+    pub service: Service,
+    pub may_host: bool,
+    pub replace: bool,
+    pub ghost: Option<Ghost>,
+    /// A session that was ours, until it is retired.
+    pub predecessor: Option<String>,
+    /// Attempts at a steady pace, as `--abort-on-failure` counts them, until the first success.
+    pub steady: bool,
+    pub news: mpsc::UnboundedSender<News>,
+    pub standing: watch::Sender<Standing>,
+    /// Whether the service is to be in the registry.
+    pub wanted: watch::Receiver<bool>,
+}
+
+impl Keeper {
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.open().await {
+                Ok((id, token)) => {
+                    let lost = self.hold(&id, token).await;
+                    info!("the registration is lost, registering again: {lost}");
+                    // If the registry was wrong, the session lives on and holds our own id.
+                    self.predecessor = Some(id);
+                    self.standing.send_modify(|standing| {
+                        standing.session = None;
+                        standing.registered = false;
+                    });
+                }
+                Err(error) => self.failed(error).await,
+            }
+        }
+    }
+
+    /// A new session, after the predecessor's is retired.
+    async fn open(&mut self) -> Result<(String, String), Error> {
+        let client = self.registries.current();
+        if let Some(predecessor) = &self.predecessor {
+            match client.sessions().remove(predecessor).await {
+                Ok(()) => info!("retired the session {predecessor}, which was ours"),
+                Err(error) if error.is_lost() => {}
+                Err(error) => return Err(error),
+            }
+            self.predecessor = None;
+        }
+        let sent = Instant::now();
+        let session = client.sessions().create(self.service.interval, &self.service.session_metadata).await?;
+        if let Some(ghost) = &self.ghost {
+            ghost.write(&session.id);
+        }
+        self.standing.send_modify(|standing| {
+            standing.session = Some((client, session.id.clone()));
+            standing.accepted = Some(sent);
+        });
+        Ok((session.id, session.token))
+    }
+
+    /// Registers in this session and keeps it alive; returns when the registry does not know it any more.
+    async fn hold(&mut self, id: &str, token: String) -> Error {
+        let out = Notify::new();
+        if *self.wanted.borrow() {
+            // In the common case this is the last request before the child is started, so nothing stands beside it.
+            match self.register(id).await {
+                Ok(()) => tokio::task::yield_now().await, // whoever waits for this comes first
+                Err(error) if error.is_lost() => return error,
+                Err(error) => self.failed(error).await,
+            }
+        }
+        let beats = Beats {
+            registries: self.registries.clone(),
+            standing: self.standing.clone(),
+            may_host: self.may_host,
+            interval: self.service.interval,
+            recovered: &out,
+        };
+        tokio::select! {
+            lost = beats.until_lost(id, token) => lost,
+            lost = self.tend(id, &out) => lost,
+        }
+    }
+
+    /// Sees to it that the service is in the registry while it is wanted there, and only then.
+    async fn tend(&mut self, session: &str, recovered: &Notify) -> Error {
+        let between = Duration::from_secs(self.service.interval.into()) * INTERVALS_BETWEEN_LOOKS;
+        loop {
+            let wanted = *self.wanted.borrow_and_update();
+            let registered = self.standing.borrow().registered;
+            let done = if wanted && !registered {
+                self.register(session).await
+            } else if registered && !wanted {
+                self.withdraw().await
+            } else {
+                tokio::select! {
+                    _ = self.wanted.changed() => continue,
+                    () = recovered.notified() => {}
+                    () = sleep(between) => {}
+                }
+                if wanted { self.look(session).await } else { Ok(()) }
+            };
+            match done {
+                Err(error) if error.is_lost() => return error,
+                Err(error) => self.failed(error).await,
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// One attempt.
+    async fn register(&mut self, session: &str) -> Result<(), Error> {
+        let client = self.registries.current();
+        let id = &self.service.id;
+        match client.services().create(session, id, &self.service.payload).await {
+            Ok(_) => {}
+            Err(error) if error.is_fault("serviceWithThisIdExists") => match holder(&client, id).await {
+                // An answer was lost: it is there already.
+                Some((holder, _)) if holder == session => {}
+                Some((holder, about)) if self.replace => {
+                    warn!("{id} is held by session {holder} ({about}); replacing it, as --replace says");
+                    client.services().remove(id).await?;
+                    client.services().create(session, id, &self.service.payload).await?;
+                }
+                Some((holder, about)) => {
+                    if self.standing.borrow().failures == 0 {
+                        warn!("{id} is held by session {holder} ({about}); waiting for it to expire");
+                    }
+                    return Err(error);
+                }
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
+        info!("registered {id} at {} (session {session})", client.registry_url());
+        self.steady = false;
+        self.standing.send_modify(|standing| {
+            standing.registered = true;
+            standing.failures = 0;
+            standing.next_attempt = None;
+            standing.last_error = None;
+        });
+        self.tell(News::Registered);
+        Ok(())
+    }
+
+    async fn withdraw(&mut self) -> Result<(), Error> {
+        match self.registries.current().services().remove(&self.service.id).await {
+            Err(error) if !error.is_lost() => return Err(error),
+            _ => {}
+        }
+        info!("{} is out of the registry", self.service.id);
+        self.standing.send_modify(|standing| {
+            standing.registered = false;
+            standing.failures = 0;
+        });
+        Ok(())
+    }
+
+    /// The session may live while somebody has removed the service, or taken its id.
+    async fn look(&mut self, session: &str) -> Result<(), Error> {
+        let client = self.registries.current();
+        let found = match client.services().get(&self.service.id).await {
+            Ok(Found::InSession(service)) => service.session_id == session,
+            Ok(Found::Own(_)) => false,
+            Err(error) if error.is_lost() => false,
+            Err(error) => {
+                debug!("cannot look for the service: {error}");
+                return Ok(()); // the heartbeats see to it that this does not go unnoticed
+            }
+        };
+        if found {
+            return Ok(());
+        }
+        warn!("{} is not in the registry any more, though its session is; registering it again", self.service.id);
+        self.standing.send_modify(|standing| standing.registered = false);
+        self.register(session).await
+    }
+
+    /// Says that an attempt failed, once for a row of failures, and waits until it is time for the next one.
+    async fn failed(&mut self, error: Error) {
+        let failures = self.standing.borrow().failures.saturating_add(1);
+        let state = if self.standing.borrow().registered { "still registered" } else { "not registered" };
+        if failures == 1 {
+            warn!("{} is {state}, will try again: {error}", self.service.id);
+        } else {
+            debug!(failures, "still so: {error}");
+        }
+        let hosting = self.may_host && error.is_connect() && host::begin();
+        let elsewhere = self.registries.learn_from(&error) && failures == 1;
+        let pause = if hosting || elsewhere { Duration::ZERO } else { self.pause(failures, &error) };
+        self.standing.send_modify(|standing| {
+            standing.failures = failures;
+            standing.next_attempt = Some(Instant::now() + pause);
+            standing.last_error = Some(error.to_string());
+        });
+        self.tell(News::Failed(error));
+        sleep(pause).await;
+    }
+
+    /// Capped exponential with full jitter, so that a fleet does not come back in step; back within one interval.
+    fn pause(&self, failures: u32, error: &Error) -> Duration {
+        let pause = if self.steady {
+            BETWEEN_ATTEMPTS
+        } else {
+            let cap = Duration::from_secs(self.service.interval.into()) / 2;
+            backoff(failures, cap, fastrand::f64())
+        };
+        pause.max(error.retry_after().unwrap_or_default())
+    }
+
+    fn tell(&self, news: News) {
+        let _ = self.news.send(news); // nobody listens any more once the child runs
+    }
+}
+
+/// The session that holds this id, and what its service says about itself.
+async fn holder(client: &service_registry::client::Client, id: &str) -> Option<(String, String)> {
+    match client.services().get(id).await.ok()? {
+        Found::InSession(service) => Some((service.session_id, format!("{:?}", service.metadata))),
+        Found::Own(service) => Some(("of its own".to_owned(), format!("{:?}", service.metadata))),
+    }
+}
+
+/// The heartbeats of one session, at whichever registry answers.
+struct Beats<'a> {
+    registries: Registries,
+    standing: watch::Sender<Standing>,
+    may_host: bool,
+    interval: u32,
+    /// Told when heartbeats are accepted again: what else may have been lost?
+    recovered: &'a Notify,
+}
+
+impl Beats<'_> {
+    async fn until_lost(&self, session: &str, mut token: String) -> Error {
+        let elsewhere = Notify::new();
+        let mut failing = false;
+        loop {
+            let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
+            tokio::select! {
+                lost = beater.run(|beat| self.hear(beat, &mut failing, &elsewhere)) => return lost,
+                () = elsewhere.notified() => {}
+            }
+            token = beater.token();
+            // Each registry begins with a beat at once; when all of them have failed, that would be no pause at all.
+            let failures = self.standing.borrow().failures;
+            if failures as usize >= self.registries.count() {
+                sleep(backoff(failures, Duration::from_secs(self.interval.into()) / 4, fastrand::f64())).await;
+            }
+        }
+    }
+
+    /// Says once that heartbeats fail and once that they are accepted again.
+    fn hear(&self, beat: Beat<'_>, failing: &mut bool, elsewhere: &Notify) {
+        match beat {
+            Beat::Accepted { sent, .. } => {
+                let recovered = std::mem::take(failing);
+                self.standing.send_modify(|standing| {
+                    standing.accepted = Some(sent);
+                    if recovered {
+                        standing.failures = 0;
+                        standing.next_attempt = None;
+                        standing.last_error = None;
+                    }
+                });
+                if recovered {
+                    info!("heartbeats are accepted again");
+                    self.recovered.notify_one();
+                }
+            }
+            Beat::Failed { error, retry_in, .. } => {
+                if std::mem::replace(failing, true) {
+                    debug!("heartbeat failed, again in {retry_in:?}: {error}");
+                } else {
+                    warn!("heartbeat failed, will be sent again: {error}");
+                }
+                self.standing.send_modify(|standing| {
+                    standing.failures = standing.failures.saturating_add(1);
+                    standing.next_attempt = Some(Instant::now() + retry_in);
+                    standing.last_error = Some(error.to_string());
+                });
+                if self.may_host && error.is_connect() {
+                    host::begin(); // whoever hosted the registry is gone; the next heartbeat will find a new one
+                }
+                if self.registries.learn_from(error) {
+                    elsewhere.notify_one();
+                }
+            }
+            _ => {}
+        }
+    }
+}

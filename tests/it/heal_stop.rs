@@ -1,0 +1,146 @@
+//! The stop in the right order, the fence, and the status socket.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::bench::{Registry, Running, child, eventually, kill_raw, wrapper};
+use crate::wrapper_life::{events, service};
+
+fn wrapped(registry: &Registry, options: &[&str]) -> Command {
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--interval=3"]).args(options);
+    command
+}
+
+#[test]
+fn a_stop_withdraws_then_drains_then_signals() {
+    let registry = Registry::start();
+    let mut command = wrapped(&registry, &["--drain-delay=1"]);
+    let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
+    running.ready();
+    running.signal(Signal::SIGTERM);
+    eventually("the withdrawal", || service(&registry, "web0").is_none().then_some(()));
+    assert!(!running.said().contains("got 15"), "the child drains");
+    running.line("got 15");
+    assert_eq!(events(&registry, "service.remove").len(), 1);
+    running.signal(Signal::SIGTERM);
+    running.line("got 15");
+    assert_eq!(running.end().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_waits_for_nothing() {
+    let registry = Registry::start();
+    let mut command = wrapped(&registry, &["--drain-delay=1000"]);
+    let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
+    running.ready();
+    running.signal(Signal::SIGTERM);
+    eventually("the withdrawal", || service(&registry, "web0").is_none().then_some(()));
+    running.signal(Signal::SIGINT);
+    running.line("got 15");
+    running.line("got 2");
+}
+
+#[test]
+fn the_budget_bounds_the_whole_stop() {
+    let registry = Registry::start();
+    for options in [["--drain-delay=1000", "--stop-budget=0.5"], ["--stop-timeout=0", "--stop-budget=0.5"]] {
+        let mut command = wrapped(&registry, &options);
+        let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
+        running.ready();
+        running.signal(Signal::SIGTERM);
+        assert_eq!(running.end().code(), Some(137), "{options:?}");
+    }
+}
+
+#[test]
+fn a_silent_registry_holds_a_stop_up_only_for_a_while() {
+    let registry = Registry::start();
+    let mut running = Running::start(wrapped(&registry, &[]).arg("python3").arg(child("signals.py")));
+    running.line("registered");
+    running.ready();
+    registry.process.signal(Signal::SIGSTOP);
+    running.signal(Signal::SIGTERM);
+    running.line("got 15");
+    registry.process.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn the_end_of_the_child_can_deregister_at_once() {
+    let registry = Registry::start();
+    let mut command = wrapped(&registry, &["--on-exit=deregister", "sh", "-c", "exit 7"]);
+    assert_eq!(Running::start(&mut command).end().code(), Some(7));
+    assert!(service(&registry, "web0").is_none());
+    assert_eq!(events(&registry, "service.remove").len(), 1);
+    registry.process.signal(Signal::SIGSTOP);
+    let mut command = wrapped(&registry, &["--on-exit=deregister", "sh", "-c", "exit 8"]);
+    assert_eq!(Running::start(&mut command).end().code(), Some(8), "whatever the registry does");
+}
+
+#[test]
+fn the_fence_stops_the_child_before_its_place_can_be_given_away() {
+    let registry = Registry::start();
+    let mut command = wrapped(&registry, &["--on-lost=stop"]);
+    let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
+    running.line("registered");
+    running.ready();
+    registry.process.signal(Signal::SIGSTOP);
+    assert_eq!(running.end().code(), Some(100));
+    let said = running.said_to_the_end();
+    assert!(said.contains("stopping the command before its place can be given away"), "{said}");
+    // It does not end by SIGTERM, and is killed before the timeout is over.
+    assert!(said.contains("got 15") && said.contains("killing what is left"), "{said}");
+    registry.process.signal(Signal::SIGCONT);
+    eventually("the expiry", || service(&registry, "web0").is_none().then_some(()));
+}
+
+#[test]
+fn without_the_fence_the_child_runs_on() {
+    let registry = Registry::start();
+    let mut running = Running::start(wrapped(&registry, &[]).arg("python3").arg(child("signals.py")));
+    running.ready();
+    registry.process.signal(Signal::SIGKILL);
+    running.line("heartbeat failed");
+    running.signal(Signal::SIGUSR1);
+    running.line("got 10");
+    assert!(!running.has_ended());
+}
+
+#[test]
+fn the_status_socket_tells_and_the_service_can_be_taken_out_and_put_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("status");
+    let registry = Registry::start();
+    let mut command = wrapped(&registry, &["--status-socket"]);
+    let mut running = Running::start(command.arg(&path).arg("python3").arg(child("signals.py")));
+    let pid: i32 = running.ready();
+    let ask = |request: &str| -> Value {
+        let mut socket = UnixStream::connect(&path).unwrap();
+        writeln!(socket, "{request}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(socket).read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap()
+    };
+    let status = eventually("the socket", || path.exists().then(|| ask("status")));
+    assert_eq!((&status["id"], status["child_pid"].as_i64()), (&Value::from("web0"), Some(pid.into())));
+    assert_eq!((&status["registered"], &status["maintenance"]), (&Value::from(true), &Value::from(false)));
+    assert_eq!(status["session"], service(&registry, "web0").unwrap()["session_id"]);
+    assert!(status["seconds_since_accepted_heartbeat"].as_f64().unwrap() < 3.0, "{status}");
+
+    let status = ask("maintenance on");
+    assert_eq!((&status["registered"], &status["maintenance"]), (&Value::from(false), &Value::from(true)));
+    assert!(service(&registry, "web0").is_none());
+    assert!(!running.has_ended());
+    let status = ask("maintenance off");
+    assert_eq!((&status["registered"], &status["maintenance"]), (&Value::from(true), &Value::from(false)));
+    assert!(service(&registry, "web0").is_some());
+    assert!(ask("dance")["error"].as_str().unwrap().contains("maintenance on"));
+
+    kill_raw(pid, 9);
+    running.end();
+    assert!(!path.exists());
+}
