@@ -65,7 +65,11 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
 ///
 /// The provider is handed over instead of installed for the process: that choice is the program's, not a library's.
 fn verifying(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig, Error> {
-    let refused = |error: rustls::Error| Error::unusable(format!("cannot set up TLS: {error}"));
+    let refused = |error: rustls::Error| {
+        Error::unusable(format!(
+            "cannot set up TLS: {error}; install the system's certificates (ca-certificates), or set SSL_CERT_FILE"
+        ))
+    };
     let verifier = Verifier::new_with_extra_roots(authorities.iter().cloned(), provider()).map_err(refused)?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

@@ -212,6 +212,11 @@ impl Error {
 fn no_answer(phase: Phase, url: &str, why: NoAnswer, detail: &str) -> String {
     let detail = printable(detail);
     match why {
+        NoAnswer::Connect if detail.contains("certificate") => {
+            format!(
+                "{phase}cannot trust {url} ({detail}); check whose certificate it shows, and the authorities trusted here"
+            )
+        }
         NoAnswer::Connect => {
             format!("{phase}cannot connect to {url} ({detail}); check the address and that a registry runs there")
         }

@@ -32,7 +32,7 @@ fn exists(pid: i32) -> bool {
 
 #[test]
 fn what_the_child_leaves_behind_is_ended_and_waited_for() {
-    let (mut running, grandchildren) = family(&[], &["leave"]);
+    let (mut running, grandchildren) = family(&["--stop-timeout=1000"], &["leave"]);
     assert_eq!(running.end().code(), Some(3), "the status is the child's");
     assert!(grandchildren.iter().all(|&pid| !exists(pid)), "gone before the wrapper is");
 }
@@ -54,8 +54,46 @@ fn orphans_are_left_when_told_so() {
 }
 
 #[test]
+fn what_is_stopped_is_ended_as_well() {
+    let script = "sleep 1000 & kill -STOP $!; echo grandchild $!; exit 3";
+    let mut command = wrapped();
+    let mut running = Running::start(command.args(["--stop-timeout=1000", "sh", "-c", script]));
+    running.line("grandchild");
+    assert_eq!(running.end().code(), Some(3));
+}
+
+#[test]
+fn children_that_the_wrapper_was_born_with_are_left_alone() {
+    let mut shell = clean("bash");
+    shell.args([
+        "-c",
+        "sleep 1000 & echo stranger $!; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_service-registry-wrapper"),
+    ]);
+    shell.args(["-qq", "--id=web0", "--registry-url=http://127.0.0.1:1", "true"]);
+    let mut running = Running::start(&mut shell);
+    let stranger = running.line("stranger").split(' ').nth(1).unwrap().parse().unwrap();
+    assert_eq!(running.end().code(), Some(0));
+    assert!(exists(stranger));
+    kill_raw(stranger, 9);
+}
+
+#[test]
+fn a_child_that_leaves_its_group_still_hears() {
+    let mut command = wrapped();
+    // The child joins the wrapper's group, and so leaves the one that was made for it.
+    let program =
+        "import os, sys; os.setpgid(0, os.getpgid(os.getppid())); os.execvp('python3', ['python3', sys.argv[1]])";
+    let mut running = Running::start(command.args(["python3", "-c", program]).arg(child("signals.py")));
+    running.ready();
+    running.signal(Signal::SIGUSR1);
+    running.line("got 10");
+}
+
+#[test]
 fn a_stop_ends_the_group_at_once_and_the_rest_after_it() {
-    let (mut running, grandchildren) = family(&[], &["stay"]);
+    let (mut running, grandchildren) = family(&["--stop-timeout=1000"], &["stay"]);
     running.signal(Signal::SIGTERM);
     assert_eq!(running.end().code(), Some(143));
     assert!(grandchildren.iter().all(|&pid| !exists(pid)));

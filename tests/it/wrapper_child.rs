@@ -5,6 +5,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 
 use crate::bench::{Running, child, clean, eventually, kill_raw, wrapper};
@@ -70,10 +71,11 @@ fn stdin_stdout_and_stderr_are_the_childs_own() {
 fn the_childs_environment_has_no_credentials() {
     let mut command = wrapped();
     command.env("SERVICE_REGISTRY_USERNAME", "joe").env("SERVICE_REGISTRY_API_KEY", "s3cret").env("OTHER", "kept");
+    command.env("SERVICE_REGISTRY_API_KEY_FILE", "");
     let output = command.arg("env").output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("OTHER=kept"), "{said}");
-    assert!(!said.contains("s3cret") && !said.contains("joe"), "{said}");
+    assert!(!said.contains("s3cret") && !said.contains("joe") && !said.contains("API_KEY_FILE"), "{said}");
 }
 
 #[test]
@@ -159,6 +161,50 @@ fn a_broken_stderr_hurts_nobody() {
     #[expect(clippy::disallowed_methods, reason = "a test is the parent here, and has no supervisor")]
     let status = running.wait().unwrap();
     assert_eq!(status.code(), Some(7));
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_holds_nobody_up() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // As full as it gets: a page at a time until it takes no more.
+    let mut size = 0;
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while let Ok(written) = std::io::Write::write(&mut writer, &[b'x'; 4096]) {
+        size += written;
+    }
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    assert!(size > 0);
+    let scratch = tempfile::tempdir().unwrap();
+    let mut command = wrapper(NOWHERE);
+    command.args(["-v", "--id=web0", "sh", "-c", "echo started >here; exec sleep 1000"]).current_dir(scratch.path());
+    let mut wrapped = command.stderr(writer).stdin(Stdio::null()).spawn().unwrap();
+    eventually("the child", || scratch.path().join("here").exists().then_some(()));
+    kill_raw(wrapped.id().cast_signed(), 28); // a line for the log, were there room
+    kill_raw(wrapped.id().cast_signed(), 15);
+    #[expect(clippy::disallowed_methods, reason = "a test is the parent here, and has no supervisor")]
+    let status = wrapped.wait().unwrap();
+    assert_eq!(status.code(), Some(143));
+    drop(reader);
+}
+
+#[test]
+fn what_the_kernel_sends_the_wrapper_alone_is_passed_on() {
+    let alarm = "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, 1); os.execv(sys.argv[1], sys.argv[1:])";
+    let mut command = clean("python3");
+    command.args(["-c", alarm, env!("CARGO_BIN_EXE_service-registry-wrapper"), "-qq", "--id=web0"]);
+    command.args(["--registry-url", NOWHERE, "python3"]).arg(child("signals.py"));
+    Running::start(&mut command).line("got 14");
+}
+
+#[test]
+fn a_signal_that_was_ignored_from_the_start_is_no_request_to_stop() {
+    let mut shell = clean("sh");
+    shell.args(["-c", "trap '' INT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_service-registry-wrapper"), "--id=web0"]);
+    shell.args(["--registry-url", NOWHERE, "--stop-timeout=0.2", "sh", "-c", "echo up; sleep 1; exit 5"]);
+    let mut running = Running::start(&mut shell);
+    running.line("up");
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.end().code(), Some(5));
 }
 
 #[test]

@@ -115,6 +115,15 @@ fn a_mistake_in_the_environment_names_the_variable() {
 }
 
 #[test]
+fn a_variable_that_is_no_text_is_named() {
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    let garbage = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"a\xff");
+    let output = command.args(["--id=web0", "true"]).env("SERVICE_REGISTRY_TAGS", garbage).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("SERVICE_REGISTRY_TAGS is not UTF-8"), "{}", stderr(&output));
+}
+
+#[test]
 fn an_empty_variable_is_as_good_as_none() {
     let help = stdout(&run(&["-h"], &[]));
     let names = help.split("[env:").skip(1).map(|rest| rest.trim_start().split(']').next().unwrap().trim());

@@ -135,6 +135,20 @@ async fn with_abort_on_failure_the_attempts_are_counted_and_then_it_is_status_10
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_never_lives_is_a_failed_attempt() {
+    for step in ["POST /v1.0/services", "POST /v1.0/sessions/seAAAAAAAA/heartbeat"] {
+        let registry = registry(move |request, _| (request == step).then(|| fault(404, "notFoundError"))).await;
+        let mut wrapped = started(&mut wrapper(&registry.url));
+        wrapped.ready(); // the child starts after the first attempt
+        let sessions = || count(&registry, "POST /v1.0/sessions");
+        eventually("further attempts", || (sessions() > 3).then_some(()));
+    }
+    let registry = registry(|request, _| (request == "POST /v1.0/services").then(|| fault(404, "notFoundError"))).await;
+    let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=2"]));
+    assert_eq!(wrapped.end().code(), Some(100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_abort_on_failure_what_cannot_get_better_is_not_tried_again() {
     let registry = registry(|_, _| Some(fault(401, "unauthorizedError"))).await;
     let mut command = wrapper(&registry.url);

@@ -55,11 +55,11 @@ fn executable(program: PathBuf) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Sends a signal to a process, or if the number is negative to a group. It may be gone by now; that is no error.
+/// Sends a signal to a process, or if the number is negative to a group. False if nobody is there.
 #[expect(unsafe_code, reason = "nix knows no real-time signals")]
-pub(crate) fn send(to: libc::pid_t, signal: i32) {
+pub(crate) fn send(to: libc::pid_t, signal: i32) -> bool {
     // SAFETY: kill takes two numbers.
-    unsafe { libc::kill(to, signal) };
+    unsafe { libc::kill(to, signal) == 0 }
 }
 
 /// What `waitpid` has to say.

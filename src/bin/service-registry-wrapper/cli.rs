@@ -3,9 +3,10 @@
 //! Reading them touches nothing but the arguments and the environment. `plan` makes a working configuration of
 //! them. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is harmless.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Id, Parser, ValueEnum};
 
@@ -167,7 +168,7 @@ pub(crate) struct Options {
     #[arg(short, long, action = ArgAction::Count, env = "SERVICE_REGISTRY_VERBOSE", hide_env_values = true)]
     pub verbose: u8,
 
-    /// Say less: only what went wrong; twice: nothing
+    /// Say less: only what went wrong; twice: only what ends the wrapper
     #[arg(short, long, action = ArgAction::Count, env = "SERVICE_REGISTRY_QUIET", hide_env_values = true)]
     pub quiet: u8,
 
@@ -244,7 +245,13 @@ const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "regio
 impl Options {
     /// Reads arguments and environment.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let matches = without_empty_variables(Self::command()).try_get_matches_from(arguments)?;
+        let mut command = without_empty_variables(Self::command());
+        if let Some(name) = unreadable_variable(&command) {
+            return Err(
+                command.error(ErrorKind::InvalidUtf8, format!("the variable {name} is not UTF-8; write it anew"))
+            );
+        }
+        let matches = command.try_get_matches_from(arguments)?;
         let mut options = Self::from_arg_matches(&matches)?;
         for [one, other] in RIVALS {
             if typed(&matches, one) && !typed(&matches, other) {
@@ -289,6 +296,14 @@ fn without_empty_variables(command: Command) -> Command {
     let empty: Vec<Id> =
         command.get_arguments().filter(|option| is_empty(option)).map(|o| o.get_id().clone()).collect();
     empty.into_iter().fold(command, |command, id| command.mut_arg(id, |option| option.env(None::<&str>)))
+}
+
+/// The name of a variable that is not text. Names of files need not be.
+fn unreadable_variable(command: &Command) -> Option<String> {
+    let files = ["api_key_file", "state_dir", "status_socket"];
+    let mut texts = command.get_arguments().filter(|option| !files.contains(&option.get_id().as_str()));
+    let is_none = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| value.to_str().is_none());
+    texts.find_map(|option| option.get_env().filter(is_none)).map(|name| name.display().to_string())
 }
 
 fn typed(matches: &ArgMatches, option: &str) -> bool {

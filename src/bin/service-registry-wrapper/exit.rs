@@ -1,10 +1,15 @@
 //! Every way this program ends, and the status it ends with. The man page repeats this list.
 
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
+use serde_json::json;
+
+use crate::cli::LogFormat;
+use crate::log;
 
 /// Options that make no sense. Nothing was contacted or started.
 pub(crate) const USAGE: u8 = 2;
@@ -59,11 +64,14 @@ impl Failure {
         Self { status, cause: cause.into() }
     }
 
-    /// Says why on stderr, as one line, and gives the status.
-    pub(crate) fn report(self) -> ExitCode {
-        use std::io::Write;
-        // A closed stderr is no reason to end differently.
-        let _ = writeln!(std::io::stderr(), "service-registry-wrapper: {:#}", self.cause);
+    /// Says why on stderr, as one line, and gives the status. What ends the wrapper is said however quiet it is.
+    pub(crate) fn report(self, format: LogFormat) -> ExitCode {
+        let cause = format!("{:#}", self.cause);
+        let line = match format {
+            LogFormat::Text => format!("service-registry-wrapper: {cause}\n"),
+            LogFormat::Json => format!("{}\n", json!({"level": "ERROR", "message": cause})),
+        };
+        let _ = log::Stderr.write_all(line.as_bytes());
         self.status.into()
     }
 }

@@ -37,11 +37,12 @@ mod present {
     fn serve(listener: TcpListener) -> Result<()> {
         let registry = Registry::bind(Config::open(), listener)?;
         let url = format!("http://{}", registry.local_addr());
-        let events = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let until_exit = std::future::pending();
-        let body = move || match events.block_on(registry.serve(until_exit)) {
-            Ok(()) => {}
-            Err(why) => error!("the registry that was hosted here has ended: {why}"),
+        let body = move || {
+            let events = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+            let ended = events.and_then(|events| events.block_on(registry.serve(std::future::pending())));
+            if let Err(why) = ended {
+                error!("the registry that was hosted here has ended: {why}");
+            }
         };
         thread::Builder::new().name("registry".to_owned()).spawn(body).context("no thread")?;
         info!("hosting a registry at {url} (look: curl {url}/v1.0/services)");

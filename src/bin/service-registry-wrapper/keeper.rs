@@ -37,6 +37,8 @@ pub(crate) struct Keeper {
     pub ghost: Option<Ghost>,
     /// A session that was ours, until it is retired.
     pub predecessor: Option<String>,
+    /// Sessions in a row of which no heartbeat was ever accepted.
+    pub stillborn: u32,
     /// Attempts at a steady pace, as `--abort-on-failure` counts them, until the first success.
     pub steady: bool,
     pub news: mpsc::UnboundedSender<News>,
@@ -50,14 +52,23 @@ impl Keeper {
         loop {
             match self.open().await {
                 Ok((id, token)) => {
+                    let opened = self.standing.borrow().accepted;
                     let lost = self.hold(&id, token).await;
                     info!("the registration is lost, registering again: {lost}");
                     // If the registry was wrong, the session lives on and holds our own id.
                     self.predecessor = Some(id);
+                    let accepted = self.standing.borrow().accepted;
                     self.standing.send_modify(|standing| {
                         standing.session = None;
                         standing.registered = false;
                     });
+                    // A session that never lived is a failed attempt, not a loss: no reason to hurry.
+                    if accepted == opened {
+                        self.stillborn = self.stillborn.saturating_add(1);
+                        self.failed(lost).await;
+                    } else {
+                        self.stillborn = 0;
+                    }
                 }
                 Err(error) => self.failed(error).await,
             }
@@ -217,7 +228,8 @@ impl Keeper {
         }
         let hosting = self.may_host && error.is_connect() && host::begin();
         let elsewhere = self.registries.learn_from(&error) && failures == 1;
-        let pause = if hosting || elsewhere { Duration::ZERO } else { self.pause(failures, &error) };
+        let pause =
+            if hosting || elsewhere { Duration::ZERO } else { self.pause(failures.max(self.stillborn), &error) };
         self.standing.send_modify(|standing| {
             standing.failures = failures;
             standing.next_attempt = Some(Instant::now() + pause);
@@ -229,13 +241,10 @@ impl Keeper {
 
     /// Capped exponential with full jitter, so that a fleet does not come back in step; back within one interval.
     fn pause(&self, failures: u32, error: &Error) -> Duration {
-        let pause = if self.steady {
-            BETWEEN_ATTEMPTS
-        } else {
-            let cap = Duration::from_secs(self.service.interval.into()) / 2;
-            backoff(failures, cap, fastrand::f64())
-        };
-        pause.max(error.retry_after().unwrap_or_default())
+        let interval = Duration::from_secs(self.service.interval.into());
+        let pause = if self.steady { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, fastrand::f64()) };
+        // A registry may ask for more, but not for a day.
+        pause.max(error.retry_after().unwrap_or_default().min(interval))
     }
 
     fn tell(&self, news: News) {

@@ -1,7 +1,10 @@
 //! The wrapper's own words: on stderr, one line each, never on stdout, which is the child's.
 
 use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
@@ -30,13 +33,37 @@ pub(crate) fn start(voice: Voice) {
         .with_default(libraries)
         .with_target("service_registry", level)
         .with_target("service_registry::registry", hosted);
-    let line = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr);
+    let line = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Stderr);
     match voice.format {
         LogFormat::Text => tracing_subscriber::registry().with(line.event_format(Prose)).with(ours).init(),
         LogFormat::Json => {
             let line = line.json().flatten_event(true).with_target(false);
             tracing_subscriber::registry().with(line).with(ours).init();
         }
+    }
+}
+
+/// stderr, but a line is dropped rather than waited for: a pipe that nobody reads must not hold up the wrapper, and with it
+/// signals, heartbeats and the burying of the dead. The descriptor is the child's too, so it cannot be made non-blocking.
+pub(crate) struct Stderr;
+
+/// What a pipe takes whole when it says that it is ready.
+const LONGEST_LINE: usize = 4096;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr();
+        let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        let takes = poll(&mut ready, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+            && ready[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
+        if takes {
+            let _ = nix::unistd::write(stderr.as_fd(), &line[..line.len().min(LONGEST_LINE)]);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

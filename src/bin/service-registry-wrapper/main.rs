@@ -59,11 +59,12 @@ fn main() -> ExitCode {
     };
     match run(&options) {
         Ok(status) => status.into(),
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(options.log_format),
     }
 }
 
 fn run(options: &Options) -> Result<u8, Failure> {
+    let blocked = Blocked::all()?; // first of all: process 1 would lose what comes before
     let plan = Plan::of(options).map_err(|error| Failure::new(exit::USAGE, error))?;
     log::start(Voice::of(options));
     for warning in &plan.warnings {
@@ -71,10 +72,9 @@ fn run(options: &Options) -> Result<u8, Failure> {
     }
     let program = plan.command.first().context("no command")?;
     let program = child::find(program)?;
-    let blocked = Blocked::all()?;
     // Orphans of the child come to us, wherever we stand; a kernel without this leaves them to process 1.
     let _ = nix::sys::prctl::set_child_subreaper(true);
-    let events = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let events = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let events = events.context("cannot start the event loop")?;
     let end = events.block_on(live(&plan, &program, blocked));
     // The kernel tidies up faster than destructors do, and none may wait, say for a name that is still being looked up.
@@ -99,16 +99,20 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failu
             return Ok(exit::of_signal(number));
         }
     }
-    let relay = Relay::open()?;
+    let relay = Relay::open().unwrap_or_else(|error| {
+        warn!("the command's notifications go past the wrapper, and systemd may not take them: {error:#}");
+        None
+    });
     let status = plan.status_socket.as_deref().map(StatusSocket::open).transpose()?;
     let terminal = Terminal::find();
     let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
+    let strangers = tree::children();
     let with = Circumstances { mask, parenting: &plan.parenting, terminal: terminal.as_ref(), notify_socket };
     let child = match spawn::spawn(program, &plan.command, &with) {
         Ok(child) => child,
         Err(failure) => return give_up(registration, failure).await,
     };
-    let mut family = Family::new(child, &plan.parenting, terminal.as_ref());
+    let mut family = Family::new(child, &plan.parenting, terminal.as_ref(), strangers);
     for number in kept {
         family.pass_on(number);
     }
@@ -130,6 +134,10 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failu
     if family.fenced {
         let why = anyhow!("{} could not be kept registered, and --on-lost=stop is in force", plan.service.id);
         return Err(Failure::new(exit::NOT_REGISTERED, why));
+    }
+    if let Some(signal) = family.interrupted_by(ended) {
+        signals::tell_own_group(signal);
+        exit::die_of(signal);
     }
     Ok(end_with(plan, ended))
 }

@@ -41,6 +41,7 @@ impl Registration {
             replace: plan.replace,
             predecessor: plan.ghost.as_ref().and_then(Ghost::read),
             ghost: plan.ghost.clone(),
+            stillborn: 0,
             steady: matches!(plan.on_registry_down, OnRegistryDown::Fail { .. }),
             news: to,
             standing: tell,

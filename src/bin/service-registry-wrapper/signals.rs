@@ -62,11 +62,11 @@ pub(crate) struct Received {
 /// Who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The terminal, which signals every process of the foreground group, the child too.
-    Terminal,
+    /// The kernel of its own accord; mostly the terminal, which signals every process of the foreground group.
+    Kernel,
     /// The wrapper's own doing: SIGPIPE for a log line that nobody reads.
     Own,
-    /// Another process, or the kernel for a reason of its own.
+    /// Another process.
     Other,
 }
 
@@ -86,12 +86,19 @@ impl Signals {
 impl Received {
     fn of(number: u32, code: i32, sender: u32) -> Self {
         let origin = match code {
-            libc::SI_KERNEL => Origin::Terminal,
+            libc::SI_KERNEL => Origin::Kernel,
             libc::SI_USER | libc::SI_TKILL if sender == std::process::id() => Origin::Own,
             _ => Origin::Other,
         };
         Self { number: number.cast_signed(), origin }
     }
+}
+
+/// Sends a signal to everybody in the wrapper's group, the wrapper included.
+#[expect(unsafe_code, reason = "nix knows no real-time signals")]
+pub(crate) fn tell_own_group(number: i32) {
+    // SAFETY: kill takes two numbers.
+    unsafe { libc::kill(0, number) };
 }
 
 /// `SIGTERM`, or `signal 35` for what has no name.

@@ -54,7 +54,8 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'
         sigpipe: disposition(Signal::SIGPIPE),
         sigchld: disposition(Signal::SIGCHLD),
     };
-    image.start().map_err(|error| {
+    let started = image.start().map_err(|error| anyhow!("cannot start a process: {}; see ulimit -u", error.desc()))?;
+    started.map_err(|error| {
         let cure = match error {
             Errno::ENOEXEC => "; a script needs a first line such as #!/bin/sh",
             Errno::ENOENT => "; its interpreter (in a script the first line says which) is missing",
@@ -132,8 +133,9 @@ impl Pointers {
 }
 
 impl Image {
+    /// Outside, that there is a process; inside, that it runs the program.
     #[expect(unsafe_code, reason = "the child shares the memory of the wrapper until it has called exec")]
-    fn start(mut self) -> Result<libc::pid_t, Errno> {
+    fn start(mut self) -> Result<Result<libc::pid_t, Errno>, Errno> {
         let strings = self.environment.strings.iter();
         let environment: Vec<_> = strings.map(|string| string.as_ptr().cast()).chain([ptr::null()]).collect();
         let mut stack = vec![0; STACK];
@@ -149,11 +151,11 @@ impl Image {
             unsafe { clone(child, &mut stack, CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK, Some(libc::SIGCHLD)) };
         let pid = pid?.as_raw();
         match error {
-            None => Ok(pid),
+            None => Ok(Ok(pid)),
             Some(error) => {
                 // SAFETY: waitpid may be told not to write the status. The child has ended or is about to.
                 unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
-                Err(error)
+                Ok(Err(error))
             }
         }
     }

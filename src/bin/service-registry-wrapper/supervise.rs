@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ enum Action {
     Reap,
     /// Pass it on to the child.
     Forward,
+    /// Give the child the foreground, and pass it on.
+    HandOver,
     /// Keep it for the child that is about to be started.
     Keep,
     /// End without starting the child.
@@ -55,17 +58,35 @@ enum Action {
     Ignore,
 }
 
-fn decide(stage: Stage, signal: Received, is_ignored: bool) -> Action {
+fn decide(stage: Stage, signal: Received, is_ignored: bool, shares_group: bool) -> Action {
+    let ends = matches!(signal.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP);
+    let stops = matches!(signal.number, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
+    // What a terminal says to a whole group. The rest of what comes from the kernel (a hangup, an alarm) is the wrapper's
+    // alone, and so meant for the child.
+    let from_keys = signal.origin == Origin::Kernel
+        && (stops || matches!(signal.number, libc::SIGINT | libc::SIGQUIT | libc::SIGWINCH));
     match (signal.number, signal.origin, stage) {
         (libc::SIGCHLD, ..) => Action::Reap,
         (_, Origin::Own, _) => Action::Ignore,
-        (libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU, Origin::Terminal, _) => Action::Stop,
-        (libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP, _, Stage::Starting) if !is_ignored => {
-            Action::GiveUp
-        }
-        (_, Origin::Terminal, _) => Action::Ignore, // the child's group got it already
+        (_, _, Stage::Starting) if from_keys && stops => Action::Stop,
+        (_, _, Stage::Starting) if ends && !is_ignored => Action::GiveUp,
         (_, _, Stage::Starting) => Action::Keep,
-        (_, _, Stage::Running) => Action::Forward,
+        // In one group with the wrapper the child has got it already; in its own it has not, and the wrapper stands in the
+        // foreground that should be the child's.
+        (_, _, Stage::Running) if from_keys && shares_group => {
+            if stops {
+                Action::Stop
+            } else {
+                Action::Ignore
+            }
+        }
+        (_, _, Stage::Running) => {
+            if from_keys {
+                Action::HandOver
+            } else {
+                Action::Forward
+            }
+        }
     }
 }
 
@@ -90,12 +111,12 @@ pub(crate) async fn before_start<T>(
             signal = signals.next() => signal?,
             value = &mut wanted => return Ok(Start::Ready(value)),
         };
-        match decide(Stage::Starting, signal, inherited::ignored(signal.number)) {
+        match decide(Stage::Starting, signal, inherited::ignored(signal.number), false) {
             Action::GiveUp => return Ok(Start::Signalled(signal.number)),
             Action::Keep => kept.push(signal.number),
             Action::Reap => while matches!(child::next_change(), Change::Ended(..) | Change::Stopped(..)) {},
             Action::Stop => drop(stop_self(signal.number)),
-            Action::Forward | Action::Ignore => {}
+            Action::Forward | Action::HandOver | Action::Ignore => {}
         }
     }
 }
@@ -140,6 +161,12 @@ pub(crate) struct Family<'a> {
     said: bool,
     /// Whether the child was stopped because its place could be given away.
     pub fenced: bool,
+    /// Children that the wrapper was born with: a shell that became the wrapper had started them. They are not the child's.
+    strangers: HashSet<pid_t>,
+    /// What the child was sent.
+    forwarded: HashSet<i32>,
+    /// Whether the child had the foreground of the terminal when it ended.
+    had_foreground: bool,
 }
 
 /// What comes next.
@@ -153,7 +180,12 @@ enum Next {
 }
 
 impl<'a> Family<'a> {
-    pub(crate) fn new(child: pid_t, parenting: &'a Parenting, terminal: Option<&'a Terminal>) -> Self {
+    pub(crate) fn new(
+        child: pid_t,
+        parenting: &'a Parenting,
+        terminal: Option<&'a Terminal>,
+        strangers: HashSet<pid_t>,
+    ) -> Self {
         Self {
             child,
             parenting,
@@ -167,6 +199,9 @@ impl<'a> Family<'a> {
             told: HashSet::new(),
             said: false,
             fenced: false,
+            strangers,
+            forwarded: HashSet::new(),
+            had_foreground: false,
         }
     }
 
@@ -215,16 +250,25 @@ impl<'a> Family<'a> {
         if let Some(deregistered) = deregistered {
             let _ = deregistered.await;
         }
-        if let Some(terminal) = self.terminal {
-            terminal.take_back(self.child);
-        }
+        self.had_foreground = self.terminal.is_some_and(|terminal| terminal.take_back(self.child));
         Ok(gone)
+    }
+
+    /// The signal of a key (Ctrl-C) that ended the child. Without the wrapper, the terminal would have sent it to those who
+    /// started the child as well, and a script would stop.
+    pub(crate) fn interrupted_by(&self, status: ExitStatus) -> Option<i32> {
+        let signal = status.signal().filter(|signal| matches!(*signal, libc::SIGINT | libc::SIGQUIT))?;
+        (self.had_foreground && !self.forwarded.contains(&signal)).then_some(signal)
     }
 
     /// Does what a signal asks for. The child's status when all is over.
     fn take(&mut self, signal: Received, parting: &Parting) -> Option<ExitStatus> {
-        match decide(Stage::Running, signal, false) {
+        match decide(Stage::Running, signal, false, self.parenting.scope == Scope::Child) {
             Action::Reap => return self.look_after_all(),
+            Action::HandOver => {
+                self.take_foreground();
+                self.pass_on(signal.number);
+            }
             Action::Forward if matches!(signal.number, libc::SIGTERM | libc::SIGINT) => {
                 self.begin_to_stop(signal.number, parting);
             }
@@ -238,6 +282,9 @@ impl<'a> Family<'a> {
     /// First out of the registry, then the signal: so nobody is sent to a child that is about to end. A second signal
     /// waits for nothing, and neither does the first when the registry does not answer at present.
     fn begin_to_stop(&mut self, signal: i32, parting: &Parting) {
+        if inherited::ignored(signal) {
+            return self.pass_on(signal); // so does the child; it is no request to stop
+        }
         if self.budget.is_none() {
             self.budget = self.parenting.stop_budget.map(|budget| Instant::now() + budget);
         }
@@ -294,12 +341,13 @@ impl<'a> Family<'a> {
             return;
         }
         debug!(signal = signals::name(signal), as_signal = signals::name(rewritten), "passed on");
-        if signal == libc::SIGCONT {
+        if self.ended.is_some() {
+            tree::signal_all(rewritten, &mut HashSet::new(), &self.strangers);
+        } else if rewritten == libc::SIGCONT {
             self.go_on();
-        } else if self.ended.is_none() {
-            child::send(self.whole(), rewritten);
         } else {
-            tree::signal_all(rewritten, &mut HashSet::new());
+            self.forwarded.insert(rewritten);
+            self.send(rewritten);
         }
     }
 
@@ -313,13 +361,25 @@ impl<'a> Family<'a> {
 
     /// What `fg` and `bg` do: the child goes on, in the foreground if the wrapper was put there.
     fn go_on(&self) {
+        self.take_foreground();
+        self.send(libc::SIGCONT);
+    }
+
+    /// The foreground is the child's if it is the wrapper's.
+    fn take_foreground(&self) {
         if let Some(terminal) = self.terminal
             && self.parenting.scope == Scope::Group
             && terminal.is_ours()
         {
             terminal.give_to(self.child);
         }
-        child::send(self.whole(), libc::SIGCONT);
+    }
+
+    /// A child that has left its group for another one is still the child.
+    fn send(&self, signal: i32) {
+        if !child::send(self.whole(), signal) {
+            child::send(self.child, signal);
+        }
     }
 
     /// One SIGCHLD may stand for many. The child's status when all is over.
@@ -339,7 +399,7 @@ impl<'a> Family<'a> {
             }
         }
         let status = self.ended?;
-        if childless || self.parenting.leave_orphans {
+        if childless || self.parenting.leave_orphans || tree::descendants(&self.strangers).is_empty() {
             return Some(status);
         }
         self.end_the_rest();
@@ -348,6 +408,9 @@ impl<'a> Family<'a> {
 
     fn buried(&mut self, process: pid_t) {
         self.told.remove(&process);
+        if self.strangers.remove(&process) {
+            return;
+        }
         if self.parenting.warn_on_reap {
             warn!("buried process {process}, whose parent did not wait for it");
         } else {
@@ -361,7 +424,7 @@ impl<'a> Family<'a> {
             info!("the command has ended; ending what it left behind");
         }
         let signal = if self.killing { libc::SIGKILL } else { libc::SIGTERM };
-        tree::signal_all(signal, &mut self.told);
+        tree::signal_all(signal, &mut self.told, &self.strangers);
         self.set_deadline();
     }
 
@@ -376,7 +439,7 @@ impl<'a> Family<'a> {
         warn!("the time to stop is up; killing what is left");
         self.killing = true;
         self.told.clear();
-        tree::signal_all(libc::SIGKILL, &mut self.told);
+        tree::signal_all(libc::SIGKILL, &mut self.told, &self.strangers);
         self.set_deadline();
         None
     }
@@ -389,7 +452,7 @@ impl<'a> Family<'a> {
         }
         // After a stop, the SIGCONT that ended it is read like any other signal. Where there can be no stop, because no
         // shell could end it, the child does not stop either.
-        if !stop_self(libc::SIGTSTP) {
+        if !stop_self(libc::SIGTSTP) && signal != libc::SIGSTOP {
             self.go_on();
         }
     }
@@ -403,47 +466,64 @@ mod tests {
         Received { number, origin }
     }
 
+    const KEYS: [i32; 6] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
+
+    fn all() -> impl Iterator<Item = i32> {
+        (1..=64).filter(|&n| n != libc::SIGCHLD)
+    }
+
     #[test]
     fn a_running_child_gets_every_signal_that_another_process_sends() {
-        for number in (1..=64).filter(|&n| n != libc::SIGCHLD) {
-            assert_eq!(decide(Stage::Running, received(number, Origin::Other), false), Action::Forward, "{number}");
+        for (number, shares) in all().flat_map(|n| [(n, true), (n, false)]) {
+            let action = decide(Stage::Running, received(number, Origin::Other), false, shares);
+            assert_eq!(action, Action::Forward, "{number}");
         }
     }
 
     #[test]
-    fn no_signal_arrives_twice_from_a_terminal() {
-        for number in (1..=64).filter(|&n| n != libc::SIGCHLD) {
-            let action = decide(Stage::Running, received(number, Origin::Terminal), false);
-            assert!(matches!(action, Action::Ignore | Action::Stop), "{number}: {action:?}");
+    fn no_key_is_heard_twice_and_nothing_else_from_the_kernel_is_lost() {
+        for number in all() {
+            let shared = decide(Stage::Running, received(number, Origin::Kernel), false, true);
+            let own = decide(Stage::Running, received(number, Origin::Kernel), false, false);
+            if KEYS.contains(&number) {
+                assert!(matches!(shared, Action::Ignore | Action::Stop), "{number}: {shared:?}");
+                assert_eq!(own, Action::HandOver, "{number}");
+            } else {
+                assert_eq!((shared, own), (Action::Forward, Action::Forward), "{number}");
+            }
         }
     }
 
     #[test]
     fn before_the_start_a_signal_ends_the_wrapper_or_waits() {
         let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
-        for number in (1..=64).filter(|&n| n != libc::SIGCHLD) {
+        for number in all() {
+            let at_start = |origin, is_ignored| decide(Stage::Starting, received(number, origin), is_ignored, false);
             let expected = if ends.contains(&number) { Action::GiveUp } else { Action::Keep };
-            assert_eq!(decide(Stage::Starting, received(number, Origin::Other), false), expected, "{number}");
-            assert_eq!(
-                decide(Stage::Starting, received(number, Origin::Other), true),
-                Action::Keep,
-                "{number} ignored"
-            );
+            assert_eq!(at_start(Origin::Other, false), expected, "{number}");
+            assert_eq!(at_start(Origin::Other, true), Action::Keep, "{number} ignored");
         }
-        assert_eq!(decide(Stage::Starting, received(libc::SIGINT, Origin::Terminal), false), Action::GiveUp);
+        let key = |number| decide(Stage::Starting, received(number, Origin::Kernel), false, false);
+        assert_eq!((key(libc::SIGINT), key(libc::SIGTSTP)), (Action::GiveUp, Action::Stop));
     }
 
     #[test]
     fn the_dead_are_buried_at_every_stage_whoever_tells() {
         for stage in [Stage::Starting, Stage::Running] {
-            for origin in [Origin::Terminal, Origin::Own, Origin::Other] {
-                assert_eq!(decide(stage, received(libc::SIGCHLD, origin), false), Action::Reap);
+            for origin in [Origin::Kernel, Origin::Own, Origin::Other] {
+                assert_eq!(decide(stage, received(libc::SIGCHLD, origin), false, false), Action::Reap);
             }
         }
     }
 
     #[test]
     fn the_wrappers_own_broken_pipe_is_not_the_childs() {
-        assert_eq!(decide(Stage::Running, received(libc::SIGPIPE, Origin::Own), false), Action::Ignore);
+        assert_eq!(decide(Stage::Running, received(libc::SIGPIPE, Origin::Own), false, false), Action::Ignore);
+    }
+
+    #[test]
+    fn the_fence_leaves_a_heartbeat_its_time() {
+        // Sent at 0.6 of the timeout, 5 % more at the most, and answered within a quarter of it or not at all.
+        const { assert!(FENCE >= 0.6 + 0.25 && FENCE < LAST_MOMENT && LAST_MOMENT < 1.0) }
     }
 }

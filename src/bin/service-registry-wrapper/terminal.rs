@@ -38,10 +38,13 @@ impl Terminal {
     }
 
     /// Takes the foreground back from a group that is no more, so that whoever reads next from the terminal can.
-    pub(crate) fn take_back(&self, from: libc::pid_t) {
-        if tcgetpgrp(&self.descriptor) == Ok(Pid::from_raw(from)) {
+    /// False if it was not that group's.
+    pub(crate) fn take_back(&self, from: libc::pid_t) -> bool {
+        let was_theirs = tcgetpgrp(&self.descriptor) == Ok(Pid::from_raw(from));
+        if was_theirs {
             self.give_to(getpgrp().as_raw());
         }
+        was_theirs
     }
 }
 

@@ -3,26 +3,35 @@
 use std::collections::HashSet;
 use std::fs;
 
-use nix::libc::pid_t;
+use nix::libc::{self, pid_t};
 
 use crate::child;
 
-/// Sends a signal to every living descendant that is not in `told` yet, and notes it there.
+/// Sends a signal to every living descendant but the strangers and theirs, unless it is in `told`, and notes it there.
 ///
 /// The children of a process are read from /proc; those of a process that dies meanwhile come to the wrapper and are
 /// met the next time. A process cannot be mistaken for another one: its number is free only after it was buried, which
 /// nobody but its parent does, and descendants that are not the wrapper's own children are looked up afresh.
-pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>) {
-    for process in descendants() {
+pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, strangers: &HashSet<pid_t>) {
+    for process in descendants(strangers) {
         if told.insert(process) {
             child::send(process, signal);
+            if signal == libc::SIGTERM {
+                child::send(process, libc::SIGCONT); // one that is stopped hears nothing
+            }
         }
     }
 }
 
-/// Parents before children.
-fn descendants() -> Vec<pid_t> {
+/// The wrapper's own children.
+pub(crate) fn children() -> HashSet<pid_t> {
+    children_of(std::process::id().cast_signed()).into_iter().collect()
+}
+
+/// All that descend from the wrapper but the strangers and theirs, parents before children.
+pub(crate) fn descendants(strangers: &HashSet<pid_t>) -> Vec<pid_t> {
     let mut found = children_of(std::process::id().cast_signed());
+    found.retain(|child| !strangers.contains(child));
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
         found.extend(children_of(parent));

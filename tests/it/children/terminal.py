@@ -91,9 +91,41 @@ expect(b"prompt> ")
 type_in(b"echo status $?\n")
 expect(b"status 130\r\n")
 
+# A job that was started in the background and brought to the front hears the keys.
+run("sh -c 'echo star\"\"ted; exec sleep 1000' &")
+expect(b"started\r\n")
+type_in(b"fg\n")
+expect(b"sleep 1000'\r\n")  # the shell says what it brings to the front, and then has done so
+while os.tcgetpgrp(terminal) == child:
+    pass
+type_in(b"\x03")
+expect(b"prompt> ")
+type_in(b"echo status $?\n")
+expect(b"status 130\r\n")
+
+# Ctrl-C ends a script as well.
+for shell in ("bash", "sh"):
+    started = "sh -c 'echo star\\\"\\\"ted; exec sleep 1000'"
+    type_in(f"{shell} -c \"for i in 1 2; do {before} {started}; echo ne\\\"\\\"xt; done\"\n".encode())
+    expect(b"started\r\n")
+    type_in(b"\x03")
+    shown = expect(b"prompt> ")
+    assert b"next" not in shown, f"the script went on: {shown}"
+
 # Whoever reads next from the terminal can.
 type_in(f"sh -c '{before} true; echo star\"\"ted; read line; echo \"read $line\"'\n".encode())
 expect(b"started\r\n")
 type_in(b"words\n")
 expect(b"read words\r\n")
+
+# The end of the terminal reaches a program that has it for itself.
+leader, terminal = pty.fork()
+if leader == 0:
+    command = sys.argv[2:] + ["sh", "-c", "echo started; exec sleep 1000"]
+    os.execvp(command[0], command)
+seen = b""
+expect(b"started\r\n")
+os.close(terminal)
+_, status = os.waitpid(leader, 0)
+assert os.waitstatus_to_exitcode(status) in (129, -1), status
 print("all is well")
