@@ -108,7 +108,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         log = os.path.join(scratch, "registry.log")
         with open(log, "w") as errors:
-            registry = subprocess.Popen([f"{default}/service-registry", "serve", "--listen=127.0.0.1:0"],
+            registry = subprocess.Popen([f"{default}/service-registry", "serve", "--in-memory", "--listen=127.0.0.1:0"],
                                         cwd=scratch, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             url = registry.stdout.readline().split()[-1]

@@ -1,17 +1,21 @@
-//! The state under its lock, the store behind it, and the task that looks at deadlines.
+//! The state under its lock, the disk behind it, and the task that looks at deadlines.
 //!
 //! Requests come in here one after the other: whatever they do, they do while they hold the lock, and never wait
 //! there. What they changed goes to the store in the same order; the wait for it comes after.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
 use super::clock::{Clock, Now};
 use super::expiry::GRACE_MS;
+use super::objects::TenantId;
 use super::state::State;
-use super::store::Store;
+use super::store::keeper::Keeper;
+use super::store::{Disk, Queue, Receipt, Store};
 
 /// How many expire before others get their turn.
 const CHUNK: usize = 1_000;
@@ -30,53 +34,111 @@ const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 #[derive(Debug)]
 pub(crate) struct Engine {
     clock: Clock,
-    inner: Mutex<Inner>,
+    shared: Arc<Shared>,
+    pub(super) disk: Option<Arc<dyn Disk>>,
+    keeper: Option<JoinHandle<()>>,
     /// Somebody has a deadline before the one the background waits for.
     earlier: Notify,
 }
 
+/// What requests share with the thread that commits.
 #[derive(Debug)]
-struct Inner {
-    state: State,
-    store: Store,
+pub(crate) struct Shared {
+    inner: Mutex<Inner>,
+    /// Something was submitted, or nothing more will be.
+    submitted: Condvar,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) state: State,
+    pub(crate) store: Store,
     /// The deadline the background waits for.
     awaited: Option<u64>,
 }
 
 impl Engine {
-    pub(crate) fn new(clock: Clock, state: State, store: Store) -> Self {
-        Self { clock, inner: Mutex::new(Inner { state, store, awaited: None }), earlier: Notify::new() }
+    /// With the state as it was on the disk, if there is one.
+    pub(crate) fn new(clock: Clock, state: State, disk: Option<Arc<dyn Disk>>) -> io::Result<Self> {
+        let retention = state.retention;
+        let store = if disk.is_some() { Store::Disk(Queue::default()) } else { Store::Memory };
+        let inner = Mutex::new(Inner { state, store, awaited: None });
+        let shared = Arc::new(Shared { inner, submitted: Condvar::new() });
+        let start = |disk: &Arc<dyn Disk>| {
+            let keeper = Keeper::new(shared.clone(), disk.clone(), clock.clone(), retention);
+            thread::Builder::new().name("keeper".to_owned()).spawn(|| keeper.run())
+        };
+        let keeper = disk.as_ref().map(start).transpose()?;
+        Ok(Self { clock, shared, disk, keeper, earlier: Notify::new() })
+    }
+
+    /// Makes tenants known that are expected. If that cannot be kept now, they are met when they come.
+    pub(crate) fn meet(&self, now: Now, tenants: Vec<TenantId>) {
+        drop(self.submit(false, |state| tenants.into_iter().for_each(|tenant| state.contact(now, tenant))));
     }
 
     pub(crate) fn now(&self) -> Now {
         self.clock.now()
     }
 
-    /// Does something to the state, and returns once it is kept.
+    /// Does something to the state, and returns once what it changed is kept; or undone, for those who only look.
     pub(crate) async fn run<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        let (result, receipt) = {
-            let mut inner = self.lock();
-            let result = act(&mut inner.state);
-            let changes = inner.state.take_changes();
-            let receipt = inner.store.submit(changes);
-            if inner.needs_earlier_look() {
-                self.clock.unsettle();
-                self.earlier.notify_one();
-            }
-            (result, receipt)
-        };
-        receipt.fulfilled().await;
-        result
+        self.act(false, act).await.0
     }
 
-    /// The same, after everyone who is overdue has been expired.
-    pub(crate) async fn run_swept<T>(&self, now: Now, act: impl FnOnce(&mut State) -> T) -> T {
-        let is_overdue = self.lock().state.is_overdue(now);
+    /// Changes the state. Returns once that is kept, and everything it was built upon; none if it had to be undone.
+    pub(crate) async fn write<T>(&self, act: impl FnOnce(&mut State) -> T) -> Option<T> {
+        let (result, is_kept) = self.act(true, act).await;
+        is_kept.then_some(result)
+    }
+
+    async fn act<T>(&self, all: bool, act: impl FnOnce(&mut State) -> T) -> (T, bool) {
+        let (result, receipt) = self.submit(all, act);
+        (result, receipt.fulfilled().await)
+    }
+
+    fn submit<T>(&self, all: bool, act: impl FnOnce(&mut State) -> T) -> (T, Receipt) {
+        let mut inner = self.shared.lock();
+        let result = act(&mut inner.state);
+        let changes = inner.state.take_changes();
+        if self.disk.is_some() {
+            inner.state.will_keep(&changes);
+        }
+        let receipt = inner.store.submit(changes, all);
+        if inner.needs_earlier_look() {
+            self.clock.unsettle();
+            self.earlier.notify_one();
+        }
+        drop(inner);
+        if matches!(receipt, Receipt::Awaited(_)) {
+            self.shared.submitted.notify_one();
+        }
+        (result, receipt)
+    }
+
+    /// Expires everyone who is overdue, as far as there is time. To be done before [`State::sweep`] under the lock.
+    pub(crate) async fn sweep_first(&self, now: Now) {
+        let is_overdue = self.shared.lock().state.is_overdue(now);
         if is_overdue {
             self.sweep(now).await;
         }
+    }
+
+    /// Looks at the state after everyone who is overdue has been expired.
+    pub(crate) async fn run_swept<T>(&self, now: Now, act: impl FnOnce(&mut State) -> T) -> T {
+        self.sweep_first(now).await;
         self.run(|state| {
             state.sweep(now, usize::MAX); // under the same lock as what follows
+            act(state)
+        })
+        .await
+    }
+
+    /// Changes the state after everyone who is overdue has been expired.
+    pub(crate) async fn write_swept<T>(&self, now: Now, act: impl FnOnce(&mut State) -> T) -> Option<T> {
+        self.sweep_first(now).await;
+        self.write(|state| {
+            state.sweep(now, usize::MAX);
             act(state)
         })
         .await
@@ -115,14 +177,32 @@ impl Engine {
     }
 
     fn await_next(&self) -> Option<u64> {
-        let mut inner = self.lock();
+        let mut inner = self.shared.lock();
         inner.awaited = inner.state.next_deadline();
         inner.awaited
     }
+}
 
-    /// A panic while somebody held the lock is the end of a release build; elsewhere the others go on.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+/// The keeper is waited for: what was acknowledged is on disk anyway, but its files must be free for the next one.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shared.lock().store.close();
+        self.shared.submitted.notify_one();
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+    }
+}
+
+impl Shared {
+    /// A panic while somebody held the lock is a mistake of that request; the others go on.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something was submitted.
+    pub(crate) fn wait<'a>(&self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        self.submitted.wait(inner).unwrap_or_else(PoisonError::into_inner)
     }
 }
 

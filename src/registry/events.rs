@@ -1,11 +1,13 @@
-//! The feed: everything that happened to an account, in order, for 30 days.
+//! The feed: everything that happened to an account, in order, for 30 days unless told otherwise.
+//!
+//! The newest events are in memory; what is older is read from the disk when somebody asks for it. The feed ends before
+//! the first event that is not on disk yet: a poller must never see one that is then undone.
 
 use serde::Serialize;
 
-use super::changes::Slot;
+use super::changes::{Change, Slot};
 use super::clock::Now;
 use super::objects::{About, Event, Life, TenantId, What};
-use super::pages::Listing;
 use super::refusal::Refusal;
 use super::state::{State, Tenant};
 use super::uuid1::{Uuid1, ticks_of};
@@ -20,7 +22,7 @@ const TYPES: [&str; 6] = [
     "configuration_value.remove",
 ];
 
-const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
+pub(crate) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 /// How far back the list goes if no marker is given.
 const RECENT_MS: u64 = 3_600_000;
 /// How many old events leave for every new one, until none is left: the feed shrinks, but nobody waits for it.
@@ -29,13 +31,32 @@ const TRIM: usize = 8;
 /// Which part of the feed is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
-    pub(crate) limit: usize,
     /// The first event, or the next one that there is.
     pub(crate) from: Option<Uuid1>,
     /// One of the types, or all.
     pub(crate) kind: Option<&'static str>,
     /// Leaves out what the session era did not know: the removal of a service that lives in a session.
     pub(crate) strict: bool,
+}
+
+impl Feed {
+    pub(crate) fn wants(&self, event: &Event) -> bool {
+        self.kind.is_none_or(|kind| event.what.kind() == kind) && !(self.strict && event.what.is_beyond_its_era())
+    }
+}
+
+/// What memory has of the feed from some point on.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// These, and there is no more.
+    Rest(Vec<Event>),
+    /// Nothing yet: up to here it is on disk.
+    OnDisk(Uuid1),
+}
+
+/// The lowest id of events that are not too old to be kept.
+pub(crate) fn first_kept(wall: u64, retention: u64) -> Uuid1 {
+    Uuid1::first_of(wall.saturating_sub(retention))
 }
 
 /// The marker as it was given, however often.
@@ -59,24 +80,50 @@ pub(crate) fn kind(values: &[&str]) -> Result<Option<&'static str>, Refusal> {
 }
 
 impl State {
-    /// The feed, oldest first.
-    pub(crate) fn events(
-        &mut self,
-        now: Now,
-        tenant: TenantId,
-        feed: &Feed,
-    ) -> Result<Listing<wire::Event<Payload>>, Refusal> {
+    /// Where the part of the feed begins that is asked for.
+    pub(crate) fn feed_start(&mut self, now: Now, tenant: TenantId, feed: &Feed) -> Result<Uuid1, Refusal> {
+        let first = first_kept(now.wall, self.retention);
         let tenant = self.tenants.entry(tenant).or_default();
         let from = match feed.from {
             Some(marker) => tenant.check_marker(now, marker)?,
             None => Uuid1::first_of(tenant.created.max(now.wall.saturating_sub(RECENT_MS))),
         };
+        Ok(from.max(first))
+    }
+
+    /// Up to `most` events from there on, oldest first.
+    pub(crate) fn feed_part(&mut self, id: TenantId, from: Uuid1, most: usize, feed: &Feed) -> Part {
+        let unkept = self.unkept.get(&id).copied();
+        let tenant = self.tenants.entry(id).or_default();
+        if let Some(recent) = tenant.recent_from.filter(|recent| from < *recent) {
+            return Part::OnDisk(recent);
+        }
         let start = tenant.events.partition_point(|event| event.id < from);
-        let wanted = |event: &&Event| {
-            feed.kind.is_none_or(|kind| event.what.kind() == kind) && !(feed.strict && event.what.is_beyond_its_era())
-        };
-        let events = tenant.events.range(start..).filter(wanted);
-        Ok(Listing::take(events, feed.limit, Event::to_wire, |event| event.id.to_string()))
+        let kept = tenant.events.range(start..).take_while(|event| unkept.is_none_or(|unkept| event.id < unkept));
+        Part::Rest(kept.filter(|event| feed.wants(event)).take(most).cloned().collect())
+    }
+
+    /// Takes note of changes that are about to be kept.
+    pub(crate) fn will_keep(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Slot::Event { id, after: Some(_), .. } = change.slot {
+                self.unkept.entry(change.tenant).or_insert(id);
+            }
+        }
+    }
+
+    /// Everything was kept (or undone) but for what is still waiting. What is not recent leaves the memory.
+    pub(crate) fn has_kept<'a>(&mut self, waiting: impl Iterator<Item = &'a Change>) {
+        let touched = std::mem::take(&mut self.unkept);
+        for change in waiting {
+            self.will_keep(std::slice::from_ref(change));
+        }
+        for tenant in touched.keys() {
+            let unkept = self.unkept.get(tenant).copied();
+            if let Some(tenant) = self.tenants.get_mut(tenant) {
+                tenant.drop_events(self.recent, unkept);
+            }
+        }
     }
 
     /// Adds to the feed. Everyone who is overdue must have been swept before, or the feed is not in order.
@@ -85,16 +132,24 @@ impl State {
         let first = Uuid1::new(ticks_of(now.wall), self.node);
         let last = tenant.last_event();
         let event = if first > last { first } else { last.next_tick(self.node) };
-        let old = Uuid1::first_of(now.wall.saturating_sub(RETENTION_MS));
-        let old: Vec<Event> = tenant.events.iter().take_while(|event| event.id < old).take(TRIM).cloned().collect();
-        for Event { id: event, what } in old {
-            self.change(id, Slot::Event { id: event, before: Some(what), after: None });
-        }
+        let old = first_kept(now.wall, self.retention);
+        let old = tenant.events.iter().take(TRIM).take_while(|event| event.id < old).count();
+        tenant.events.drain(..old); // no change: they are listed no more, and the store looks for them itself
         self.change(id, Slot::Event { id: event, before: None, after: Some(what) });
     }
 }
 
 impl Tenant {
+    /// Leaves the newest in memory, and those that are not on disk yet.
+    fn drop_events(&mut self, recent: usize, unkept: Option<Uuid1>) {
+        while self.events.len() > recent
+            && self.events.front().is_some_and(|event| unkept.is_none_or(|id| event.id < id))
+        {
+            self.events.pop_front();
+            self.recent_from = self.events.front().map(|event| event.id);
+        }
+    }
+
     /// A marker must lie between the account's first day and now; the events there are count as now.
     fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, Refusal> {
         let at = marker.unix_ms();
@@ -117,7 +172,7 @@ impl Uuid1 {
 }
 
 impl Event {
-    fn to_wire(&self) -> wire::Event<Payload> {
+    pub(crate) fn to_wire(&self) -> wire::Event<Payload> {
         wire::Event {
             id: self.id.to_string(),
             timestamp: self.id.unix_ms(),
@@ -181,5 +236,45 @@ impl About {
                 metadata: self.metadata.to_metadata(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::state::tests::{at, own, state};
+    use super::*;
+
+    impl State {
+        /// The whole feed, as far as it is in memory.
+        pub(in crate::registry) fn events(&mut self, now: Now, tenant: TenantId) -> Vec<wire::Event<Payload>> {
+            let feed = Feed { from: None, kind: None, strict: false };
+            let from = self.feed_start(now, tenant, &feed).unwrap();
+            let Part::Rest(events) = self.feed_part(tenant, from, usize::MAX, &feed) else { panic!("on disk") };
+            events.iter().map(Event::to_wire).collect()
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_disk_is_neither_shown_nor_forgotten() {
+        let mut state = state();
+        state.recent = 2;
+        for at_ms in 0..5 {
+            own(&mut state, at(at_ms), &format!("node-{at_ms}"), 30);
+        }
+        let changes = state.take_changes();
+        let events: Vec<Change> =
+            changes.into_iter().filter(|change| matches!(change.slot, Slot::Event { .. })).collect();
+        state.will_keep(&events);
+        assert_eq!(state.events(at(9), 1).len(), 0);
+        state.has_kept(events[1..].iter());
+        assert_eq!(state.tenants[&1].events.len(), 4, "the first is on disk, and old enough to go");
+        let from = Uuid1::lowest(0);
+        let feed = Feed { from: None, kind: None, strict: false };
+        let Part::OnDisk(until) = state.feed_part(1, from, 1, &feed) else { panic!() };
+        let Slot::Event { id, .. } = events[1].slot else { panic!() };
+        assert_eq!(until, id);
+        state.has_kept([].iter());
+        assert_eq!(state.tenants[&1].events.len(), 2);
+        assert_eq!(state.unkept.len(), 0);
     }
 }

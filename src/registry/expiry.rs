@@ -171,16 +171,13 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::events::Feed;
     use super::super::heartbeats::Beating;
     use super::super::state::tests::{at, json, own, session, state};
     use super::*;
 
     /// Type, id and time of everything in the feed but the joins.
     fn endings(state: &mut State, now: Now) -> Vec<(String, String, u64)> {
-        let feed = Feed { limit: 1_000, from: None, kind: None, strict: false };
-        let events = state.events(now, 1, &feed).unwrap().values;
-        let endings = events.into_iter().filter(|event| event.kind != "service.join");
+        let endings = state.events(now, 1).into_iter().filter(|event| event.kind != "service.join");
         endings.map(|event| (event.kind, event.id, event.timestamp)).collect()
     }
 

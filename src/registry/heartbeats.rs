@@ -57,12 +57,16 @@ impl State {
 impl Holder {
     /// A new holder that must be heard of within `timeout` seconds, and its first token.
     pub(crate) fn new(now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> (Self, Uuid1) {
-        let incarnation = fastrand::u64(..);
-        let mut holder = Self { incarnation, last_seen: 0, deadline: 0, queued: 0, latest: 0, previous: 0 };
-        holder.extend(now, timeout);
-        holder.queued = holder.deadline;
+        let mut holder = Self::unheard(fastrand::u64(..));
+        holder.restart(now, timeout);
         let token = holder.mint(now, keys, tenant, timeout);
         (holder, token)
+    }
+
+    /// Gives it its whole timeout, as one that is new or comes back after a restart. It must be queued.
+    pub(crate) fn restart(&mut self, now: Now, timeout: u8) {
+        self.extend(now, timeout);
+        self.queued = self.deadline;
     }
 
     fn beat(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8, token: Uuid1) -> Option<Uuid1> {

@@ -27,10 +27,13 @@ mod deadlines;
 mod engine;
 mod events;
 mod expiry;
+mod feed;
 mod heartbeats;
 mod http;
 mod json;
 mod limits;
+#[cfg(test)]
+mod model;
 mod objects;
 mod overview;
 mod packed;
@@ -49,16 +52,19 @@ mod validation;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use clock::{Clock, ManualClock};
+pub use store::backup::{backup, restore};
 pub use users::Users;
 
 use accounts::Accounts;
 use engine::Engine;
 use http::Front;
 use state::State;
-use store::Store;
+use store::start::{self, Opened, Opener};
 use tokens::Keys;
 
 /// How a registry is to be.
@@ -68,6 +74,8 @@ pub struct Config {
     strict_feed: bool,
     clock: Clock,
     max_connections: usize,
+    data_dir: Option<(PathBuf, Opener)>,
+    events_retention: Option<Duration>,
 }
 
 impl Config {
@@ -75,7 +83,14 @@ impl Config {
     /// mean tenant 1. It listens on loopback only, and refuses what a web page in somebody's browser could send it.
     #[must_use]
     pub fn open() -> Self {
-        Self { users: None, strict_feed: false, clock: Clock::system(), max_connections: 10_000 }
+        Self {
+            users: None,
+            strict_feed: false,
+            clock: Clock::system(),
+            max_connections: 10_000,
+            data_dir: None,
+            events_retention: None,
+        }
     }
 
     /// A registry for these users and nobody else.
@@ -95,6 +110,19 @@ impl Config {
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Keeps everything in a directory, which is made if there is none: what was acknowledged outlives the process,
+    /// however it ends. Without one, the registry keeps everything in memory.
+    #[must_use]
+    pub fn data_dir(self, path: impl Into<PathBuf>) -> Self {
+        Self { data_dir: Some((path.into(), start::open)), ..self }
+    }
+
+    /// How long events are kept; 30 days unless told otherwise.
+    #[must_use]
+    pub fn events_retention(self, retention: Duration) -> Self {
+        Self { events_retention: Some(retention), ..self }
     }
 
     /// How many connections may be open at a time (10,000 unless told otherwise); more wait to be accepted.
@@ -118,9 +146,43 @@ pub enum Error {
     /// The users file is not one.
     #[error("users file: {0}")]
     Users(String),
+    /// The data directory cannot be used.
+    #[error("data directory {}: {source}", path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process uses the data directory.
+    #[error("data directory {} is in use by {}", path.display(), holder(*pid))]
+    InUse {
+        /// Which.
+        path: PathBuf,
+        /// The process, if it has said so.
+        pid: Option<u32>,
+    },
+    /// There is a registry in the data directory, and nobody said that it may be replaced.
+    #[error("there is a registry in {} already", .0.display())]
+    Occupied(PathBuf),
+    /// A backup cannot be written, or is none.
+    #[error("backup {}: {source}", path.display())]
+    Backup {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The thread that writes to the disk cannot be started.
+    #[error("no thread: {0}")]
+    Thread(#[source] io::Error),
     /// The system has no random numbers to make keys of.
     #[error("no random numbers for keys: {0}")]
     Random(String),
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// A registry that is about to serve.
@@ -129,30 +191,41 @@ pub struct Registry {
     listener: TcpListener,
     address: SocketAddr,
     front: Arc<Front>,
+    opened: Option<Opened>,
     max_connections: usize,
 }
 
 impl Registry {
-    /// Builds a registry behind a listener. Clients may connect from now on; they are answered once it serves.
+    /// Builds a registry behind a listener, with what is in the data directory. Clients may connect from now on; they are answered once it serves.
     ///
     /// # Errors
     ///
-    /// [`Error::NotLoopback`], [`Error::Listener`], [`Error::Random`].
+    /// [`Error::NotLoopback`], [`Error::Listener`], [`Error::Random`], [`Error::Thread`], and with a data directory
+    /// [`Error::InUse`], [`Error::DataDir`].
     pub fn bind(config: Config, listener: TcpListener) -> Result<Self, Error> {
         let address = listener.local_addr().map_err(Error::Listener)?;
         if config.users.is_none() && !address.ip().to_canonical().is_loopback() {
             return Err(Error::NotLoopback(address));
         }
         listener.set_nonblocking(true).map_err(Error::Listener)?;
-        let keys = Arc::new(Keys::random().map_err(|error| Error::Random(error.to_string()))?);
-        let accounts = Accounts::new(keys.clone(), config.users);
-        let mut state = State::new(keys);
-        for tenant in accounts.tenants() {
-            state.contact(config.clock.now(), tenant);
+        let now = config.clock.now();
+        let (mut state, opened) = match &config.data_dir {
+            None => (State::new(Arc::new(Keys::random().map_err(|error| Error::Random(error.to_string()))?)), None),
+            Some((path, open)) => {
+                let opened = open(path)?;
+                let state = start::state(&*opened.disk, now);
+                (state.map_err(|source| Error::DataDir { path: path.clone(), source })?, Some(opened))
+            }
+        };
+        if let Some(retention) = config.events_retention {
+            state.retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         }
-        let engine = Engine::new(config.clock, state, Store::Memory);
+        let accounts = Accounts::new(state.keys.clone(), config.users);
+        let disk = opened.as_ref().map(|opened| opened.disk.clone());
+        let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
+        engine.meet(now, accounts.tenants());
         let front = Arc::new(Front::new(engine, accounts, address, config.strict_feed));
-        Ok(Self { listener, address, front, max_connections: config.max_connections })
+        Ok(Self { listener, address, front, opened, max_connections: config.max_connections })
     }
 
     /// The address it listens on.
@@ -170,7 +243,14 @@ impl Registry {
     /// If the listener cannot be handed to the runtime.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        http::connections::serve(self.front, listener, self.max_connections, shutdown).await;
+        let serve = http::connections::serve(self.front, listener, self.max_connections, shutdown);
+        match &self.opened {
+            None => serve.await,
+            Some(Opened { disk, folder }) => tokio::select! {
+                () = serve => {}
+                () = start::give_copies(folder, disk.clone()) => {}
+            },
+        }
         Ok(())
     }
 }

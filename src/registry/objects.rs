@@ -66,6 +66,11 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
+    /// One of whom nothing is known but that it is: as it is stored.
+    pub(crate) fn unheard(incarnation: u64) -> Self {
+        Self { incarnation, last_seen: 0, deadline: 0, queued: 0, latest: 0, previous: 0 }
+    }
+
     pub(crate) fn last_seen(&self) -> Option<u64> {
         (self.last_seen != 0).then_some(self.last_seen)
     }

@@ -21,6 +21,18 @@ impl Packed {
         Self(bytes.into_boxed_slice())
     }
 
+    /// The form it has in memory, which is also the one on disk.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same back; none if this is no such list.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let packed = Self(bytes.into());
+        let used: usize = packed.iter().map(|text| 2 + text.len()).sum();
+        (used == bytes.len()).then_some(packed)
+    }
+
     /// The strings in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         let mut rest = &*self.0;

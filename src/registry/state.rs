@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::changes::{Change, Slot};
 use super::clock::Now;
 use super::deadlines::{Deadlines, Owner};
+use super::events::RETENTION_MS;
 use super::objects::{Event, Holder, Life, Service, Session, SessionId, TenantId};
 use super::rates::Windows;
 use super::tokens::Keys;
@@ -21,13 +22,19 @@ const CREATION_SLACK_MS: u64 = 5_000;
 /// Everything that is known.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(super) tenants: HashMap<TenantId, Tenant>,
+    pub(crate) tenants: HashMap<TenantId, Tenant>,
     pub(super) deadlines: Deadlines,
     /// When somebody last looked at the deadlines.
     pub(super) looked: u64,
     pub(super) keys: Arc<Keys>,
     /// The second half of event ids: which registry made them.
     pub(super) node: u64,
+    /// How long events are kept, in milliseconds.
+    pub(crate) retention: u64,
+    /// How many events of a tenant stay in memory once they are on disk.
+    pub(crate) recent: usize,
+    /// The first event of each tenant that is not on disk yet.
+    pub(super) unkept: HashMap<TenantId, Uuid1>,
     journal: Vec<Change>,
 }
 
@@ -45,6 +52,8 @@ pub(crate) struct Tenant {
     pub(super) values: BTreeMap<Arc<str>, Arc<str>>,
     /// Oldest first.
     pub(super) events: VecDeque<Event>,
+    /// Where the part of the feed begins that is in memory. What is older is on disk.
+    pub(super) recent_from: Option<Uuid1>,
     pub(super) windows: Windows,
 }
 
@@ -56,6 +65,9 @@ impl State {
             looked: 0,
             keys,
             node: fastrand::u64(..),
+            retention: RETENTION_MS,
+            recent: usize::MAX,
+            unkept: HashMap::new(),
             journal: Vec::new(),
         }
     }
@@ -74,7 +86,6 @@ impl State {
     }
 
     /// Takes changes back that could not be stored.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a store in memory does not fail"))]
     pub(crate) fn undo(&mut self, changes: Vec<Change>) {
         for change in changes.into_iter().rev() {
             self.apply(change.inverse());
@@ -86,6 +97,28 @@ impl State {
         let change = Change { tenant, slot };
         self.journal.push(change.clone());
         self.apply(change);
+    }
+
+    /// Puts something back that was stored. Holders get their whole timeout: nobody could hear them meanwhile.
+    pub(crate) fn restore(&mut self, now: Now, mut change: Change) {
+        match &mut change.slot {
+            Slot::Session { after: Some(session), .. } => session.holder.restart(now, session.timeout),
+            Slot::Service { after: Some(Service { about, holder: Some(holder) }), .. } => {
+                if let Life::Own { timeout } = about.life {
+                    holder.restart(now, timeout);
+                }
+            }
+            _ => {}
+        }
+        self.apply(change);
+    }
+
+    /// Puts the newest events of a tenant back, the newest first; if there are as many as `most`, there are more.
+    pub(crate) fn restore_events(&mut self, tenant: TenantId, newest_first: Vec<Event>, most: usize) {
+        let tenant = self.tenants.entry(tenant).or_default();
+        let is_all = newest_first.len() < most;
+        tenant.events = newest_first.into_iter().rev().collect();
+        tenant.recent_from = tenant.events.front().map(|event| event.id).filter(|_| !is_all);
     }
 
     fn apply(&mut self, Change { tenant: id, slot }: Change) {

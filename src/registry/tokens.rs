@@ -24,6 +24,20 @@ impl Keys {
         Ok(keys)
     }
 
+    /// As they are stored.
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&self.heartbeat);
+        bytes[16..].copy_from_slice(&self.access);
+        bytes
+    }
+
+    /// As they were stored; none if they are no keys.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (heartbeat, access) = bytes.split_first_chunk()?;
+        Some(Self { heartbeat: *heartbeat, access: access.try_into().ok()? })
+    }
+
     /// The heartbeat token of a holder for a deadline: a version-1 UUID with that time, bound to tenant and holder.
     pub(crate) fn heartbeat(&self, ticks: u64, tenant: TenantId, incarnation: u64) -> Uuid1 {
         let mut message = [0; 20];

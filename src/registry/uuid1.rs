@@ -45,6 +45,16 @@ impl Uuid1 {
         Ok(Self { ticks: high << 48 | middle << 32 | low, tail })
     }
 
+    /// The two halves that it is ordered by, as they are stored.
+    pub(crate) fn parts(self) -> (u64, u64) {
+        (self.ticks, self.tail)
+    }
+
+    /// From the halves as they were stored.
+    pub(crate) fn of_parts(ticks: u64, tail: u64) -> Self {
+        Self { ticks, tail }
+    }
+
     /// Its time in ticks of 100 ns.
     pub(crate) fn ticks(self) -> u64 {
         self.ticks

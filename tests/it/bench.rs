@@ -46,7 +46,11 @@ pub fn wrapper(registry: &str) -> Command {
 
 /// A program that the tests wrap.
 pub fn child(name: &str) -> PathBuf {
-    need(if name.ends_with(".py") { "python3" } else { "sh" });
+    need(match name.rsplit('.').next() {
+        Some("py") => "python3",
+        Some("c") => "cc",
+        _ => "sh",
+    });
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/children").join(name)
 }
 
@@ -229,6 +233,9 @@ impl Registry {
     pub fn start_at(address: &str, options: &[&str]) -> Self {
         let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
         command.args(["serve", "--listen", address]).args(options);
+        if !options.contains(&"--data-dir") {
+            command.arg("--in-memory");
+        }
         let mut process = Running::start(&mut command);
         let line = process.line("listening on http://");
         let url = line.split("listening on ").nth(1).unwrap().trim().to_owned();

@@ -138,6 +138,16 @@ fn the_status_socket_tells_and_the_service_can_be_taken_out_and_put_back() {
     let status = ask("maintenance off");
     assert_eq!((&status["registered"], &status["maintenance"]), (&Value::from(true), &Value::from(false)));
     assert!(service(&registry, "web0").is_some());
+    let by_command = |arguments: &[&str]| {
+        let mut command = crate::bench::clean(env!("CARGO_BIN_EXE_service-registry"));
+        let output = command.args(arguments).arg("--socket").arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    assert_eq!(by_command(&["maintenance", "on"])["registered"], false);
+    assert!(service(&registry, "web0").is_none());
+    assert_eq!(by_command(&["maintenance", "off"])["registered"], true);
+    assert_eq!(by_command(&["status"])["child_pid"].as_i64(), Some(pid.into()));
     assert!(ask("dance")["error"].as_str().unwrap().contains("maintenance on"));
 
     kill_raw(pid, 9);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{Registry, Running, clean, eventually};
+use crate::bench::{Registry, Running, clean, compare_with_manual, eventually};
 use crate::registry_bench::{Client, USERS};
 
 fn client(registry: &Registry) -> Client {
@@ -23,7 +23,8 @@ fn users_file(text: &str) -> tempfile::NamedTempFile {
 
 /// Runs `serve` with options that it cannot serve with; returns its exit code and what it said.
 fn refused(options: &[&str]) -> (i32, String) {
-    let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).arg("serve").args(options));
+    let mut process =
+        Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(["serve", "--in-memory"]).args(options));
     let code = process.end().code().unwrap();
     (code, process.said_to_the_end())
 }
@@ -41,11 +42,14 @@ fn it_says_where_it_listens_and_ends_when_told() {
 #[test]
 fn the_environment_is_heard_and_options_win() {
     let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
-    command.arg("serve").env("SERVICE_REGISTRY_LISTEN", "127.0.0.1:0").env("SERVICE_REGISTRY_LOG_FORMAT", "json");
+    command
+        .args(["serve", "--in-memory"])
+        .env("SERVICE_REGISTRY_LISTEN", "127.0.0.1:0")
+        .env("SERVICE_REGISTRY_LOG_FORMAT", "json");
     let mut process = Running::start(&mut command);
     assert!(!process.line("listening on http://127.0.0.1:").ends_with(":7117"));
     let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
-    command.args(["serve", "--listen", "127.0.0.1:0"]).env("SERVICE_REGISTRY_LISTEN", "nowhere");
+    command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0"]).env("SERVICE_REGISTRY_LISTEN", "nowhere");
     Running::start(&mut command).line("listening on http://127.0.0.1:");
 }
 
@@ -78,7 +82,7 @@ fn what_it_cannot_do_it_says_in_one_line_with_the_cure() {
 fn with_users_it_may_listen_anywhere() {
     let file = users_file(USERS);
     let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
-    command.args(["serve", "--listen", "0.0.0.0:0", "--users"]).arg(file.path());
+    command.args(["serve", "--in-memory", "--listen", "0.0.0.0:0", "--users"]).arg(file.path());
     let line = Running::start(&mut command).line("listening on http://0.0.0.0:");
     assert_eq!(line.matches("listening").count(), 1);
 }
@@ -103,6 +107,17 @@ fn the_log_tells_requests_and_no_secrets() {
     for secret in ["joes-key", &token, &beat, &next] {
         assert!(!said.contains(secret), "{secret} is in the log");
     }
+}
+
+#[test]
+fn help_and_manual_list_the_same_options() {
+    let help = |command: &[&str]| {
+        let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(command).arg("--help"));
+        process.end();
+        process.said_to_the_end()
+    };
+    let all = [&[][..], &["serve"], &["backup"], &["restore"], &["status"], &["maintenance"]].map(help).join("\n");
+    compare_with_manual(&all, "service-registry.1");
 }
 
 #[test]

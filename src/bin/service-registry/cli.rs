@@ -1,6 +1,7 @@
 //! The command line. Reading it touches nothing but the arguments and the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -43,6 +44,18 @@ pub(crate) enum Command {
     ///
     /// Prints `listening on http://ADDRESS:PORT` once clients can connect.
     Serve(Serve),
+    /// Write a copy of a registry to a file, while it runs
+    ///
+    /// The file is there as a whole or not at all, and replaces one of the same name.
+    Backup(Backup),
+    /// Verify a copy, and make it the registry of a data directory
+    ///
+    /// Nothing may run in the directory. Every session gets its full timeout again.
+    Restore(Restore),
+    /// Ask a wrapper how things stand; prints JSON
+    Status(Status),
+    /// Take the service of a wrapper out of the registry while it runs on, and put it back
+    Maintenance(Maintenance),
 }
 
 #[derive(Args, Debug)]
@@ -58,11 +71,80 @@ pub(crate) struct Serve {
     /// Who may log in (TOML); without it everyone on this machine may
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_USERS")]
     pub(crate) users: Option<PathBuf>,
+    /// Where everything is kept; /var/lib/service-registry for root, else service-registry in the user's data directory
+    #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Keep everything in memory, whatever --data-dir says: it is gone when the registry ends
+    #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY")]
+    pub(crate) in_memory: bool,
+    /// How long events are kept: a number with s, m, h or d behind it, as in 12h
+    #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", default_value = "30d", value_parser = duration)]
+    pub(crate) events_retention: Duration,
     /// Hide events that clients of the time did not know
     ///
     /// `service.remove` for a service that lives in a session: some old clients stop reading the feed at it.
     #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED")]
     pub(crate) strict_feed: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Backup {
+    /// The file to write
+    pub(crate) file: PathBuf,
+    /// The data directory of the registry; the one that serve takes by itself unless told otherwise
+    #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Restore {
+    /// The file to read
+    pub(crate) file: PathBuf,
+    /// The data directory to restore to; the one that serve takes by itself unless told otherwise
+    #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Replace the registry that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// The wrapper's --status-socket
+    #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_STATUS_SOCKET")]
+    pub(crate) socket: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Maintenance {
+    /// on: out of the registry; off: back into it
+    pub(crate) switch: Switch,
+    #[command(flatten)]
+    pub(crate) status: Status,
+}
+
+/// Whether there is maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// The service is kept out of the registry
+    On,
+    /// It is in the registry
+    Off,
+}
+
+/// `90s`, `15m`, `12h`, `30d`; not a bare number, which everybody takes for something else.
+fn duration(text: &str) -> Result<Duration, String> {
+    let rule = "give a number with s, m, h or d behind it, as in 12h or 30d";
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(rule)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(rule.into()),
+    };
+    let number: u32 = number.parse().map_err(|_| rule)?;
+    if number == 0 { Err("it must not be 0".into()) } else { Ok(Duration::from_secs(u64::from(number) * seconds)) }
 }
 
 #[cfg(test)]
@@ -74,5 +156,12 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let seconds = |text| duration(text).ok().map(|duration| duration.as_secs());
+        assert_eq!(["1s", "15m", "12h", "30d"].map(seconds), [Some(1), Some(900), Some(43_200), Some(2_592_000)]);
+        assert_eq!(["", "30", "d", "0d", "-1d", "1.5h", "1w", "30 d", "3ö"].map(seconds), [None; 9]);
     }
 }

@@ -1,11 +1,15 @@
 //! The exit codes, all of them.
 
+use service_registry::registry::Error;
+
 /// Everything went as it was told to.
 pub(crate) const SUCCESS: u8 = 0;
 /// It was told right, but could not be done: the address is in use, a file cannot be read.
 pub(crate) const FAILURE: u8 = 1;
 /// It was told wrong: an unknown option, or options that do not go together.
 pub(crate) const USAGE: u8 = 2;
+/// Another process uses the data directory.
+pub(crate) const IN_USE: u8 = 3;
 
 /// An error and the code it ends with.
 #[derive(Debug)]
@@ -18,6 +22,13 @@ impl Failure {
     /// Options that do not go together.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { error: error.into(), code: USAGE }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = if matches!(error, Error::InUse { .. }) { IN_USE } else { FAILURE };
+        Self { error: error.into(), code }
     }
 }
 
@@ -35,5 +46,7 @@ mod tests {
     fn what_was_told_wrong_is_told_apart_from_what_went_wrong() {
         assert_eq!(Failure::usage(anyhow::anyhow!("no")).code, 2);
         assert_eq!(Failure::from(anyhow::anyhow!("no")).code, 1);
+        assert_eq!(Failure::from(Error::Occupied("there".into())).code, 1);
+        assert_eq!(Failure::from(Error::InUse { path: "there".into(), pid: Some(1) }).code, 3);
     }
 }

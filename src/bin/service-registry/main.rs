@@ -1,9 +1,11 @@
-//! `service-registry`: the registry server.
+//! `service-registry`: the registry server, and what is asked of a running wrapper.
 
 mod cli;
+mod data;
 mod exit;
 mod log;
 mod serve;
+mod wrapper;
 
 use clap::Parser;
 
@@ -14,6 +16,10 @@ fn main() -> std::process::ExitCode {
     log::start(&cli.log);
     let outcome = match cli.command {
         Command::Serve(options) => serve::run(options),
+        Command::Backup(options) => data::backup(options),
+        Command::Restore(options) => data::restore(options),
+        Command::Status(options) => wrapper::status(&options),
+        Command::Maintenance(options) => wrapper::maintenance(&options),
     };
     match outcome {
         Ok(()) => exit::SUCCESS.into(),

@@ -8,6 +8,7 @@ use service_registry::registry::{Config, Error, Registry, Users};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Serve;
+use crate::data;
 use crate::exit::Failure;
 
 /// Serves until it is told to stop.
@@ -17,6 +18,7 @@ pub(crate) fn run(options: Serve) -> Result<(), Failure> {
         let mut stop = Stop::new().context("watching for signals")?;
         let config = config(&options)?;
         let listener = listen(&options)?;
+        let config = keep(config, &options)?;
         let registry = Registry::bind(config, listener).map_err(|error| in_words(error, &options.listen))?;
         announce(registry.local_addr())?;
         registry.serve(stop.told()).await.context("listening")?;
@@ -30,7 +32,18 @@ fn config(options: &Serve) -> Result<Config, Failure> {
         Some(file) => Config::with_users(Users::read(file).map_err(|error| anyhow!("--users: {error}"))?),
         None => Config::open(),
     };
-    Ok(config.strict_feed(options.strict_feed))
+    Ok(config.strict_feed(options.strict_feed).events_retention(options.events_retention))
+}
+
+/// Says where the data is before anything is done there.
+fn keep(config: Config, options: &Serve) -> Result<Config, Failure> {
+    if options.in_memory {
+        tracing::info!("everything is kept in memory, and gone when this ends");
+        return Ok(config);
+    }
+    let folder = data::folder(options.data_dir.clone())?;
+    tracing::info!("data directory: {}", folder.display());
+    Ok(config.data_dir(folder))
 }
 
 fn listen(options: &Serve) -> Result<TcpListener, Failure> {
@@ -55,7 +68,7 @@ fn in_words(error: Error, given: &str) -> Failure {
             "--listen {given}: without users everyone may come in, so {address} would let other machines in; \
              listen on 127.0.0.1, or say who may come in with --users FILE"
         )),
-        other => anyhow::Error::from(other).into(),
+        other => other.into(),
     }
 }
 

@@ -25,11 +25,11 @@ pub(super) async fn read(asked: &Asked<'_>, path: &str) -> Result<Answer, Proble
 pub(super) async fn set(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {
     let id = key(path);
     let (tenant, allowance) = (asked.tenant, &asked.allowance);
-    asked.run_swept(|state| state.set_value(asked.now, tenant, allowance, &id, asked.body)).await?;
+    asked.write(|state| state.set_value(asked.now, tenant, allowance, &id, asked.body)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT).at(&asked.url("configuration", &id)))
 }
 
 pub(super) async fn remove(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {
-    asked.run_swept(|state| state.remove_value(asked.now, asked.tenant, &key(path))).await?;
+    asked.write(|state| state.remove_value(asked.now, asked.tenant, &key(path))).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }

@@ -24,6 +24,8 @@ pub(crate) enum Problem {
     TooLarge,
     /// The body did not arrive.
     TooSlow,
+    /// The disk does not take it. Nothing has changed.
+    NotKept,
 }
 
 impl From<Refusal> for Problem {
@@ -43,6 +45,7 @@ enum Type {
     Unauthorized,
     Forbidden,
     NotFound,
+    SystemFailure,
 }
 
 impl Type {
@@ -56,6 +59,7 @@ impl Type {
             Self::Unauthorized => "unauthorizedError",
             Self::Forbidden => "forbiddenError",
             Self::NotFound => "notFoundError",
+            Self::SystemFailure => "systemFailureError",
         }
     }
 
@@ -64,6 +68,7 @@ impl Type {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::SystemFailure => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -80,6 +85,7 @@ impl Problem {
                 let details = json!({ "requested_path": requested });
                 (Type::NotFound, "The page cannot be found.".into(), details)
             }
+            Self::NotKept => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
             Self::Forbidden(why) => (Type::Forbidden, "forbidden".into(), why.into()),
             Self::RateReached { limit, period, path } => {
                 let details =

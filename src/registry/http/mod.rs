@@ -37,6 +37,7 @@ use super::limits::Allowance;
 use super::objects::TenantId;
 use super::pages::{Listing, Page};
 use super::rates::Usage;
+use super::refusal::Refusal;
 use super::state::State;
 use crate::wire;
 use answer::Answer;
@@ -48,7 +49,7 @@ use routes::{Area, Route};
 /// Everything that requests need.
 #[derive(Debug)]
 pub(crate) struct Front {
-    engine: Engine,
+    engine: Arc<Engine>,
     accounts: Accounts,
     listening: SocketAddr,
     strict_feed: bool,
@@ -77,7 +78,7 @@ struct Asked<'a> {
 
 impl Front {
     pub(crate) fn new(engine: Engine, accounts: Accounts, listening: SocketAddr, strict_feed: bool) -> Self {
-        Self { engine, accounts, listening, strict_feed, ids: ResponseIds::new() }
+        Self { engine: Arc::new(engine), accounts, listening, strict_feed, ids: ResponseIds::new() }
     }
 
     /// Answers a request, and logs it: what was asked and how it ended, but nothing that is secret.
@@ -215,6 +216,13 @@ impl Asked<'_> {
     async fn run_swept<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let contact = |state: &mut State| state.contact(self.now, self.tenant);
         self.front.engine.run_swept(self.now, |state| (contact(state), act(state)).1).await
+    }
+
+    /// Changes the tenant's state, after everyone who is overdue has been expired. What cannot be kept is refused.
+    async fn write<T>(&self, act: impl FnOnce(&mut State) -> Result<T, Refusal>) -> Result<T, Problem> {
+        let contact = |state: &mut State| state.contact(self.now, self.tenant);
+        let written = self.front.engine.write_swept(self.now, |state| (contact(state), act(state)).1).await;
+        Ok(written.ok_or(Problem::NotKept)??)
     }
 
     /// Which page of a list is asked for.

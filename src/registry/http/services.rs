@@ -20,7 +20,7 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
 /// The two forms are answered differently: a service of its own gets a token, one in a session an empty body.
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let (tenant, allowance) = (asked.tenant, &asked.allowance);
-    let created = asked.run_swept(|state| state.create_service(asked.now, tenant, allowance, asked.body)).await?;
+    let created = asked.write(|state| state.create_service(asked.now, tenant, allowance, asked.body)).await?;
     let answer = match created.token {
         Some(token) => Answer::token(StatusCode::CREATED, token),
         None => Answer::empty(StatusCode::CREATED),
@@ -34,12 +34,12 @@ pub(super) async fn get(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> 
 }
 
 pub(super) async fn update(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
-    asked.run_swept(|state| state.update_service(asked.tenant, id, asked.body)).await?;
+    asked.write(|state| state.update_service(asked.tenant, id, asked.body)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT).at(&asked.url("services", id)))
 }
 
 pub(super) async fn delete(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
-    asked.run_swept(|state| state.delete_service(asked.now, asked.tenant, id)).await?;
+    asked.write(|state| state.delete_service(asked.now, asked.tenant, id)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 

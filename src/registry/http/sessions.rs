@@ -21,7 +21,7 @@ pub(super) async fn overview(asked: &Asked<'_>) -> Result<Answer, Problem> {
 
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let (tenant, allowance) = (asked.tenant, &asked.allowance);
-    let created = asked.run_swept(|state| state.create_session(asked.now, tenant, allowance, asked.body)).await;
+    let created = asked.write(|state| state.create_session(asked.now, tenant, allowance, asked.body)).await;
     let (id, token) = created?;
     Ok(Answer::token(StatusCode::CREATED, token).at(&asked.url("sessions", id.as_str())))
 }
@@ -32,12 +32,12 @@ pub(super) async fn get(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> 
 }
 
 pub(super) async fn update(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
-    asked.run_swept(|state| state.update_session(asked.tenant, id, asked.body)).await?;
+    asked.write(|state| state.update_session(asked.tenant, id, asked.body)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT).at(&asked.url("sessions", id)))
 }
 
 pub(super) async fn delete(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
-    asked.run_swept(|state| state.delete_session(asked.now, asked.tenant, id)).await?;
+    asked.write(|state| state.delete_session(asked.now, asked.tenant, id)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 

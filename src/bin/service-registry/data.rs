@@ -1,0 +1,48 @@
+//! The data directory: where it is, `service-registry backup` and `service-registry restore`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use service_registry::registry;
+
+use crate::cli::{Backup, Restore};
+use crate::exit::Failure;
+
+/// The data directory that was named, or the usual one: the system's for root, else the user's own.
+pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    if nix::unistd::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/service-registry"));
+    }
+    let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = named("XDG_DATA_HOME").or_else(|| named("HOME").map(|home| home.join(".local/share")));
+    let nowhere = || anyhow!("there is no HOME to keep data in; name a place with --data-dir, or give --in-memory");
+    Ok(user.ok_or_else(|| Failure::usage(nowhere()))?.join("service-registry"))
+}
+
+pub(crate) fn backup(options: Backup) -> Result<(), Failure> {
+    let folder = folder(options.data_dir)?;
+    let records = registry::backup(&folder, &options.file)?;
+    tracing::info!("{}: {records} records of {}", options.file.display(), folder.display());
+    Ok(())
+}
+
+pub(crate) fn restore(options: Restore) -> Result<(), Failure> {
+    let folder = folder(options.data_dir)?;
+    let records = registry::restore(&options.file, &folder, options.force).map_err(|error| in_words(error, &folder))?;
+    tracing::info!("{}: {records} records of {}", folder.display(), options.file.display());
+    Ok(())
+}
+
+fn in_words(error: registry::Error, folder: &Path) -> Failure {
+    match error {
+        registry::Error::Occupied(_) => anyhow!(
+            "there is a registry in {} already; restore to another directory, or replace it with --force",
+            folder.display()
+        )
+        .into(),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,198 @@
+//! A copy of a registry in one file, and back.
+//!
+//! The copy is taken by the registry that is running, at one point in time: whoever connects to the socket in its data
+//! directory gets it, and nobody but its user (and root) can. So there is no request to be authorized, and nothing that
+//! could be reached over a network. If none is running, the directory is taken and read directly.
+//!
+//! The file: a line that says what it is; for each record the lengths of key and value, key and value; a length that no
+//! key has, and a checksum of everything before.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::Hasher;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::Disk;
+use super::files::Files;
+use super::folder::{Folder, socket};
+use super::record::{self, META};
+use crate::registry::Error;
+
+const HEAD: &[u8] = b"service-registry backup 1\n";
+/// Where the next key would have its length.
+const END: u32 = u32::MAX;
+/// Far above any record: a length beyond is a broken file, and not to be believed.
+const MOST: u32 = 1 << 30;
+/// How many records are restored at once.
+const BATCH: usize = 10_000;
+
+/// Writes a copy of the registry in a data directory to a file, which is there as a whole or not at all. Returns how
+/// many records it has.
+///
+/// # Errors
+///
+/// [`Error::Backup`], [`Error::DataDir`].
+pub fn backup(data_dir: &Path, file: &Path) -> Result<u64, Error> {
+    let failed = |source| Error::Backup { path: file.to_owned(), source };
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    let part = Path::new(&name);
+    let copied = copy(data_dir, part);
+    let records = copied.and_then(|()| {
+        let records = read(part, |_, _| Ok(())).map_err(failed)?;
+        fs::rename(part, file).map_err(failed)?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        Ok(records)
+    });
+    if records.is_err() {
+        let _ = fs::remove_file(part); // what there is of it is of no use
+    }
+    records
+}
+
+fn copy(data_dir: &Path, part: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Backup { path: part.to_owned(), source };
+    let no_dir = |source| Error::DataDir { path: data_dir.to_owned(), source };
+    if !fs::metadata(data_dir).map_err(no_dir)?.is_dir() || !data_dir.join("store").exists() {
+        return Err(no_dir(io::Error::new(io::ErrorKind::NotFound, "there is no registry in it")));
+    }
+    let create = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part);
+    match UnixStream::connect(socket(data_dir)) {
+        Ok(mut registry) => {
+            let mut to = create().map_err(failed)?;
+            io::copy(&mut registry, &mut to).and_then(|_| to.sync_all()).map_err(failed)
+        }
+        Err(_) => {
+            let folder = Folder::take(data_dir)?; // which says so if a registry has it that cannot be asked
+            let files = Files::open(&folder.store()).map_err(no_dir)?;
+            let mut to = create().map_err(failed)?;
+            write(&files, &mut to).and_then(|()| to.sync_all()).map_err(failed)
+        }
+    }
+}
+
+/// Verifies a copy, and makes it the registry of a data directory. One that is there already is replaced only with
+/// `force`. Returns how many records it has.
+///
+/// # Errors
+///
+/// [`Error::Backup`] if the copy is broken: nothing has been touched then. [`Error::Occupied`], [`Error::InUse`],
+/// [`Error::DataDir`].
+pub fn restore(file: &Path, data_dir: &Path, force: bool) -> Result<u64, Error> {
+    let broken = |source| Error::Backup { path: file.to_owned(), source };
+    let failed = |source| Error::DataDir { path: data_dir.to_owned(), source };
+    let records = read(file, |_, _| Ok(())).map_err(broken)?;
+    let folder = Folder::take(data_dir)?;
+    if folder.is_used() && !force {
+        return Err(Error::Occupied(data_dir.to_owned()));
+    }
+    let scratch = folder.scratch().map_err(failed)?;
+    let files = Files::open(&scratch).map_err(failed)?;
+    let mut batch = Vec::new();
+    read(file, |key, value| {
+        batch.push(record::Write { key: key.to_vec(), value: Some(value.to_vec()) });
+        if batch.len() < BATCH { Ok(()) } else { files.commit(&std::mem::take(&mut batch)) }
+    })
+    .and_then(|_| files.commit(&batch))
+    .map_err(failed)?;
+    drop(files);
+    folder.install(&scratch).map_err(failed)?;
+    Ok(records)
+}
+
+/// Writes everything there is at this moment.
+pub(crate) fn write(disk: &dyn Disk, to: &mut impl Write) -> io::Result<()> {
+    let mut to = Sealing { to: BufWriter::new(to), seal: SipHasher24::new() };
+    to.write_all(HEAD)?;
+    disk.dump(&mut |key, value| {
+        to.put_length(key.len())?;
+        to.put_length(value.len())?;
+        to.write_all(key)?;
+        to.write_all(value)?;
+        Ok(true)
+    })?;
+    to.write_all(&END.to_be_bytes())?;
+    let seal = to.seal.finish128().as_bytes();
+    to.to.write_all(&seal)?;
+    to.to.flush()
+}
+
+/// Reads a copy to its end, and is content with nothing but a whole one.
+fn read(file: &Path, mut visit: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<u64> {
+    let mut from = Sealed { from: BufReader::new(File::open(file)?), seal: SipHasher24::new() };
+    let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut head = [0; HEAD.len()];
+    from.take(&mut head)?;
+    if head != HEAD {
+        return Err(broken("this is no backup of a service registry"));
+    }
+    let mut records = 0;
+    let (mut key, mut value) = (Vec::new(), Vec::new());
+    loop {
+        let key_length = from.length()?;
+        if key_length == END {
+            break;
+        }
+        let value_length = from.length()?;
+        if key_length.max(value_length) > MOST {
+            return Err(broken("it is damaged"));
+        }
+        key.resize(key_length as usize, 0);
+        value.resize(value_length as usize, 0);
+        from.take(&mut key)?;
+        from.take(&mut value)?;
+        if key.first() != Some(&META) && record::read(&key, &value).is_none() {
+            return Err(broken("it has a record that cannot be read"));
+        }
+        visit(&key, &value)?;
+        records += 1;
+    }
+    let mut seal = [0; 16];
+    from.from.read_exact(&mut seal)?;
+    if seal != from.seal.finish128().as_bytes() || from.from.read(&mut [0])? != 0 {
+        return Err(broken("it is damaged: the checksum is another"));
+    }
+    Ok(records)
+}
+
+/// Writes, and keeps the checksum.
+struct Sealing<W: Write> {
+    to: BufWriter<W>,
+    seal: SipHasher24,
+}
+
+impl<W: Write> Sealing<W> {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.seal.write(bytes);
+        self.to.write_all(bytes)
+    }
+
+    fn put_length(&mut self, length: usize) -> io::Result<()> {
+        self.write_all(&u32::try_from(length).map_err(io::Error::other)?.to_be_bytes())
+    }
+}
+
+/// Reads, and keeps the checksum.
+struct Sealed {
+    from: BufReader<File>,
+    seal: SipHasher24,
+}
+
+impl Sealed {
+    fn take(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        self.from.read_exact(bytes)?;
+        self.seal.write(bytes);
+        Ok(())
+    }
+
+    fn length(&mut self) -> io::Result<u32> {
+        let mut length = [0; 4];
+        self.take(&mut length)?;
+        Ok(u32::from_be_bytes(length))
+    }
+}

@@ -1,0 +1,138 @@
+//! The disk: a log-structured store (fjall) with two keyspaces, one for what is read as a whole at the start, one for
+//! the events, of which there may be many more.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+
+use super::record::{EVENT, Write};
+use super::{Disk, Visit};
+
+/// What is gathered in memory before it is sorted into files, for each keyspace. Small: the whole registry is in memory
+/// already.
+const MEMTABLE: u64 = 4 * 1024 * 1024;
+/// Blocks of files that were read. Only old events are read while it runs.
+const CACHE: u64 = 2 * 1024 * 1024;
+/// The most that logs may take before they are cleared; the least that fjall accepts.
+const JOURNALS: u64 = 64 * 1024 * 1024;
+
+/// The store in a directory.
+#[derive(Debug)]
+pub(crate) struct Files {
+    path: PathBuf,
+    /// None while it cannot be opened again after a failure.
+    open: RwLock<Option<Open>>,
+}
+
+struct Open {
+    database: Database,
+    records: Keyspace,
+    events: Keyspace,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Open")
+    }
+}
+
+impl Files {
+    /// Opens the store in this directory, or makes one there.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let open = Open::at(path).map_err(io_error)?;
+        Ok(Self { path: path.to_owned(), open: RwLock::new(Some(open)) })
+    }
+
+    fn read<T>(&self, act: impl FnOnce(&Open) -> io::Result<T>) -> io::Result<T> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        act(open.as_ref().ok_or_else(|| io::Error::other("the store could not be opened again"))?)
+    }
+
+    /// After a failure fjall takes no more writes until it was opened anew, which reads back what is really there.
+    fn reopen(&self) -> io::Result<()> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = None; // the old one must be gone first: it holds the lock
+        *open = Some(Open::at(&self.path).map_err(io_error)?);
+        Ok(())
+    }
+}
+
+impl Disk for Files {
+    fn commit(&self, writes: &[Write]) -> io::Result<()> {
+        if self.open.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.reopen()?;
+        }
+        let committed = self.read(|open| open.commit(writes).map_err(io_error));
+        if committed.is_err()
+            && let Err(error) = self.reopen()
+        {
+            tracing::warn!(%error, "old events cannot be read until the store can be opened again");
+        }
+        committed
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+        self.read(|open| each(open.keyspace(from).range(from..to), visit))
+    }
+
+    fn scan_back(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+        self.read(|open| each(open.keyspace(from).range(from..to).rev(), visit))
+    }
+
+    fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()> {
+        self.read(|open| {
+            let snapshot = open.database.snapshot();
+            each(snapshot.iter(&open.records), visit)?;
+            each(snapshot.iter(&open.events), visit)
+        })
+    }
+}
+
+fn each(records: impl Iterator<Item = fjall::Guard>, visit: &mut Visit<'_>) -> io::Result<()> {
+    for record in records {
+        let (key, value) = record.into_inner().map_err(io_error)?;
+        if !visit(&key, &value)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Open {
+    fn at(path: &Path) -> fjall::Result<Self> {
+        let database = Database::builder(path)
+            .cache_size(CACHE)
+            .max_journaling_size(JOURNALS)
+            .worker_threads(1)
+            .manual_journal_persist(true) // with a sync for every commit
+            .open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE).expect_point_read_hits(true);
+        let records = database.keyspace("records", options)?;
+        let events = database.keyspace("events", options)?;
+        Ok(Self { database, records, events })
+    }
+
+    fn keyspace(&self, key: &[u8]) -> &Keyspace {
+        if key.first() == Some(&EVENT) { &self.events } else { &self.records }
+    }
+
+    fn commit(&self, writes: &[Write]) -> fjall::Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for Write { key, value } in writes {
+            match value {
+                Some(value) => batch.insert(self.keyspace(key), &key[..], &value[..]),
+                None => batch.remove(self.keyspace(key), &key[..]),
+            }
+        }
+        batch.commit()
+    }
+}
+
+fn io_error(error: fjall::Error) -> io::Error {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error,
+        other => io::Error::other(other.to_string()),
+    }
+}

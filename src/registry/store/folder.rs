@@ -1,0 +1,102 @@
+//! The data directory, and who has it.
+//!
+//! `lock` is locked by the process that uses the directory, and says which one that is. `store` is the store itself;
+//! it is put in place as a whole, so that a directory never holds half of a restored one. `backup.sock` is where a
+//! running registry can be asked for a copy.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+use crate::registry::Error;
+
+/// A data directory that belongs to this process, until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes a directory, making it if there is none. Nobody else may look into it: there are keys in it.
+    pub(crate) fn take(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::DataDir { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let mut lock = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                lock.read_to_string(&mut pid).map_err(failed)?;
+                return Err(Error::InUse { path: path.to_owned(), pid: pid.trim().parse().ok() });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // A full disk must not keep a registry from starting: whoever else comes is told all but the number.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// Listens for those who want a copy: this user, nobody else.
+    pub(crate) fn listen(&self) -> io::Result<UnixListener> {
+        let path = socket(&self.path);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {} // what an earlier one left behind: the directory is ours
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(listener)
+    }
+
+    /// Whether there is a store in it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.store().exists()
+    }
+
+    /// Puts another store in place of the one that may be there; `new` is in this directory.
+    pub(crate) fn install(&self, new: &Path) -> io::Result<()> {
+        let old = self.path.join("store.old");
+        remove(&old)?;
+        if self.is_used() {
+            fs::rename(self.store(), &old)?;
+        }
+        fs::rename(new, self.store())?;
+        File::open(&self.path)?.sync_all()?;
+        remove(&old)
+    }
+
+    /// An empty place in this directory.
+    pub(crate) fn scratch(&self) -> io::Result<PathBuf> {
+        let scratch = self.path.join("store.new");
+        remove(&scratch)?;
+        Ok(scratch)
+    }
+}
+
+/// Where a running registry is asked for a copy.
+pub(crate) fn socket(path: &Path) -> PathBuf {
+    path.join("backup.sock")
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,383 @@
+//! The thread that commits, many requests at once, and what happens when it cannot.
+//!
+//! A commit that fails takes everything with it that was built upon it: its changes and all that wait behind them are
+//! undone in reverse, under the lock, and their requests are told. Then it is tried again with whatever comes next.
+//! Whether the failed commit is on disk cannot be known, so the first thing that is written afterwards is the state
+//! before it; until that has succeeded nothing else is.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::record::{Write, event_key};
+use super::{Batch, Disk, Store};
+use crate::registry::changes::Change;
+use crate::registry::clock::Clock;
+use crate::registry::engine::{Inner, Shared};
+use crate::registry::events::first_kept;
+use crate::registry::objects::TenantId;
+use crate::registry::uuid1::Uuid1;
+
+/// The shortest time between two attempts while the disk fails. Requests wait so long for their refusal.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How many old events leave the disk after one commit.
+const TRIM: usize = 2_000;
+/// How often old events are looked for, as a part of the time they are kept.
+const TRIMS: u64 = 200;
+
+/// What the thread works with.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    clock: Clock,
+    /// What puts things right after a commit that failed.
+    debt: Vec<Write>,
+    failed: Option<Instant>,
+    /// How long events are kept, and when the old ones are to be looked for next.
+    retention: u64,
+    next_trim: u64,
+    /// Nothing is left before this.
+    trimmed: Uuid1,
+}
+
+impl Keeper {
+    pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, clock: Clock, retention: u64) -> Self {
+        Self { shared, disk, clock, debt: Vec::new(), failed: None, retention, next_trim: 0, trimmed: Uuid1::lowest(0) }
+    }
+
+    /// Commits until the store is closed and everything is on disk.
+    pub(crate) fn run(mut self) {
+        while let Some(group) = self.take() {
+            if let Some(failed) = self.failed {
+                thread::sleep(PAUSE.saturating_sub(failed.elapsed()));
+            }
+            match self.keep(&group) {
+                Ok(()) => self.settle(group),
+                Err(error) => self.give_up(group, &error),
+            }
+        }
+    }
+
+    /// Waits for something to do. None when there will be nothing any more.
+    fn take(&self) -> Option<Vec<Batch>> {
+        let mut inner = self.shared.lock();
+        loop {
+            let Store::Disk(queue) = &mut inner.store else { return None };
+            if !queue.batches.is_empty() {
+                queue.in_flight = true;
+                return Some(std::mem::take(&mut queue.batches));
+            }
+            if queue.closed {
+                return None;
+            }
+            inner = self.shared.wait(inner);
+        }
+    }
+
+    fn keep(&mut self, group: &[Batch]) -> io::Result<()> {
+        if !self.debt.is_empty() {
+            self.disk.commit(&self.debt)?;
+            self.debt.clear();
+        }
+        let changes = || group.iter().flat_map(|batch| &batch.changes);
+        let writes: Vec<Write> = changes().map(Write::of).collect();
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.disk.commit(&writes).inspect_err(|_| {
+            self.debt = changes().cloned().map(|change| Write::of(&change.inverse())).rev().collect();
+        })
+    }
+
+    fn settle(&mut self, group: Vec<Batch>) {
+        if self.failed.take().is_some() {
+            tracing::info!("the disk takes writes again");
+        }
+        let mut inner = self.shared.lock();
+        let Inner { state, store, .. } = &mut *inner;
+        if let Store::Disk(queue) = store {
+            queue.in_flight = false;
+            state.has_kept(queue.batches.iter().flat_map(|batch| &batch.changes));
+        }
+        drop(inner);
+        for batch in group {
+            let _ = batch.receipt.send(true); // unless nobody waits any more
+        }
+        let now = self.clock.now().wall;
+        if now >= self.next_trim {
+            self.next_trim = now + self.retention / TRIMS;
+            if let Err(error) = self.trim(now) {
+                tracing::warn!(%error, "old events could not be removed; they will be tried again");
+            }
+        }
+    }
+
+    fn give_up(&mut self, group: Vec<Batch>, error: &io::Error) {
+        if self.failed.replace(Instant::now()).is_none() {
+            tracing::error!(%error, "the disk takes no writes; requests that change something are refused until it does");
+        }
+        let mut inner = self.shared.lock();
+        let Inner { state, store, .. } = &mut *inner;
+        let mut batches = group;
+        if let Store::Disk(queue) = store {
+            queue.in_flight = false;
+            batches.append(&mut queue.batches);
+        }
+        let mut receipts = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
+        for batch in batches {
+            changes.extend(batch.changes);
+            receipts.push(batch.receipt);
+        }
+        state.undo(changes);
+        state.has_kept(std::iter::empty());
+        drop(inner);
+        for receipt in receipts {
+            let _ = receipt.send(false);
+        }
+    }
+
+    /// Removes events that are older than they are kept, a part at a time so that nobody waits for long. It goes on
+    /// where it was last time: what was removed is in the way for a while.
+    fn trim(&mut self, now: u64) -> io::Result<()> {
+        let first = first_kept(now, self.retention);
+        let tenants: Vec<TenantId> = self.shared.lock().state.tenants.keys().copied().collect();
+        let mut old = Vec::new();
+        for tenant in tenants {
+            let (from, to) = (event_key(tenant, self.trimmed), event_key(tenant, first.max(self.trimmed)));
+            self.disk.scan(&from, &to, &mut |key, _| {
+                old.push(Write { key: key.to_vec(), value: None });
+                Ok(old.len() < TRIM)
+            })?;
+            if old.len() >= TRIM {
+                self.next_trim = now; // there are more
+                return self.disk.commit(&old);
+            }
+        }
+        if !old.is_empty() {
+            self.disk.commit(&old)?;
+        }
+        self.trimmed = first;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::registry::clock::ManualClock;
+    use crate::registry::engine::Engine;
+    use crate::registry::limits::Allowance;
+    use crate::registry::state::State;
+    use crate::registry::state::tests::json;
+    use crate::registry::store::record::EVENT;
+    use crate::registry::store::{Visit, files, start};
+
+    type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    /// A disk in memory that can be told to fail, before or after it has written.
+    #[derive(Debug, Default)]
+    struct Fragile {
+        records: Mutex<Records>,
+        mood: Mutex<Mood>,
+        commits: Mutex<usize>,
+    }
+
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    enum Mood {
+        #[default]
+        Fine,
+        Full,
+        /// It is written, but says it is not.
+        Lying,
+    }
+
+    impl Fragile {
+        fn feel(&self, mood: Mood) {
+            *self.mood.lock().unwrap() = mood;
+        }
+
+        fn visit<'a>(
+            records: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>,
+            visit: &mut Visit<'_>,
+        ) -> io::Result<()> {
+            for (key, value) in records {
+                if !visit(key, value)? {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    impl Disk for Fragile {
+        fn commit(&self, writes: &[Write]) -> io::Result<()> {
+            let mood = *self.mood.lock().unwrap();
+            if mood == Mood::Full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let mut records = self.records.lock().unwrap();
+            for Write { key, value } in writes {
+                match value {
+                    Some(value) => records.insert(key.clone(), value.clone()),
+                    None => records.remove(key),
+                };
+            }
+            *self.commits.lock().unwrap() += 1;
+            if mood == Mood::Lying { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        }
+
+        fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+            Self::visit(self.records.lock().unwrap().range(from.to_vec()..to.to_vec()), visit)
+        }
+
+        fn scan_back(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+            Self::visit(self.records.lock().unwrap().range(from.to_vec()..to.to_vec()).rev(), visit)
+        }
+
+        fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()> {
+            Self::visit(self.records.lock().unwrap().iter(), visit)
+        }
+    }
+
+    struct Bench {
+        disk: Arc<Fragile>,
+        clock: Clock,
+        engine: Engine,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let disk = Arc::new(Fragile::default());
+            let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
+            let state = start::state(&*disk, clock.now()).unwrap();
+            let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+            engine.meet(clock.now(), vec![1]);
+            Self { disk, clock, engine }
+        }
+
+        async fn set(&self, id: &str, value: &str) -> bool {
+            let body = json(&format!(r#"{{"value": "{value}"}}"#));
+            let set =
+                |state: &mut State| state.set_value(self.clock.now(), 1, &Allowance::default(), id, &body).unwrap();
+            self.engine.write(set).await.is_some()
+        }
+
+        async fn value(&self, id: &str) -> Option<String> {
+            self.engine.run(|state| state.value(1, id)).await.ok().map(|value| value.value)
+        }
+
+        /// What the same disk would start with after a power cut now.
+        fn after_restart(&self) -> String {
+            let mut state = start::state(&*self.disk, self.clock.now()).unwrap();
+            format!("{:?} {:?}", state.value(1, "key"), state.events(self.clock.now(), 1))
+        }
+
+        async fn now(&self) -> String {
+            let now = self.clock.now();
+            self.engine.run(|state| format!("{:?} {:?}", state.value(1, "key"), state.events(now, 1))).await
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_kept_is_undone_and_tried_again_later() {
+        for mood in [Mood::Full, Mood::Lying] {
+            let bench = Bench::new();
+            assert!(bench.set("key", "old").await);
+            let before = bench.now().await;
+            bench.disk.feel(mood);
+            let (one, two, three) =
+                tokio::join!(bench.set("key", "new"), bench.set("key", "newer"), bench.set("other", "x"));
+            assert_eq!((one, two, three), (false, false, false), "{mood:?}");
+            assert_eq!(bench.now().await, before, "{mood:?}");
+            bench.disk.feel(Mood::Fine);
+            assert!(bench.set("other", "y").await, "it is tried again by itself");
+            assert_eq!(bench.value("other").await.as_deref(), Some("y"));
+            assert_eq!(bench.after_restart(), bench.now().await, "{mood:?}: what failed is not there after a restart");
+        }
+    }
+
+    /// A request that finds its work done must not say so before that is kept.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_built_on_what_is_then_undone() {
+        let bench = Bench::new();
+        assert!(bench.set("key", "old").await);
+        bench.disk.feel(Mood::Full);
+        let (first, same) = tokio::join!(bench.set("key", "new"), bench.set("key", "new"));
+        assert_eq!((first, same), (false, false));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_requests_share_a_commit_and_looking_costs_none() {
+        let bench = Bench::new();
+        assert!(bench.set("key", "x").await);
+        let before = *bench.disk.commits.lock().unwrap();
+        let ids: Vec<String> = (0..100).map(|number| format!("key-{number}")).collect();
+        let mut writes: Vec<_> = ids.iter().map(|id| Box::pin(bench.set(id, "x"))).collect();
+        {
+            let _held = bench.disk.mood.lock().unwrap(); // the first commit does not get beyond this
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(writes.iter_mut().all(|write| write.as_mut().poll(&mut context).is_pending()));
+        }
+        for write in writes {
+            assert!(write.await);
+        }
+        let commits = *bench.disk.commits.lock().unwrap() - before;
+        assert!(commits <= 2, "{commits} commits");
+        bench.value("key").await;
+        assert_eq!(*bench.disk.commits.lock().unwrap() - before, commits);
+    }
+
+    /// A day of changes, with events kept for an hour: an hour's worth is what there is, however long it goes on.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_day_of_churn_takes_an_hours_room() {
+        const HOUR: u64 = 3_600_000;
+        let folder = tempfile::tempdir().unwrap();
+        let hand = ManualClock::new(1_700_000_000_000);
+        let clock = Clock::manual(&hand);
+        let disk = Arc::new(files::Files::open(folder.path()).unwrap());
+        let mut state = start::state(&*disk, clock.now()).unwrap();
+        state.retention = HOUR;
+        state.recent = 100;
+        let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+        engine.meet(clock.now(), vec![1]);
+        let mut sizes = Vec::new();
+        for _ in 0..24 {
+            for _ in 0..36 {
+                let churn = |state: &mut State| {
+                    for number in 0..30 {
+                        let body = json(&format!(r#"{{"value": "{number}"}}"#));
+                        state.set_value(clock.now(), 1, &Allowance::default(), "key", &body).unwrap();
+                    }
+                };
+                assert!(engine.write(churn).await.is_some());
+                hand.jump(Duration::from_millis(HOUR / 36));
+            }
+            let mut events = 0;
+            disk.scan(&[EVENT], &[EVENT + 1], &mut |_, _| {
+                events += 1;
+                Ok(true)
+            })
+            .unwrap();
+            sizes.push(events);
+        }
+        assert!(sizes.iter().all(|events| (900..1_300).contains(events)), "{sizes:?}");
+        let in_memory = engine.run(|state| state.tenants[&1].events.len()).await;
+        assert!(in_memory <= 200, "{in_memory}");
+
+        // And all of the last hour can be had, from both places.
+        let feed = crate::registry::events::Feed { from: None, kind: None, strict: false };
+        let from = engine.run(|state| state.feed_start(clock.now(), 1, &feed)).await.unwrap();
+        let page = engine.feed(1, from, 10_000, &feed).await.unwrap();
+        assert!((1_020..1_110).contains(&page.len()), "{}", page.len());
+        assert!(page.windows(2).all(|pair| pair[0].id < pair[1].id));
+        let part = engine.feed(1, page[50].id, 10, &feed).await.unwrap();
+        assert_eq!(part, page[50..60]);
+    }
+}
