@@ -40,7 +40,11 @@ fn main() {
     });
     let (half, stop, beats) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        let beaters: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| beat_until(address, &half, &stop, &beats))).collect();
+        let (deliver, dead) = channel();
+        for _ in 0..THREADS {
+            let (half, stop, beats, deliver) = (&half, &stop, &beats, deliver.clone());
+            scope.spawn(move || beat_until(address, half, stop, beats, &deliver));
+        }
         std::thread::sleep(Duration::from_secs(30));
         let before = beats.load(Ordering::Relaxed);
         std::thread::sleep(Duration::from_secs(5));

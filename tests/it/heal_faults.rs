@@ -170,7 +170,7 @@ fn a_network_that_was_cut_heals() {
     ["unshare", "ip", "curl"].into_iter().for_each(crate::bench::need);
     let script = "
         ip link set lo up || exit 1
-        \"$REGISTRY\" serve -q --listen 127.0.0.1:7200 &
+        \"$REGISTRY\" serve -q --in-memory --listen 127.0.0.1:7200 &
         until curl -fs -o /dev/null http://127.0.0.1:7200/v1.0/services; do sleep 0.1; done
         \"$WRAPPER\" --registry-url=http://127.0.0.1:7200 --id=web0 --interval=3 sleep 1000 & wrapper=$!
         until curl -fs -o /dev/null http://127.0.0.1:7200/v1.0/services/web0; do sleep 0.1; done
