@@ -86,7 +86,7 @@ impl Auth {
             Some(http) => http,
             None => own.insert(match Kind::of(&self.url) {
                 kind if kind == Kind::of(inner.base.url()) => inner.http.clone(),
-                kind => kind.build(&inner.authorities)?,
+                kind => kind.build(&inner.papers)?,
             }),
         };
         let request = Request {

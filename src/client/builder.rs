@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::address::{Base, parse_login};
 use super::auth::Auth;
-use super::connection::{Kind, read_authorities};
+use super::connection::{Kind, Papers, read_authorities, read_own};
 use super::error::Error;
 use super::login::Credentials;
 use super::stale::Remembered;
@@ -47,6 +47,7 @@ pub struct ClientBuilder {
     credentials: Option<Credentials>,
     request_timeout: Option<Duration>,
     ca_file: Option<PathBuf>,
+    client_certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl ClientBuilder {
@@ -89,12 +90,19 @@ impl ClientBuilder {
         self
     }
 
+    /// What to show to a registry that asks, by https, who connects: a file with the certificate (and those between it
+    /// and its authority), and one with its private key, both PEM.
+    pub fn client_certificate(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
+        self.client_certificate = Some((certificate.as_ref().to_owned(), key.as_ref().to_owned()));
+        self
+    }
+
     /// Makes the client. Nothing is sent before the first call.
     ///
     /// # Errors
     ///
-    /// [`Error::Unusable`] when a URL is none, is neither http nor https, or carries a password; when the CA file
-    /// cannot be read; when the time limit is zero; when the system offers no certificates for https.
+    /// [`Error::Unusable`] when a URL is none, is neither http nor https, or carries a password; when the CA file or
+    /// the client's certificate or key cannot be read; when the time limit is zero; when the system offers no certificates for https.
     pub fn build(self) -> Result<Client, Error> {
         let default = || format!("http://127.0.0.1:{DEFAULT_PORT}");
         let base = Base::parse(&self.registry_url.unwrap_or_else(default))?;
@@ -108,9 +116,11 @@ impl ClientBuilder {
             return Err(Error::unusable("a request timeout of zero leaves no time for an answer"));
         }
         let authorities = self.ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default();
-        let http = Kind::of(base.url()).build(&authorities)?;
+        let own = self.client_certificate.map(|(certificate, key)| read_own(&certificate, &key)).transpose()?;
+        let papers = Papers { authorities, own };
+        let http = Kind::of(base.url()).build(&papers)?;
         let auth = self.credentials.map(|credentials| Auth::new(credentials, login_url));
         let remembered = Remembered::default();
-        Ok(Client { inner: Arc::new(Inner { base, http, authorities, auth, request_timeout, remembered }) })
+        Ok(Client { inner: Arc::new(Inner { base, http, papers, auth, request_timeout, remembered }) })
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use reqwest::redirect::Policy;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use url::{Host, Url};
@@ -21,15 +21,24 @@ pub(crate) struct Kind {
     proxy: bool,
 }
 
+/// What TLS is set up with.
+#[derive(Debug, Default)]
+pub(crate) struct Papers {
+    /// To trust besides the system's.
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
+    /// For a server that wants to know who connects: a certificate, those between it and its authority, and the key.
+    pub(crate) own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
 impl Kind {
     pub(crate) fn of(url: &Url) -> Self {
         let proxy = !is_loopback(url);
         Self { tls: url.scheme() == "https" || (proxy && proxy_wants_tls()), proxy }
     }
 
-    /// Builds the HTTP client for URLs of this kind. `authorities`: further certificates to trust, by TLS only.
-    pub(crate) fn build(&self, authorities: &[CertificateDer<'static>]) -> Result<reqwest::Client, Error> {
-        let tls = if self.tls { verifying(authorities)? } else { never_used()? };
+    /// Builds the HTTP client for URLs of this kind.
+    pub(crate) fn build(&self, papers: &Papers) -> Result<reqwest::Client, Error> {
+        let tls = if self.tls { verifying(papers)? } else { never_used()? };
         let builder = reqwest::Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .http1_only()
@@ -43,8 +52,22 @@ impl Kind {
 
 /// Reads certificates of authorities to trust besides the system's.
 pub(crate) fn read_authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    read_certificates(file, "CA file")
+}
+
+/// Reads the certificate to show, and its key.
+pub(crate) fn read_own(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    let chain = read_certificates(certificate, "client certificate")?;
+    let refused = |error| Error::unusable(format!("cannot use the client key {}: {error}", key.display()));
+    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(refused)?))
+}
+
+fn read_certificates(file: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let refused = |why: String| {
-        Error::unusable(format!("cannot use the CA file {}: {why}; give a file of PEM certificates", file.display()))
+        Error::unusable(format!("cannot use the {what} {}: {why}; give a file of PEM certificates", file.display()))
     };
     let certificates = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -64,19 +87,22 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
 /// Checks certificates as the system does. Loading its authorities takes milliseconds, hence only for https.
 ///
 /// The provider is handed over instead of installed for the process: that choice is the program's, not a library's.
-fn verifying(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig, Error> {
+fn verifying(papers: &Papers) -> Result<ClientConfig, Error> {
     let refused = |error: rustls::Error| {
         Error::unusable(format!(
             "cannot set up TLS: {error}; install the system's certificates (ca-certificates), or set SSL_CERT_FILE"
         ))
     };
-    let verifier = Verifier::new_with_extra_roots(authorities.iter().cloned(), provider()).map_err(refused)?;
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let verifier = Verifier::new_with_extra_roots(papers.authorities.iter().cloned(), provider()).map_err(refused)?;
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(refused)?
         .dangerous() // the name rustls gives to every verifier but its own
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &papers.own {
+        Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(refused)?,
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

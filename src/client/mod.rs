@@ -41,7 +41,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use url::Url;
 
 pub use account::Account;
@@ -71,7 +70,7 @@ pub struct Client {
 struct Inner {
     base: Base,
     http: reqwest::Client,
-    authorities: Vec<CertificateDer<'static>>,
+    papers: connection::Papers,
     auth: Option<Auth>,
     request_timeout: Duration,
     remembered: Remembered,

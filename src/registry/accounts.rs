@@ -8,11 +8,14 @@ use super::json::Json;
 use super::limits::Allowance;
 use super::objects::TenantId;
 use super::refusal::Refusal;
-use super::tokens::{Access, Keys, same};
+use super::secrets::Secret;
+use super::tokens::{Access, Keys};
 use super::users::{User, Users};
 
 /// The tenant of everyone who logs in to an open registry.
 pub(crate) const OPEN_TENANT: TenantId = 1;
+/// The same, as it stands in paths.
+pub(crate) const OPEN_TENANT_ID: &str = "1";
 
 const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
 
@@ -87,6 +90,22 @@ impl Accounts {
         Self { keys, access: AccessRule::Listed(listed), allowances, default_allowance }
     }
 
+    /// The same with other users. Who has not changed keeps what is known about the key, so that a new file does not
+    /// make everyone's next login slow.
+    pub(crate) fn with(&self, users: Users) -> Self {
+        let mut new = Self::new(self.keys.clone(), Some(users));
+        let (AccessRule::Listed(new_users), AccessRule::Listed(old_users)) = (&mut new.access, &self.access) else {
+            return new;
+        };
+        for (number, known) in &mut new_users.by_number {
+            if let Some(old) = old_users.by_number.get(number) {
+                known.clone_from(old);
+                new_users.by_name.insert(old.user.name.clone(), old.clone());
+            }
+        }
+        new
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.access, AccessRule::Open)
     }
@@ -122,35 +141,39 @@ impl Accounts {
     }
 
     /// The user whose token this is, and until when it is good.
-    fn owner(&self, now: Now, token: &str) -> Option<(&Known, u64)> {
+    fn owner(&self, now: Now, token: &str) -> Option<(&Arc<Known>, u64)> {
         let AccessRule::Listed(users) = &self.access else { return None };
         let access = Access::open(&self.keys, token, now.wall)?;
         Some((users.by_number.get(&access.user)?, access.expires))
     }
 
     /// Logs in with a key, a password, or a token that is still good.
-    pub(crate) fn login(&self, now: Now, nonce: u64, body: &Json) -> Result<Login, Refusal> {
-        let credentials = Credentials::read(body)?;
-        let AccessRule::Listed(users) = &self.access else { return Ok(self.welcome(now, nonce, &credentials)) };
-        let named = users.by_name.get(credentials.name).map(Arc::as_ref);
-        let (known, token, expires) = match credentials.proof {
+    pub(crate) async fn login(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Result<Login, Refusal> {
+        let AccessRule::Listed(users) = &self.access else { return Ok(self.welcome(now, nonce, credentials)) };
+        let (known, token) = match credentials.proof {
             Proof::Token(token) => {
                 let (known, expires) = self.owner(now, token).ok_or(Refusal::Unauthorized(BAD_TOKEN))?;
-                (known, token.to_owned(), expires)
+                (known, Some((token.to_owned(), expires)))
             }
-            Proof::ApiKey(key) => {
-                let known = named.filter(|known| is_secret(known.user.api_key.as_deref(), key));
-                self.new_token(now, nonce, known.ok_or(Refusal::Unauthorized(BAD_LOGIN))?)
-            }
-            Proof::Password(password) => {
-                let known = named.filter(|known| is_secret(known.user.password.as_deref(), password));
-                self.new_token(now, nonce, known.ok_or(Refusal::Unauthorized(BAD_LOGIN))?)
+            Proof::ApiKey(given) | Proof::Password(given) => {
+                let known = users.by_name.get(credentials.name).ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
+                let is_key = matches!(credentials.proof, Proof::ApiKey(_));
+                let secret = if is_key { &known.user.api_key } else { &known.user.password };
+                let secret = secret.clone().ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
+                if !secret.is(self.keys.clone(), given).await {
+                    return Err(Refusal::Unauthorized(BAD_LOGIN));
+                }
+                (known, None)
             }
         };
         let user = &known.user;
         if credentials.tenant.is_some_and(|tenant| tenant != user.tenant.to_string()) {
             return Err(Refusal::Unauthorized(BAD_LOGIN));
         }
+        let (token, expires) = token.unwrap_or_else(|| {
+            let expires = now.wall + TOKEN_LIFE_MS;
+            (Access { expires, user: known.number }.seal(&self.keys, nonce), expires)
+        });
         Ok(Login { name: user.name.clone(), tenant: user.tenant, token, expires })
     }
 
@@ -160,20 +183,11 @@ impl Accounts {
         let token = Access { expires, user: 0 }.seal(&self.keys, nonce);
         Login { name: credentials.name.to_owned(), tenant: OPEN_TENANT, token, expires }
     }
-
-    fn new_token<'a>(&self, now: Now, nonce: u64, known: &'a Known) -> (&'a Known, String, u64) {
-        let expires = now.wall + TOKEN_LIFE_MS;
-        (known, Access { expires, user: known.number }.seal(&self.keys, nonce), expires)
-    }
-}
-
-fn is_secret(secret: Option<&str>, given: &str) -> bool {
-    secret.is_some_and(|secret| same(secret.as_bytes(), given.as_bytes()))
 }
 
 /// What a user's tokens carry. Another key or tenant makes another number, and the tokens void.
 fn number(keys: &Keys, user: &User) -> u64 {
-    let secrets = [&user.api_key, &user.password].map(|secret| secret.as_deref().unwrap_or_default());
+    let secrets = [&user.api_key, &user.password].map(|secret| secret.as_deref().map_or("", Secret::as_written));
     keys.fingerprint(&[&user.name, &user.tenant.to_string(), secrets[0], secrets[1]])
 }
 
@@ -184,7 +198,7 @@ fn tenant_id(text: &str) -> Option<TenantId> {
 }
 
 /// What somebody logs in with.
-struct Credentials<'a> {
+pub(crate) struct Credentials<'a> {
     name: &'a str,
     tenant: Option<&'a str>,
     proof: Proof<'a>,
@@ -197,7 +211,13 @@ enum Proof<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    fn read(body: &'a Json) -> Result<Self, Refusal> {
+    /// Whose key or password is tried. A token cannot be guessed.
+    pub(crate) fn tried(&self) -> Option<&'a str> {
+        let is_token = matches!(self.proof, Proof::Token(_));
+        (!is_token).then_some(self.name)
+    }
+
+    pub(crate) fn read(body: &'a Json) -> Result<Self, Refusal> {
         let auth = body.get("auth").ok_or_else(|| Refusal::malformed("auth is missing"))?;
         let text = |form: &str, field: &str| {
             let missing = || Refusal::Malformed(format!("auth.{form}.{field} is not a string"));

@@ -40,10 +40,13 @@ mod packed;
 mod pages;
 mod rates;
 mod refusal;
+mod secrets;
 mod services;
 mod sessions;
+mod slowing;
 mod state;
 mod store;
+mod tls;
 mod tokens;
 mod users;
 mod uuid1;
@@ -57,7 +60,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use clock::{Clock, ManualClock};
+pub use secrets::hash_key;
 pub use store::backup::{backup, restore};
+pub use tls::{Tls, TlsFiles};
 pub use users::Users;
 
 use accounts::Accounts;
@@ -71,6 +76,9 @@ use tokens::Keys;
 #[derive(Clone, Debug)]
 pub struct Config {
     users: Option<Users>,
+    is_open_to_all: bool,
+    host_names: Vec<String>,
+    tls: Option<Tls>,
     strict_feed: bool,
     clock: Clock,
     max_connections: usize,
@@ -85,6 +93,9 @@ impl Config {
     pub fn open() -> Self {
         Self {
             users: None,
+            is_open_to_all: false,
+            host_names: Vec::new(),
+            tls: None,
             strict_feed: false,
             clock: Clock::system(),
             max_connections: 10_000,
@@ -97,6 +108,25 @@ impl Config {
     #[must_use]
     pub fn with_users(users: Users) -> Self {
         Self { users: Some(users), ..Self::open() }
+    }
+
+    /// Without users, lets other machines in as well: everyone who can reach the listener may do everything.
+    #[must_use]
+    pub fn open_to_all(self, is_open_to_all: bool) -> Self {
+        Self { is_open_to_all, ..self }
+    }
+
+    /// Names that a registry without users is reached by. It refuses requests for any other name: they come from web
+    /// pages whose name was made to lead here. Loopback names and its own addresses need not be given.
+    #[must_use]
+    pub fn host_names(self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { host_names: names.into_iter().collect(), ..self }
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Hides events that clients of the time did not know: `service.remove` for a service that lives in a session.
@@ -125,7 +155,8 @@ impl Config {
         Self { events_retention: Some(retention), ..self }
     }
 
-    /// How many connections may be open at a time (10,000 unless told otherwise); more wait to be accepted.
+    /// How many connections may be open at a time (10,000 unless told otherwise). When there is one more, an idle one
+    /// is closed: one from the address that has most of them.
     #[must_use]
     pub fn max_connections(self, max_connections: usize) -> Self {
         Self { max_connections, ..self }
@@ -176,6 +207,9 @@ pub enum Error {
     /// The thread that writes to the disk cannot be started.
     #[error("no thread: {0}")]
     Thread(#[source] io::Error),
+    /// Certificate, key or authority of clients cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The system has no random numbers to make keys of.
     #[error("no random numbers for keys: {0}")]
     Random(String),
@@ -204,7 +238,7 @@ impl Registry {
     /// [`Error::InUse`], [`Error::DataDir`].
     pub fn bind(config: Config, listener: TcpListener) -> Result<Self, Error> {
         let address = listener.local_addr().map_err(Error::Listener)?;
-        if config.users.is_none() && !address.ip().to_canonical().is_loopback() {
+        if config.users.is_none() && !config.is_open_to_all && !address.ip().to_canonical().is_loopback() {
             return Err(Error::NotLoopback(address));
         }
         listener.set_nonblocking(true).map_err(Error::Listener)?;
@@ -224,7 +258,7 @@ impl Registry {
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
         engine.meet(now, accounts.tenants());
-        let front = Arc::new(Front::new(engine, accounts, address, config.strict_feed));
+        let front = Arc::new(Front::new(engine, accounts, config.tls, address, config.host_names, config.strict_feed));
         Ok(Self { listener, address, front, opened, max_connections: config.max_connections })
     }
 
@@ -232,6 +266,12 @@ impl Registry {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What changes it while it serves.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control(self.front.clone())
     }
 
     /// Serves until `shutdown` is ready; then accepts no more, finishes what is under way, for 5 seconds at most, and
@@ -252,5 +292,21 @@ impl Registry {
             },
         }
         Ok(())
+    }
+}
+
+/// Changes a registry while it serves.
+#[derive(Clone, Debug)]
+pub struct Control(Arc<Front>);
+
+impl Control {
+    /// Other users from now on. The tokens of those who are gone, or have other credentials, are void.
+    pub fn replace_users(&self, users: Users) {
+        self.0.replace_users(users);
+    }
+
+    /// Another certificate, for connections that are opened from now on.
+    pub fn replace_tls(&self, tls: Tls) {
+        self.0.replace_tls(tls);
     }
 }

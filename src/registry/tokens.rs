@@ -57,6 +57,13 @@ impl Keys {
         sip128::SipHasher24::new_with_key(&self.access).hash(&message).h1
     }
 
+    /// A hash of a key or password, to know it again by. It never leaves the process.
+    pub(crate) fn of_secret(&self, secret: &str) -> [u8; 16] {
+        let mut message = b"secret:".to_vec(); // nothing else that is hashed begins so
+        message.extend_from_slice(secret.as_bytes());
+        self.seal(&message)
+    }
+
     fn seal(&self, message: &[u8]) -> [u8; 16] {
         sip128::SipHasher24::new_with_key(&self.access).hash(message).as_bytes()
     }

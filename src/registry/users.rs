@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::Error;
 use super::limits::{Allowance, Rate};
 use super::objects::TenantId;
+use super::secrets::Secret;
 
 /// The largest tenant id: a client of the original reads it into 31 bits.
 const MAX_TENANT: TenantId = 2_147_483_647;
@@ -25,8 +27,8 @@ pub struct Users {
 pub(super) struct User {
     pub(super) name: String,
     pub(super) tenant: TenantId,
-    pub(super) api_key: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) api_key: Option<Arc<Secret>>,
+    pub(super) password: Option<Arc<Secret>>,
 }
 
 impl std::fmt::Debug for User {
@@ -87,8 +89,10 @@ impl Users {
         if !(1..=MAX_TENANT).contains(&entry.tenant) {
             return Err(format!("tenant must be a number from 1 to {MAX_TENANT}"));
         }
-        if entry.api_key.is_none() && entry.password.is_none() {
-            return Err("api_key is missing; give an api_key or a password".into());
+        let api_key = secret("api_key", entry.api_key, entry.api_key_hash)?;
+        let password = secret("password", entry.password, entry.password_hash)?;
+        if api_key.is_none() && password.is_none() {
+            return Err("api_key is missing; give an api_key, an api_key_hash or a password".into());
         }
         if entry.limits.is_some() || entry.rate.is_some() {
             let allowance = allowance(entry.limits.unwrap_or_default(), entry.rate.unwrap_or_default())?;
@@ -99,10 +103,22 @@ impl Users {
                 ));
             }
         }
-        let Entry { name, tenant, api_key, password, .. } = entry;
+        let Entry { name, tenant, .. } = entry;
         self.users.push(User { name, tenant, api_key, password });
         Ok(())
     }
+}
+
+/// A key or password, of the two forms in which it may be given.
+fn secret(field: &str, plain: Option<String>, hash: Option<String>) -> Result<Option<Arc<Secret>>, String> {
+    let secret = match (plain, hash) {
+        (Some(_), Some(_)) => return Err(format!("{field} and {field}_hash are both there; give one of them")),
+        (Some(plain), None) if plain.is_empty() => return Err(format!("{field} must not be empty")),
+        (Some(plain), None) => Some(Secret::plain(plain)),
+        (None, Some(hash)) => Some(Secret::hash(hash).map_err(|why| format!("{field}_hash {why}"))?),
+        (None, None) => None,
+    };
+    Ok(secret.map(Arc::new))
 }
 
 fn allowance(limits: Quotas, rates: Vec<RateEntry>) -> Result<Allowance, String> {
@@ -140,7 +156,9 @@ struct Entry {
     name: String,
     tenant: TenantId,
     api_key: Option<String>,
+    api_key_hash: Option<String>,
     password: Option<String>,
+    password_hash: Option<String>,
     limits: Option<Quotas>,
     rate: Option<Vec<RateEntry>>,
 }
@@ -188,8 +206,17 @@ mod tests {
         );
         assert_eq!(
             reason("[[user]]\nname='joe'\ntenant=7\n"),
-            "user \"joe\": api_key is missing; give an api_key or a password"
+            "user \"joe\": api_key is missing; give an api_key, an api_key_hash or a password"
         );
+        assert_eq!(
+            reason(&format!("{joe}api_key_hash='x'\n")),
+            "user \"joe\": api_key and api_key_hash are both there; give one of them"
+        );
+        assert_eq!(
+            reason(&format!("{joe}password_hash='hunter2'\n")),
+            "user \"joe\": password_hash is no argon2id hash; make one with service-registry hash-key"
+        );
+        assert_eq!(reason(&joe.replace("'k'", "''")), "user \"joe\": api_key must not be empty");
         assert_eq!(reason(&joe.replace('7', "0")), "user \"joe\": tenant must be a number from 1 to 2147483647");
         assert!(reason(&format!("{joe}apikey='x'\n")).contains("unknown field `apikey`"));
         assert!(

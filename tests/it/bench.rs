@@ -214,7 +214,7 @@ pub fn kill_raw(pid: i32, signal: i32) {
 /// A registry in a process of its own, on a free port.
 pub struct Registry {
     pub process: Running,
-    /// `http://127.0.0.1:<port>`
+    /// `http://127.0.0.1:<port>`, or https
     pub url: String,
 }
 
@@ -237,7 +237,7 @@ impl Registry {
             command.arg("--in-memory");
         }
         let mut process = Running::start(&mut command);
-        let line = process.line("listening on http://");
+        let line = process.line("listening on http");
         let url = line.split("listening on ").nth(1).unwrap().trim().to_owned();
         Self { process, url }
     }

@@ -18,6 +18,8 @@ mod parent_exit;
 mod parent_systemd;
 mod parent_terminal;
 mod parent_tree;
+mod registry_access;
+mod registry_api_documents;
 mod registry_bench;
 mod registry_cases;
 mod registry_durable;

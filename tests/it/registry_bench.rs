@@ -1,7 +1,7 @@
 //! A registry in this process, with a clock that the test moves, and a client that trusts nothing it is answered.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -116,6 +116,8 @@ impl Answer {
 /// Sends requests over one connection, which it opens again if it was closed.
 pub struct Client {
     address: SocketAddr,
+    /// Which of this machine's addresses it comes from.
+    from: IpAddr,
     connection: Option<BufReader<TcpStream>>,
     /// Sent with every request.
     pub headers: Vec<(String, String)>,
@@ -126,7 +128,12 @@ pub struct Client {
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
         let headers = vec![("Host".to_owned(), address.to_string())];
-        Self { address, connection: None, headers, root: "/v1.0/1".to_owned() }
+        let from = [127, 0, 0, 1].into();
+        Self { address, from, connection: None, headers, root: "/v1.0/1".to_owned() }
+    }
+
+    pub fn from(address: SocketAddr, from: &str) -> Self {
+        Self { from: from.parse().unwrap(), ..Self::new(address) }
     }
 
     pub fn logged_in(mut self, name: &str, key: &str) -> Self {
@@ -185,7 +192,7 @@ impl Client {
     /// Sends what is given and reads one answer, which must keep the rules that hold for all.
     pub fn exchange(&mut self, request: &[u8], is_head: bool) -> Answer {
         let connection = self.connection.take().filter(is_open);
-        let mut connection = connection.unwrap_or_else(|| connect(self.address));
+        let mut connection = connection.unwrap_or_else(|| connect_from(self.from, self.address));
         connection.get_mut().write_all(request).unwrap();
         let answer = read_answer(&mut connection, is_head);
         if answer.header("connection") != Some("close") {
@@ -209,6 +216,22 @@ pub fn connect(address: SocketAddr) -> BufReader<TcpStream> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_nodelay(true).unwrap();
+    BufReader::new(stream)
+}
+
+/// From another of this machine's addresses: all of 127.0.0.0/8 are.
+pub fn connect_from(from: IpAddr, address: SocketAddr) -> BufReader<TcpStream> {
+    if from == IpAddr::from([127, 0, 0, 1]) {
+        return connect(address);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     BufReader::new(stream)
 }
 

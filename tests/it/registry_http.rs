@@ -1,12 +1,13 @@
 //! What holds for all requests, below the resources: bodies, connections, and whatever else may arrive.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
 use service_registry::registry::{Config, Error, Registry, Users};
 
-use crate::registry_bench::{Client, Server, USERS, connect, read_answer};
+use crate::registry_bench::{Client, Server, USERS, connect, connect_from, read_answer};
 
 fn beat(server: &Server, from: &mut Client) {
     let (id, token) = server.client().create("/sessions", json!({"heartbeat_timeout": 30}));
@@ -76,19 +77,32 @@ fn giant_heads_are_refused() {
     beat(&server, &mut server.client());
 }
 
+fn ask(connection: &mut BufReader<TcpStream>) -> u16 {
+    let request = "GET /v1.0/1/services HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    connection.get_mut().write_all(request.as_bytes()).unwrap();
+    read_answer(connection, false).status
+}
+
+/// Waits for the other side to close.
+fn is_closed(mut connection: BufReader<TcpStream>) -> bool {
+    connection.read(&mut [0]).is_ok_and(|n| n == 0)
+}
+
 #[test]
-fn more_connections_than_allowed_wait_for_their_turn() {
-    let server = Server::start(Config::open().max_connections(2));
-    let (first, second) = (connect(server.address), connect(server.address));
-    let mut third = connect(server.address);
-    let request = format!("GET /v1.0/1/services HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
-    third.get_mut().write_all(request.as_bytes()).unwrap();
-    third.get_ref().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(third.read(&mut [0]).is_err(), "it was answered");
-    drop(first);
-    third.get_ref().set_read_timeout(Some(crate::bench::DEADLINE)).unwrap();
-    assert_eq!(read_answer(&mut third, false).status, 200);
-    drop(second);
+fn one_connection_too_many_takes_the_place_of_an_idle_one_of_the_crowd() {
+    let server = Server::start(Config::open().max_connections(3));
+    let mut elsewhere = connect_from([127, 0, 0, 2].into(), server.address);
+    assert_eq!(ask(&mut elsewhere), 200);
+    let mut polite = connect(server.address);
+    assert_eq!(ask(&mut polite), 200);
+    let silent = connect(server.address);
+    let mut next = connect(server.address);
+    assert_eq!(ask(&mut next), 200);
+    assert!(is_closed(silent), "it never asked anything");
+    let mut another = connect(server.address);
+    assert_eq!(ask(&mut another), 200);
+    assert!(is_closed(polite), "it was idle longest");
+    assert_eq!((ask(&mut next), ask(&mut another), ask(&mut elsewhere)), (200, 200, 200));
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn the_log_tells_requests_and_no_secrets() {
     let logged: Value = serde_json::from_str(&line).unwrap();
     let told = |key: &str| logged[key].clone();
     assert_eq!((told("method"), told("path")), (json!("POST"), json!("/v1.0/7777/services/node-1/heartbeat")));
-    assert_eq!((told("status"), told("tenant"), told("level")), (json!(200), json!(7777), json!("INFO")));
+    assert_eq!((told("status"), told("tenant"), told("level")), (json!(200), json!(7777), json!("DEBUG")));
     assert!(told("ms").is_f64(), "{line}");
     let said = registry.process.said();
     let next = answer.json()["token"].as_str().unwrap().to_owned();

@@ -158,6 +158,17 @@ pub(crate) struct Options {
     /// Tell systemd that the service is ready, on behalf of a COMMAND that does not
     #[arg(long, value_name = "WHEN", env = "SERVICE_REGISTRY_NOTIFY_WHEN", hide_env_values = true)]
     pub notify_when: Option<NotifyWhen>,
+    /// File of authorities (PEM) that https may trust besides the system's
+    #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_CA_FILE", hide_env_values = true)]
+    pub ca_file: Option<OsString>,
+
+    /// File with the certificate (PEM) to show to a registry that asks for one
+    #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_CLIENT_CERT", hide_env_values = true)]
+    pub client_cert: Option<OsString>,
+
+    /// File with the private key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_CLIENT_KEY", hide_env_values = true)]
+    pub client_key: Option<OsString>,
 
     /// How the wrapper's own messages look (on stderr)
     #[arg(long, value_name = "FORMAT", env = "SERVICE_REGISTRY_LOG_FORMAT", hide_env_values = true)]
@@ -236,8 +247,13 @@ pub(crate) enum LogFormat {
 }
 
 /// Environment variables that hold or lead to a secret: the child does not get them.
-pub(crate) const CREDENTIALS: [&str; 3] =
-    ["SERVICE_REGISTRY_USERNAME", "SERVICE_REGISTRY_API_KEY", "SERVICE_REGISTRY_API_KEY_FILE"];
+pub(crate) const CREDENTIALS: [&str; 5] = [
+    "SERVICE_REGISTRY_USERNAME",
+    "SERVICE_REGISTRY_API_KEY",
+    "SERVICE_REGISTRY_API_KEY_FILE",
+    "SERVICE_REGISTRY_CLIENT_CERT",
+    "SERVICE_REGISTRY_CLIENT_KEY",
+];
 
 /// Options of which one given on the command line silences the other one when that comes from the environment.
 const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "region"], ["verbose", "quiet"]];
@@ -300,7 +316,7 @@ fn without_empty_variables(command: Command) -> Command {
 
 /// The name of a variable that is not text. Names of files need not be.
 fn unreadable_variable(command: &Command) -> Option<String> {
-    let files = ["api_key_file", "state_dir", "status_socket"];
+    let files = ["api_key_file", "ca_file", "client_cert", "client_key", "state_dir", "status_socket"];
     let mut texts = command.get_arguments().filter(|option| !files.contains(&option.get_id().as_str()));
     let is_none = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| value.to_str().is_none());
     texts.find_map(|option| option.get_env().filter(is_none)).map(|name| name.display().to_string())

@@ -14,7 +14,7 @@ use crate::cli::{self, LogFormat, OnExit, OnLost, Options};
 use crate::ghost::Ghost;
 use crate::pairs;
 use crate::parenting::{Parenting, seconds};
-use crate::registries::{Access, Key, Registries};
+use crate::registries::{Access, Key, Papers, Registries};
 
 /// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
 const LARGEST_BODY: usize = 4999 - 60;
@@ -215,10 +215,23 @@ fn registries(options: &Options, interval: u32, warnings: &mut Vec<String>) -> R
             cli::Region::Uk => Region::Uk,
         }),
         credentials,
+        papers: papers(options)?,
         limit: Duration::from_secs(interval.into()) / 4,
     };
     let suspect = if options.auth_url.is_some() { "auth_url" } else { "registry_url" };
     Registries::new(access, key).with_context(|| options.origin(suspect))
+}
+
+/// What https is set up with.
+fn papers(options: &Options) -> Result<Papers> {
+    let file = |option: &Option<OsString>| option.clone().filter(|file| !file.is_empty());
+    let client = match (file(&options.client_cert), file(&options.client_key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (Some(_), None) => bail!("{} is given without its key: add --client-key", options.origin("client_cert")),
+        (None, Some(_)) => bail!("{} is given without a certificate: add --client-cert", options.origin("client_key")),
+        (None, None) => None,
+    };
+    Ok(Papers { ca_file: file(&options.ca_file), client })
 }
 
 fn size_on_the_wire(value: &impl serde::Serialize) -> Result<usize> {
@@ -278,6 +291,13 @@ mod tests {
         assert!(complaint(&["--id=abc", "--api-key=k"]).contains("without a user"));
         assert!(complaint(&["--id=abc", "--region=uk"]).contains("--region says where to log in"));
         assert!(complaint(&["--id=abc", "--api-key-file=/no/such/file", "--username=joe"]).contains("/no/such/file"));
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        assert!(complaint(&["--id=abc", "--client-cert=c"]).contains("--client-cert is given without its key"));
+        assert!(complaint(&["--id=abc", "--client-key=k"]).contains("--client-key is given without a certificate"));
+        assert!(complaint(&["--id=abc", "--ca-file=/no/such/ca"]).contains("cannot use the CA file /no/such/ca"));
     }
 
     #[test]

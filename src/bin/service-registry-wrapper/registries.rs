@@ -22,8 +22,18 @@ pub(crate) struct Access {
     pub auth_url: Option<String>,
     pub region: Option<Region>,
     pub credentials: Option<(String, Key)>,
+    pub papers: Papers,
     /// The time limit of one request.
     pub limit: Duration,
+}
+
+/// Files that https is set up with.
+#[derive(Clone)]
+pub(crate) struct Papers {
+    /// Authorities to trust besides the system's.
+    pub ca_file: Option<OsString>,
+    /// Certificate and key to show.
+    pub client: Option<(OsString, OsString)>,
 }
 
 /// An API key.
@@ -126,6 +136,12 @@ impl Access {
         }
         if let (Some((name, _)), Some(key)) = (&self.credentials, key) {
             builder = builder.credentials(name, key);
+        }
+        if let Some(file) = &self.papers.ca_file {
+            builder = builder.ca_file(file);
+        }
+        if let Some((certificate, key)) = &self.papers.client {
+            builder = builder.client_certificate(certificate, key);
         }
         Ok(builder.build()?)
     }

@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Take the service of a wrapper out of the registry while it runs on, and put it back
     Maintenance(Maintenance),
+    /// Print the hash of the key on stdin, for `api_key_hash` or `password_hash` in the users file
+    HashKey,
 }
 
 #[derive(Args, Debug)]
@@ -80,6 +82,27 @@ pub(crate) struct Serve {
     /// How long events are kept: a number with s, m, h or d behind it, as in 12h
     #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", default_value = "30d", value_parser = duration)]
     pub(crate) events_retention: Duration,
+    /// Without --users: let other machines in, too
+    #[arg(long, env = "SERVICE_REGISTRY_OPEN", conflicts_with = "users")]
+    pub(crate) open: bool,
+    /// With --open: a name of this machine that clients ask for; repeatable
+    ///
+    /// Requests for other names are refused. Loopback names and addresses of this machine need not be given.
+    #[arg(long, value_name = "NAME", env = "SERVICE_REGISTRY_HOST_NAMES", value_delimiter = ',')]
+    pub(crate) host_name: Vec<String>,
+    /// Speak TLS: the certificate, and those between it and its authority (PEM)
+    #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_CERT", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_KEY", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Let only clients in whose certificate was signed by one of these authorities (PEM)
+    #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_CLIENT_CA", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// How many connections may be open; when there is one more, an idle one is closed
+    #[arg(long, value_name = "N", env = "SERVICE_REGISTRY_MAX_CONNECTIONS", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: u32,
     /// Hide events that clients of the time did not know
     ///
     /// `service.remove` for a service that lives in a session: some old clients stop reading the feed at it.

@@ -3,7 +3,9 @@
 mod cli;
 mod data;
 mod exit;
+mod hash_key;
 mod log;
+mod reload;
 mod serve;
 mod wrapper;
 
@@ -20,6 +22,7 @@ fn main() -> std::process::ExitCode {
         Command::Restore(options) => data::restore(options),
         Command::Status(options) => wrapper::status(&options),
         Command::Maintenance(options) => wrapper::maintenance(&options),
+        Command::HashKey => hash_key::run(),
     };
     match outcome {
         Ok(()) => exit::SUCCESS.into(),

@@ -4,34 +4,55 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use anyhow::{Context, anyhow};
-use service_registry::registry::{Config, Error, Registry, Users};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use service_registry::registry::{Config, Error, Registry, Tls, TlsFiles, Users};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Serve;
 use crate::data;
 use crate::exit::Failure;
+use crate::reload::Reload;
+
+/// Descriptors that are not for connections: the store, the standard streams, the event loop, files that are read.
+const RESERVED: usize = 64;
 
 /// Serves until it is told to stop.
 pub(crate) fn run(options: Serve) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     runtime.block_on(async {
         let mut stop = Stop::new().context("watching for signals")?;
-        let config = config(&options)?;
+        let tls = tls_files(&options);
+        let reload = Reload::new(options.users.clone(), tls.clone()).context("watching for signals")?;
+        let config = config(&options, tls.as_ref())?;
         let listener = listen(&options)?;
         let config = keep(config, &options)?;
         let registry = Registry::bind(config, listener).map_err(|error| in_words(error, &options.listen))?;
-        announce(registry.local_addr())?;
-        registry.serve(stop.told()).await.context("listening")?;
+        let keep_up = reload.keep(registry.control());
+        announce(registry.local_addr(), tls.is_some())?;
+        tokio::select! {
+            served = registry.serve(stop.told()) => served.context("listening")?,
+            () = keep_up => {}
+        }
         tracing::info!("stopped");
         Ok(())
     })
 }
 
-fn config(options: &Serve) -> Result<Config, Failure> {
+fn tls_files(options: &Serve) -> Option<TlsFiles> {
+    let (certificate, key) = options.tls_cert.clone().zip(options.tls_key.clone())?;
+    Some(TlsFiles { certificate, key, client_ca: options.tls_client_ca.clone() })
+}
+
+fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
     let config = match &options.users {
         Some(file) => Config::with_users(Users::read(file).map_err(|error| anyhow!("--users: {error}"))?),
-        None => Config::open(),
+        None => Config::open().open_to_all(options.open).host_names(options.host_name.iter().cloned()),
     };
+    let config = match tls {
+        Some(files) => config.tls(Tls::read(files).map_err(|error| anyhow!("--tls-cert: {error}"))?),
+        None => config,
+    };
+    let config = config.max_connections(connections(options.max_connections));
     Ok(config.strict_feed(options.strict_feed).events_retention(options.events_retention))
 }
 
@@ -46,6 +67,29 @@ fn keep(config: Config, options: &Serve) -> Result<Config, Failure> {
     Ok(config.data_dir(folder))
 }
 
+/// As many connections as were asked for, or as many as there are descriptors for.
+fn connections(asked: u32) -> usize {
+    let asked = usize::try_from(asked).unwrap_or(usize::MAX);
+    let most = raise_file_limit().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+        usize::MAX
+    });
+    let possible = most.saturating_sub(RESERVED).max(1);
+    if possible < asked {
+        tracing::warn!("--max-connections: {possible} instead of {asked}, since only {most} files may be open");
+    }
+    asked.min(possible)
+}
+
+/// Every connection is an open file, and most systems allow 1024 unless somebody asks for more.
+fn raise_file_limit() -> nix::Result<usize> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(usize::try_from(hard).unwrap_or(usize::MAX))
+}
+
 fn listen(options: &Serve) -> Result<TcpListener, Failure> {
     let given = &options.listen;
     let addresses: Vec<SocketAddr> = given
@@ -53,7 +97,9 @@ fn listen(options: &Serve) -> Result<TcpListener, Failure> {
         .map_err(|error| Failure::usage(anyhow!("--listen {given}: {error}; give ADDRESS:PORT, as in 127.0.0.1:7117")))?
         .collect();
     // Before it listens: not even for a moment should others get in.
-    if let Some(beyond) = addresses.iter().find(|address| options.users.is_none() && !address.ip().is_loopback()) {
+    if let Some(beyond) =
+        addresses.iter().find(|address| options.users.is_none() && !options.open && !address.ip().is_loopback())
+    {
         return Err(in_words(Error::NotLoopback(*beyond), given));
     }
     let cure = "choose another with --listen, or stop what is listening there";
@@ -66,16 +112,17 @@ fn in_words(error: Error, given: &str) -> Failure {
     match error {
         Error::NotLoopback(address) => Failure::usage(anyhow!(
             "--listen {given}: without users everyone may come in, so {address} would let other machines in; \
-             listen on 127.0.0.1, or say who may come in with --users FILE"
+             listen on 127.0.0.1, say who may come in with --users FILE, or say --open if everyone may"
         )),
         other => other.into(),
     }
 }
 
 /// The one line on stdout: whoever started this waits for it.
-fn announce(address: SocketAddr) -> anyhow::Result<()> {
+fn announce(address: SocketAddr, is_secure: bool) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush()).context("writing to stdout")
+    let scheme = if is_secure { "https" } else { "http" };
+    writeln!(stdout, "listening on {scheme}://{address}").and_then(|()| stdout.flush()).context("writing to stdout")
 }
 
 /// The two signals that mean "stop".

@@ -47,6 +47,11 @@ impl Answer {
         Self::text(status, format!("{{\n    \"token\": \"{token}\"\n}}").into_bytes())
     }
 
+    /// With a text in JSON that never changes.
+    pub(crate) fn fixed(status: StatusCode, text: &'static str) -> Self {
+        Self { body: Bytes::from_static(text.as_bytes()), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
+    }
+
     fn text(status: StatusCode, text: Vec<u8>) -> Self {
         Self { body: text.into(), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
     }

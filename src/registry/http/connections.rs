@@ -2,28 +2,30 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use super::Front;
+use super::guarded::{Guarded, Wire};
+use super::guests::{Guests, Place};
+use super::{Caller, Front};
 
-/// How long a connection may stay without a whole request head. Holders beat on one connection at intervals of up to
-/// the longest timeout, 120 s, and must find it open.
-const IDLE: Duration = Duration::from_secs(150);
 /// No client of the API sends more than a dozen.
 const MAX_HEADERS: usize = 64;
 /// What a request head may take, and so what a silent connection can cost.
 const MAX_BUFFER: usize = 16 * 1024;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests under way may take once the end has been called.
 const LAST_CALL: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted: the process has no descriptor left, and may have one soon.
@@ -40,14 +42,19 @@ pub(crate) async fn serve(
     let mut background = JoinSet::new();
     let keeper = front.clone();
     background.spawn(async move { keeper.engine.keep_swept().await });
-    let slots = Arc::new(Semaphore::new(max_connections));
+    let guests = Guests::new(max_connections);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            (stream, slot) = accept(&listener, &slots) => {
-                connections.spawn(converse(front.clone(), stream, slot, &graceful));
+            (stream, from) = accept(&listener) => {
+                let place = tokio::select! {
+                    () = &mut shutdown => break,
+                    place = guests.welcome(from) => place,
+                };
+                let guest = place.guest.clone();
+                guest.served_by(connections.spawn(converse(front.clone(), stream, place, graceful.watcher())));
             }
             Some(_) = connections.join_next() => {} // only to forget it
         }
@@ -59,11 +66,10 @@ pub(crate) async fn serve(
     }
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    let slot = slots.clone().acquire_owned().await.ok();
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
+            Ok((stream, from)) => return (stream, from.ip().to_canonical()),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(PAUSE).await;
@@ -72,30 +78,40 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, O
     }
 }
 
-/// One connection, from its first request to its end.
-fn converse(
-    front: Arc<Front>,
-    stream: TcpStream,
-    slot: Option<OwnedSemaphorePermit>,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + use<> {
+/// One connection, from its first byte to its end.
+async fn converse(front: Arc<Front>, stream: TcpStream, place: Place, watcher: Watcher) {
+    if let Err(error) = serve_requests(front, stream, &place, watcher).await {
+        tracing::debug!(error, "a connection ended early");
+    }
+}
+
+async fn serve_requests(front: Arc<Front>, stream: TcpStream, place: &Place, watcher: Watcher) -> Result<(), String> {
     let _ = stream.set_nodelay(true); // an answer is one packet; without this it may wait for an acknowledgement
-    let service = service_fn(move |request| {
-        let front = front.clone();
-        async move { Ok::<_, Infallible>(front.handle(request).await) }
+    let local = stream.local_addr().map_err(|error| error.to_string())?.ip().to_canonical();
+    let tls = front.tls();
+    let caller = Caller { address: place.guest.address, local, is_secure: tls.is_some() };
+    let wire = match tls {
+        None => Wire::Plain(stream),
+        Some(config) => {
+            let shaken = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await;
+            let stream = shaken.map_err(|_| "the TLS handshake took too long")?;
+            Wire::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
+        }
+    };
+    let service = service_fn(|request| {
+        let (front, guest) = (front.clone(), place.guest.clone());
+        async move {
+            guest.begin();
+            let answer = front.handle(request, caller).await;
+            guest.end();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(None) // `Guarded` knows better
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
         .pipeline_flush(true)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection);
-    async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
-        }
-        drop(slot);
-    }
+        .serve_connection(TokioIo::new(Guarded::new(wire, place.guest.clone())), service);
+    watcher.watch(connection).await.map_err(|error| error.to_string())
 }

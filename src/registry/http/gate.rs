@@ -1,18 +1,20 @@
 //! What a web page in somebody's browser could send to an open registry is refused: it would come from this machine,
 //! and there is no token to stop it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 
 use super::faults::Problem;
 
-/// Lets a request through whose `Host` is a loopback name or the listening address, and whose `Origin`, if it has
-/// one, is that same host.
-pub(crate) fn check(headers: &HeaderMap, listening: SocketAddr) -> Result<(), Problem> {
+/// Lets a request through whose `Host` is a loopback name, the address it came to, or one of the names that the
+/// registry was told it has, and whose `Origin`, if it has one, is that same host.
+///
+/// A page whose own name was made to lead here, after it was loaded, still sends that name.
+pub(crate) fn check(headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), Problem> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let host = text(HOST);
-    if host.is_some_and(|host| !is_own(host, listening)) {
+    if host.is_some_and(|host| !is_own(host, local, names)) {
         return Err(Problem::Forbidden(
             "Host is neither a loopback name nor the address the registry listens on".into(),
         ));
@@ -24,13 +26,15 @@ pub(crate) fn check(headers: &HeaderMap, listening: SocketAddr) -> Result<(), Pr
     Ok(())
 }
 
-fn is_own(host: &str, listening: SocketAddr) -> bool {
+fn is_own(host: &str, local: IpAddr, names: &[String]) -> bool {
     let name = name_of(host);
     if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return address.to_canonical().is_loopback() || address == listening.ip();
+        return address.to_canonical().is_loopback() || address.to_canonical() == local;
     }
     let name = name.trim_end_matches('.');
-    name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
+    name.eq_ignore_ascii_case("localhost")
+        || name.to_ascii_lowercase().ends_with(".localhost")
+        || names.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// A host without its port.
@@ -50,11 +54,11 @@ mod tests {
         for (name, value) in [(HOST, host), (ORIGIN, origin)] {
             value.map(|value| headers.insert(name, value.parse().unwrap()));
         }
-        check(&headers, "127.0.0.1:7117".parse().unwrap()).is_ok()
+        check(&headers, "192.0.2.7".parse().unwrap(), &["registry.internal".to_owned()]).is_ok()
     }
 
     #[test]
-    fn only_loopback_names_are_hosts() {
+    fn only_loopback_names_and_its_own_are_hosts() {
         for host in [
             "localhost",
             "LOCALHOST:7117",
@@ -65,6 +69,8 @@ mod tests {
             "[::1]",
             "registry.localhost:7117",
             "[::ffff:127.0.0.1]:1",
+            "192.0.2.7:7117",
+            "Registry.Internal:7117",
         ] {
             assert!(passes(Some(host), None), "{host}");
         }
@@ -78,6 +84,8 @@ mod tests {
             "127.0.0.1.example.org",
             "[2001:db8::1]:7117",
             "0.0.0.0",
+            "192.0.2.8",
+            "registry.internal.example.org",
         ] {
             assert!(!passes(Some(host), None), "{host}");
         }

@@ -4,6 +4,9 @@
 //! they know, or at the end of its URL. An endpoint must have no region, a tenant no name that is not a number, and
 //! the time of expiry an offset of the form `-00:00`: each of these breaks one of them.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,10 +14,13 @@ use serde::Serialize;
 use super::Front;
 use super::answer::Answer;
 use super::faults::Problem;
-use crate::registry::accounts::Login;
+use crate::registry::accounts::{Credentials, Login};
 use crate::registry::clock::Now;
 use crate::registry::json::Json;
+use crate::registry::refusal::Refusal;
 use crate::registry::validation;
+
+const TOO_MANY: &str = "Too many failed logins; try again in a few seconds";
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -65,12 +71,33 @@ struct User<'a> {
     roles: [(); 0],
 }
 
-pub(super) async fn login(front: &Front, now: Now, base: &str, body: &Json) -> Result<Answer, Problem> {
+pub(super) async fn login(front: &Front, now: Now, base: &str, body: &Json, from: IpAddr) -> Result<Answer, Problem> {
     validation::body(body)?;
+    let credentials = Credentials::read(body)?;
+    let accounts = front.accounts();
+    let tried = credentials.tried().filter(|_| !accounts.is_open());
+    if let Some(name) = tried {
+        let turn = front.slowing.turn(now.mono, name, from).ok_or(Refusal::Unauthorized(TOO_MANY))?;
+        pause(turn - now.mono).await;
+    }
     let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make it differ; the seal is the secret
-    let login = front.accounts.login(now, nonce, body)?;
+    let login = accounts.login(now, nonce, &credentials).await;
+    if let Some(name) = tried {
+        let now = front.engine.now().mono;
+        match login {
+            Ok(_) => front.slowing.succeeded(now, name, from),
+            Err(_) => pause(front.slowing.failed(now, name, from) - now).await,
+        }
+    }
+    let login = login?;
     front.engine.run(|state| state.contact(now, login.tenant)).await;
     Ok(document(&login, base))
+}
+
+async fn pause(ms: u64) {
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
 }
 
 fn document(login: &Login, base: &str) -> Answer {

@@ -10,6 +10,8 @@ pub(super) mod connections;
 mod events;
 mod faults;
 mod gate;
+mod guarded;
+mod guests;
 mod limits;
 mod login;
 mod query;
@@ -18,18 +20,19 @@ mod routes;
 mod services;
 mod sessions;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
+use rustls::ServerConfig;
 use serde::Serialize;
 
-use super::accounts::{Accounts, Claim, OPEN_TENANT};
+use super::accounts::{Accounts, Claim, OPEN_TENANT_ID};
 use super::clock::Now;
 use super::engine::Engine;
 use super::json::Json;
@@ -38,7 +41,10 @@ use super::objects::TenantId;
 use super::pages::{Listing, Page};
 use super::rates::Usage;
 use super::refusal::Refusal;
+use super::slowing::Slowing;
 use super::state::State;
+use super::tls::Tls;
+use super::users::Users;
 use crate::wire;
 use answer::Answer;
 use faults::Problem;
@@ -46,14 +52,29 @@ use query::Query;
 use response_ids::ResponseIds;
 use routes::{Area, Route};
 
+/// The API for programs that generate clients, forms and tests.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// Everything that requests need.
 #[derive(Debug)]
 pub(crate) struct Front {
     engine: Arc<Engine>,
-    accounts: Accounts,
+    accounts: RwLock<Arc<Accounts>>,
+    tls: RwLock<Option<Tls>>,
+    slowing: Slowing,
     listening: SocketAddr,
+    /// Names that an open registry is reached by, besides its addresses.
+    host_names: Vec<String>,
     strict_feed: bool,
     ids: ResponseIds,
+}
+
+/// Who is at the other end of a connection, and which of our addresses it came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    address: IpAddr,
+    local: IpAddr,
+    is_secure: bool,
 }
 
 /// What is learnt on the way to an answer, and told with it whatever it is.
@@ -77,34 +98,56 @@ struct Asked<'a> {
 }
 
 impl Front {
-    pub(crate) fn new(engine: Engine, accounts: Accounts, listening: SocketAddr, strict_feed: bool) -> Self {
-        Self { engine: Arc::new(engine), accounts, listening, strict_feed, ids: ResponseIds::new() }
+    pub(crate) fn new(
+        engine: Engine,
+        accounts: Accounts,
+        tls: Option<Tls>,
+        listening: SocketAddr,
+        host_names: Vec<String>,
+        strict_feed: bool,
+    ) -> Self {
+        let (accounts, tls) = (RwLock::new(Arc::new(accounts)), RwLock::new(tls));
+        let (slowing, ids) = (Slowing::default(), ResponseIds::new());
+        let engine = Arc::new(engine);
+        Self { engine, accounts, tls, slowing, listening, host_names, strict_feed, ids }
+    }
+
+    fn accounts(&self) -> Arc<Accounts> {
+        self.accounts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other users from now on.
+    pub(crate) fn replace_users(&self, users: Users) {
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        *accounts = Arc::new(accounts.with(users));
+    }
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|tls| tls.0.clone())
+    }
+
+    /// Another certificate for new connections.
+    pub(crate) fn replace_tls(&self, tls: Tls) {
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
     }
 
     /// Answers a request, and logs it: what was asked and how it ended, but nothing that is secret.
-    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub(crate) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let now = self.engine.now();
         let id = self.ids.next(now.wall);
         let (parts, body) = request.into_parts();
-        let base = self.base(&parts);
+        let base = self.base(&parts, caller);
         let mut notes = Notes::default();
-        let mut answer = match self.judge(now, &base, &parts, body, &mut notes).await {
+        let mut answer = match self.judge(now, caller, &base, &parts, body, &mut notes).await {
             Ok(answer) => answer,
             Err(problem) => problem.answer(&id, &base),
         };
         if let Some((allowance, usage)) = notes.usage {
             answer = limits::headers(answer, now, &allowance.rates[usage.rate], usage.used);
         }
-        tracing::info!(
-            method = %parts.method,
-            path = parts.uri.path(),
-            status = answer.status().as_u16(),
-            ms = started.elapsed().as_secs_f64() * 1000.0,
-            tenant = notes.tenant,
-            response = id,
-            "request"
-        );
+        let seconds = started.elapsed().as_secs_f64();
+        log(&parts, &answer, seconds, notes.tenant, &id);
         let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"));
         answer.into_response(id)
     }
@@ -113,13 +156,15 @@ impl Front {
     async fn judge(
         &self,
         now: Now,
+        caller: Caller,
         base: &str,
         parts: &Parts,
         body: Incoming,
         notes: &mut Notes,
     ) -> Result<Answer, Problem> {
-        if self.accounts.is_open() {
-            gate::check(&parts.headers, self.listening)?;
+        let accounts = &*self.accounts();
+        if accounts.is_open() {
+            gate::check(&parts.headers, caller.local, &self.host_names)?;
         }
         let body = body::read(&parts.headers, body).await?;
         let body = &body::parse(&parts.headers, &body)?;
@@ -128,13 +173,18 @@ impl Front {
             || Problem::NoPage { requested: parts.uri.path_and_query().map_or(path, |all| all.as_str()).into() };
         let (tenant, rest) = match Area::of(path) {
             Area::Api { tenant, rest } => (tenant, rest),
-            Area::Login if parts.method == Method::POST => return login::login(self, now, base, body).await,
+            Area::Login if parts.method == Method::POST => {
+                return login::login(self, now, base, body, caller.address).await;
+            }
+            Area::Elsewhere if path == "/openapi.json" && matches!(parts.method, Method::GET | Method::HEAD) => {
+                return Ok(Answer::fixed(StatusCode::OK, OPENAPI));
+            }
             Area::Login | Area::Elsewhere => return Err(no_page()),
         };
         let query = &Query::parse(parts.uri.query());
-        let tenant = self.admit(now, &parts.headers, query, tenant, rest)?;
+        let tenant = admit(accounts, now, &parts.headers, query, tenant, rest)?;
         notes.tenant = Some(tenant);
-        let allowance = self.accounts.allowance(tenant);
+        let allowance = accounts.allowance(tenant);
         let asked = Asked { front: self, now, tenant, allowance, base, path, query, body };
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         if is_read && !asked.allowance.rates.is_empty() {
@@ -145,27 +195,8 @@ impl Front {
         asked.route(&parts.method, rest, no_page).await
     }
 
-    /// Who asks, and for which tenant.
-    fn admit(
-        &self,
-        now: Now,
-        headers: &HeaderMap,
-        query: &Query<'_>,
-        tenant: Option<&str>,
-        rest: &str,
-    ) -> Result<TenantId, Problem> {
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-        let named = header("x-tenant-id");
-        let open_tenant = OPEN_TENANT.to_string();
-        let is_bare = self.accounts.is_open() && named.is_none() && routes::is_resource(rest);
-        let path = tenant.or_else(|| is_bare.then_some(&*open_tenant));
-        let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
-        let token = in_query.or_else(|| header("x-auth-token"));
-        Ok(self.accounts.admit(now, Claim { header: named, path, token })?)
-    }
-
     /// The registry's own address as the client sees it: the one it asked, by the scheme it, or a proxy, used.
-    fn base(&self, parts: &Parts) -> String {
+    fn base(&self, parts: &Parts, caller: Caller) -> String {
         let header = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let asked = parts.uri.authority().map(|authority| authority.as_str());
         let is_plain = |host: &&str| {
@@ -173,6 +204,7 @@ impl Front {
         };
         let scheme = match header("x-forwarded-proto") {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
+            None if caller.is_secure => "https",
             _ => "http",
         };
         match asked.or_else(|| header(HOST.as_str())).filter(is_plain) {
@@ -180,6 +212,34 @@ impl Front {
             None => format!("{scheme}://{}", self.listening),
         }
     }
+}
+
+/// One line for a request. Heartbeats that went well are told on demand only: every holder sends one every few seconds.
+fn log(parts: &Parts, answer: &Answer, seconds: f64, tenant: Option<TenantId>, response: &str) {
+    let (method, path, status, ms) = (&parts.method, parts.uri.path(), answer.status().as_u16(), seconds * 1000.0);
+    if status == 200 && method == Method::POST && path.ends_with("/heartbeat") {
+        tracing::debug!(%method, path, status, ms, tenant, response, "request");
+    } else {
+        tracing::info!(%method, path, status, ms, tenant, response, "request");
+    }
+}
+
+/// Who asks, and for which tenant.
+fn admit(
+    accounts: &Accounts,
+    now: Now,
+    headers: &HeaderMap,
+    query: &Query<'_>,
+    tenant: Option<&str>,
+    rest: &str,
+) -> Result<TenantId, Problem> {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
+    let named = header("x-tenant-id");
+    let is_bare = accounts.is_open() && named.is_none() && routes::is_resource(rest);
+    let path = tenant.or_else(|| is_bare.then_some(OPEN_TENANT_ID));
+    let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
+    let token = in_query.or_else(|| header("x-auth-token"));
+    Ok(accounts.admit(now, Claim { header: named, path, token })?)
 }
 
 impl Asked<'_> {
@@ -240,7 +300,7 @@ impl Asked<'_> {
             next_href: listing.next.as_ref().map(next_href),
             next_marker: listing.next,
         };
-        Answer::json(hyper::StatusCode::OK, &wire::Page { values: listing.values, metadata })
+        Answer::json(StatusCode::OK, &wire::Page { values: listing.values, metadata })
     }
 
     /// The URL of one of the tenant's resources.

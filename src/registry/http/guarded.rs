@@ -1,0 +1,143 @@
+//! A connection's bytes, with an eye on the time: too long a silence, a head that trickles in, and an answer that
+//! nobody reads end it.
+//!
+//! hyper's own time limit for heads counts the silence before them too, and holders may be silent for minutes.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+
+use super::guests::Guest;
+
+/// How long an answer may wait for its reader to take a byte of it.
+const STALL: Duration = Duration::from_secs(30);
+/// How often a connection is looked at that has no deadline: while it is busy.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What a connection is made of.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A watched connection.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    wire: Wire,
+    guest: Arc<Guest>,
+    /// What the guest was doing when it last had to wait.
+    seen: u64,
+    alarm: Pin<Box<Sleep>>,
+    /// Since when the other side has taken nothing of what is written.
+    stalled: Option<Instant>,
+}
+
+impl Guarded {
+    pub(crate) fn new(wire: Wire, guest: Arc<Guest>) -> Self {
+        let seen = guest.doing();
+        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), stalled: None }
+    }
+
+    /// Waits on, unless it has been too long. The clock is read once for each phase that lasts, and the alarm only set
+    /// anew when it rings or must ring earlier: a request in one piece, as nearly all are, should not pay for slow ones.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let doing = self.guest.doing();
+        if doing != self.seen {
+            self.seen = doing;
+            self.guest.lasts();
+        }
+        loop {
+            let stall = self.stalled.map(|since| since + STALL);
+            let deadline = [self.guest.deadline(), stall].into_iter().flatten().min();
+            if deadline.is_some_and(|deadline| self.alarm.deadline() > deadline.into()) {
+                self.alarm.as_mut().reset(deadline.unwrap_or_else(Instant::now).into());
+            }
+            ready!(self.alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            self.alarm.as_mut().reset(deadline.unwrap_or(now + LOOK).into());
+        }
+    }
+
+    /// The same for a write: what is waited for is the other side.
+    fn watch_write<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        self.stalled.get_or_insert_with(Instant::now);
+        self.wait(cx).map(Err)
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        if outcome.is_pending() {
+            return self.wait(cx).map(Err);
+        }
+        if buffer.filled().len() > before {
+            self.guest.heard();
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Wire::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        self.watch_write(cx, outcome)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        };
+        self.watch_write(cx, outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        };
+        self.watch_write(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        };
+        self.watch_write(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.wire {
+            Wire::Plain(stream) => stream.is_write_vectored(),
+            Wire::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}

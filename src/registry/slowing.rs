@@ -1,0 +1,220 @@
+//! Guessing is slowed: failed logins are counted for each pair of name and address, each address, and each name.
+//!
+//! From an address that has failed too often, attempts are looked at one after the other, with growing pauses. For a
+//! name that is guessed at from everywhere only the answers that say no are held back: whoever has the right key
+//! comes in at once, so nobody can lock a user out from elsewhere.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Mistakes that cost nothing: of a pair, of an address (there may be many users behind it), of a name.
+const FREE_PAIR: u32 = 5;
+const FREE_ADDRESS: u32 = 50;
+const FREE_NAME: u32 = 20;
+/// The first pause, doubled with each failure up to the last, in milliseconds. Some clients wait no longer than 5 s.
+const FIRST_PAUSE: u64 = 100;
+const DOUBLINGS: u32 = 5;
+/// An attempt that would have to wait longer is refused unseen.
+const LONGEST_WAIT: u64 = 4_000;
+/// Failures are forgotten so long after the last one.
+const MEMORY_MS: u64 = 15 * 60_000;
+/// How many counts are kept. The oldest half goes when there are more.
+const CAPACITY: usize = 10_000;
+
+/// The counts.
+#[derive(Debug, Default)]
+pub(crate) struct Slowing {
+    hasher: RandomState,
+    counts: Mutex<HashMap<u64, Count>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    failures: u32,
+    /// The last time anything happened here.
+    last: u64,
+    /// When the next attempt may be looked at.
+    next: u64,
+    /// The last attempt of this pair was right.
+    is_known: bool,
+}
+
+/// Of whom failures are counted: numbers that stand for them, so that a count is small whatever they are called.
+struct Lanes {
+    pair: u64,
+    address: u64,
+    name: u64,
+}
+
+impl Slowing {
+    /// When an attempt that arrives now may be looked at; none if too many are waiting already.
+    pub(crate) fn turn(&self, now: u64, name: &str, from: IpAddr) -> Option<u64> {
+        let lanes = self.lanes(name, from);
+        let mut counts = self.lock();
+        let seen = |lane: &u64| counts.get(lane).filter(|count| count.is_remembered(now)).copied().unwrap_or_default();
+        let (pair, address) = (seen(&lanes.pair), seen(&lanes.address));
+        let (lane, free) = if pair.failures >= FREE_PAIR {
+            (lanes.pair, FREE_PAIR)
+        } else if address.failures >= FREE_ADDRESS && !pair.is_known {
+            (lanes.address, FREE_ADDRESS)
+        } else {
+            return Some(now);
+        };
+        let count = counts.get_mut(&lane)?;
+        let turn = count.next.max(now);
+        if turn > now + LONGEST_WAIT {
+            return None;
+        }
+        count.next = turn + pause(count.failures - free);
+        Some(turn)
+    }
+
+    /// Counts a failure. Returns until when its answer is to be held back.
+    pub(crate) fn failed(&self, now: u64, name: &str, from: IpAddr) -> u64 {
+        let lanes = self.lanes(name, from);
+        let mut counts = self.lock();
+        let mut count = |lane| {
+            make_room(&mut counts, now);
+            let count = counts.entry(lane).or_default();
+            if !count.is_remembered(now) {
+                *count = Count::default();
+            }
+            *count = Count { failures: count.failures.saturating_add(1), last: now, ..*count };
+            count.failures
+        };
+        count(lanes.pair);
+        count(lanes.address);
+        match count(lanes.name).checked_sub(FREE_NAME) {
+            Some(above) => now + pause(above),
+            None => now,
+        }
+    }
+
+    /// Forgives a pair its mistakes.
+    pub(crate) fn succeeded(&self, now: u64, name: &str, from: IpAddr) {
+        let pair = self.lanes(name, from).pair;
+        let mut counts = self.lock();
+        make_room(&mut counts, now);
+        counts.insert(pair, Count { last: now, is_known: true, ..Count::default() });
+    }
+
+    fn lanes(&self, name: &str, from: IpAddr) -> Lanes {
+        let from = network(from);
+        Lanes {
+            pair: self.hasher.hash_one((name, from)),
+            address: self.hasher.hash_one(from),
+            name: self.hasher.hash_one(name),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Count>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Count {
+    fn is_remembered(&self, now: u64) -> bool {
+        now.saturating_sub(self.last) < MEMORY_MS
+    }
+}
+
+fn pause(above: u32) -> u64 {
+    FIRST_PAUSE << above.min(DOUBLINGS)
+}
+
+/// Who has one address of IPv6 has all 2^64 of its network.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
+    }
+}
+
+fn make_room(counts: &mut HashMap<u64, Count>, now: u64) {
+    if counts.len() < CAPACITY {
+        return;
+    }
+    counts.retain(|_, count| count.is_remembered(now));
+    if counts.len() < CAPACITY {
+        return;
+    }
+    let mut times: Vec<u64> = counts.values().map(|count| count.last).collect();
+    let (_, &mut median, _) = times.select_nth_unstable(CAPACITY / 2);
+    let mut left = CAPACITY / 2;
+    counts.retain(|_, count| {
+        let stays = count.last >= median && left > 0;
+        left -= usize::from(stays);
+        stays
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    #[test]
+    fn a_few_mistakes_are_free_then_attempts_queue_up() {
+        let slowing = Slowing::default();
+        for _ in 0..FREE_PAIR {
+            assert_eq!(slowing.turn(0, "joe", HERE), Some(0));
+            slowing.failed(0, "joe", HERE);
+        }
+        assert_eq!(slowing.turn(0, "joe", HERE), Some(0));
+        assert_eq!(slowing.turn(0, "joe", HERE), Some(100), "together does not help");
+        slowing.failed(200, "joe", HERE);
+        assert_eq!((slowing.turn(200, "joe", HERE), slowing.turn(200, "joe", HERE)), (Some(200), Some(400)));
+        (0..100).for_each(|_| _ = slowing.turn(200, "joe", HERE));
+        assert_eq!(slowing.turn(200, "joe", HERE), None);
+        assert_eq!(slowing.turn(200, "ann", HERE), Some(200), "another user at the same place");
+        assert_eq!(slowing.turn(200, "joe", ELSEWHERE), Some(200), "the right user elsewhere");
+        slowing.succeeded(10_000, "joe", HERE);
+        assert_eq!(
+            (slowing.turn(10_000, "joe", HERE), slowing.turn(10_000, "joe", HERE)),
+            (Some(10_000), Some(10_000))
+        );
+    }
+
+    #[test]
+    fn names_in_turn_do_not_help_either_but_who_was_right_there_before_is_let_through() {
+        let slowing = Slowing::default();
+        slowing.succeeded(0, "joe", HERE);
+        for guess in 0..FREE_ADDRESS {
+            slowing.failed(0, &format!("user{guess}"), HERE);
+        }
+        assert_eq!((slowing.turn(0, "new", HERE), slowing.turn(0, "new2", HERE)), (Some(0), Some(100)));
+        assert_eq!((slowing.turn(0, "joe", HERE), slowing.turn(0, "joe", HERE)), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn a_name_guessed_at_from_everywhere_is_answered_later() {
+        let slowing = Slowing::default();
+        let from = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
+        let held: Vec<u64> = (0..40).map(|n| slowing.failed(0, "joe", from(n))).collect();
+        assert_eq!((held[18], held[19], held[20], held[39]), (0, 100, 200, 3_200));
+        assert_eq!(slowing.turn(0, "joe", ELSEWHERE), Some(0));
+    }
+
+    #[test]
+    fn failures_are_forgotten_and_never_too_many() {
+        let slowing = Slowing::default();
+        (0..20).for_each(|_| _ = slowing.failed(0, "joe", HERE));
+        assert_eq!(slowing.failed(MEMORY_MS, "joe", HERE), MEMORY_MS);
+        for n in 0..30_000_u32 {
+            slowing.failed(u64::from(n), &n.to_string(), IpAddr::from(std::net::Ipv4Addr::from_bits(n)));
+            assert!(slowing.lock().len() <= CAPACITY);
+        }
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_address() {
+        let same = ["2001:db8::1", "2001:db8::ffff:1"].map(|text| network(text.parse().unwrap()));
+        assert_eq!(same[0], same[1]);
+        assert_ne!(same[0], network("2001:db8:0:1::1".parse().unwrap()));
+        assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), HERE);
+    }
+}
