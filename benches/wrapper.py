@@ -7,6 +7,7 @@ Builds the default and the slim release build, starts a registry on loopback in 
 under `tini -s` (if installed) and under both builds, in turns in one run, with login, session and registration each time.
 Needs Linux, Python 3, cargo and nothing else; compare ratios within one run only.
 """
+import contextlib
 import os
 import re
 import shutil
@@ -94,6 +95,19 @@ def measure_idle(builds, url, environment, log):
         print(f"  {name:10} USS {memory} kB, {threads} thread(s), {cpu / beats * 1e3:.2f} ms CPU per heartbeat ({beats} beats)")
 
 
+@contextlib.contextmanager
+def serving(folder, loudness, log):
+    """The URL of a registry in a process of its own."""
+    with open(log, "w") as errors:
+        registry = subprocess.Popen([f"{folder}/service-registry", "serve", loudness, "--in-memory", "--listen=127.0.0.1:0"],
+                                    stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        yield registry.stdout.readline().split()[-1]
+    finally:
+        registry.terminate()
+        registry.wait()
+
+
 def beats_in(log):
     with open(log) as lines:
         return sum("/heartbeat" in line for line in lines)
@@ -105,19 +119,13 @@ def main():
     print("\nSize of the binary")
     for name, wrapper in builds.items():
         print(f"  {name:10} {os.path.getsize(wrapper) / 1e6:.2f} MB")
+    environment = {**os.environ, "SERVICE_REGISTRY_API_KEY": "bench"}
     with tempfile.TemporaryDirectory() as scratch:
-        log = os.path.join(scratch, "registry.log")
-        with open(log, "w") as errors:
-            registry = subprocess.Popen([f"{default}/service-registry", "serve", "--in-memory", "--listen=127.0.0.1:0"],
-                                        cwd=scratch, stdout=subprocess.PIPE, stderr=errors, text=True)
-        try:
-            url = registry.stdout.readline().split()[-1]
-            environment = {**os.environ, "SERVICE_REGISTRY_API_KEY": "bench"}
+        with serving(default, "-q", os.devnull) as url:
             measure_start(builds, url, environment)
+        log = os.path.join(scratch, "registry.log")
+        with serving(default, "-v", log) as url:  # which says a line for each heartbeat
             measure_idle(builds, url, environment, log)
-        finally:
-            registry.terminate()
-            registry.wait()
 
 
 if __name__ == "__main__":

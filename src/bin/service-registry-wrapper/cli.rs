@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Id, Parser, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line wins. What follows the first bare word belongs to COMMAND.
@@ -261,11 +261,14 @@ const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "regio
 impl Options {
     /// Reads arguments and environment.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = without_empty_variables(Self::command());
-        if let Some(name) = unreadable_variable(&command) {
-            return Err(
-                command.error(ErrorKind::InvalidUtf8, format!("the variable {name} is not UTF-8; write it anew"))
-            );
+        let mut command = Self::command();
+        // The environment is gone through once; mostly there is nothing to do about it.
+        for (name, value) in std::env::vars_os().filter(|(name, value)| is_odd(name, value)) {
+            command = if value.is_empty() { without(command, &name) } else { command };
+            if is_unreadable(&command, &name, &value) {
+                let told = format!("the variable {} is not UTF-8; write it anew", name.display());
+                return Err(command.error(ErrorKind::InvalidUtf8, told));
+            }
         }
         let matches = command.try_get_matches_from(arguments)?;
         let mut options = Self::from_arg_matches(&matches)?;
@@ -306,20 +309,26 @@ impl Options {
     }
 }
 
-/// An empty variable is as good as none.
-fn without_empty_variables(command: Command) -> Command {
-    let is_empty = |option: &Arg| option.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    let empty: Vec<Id> =
-        command.get_arguments().filter(|option| is_empty(option)).map(|o| o.get_id().clone()).collect();
-    empty.into_iter().fold(command, |command, id| command.mut_arg(id, |option| option.env(None::<&str>)))
+/// Of ours, and empty or no text.
+fn is_odd(name: &OsStr, value: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"SERVICE_REGISTRY_") && (value.is_empty() || value.to_str().is_none())
 }
 
-/// The name of a variable that is not text. Names of files need not be.
-fn unreadable_variable(command: &Command) -> Option<String> {
+/// An empty variable is as good as none.
+fn without(command: Command, variable: &OsStr) -> Command {
+    let reads = |option: &&Arg| option.get_env() == Some(variable);
+    let id = command.get_arguments().find(reads).map(|option| option.get_id().clone());
+    match id {
+        Some(id) => command.mut_arg(id, |option| option.env(None::<&str>)),
+        None => command,
+    }
+}
+
+/// Whether a variable that should be text is none. Names of files need not be.
+fn is_unreadable(command: &Command, variable: &OsStr, value: &OsStr) -> bool {
     let files = ["api_key_file", "ca_file", "client_cert", "client_key", "state_dir", "status_socket"];
     let mut texts = command.get_arguments().filter(|option| !files.contains(&option.get_id().as_str()));
-    let is_none = |name: &&OsStr| std::env::var_os(name).is_some_and(|value| value.to_str().is_none());
-    texts.find_map(|option| option.get_env().filter(is_none)).map(|name| name.display().to_string())
+    value.to_str().is_none() && texts.any(|option| option.get_env() == Some(variable))
 }
 
 fn typed(matches: &ArgMatches, option: &str) -> bool {

@@ -11,6 +11,7 @@ mod host;
 mod inherited;
 mod keeper;
 mod log;
+mod memory;
 mod notify;
 mod pairs;
 mod parenting;
@@ -90,23 +91,27 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failu
     }
     let mut registration = Registration::begin(plan);
     let mut kept = Vec::new();
-    match supervise::before_start(ready_to_start(plan, &mut registration), &mut signals, &mut kept).await? {
-        Start::Ready(Ok(())) => {}
-        Start::Ready(Err(failure)) => return give_up(registration, failure).await,
+    // What need not wait for the registry is done while it answers.
+    let meanwhile = async {
+        tokio::task::yield_now().await;
+        (tree::children(), Terminal::find())
+    };
+    let ready = async { tokio::join!(ready_to_start(plan, &mut registration), meanwhile) };
+    let (strangers, terminal) = match supervise::before_start(ready, &mut signals, &mut kept).await? {
+        Start::Ready((Ok(()), prepared)) => prepared,
+        Start::Ready((Err(failure), _)) => return give_up(registration, failure).await,
         Start::Signalled(number) => {
             warn!("{} came before the start: the command is not run", signals::name(number));
             registration.leave.withdraw().await;
             return Ok(exit::of_signal(number));
         }
-    }
+    };
     let relay = Relay::open().unwrap_or_else(|error| {
         warn!("the command's notifications go past the wrapper, and systemd may not take them: {error:#}");
         None
     });
     let status = plan.status_socket.as_deref().map(StatusSocket::open).transpose()?;
-    let terminal = Terminal::find();
     let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
-    let strangers = tree::children();
     let with = Circumstances { mask, parenting: &plan.parenting, terminal: terminal.as_ref(), notify_socket };
     let child = match spawn::spawn(program, &plan.command, &with) {
         Ok(child) => child,
@@ -117,6 +122,7 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failu
         family.pass_on(number);
     }
     descriptors::let_go();
+    memory::give_back_code();
     let interval = Duration::from_secs(plan.service.interval.into());
     let parting = Parting {
         leave: registration.leave.clone(),

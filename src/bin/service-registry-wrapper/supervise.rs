@@ -214,7 +214,7 @@ impl<'a> Family<'a> {
             sleep(drain_delay).await;
         };
         tokio::pin!(withdrawn);
-        let mut deregistered = None;
+        let (mut stopped, mut deregistered) = (false, None);
         let gone = loop {
             let fence = parting.fence.filter(|_| self.ended.is_none() && !self.fenced);
             let fence = fence.and_then(|timeout| Some(parting.standing.borrow().accepted? + timeout.mul_f64(FENCE)));
@@ -233,15 +233,12 @@ impl<'a> Family<'a> {
                 Next::Fence => self.fence(&parting),
                 Next::Standing => None,
             };
-            if self.ended.is_some() && deregistered.is_none() {
+            if self.ended.is_some() && !std::mem::replace(&mut stopped, true) {
                 parting.leave.stop_heartbeats();
-                let leave = parting.leave.clone();
-                let removes = parting.on_exit == OnExit::Deregister && self.withdrawal == Withdrawal::NotAsked;
-                deregistered = Some(tokio::spawn(async move {
-                    if removes {
-                        leave.withdraw().await;
-                    }
-                }));
+                if parting.on_exit == OnExit::Deregister && self.withdrawal == Withdrawal::NotAsked {
+                    let leave = parting.leave.clone();
+                    deregistered = Some(tokio::spawn(async move { leave.withdraw().await }));
+                }
             }
             if let Some(status) = gone {
                 break status;
