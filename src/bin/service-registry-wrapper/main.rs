@@ -4,6 +4,7 @@
 
 mod child;
 mod cli;
+mod decide;
 mod descriptors;
 mod exit;
 mod ghost;

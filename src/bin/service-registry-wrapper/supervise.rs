@@ -1,7 +1,7 @@
 //! The life of the child and of all that descends from it: signals are passed on, the dead are buried, what is left over
 //! is ended.
 //!
-//! What a signal means is decided by a pure function; the loops only do what it says.
+//! What a signal means is decided in `decide`; the loops only do what it says.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -17,9 +17,10 @@ use tracing::{debug, info, warn};
 
 use crate::child::{self, Change};
 use crate::cli::{OnExit, Scope};
+use crate::decide::{Action, Stage, decide};
 use crate::parenting::Parenting;
 use crate::register::Leave;
-use crate::signals::{self, Origin, Received, Signals};
+use crate::signals::{self, Received, Signals};
 use crate::standing::Standing;
 use crate::terminal::{Terminal, stop_self};
 use crate::{inherited, tree};
@@ -29,66 +30,6 @@ use crate::{inherited, tree};
 const FENCE: f64 = 0.86;
 /// By now it is killed if it is not gone.
 const LAST_MOMENT: f64 = 0.95;
-
-/// Where the wrapper stands when a signal arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The child is not started yet.
-    Starting,
-    /// The child runs, or what it left behind.
-    Running,
-}
-
-/// What a signal makes the wrapper do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    /// Bury the dead, look after the stopped.
-    Reap,
-    /// Pass it on to the child.
-    Forward,
-    /// Give the child the foreground, and pass it on.
-    HandOver,
-    /// Keep it for the child that is about to be started.
-    Keep,
-    /// End without starting the child.
-    GiveUp,
-    /// Do what the terminal asks of every process in the foreground: stop.
-    Stop,
-    /// Nothing.
-    Ignore,
-}
-
-fn decide(stage: Stage, signal: Received, is_ignored: bool, shares_group: bool) -> Action {
-    let ends = matches!(signal.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP);
-    let stops = matches!(signal.number, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
-    // What a terminal says to a whole group. The rest of what comes from the kernel (a hangup, an alarm) is the wrapper's
-    // alone, and so meant for the child.
-    let from_keys = signal.origin == Origin::Kernel
-        && (stops || matches!(signal.number, libc::SIGINT | libc::SIGQUIT | libc::SIGWINCH));
-    match (signal.number, signal.origin, stage) {
-        (libc::SIGCHLD, ..) => Action::Reap,
-        (_, Origin::Own, _) => Action::Ignore,
-        (_, _, Stage::Starting) if from_keys && stops => Action::Stop,
-        (_, _, Stage::Starting) if ends && !is_ignored => Action::GiveUp,
-        (_, _, Stage::Starting) => Action::Keep,
-        // In one group with the wrapper the child has got it already; in its own it has not, and the wrapper stands in the
-        // foreground that should be the child's.
-        (_, _, Stage::Running) if from_keys && shares_group => {
-            if stops {
-                Action::Stop
-            } else {
-                Action::Ignore
-            }
-        }
-        (_, _, Stage::Running) => {
-            if from_keys {
-                Action::HandOver
-            } else {
-                Action::Forward
-            }
-        }
-    }
-}
 
 /// How waiting for something before the start of the child ended.
 pub(crate) enum Start<T> {
@@ -458,65 +399,6 @@ impl<'a> Family<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn received(number: i32, origin: Origin) -> Received {
-        Received { number, origin }
-    }
-
-    const KEYS: [i32; 6] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
-
-    fn all() -> impl Iterator<Item = i32> {
-        (1..=64).filter(|&n| n != libc::SIGCHLD)
-    }
-
-    #[test]
-    fn a_running_child_gets_every_signal_that_another_process_sends() {
-        for (number, shares) in all().flat_map(|n| [(n, true), (n, false)]) {
-            let action = decide(Stage::Running, received(number, Origin::Other), false, shares);
-            assert_eq!(action, Action::Forward, "{number}");
-        }
-    }
-
-    #[test]
-    fn no_key_is_heard_twice_and_nothing_else_from_the_kernel_is_lost() {
-        for number in all() {
-            let shared = decide(Stage::Running, received(number, Origin::Kernel), false, true);
-            let own = decide(Stage::Running, received(number, Origin::Kernel), false, false);
-            if KEYS.contains(&number) {
-                assert!(matches!(shared, Action::Ignore | Action::Stop), "{number}: {shared:?}");
-                assert_eq!(own, Action::HandOver, "{number}");
-            } else {
-                assert_eq!((shared, own), (Action::Forward, Action::Forward), "{number}");
-            }
-        }
-    }
-
-    #[test]
-    fn before_the_start_a_signal_ends_the_wrapper_or_waits() {
-        let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
-        for number in all() {
-            let at_start = |origin, is_ignored| decide(Stage::Starting, received(number, origin), is_ignored, false);
-            let expected = if ends.contains(&number) { Action::GiveUp } else { Action::Keep };
-            assert_eq!(at_start(Origin::Other, false), expected, "{number}");
-            assert_eq!(at_start(Origin::Other, true), Action::Keep, "{number} ignored");
-        }
-        let key = |number| decide(Stage::Starting, received(number, Origin::Kernel), false, false);
-        assert_eq!((key(libc::SIGINT), key(libc::SIGTSTP)), (Action::GiveUp, Action::Stop));
-    }
-
-    #[test]
-    fn the_dead_are_buried_at_every_stage_whoever_tells() {
-        for stage in [Stage::Starting, Stage::Running] {
-            for origin in [Origin::Kernel, Origin::Own, Origin::Other] {
-                assert_eq!(decide(stage, received(libc::SIGCHLD, origin), false, false), Action::Reap);
-            }
-        }
-    }
-
-    #[test]
-    fn the_wrappers_own_broken_pipe_is_not_the_childs() {
-        assert_eq!(decide(Stage::Running, received(libc::SIGPIPE, Origin::Own), false, false), Action::Ignore);
-    }
 
     #[test]
     fn the_fence_leaves_a_heartbeat_its_time() {
