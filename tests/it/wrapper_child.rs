@@ -36,6 +36,7 @@ fn the_child_inherits_what_the_wrapper_was_given() {
     for circumstances in [
         "",
         "cd / && umask 027 && ulimit -n 77 && ulimit -c 0",
+        "ulimit -c 1000",
         "renice -n 5 $$ >/dev/null",
         "export SERVICE_REGISTRY_TAGS=a,b PATH=/usr/bin:/bin X='a b'",
         "trap '' HUP PIPE USR1 USR2",
@@ -65,6 +66,15 @@ fn stdin_stdout_and_stderr_are_the_childs_own() {
     writing.join().unwrap();
     assert!(output.stdout == text.as_bytes());
     assert_eq!(output.stderr, b"to stderr\n");
+}
+
+#[test]
+fn the_wrapper_leaves_no_core_dump() {
+    let mut running = Running::start(wrapped().args(["sh", "-c", "echo up; exec sleep 1000"]));
+    running.line("up");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.pid)).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
 }
 
 #[test]

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nix::libc::pid_t;
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<u8, Failure> {
+    let core_limit = no_core_dumps()?;
     let blocked = Blocked::all()?; // first of all: process 1 would lose what comes before
     let plan = Plan::of(options).map_err(|error| Failure::new(exit::USAGE, error))?;
     log::start(Voice::of(options));
@@ -78,13 +80,20 @@ fn run(options: &Options) -> Result<u8, Failure> {
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let events = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let events = events.context("cannot start the event loop")?;
-    let end = events.block_on(live(&plan, &program, blocked));
+    let end = events.block_on(live(&plan, &program, blocked, core_limit));
     // The kernel tidies up faster than destructors do, and none may wait, say for a name that is still being looked up.
     std::mem::forget((events, plan));
     end
 }
 
-async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failure> {
+/// A core dump of the wrapper would hold its API key. The child gets the limit back.
+fn no_core_dumps() -> Result<rlim_t, Failure> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_CORE).context("cannot read the limit on core dumps")?;
+    setrlimit(Resource::RLIMIT_CORE, 0, hard).context("cannot limit core dumps")?;
+    Ok(soft)
+}
+
+async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t) -> Result<u8, Failure> {
     let mask = blocked.inherited_mask;
     let mut signals = blocked.listen()?;
     if plan.may_host {
@@ -113,7 +122,8 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked) -> Result<u8, Failu
     });
     let status = plan.status_socket.as_deref().map(StatusSocket::open).transpose()?;
     let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
-    let with = Circumstances { mask, parenting: &plan.parenting, terminal: terminal.as_ref(), notify_socket };
+    let with =
+        Circumstances { mask, core_limit, parenting: &plan.parenting, terminal: terminal.as_ref(), notify_socket };
     let child = match spawn::spawn(program, &plan.command, &with) {
         Ok(child) => child,
         Err(failure) => return give_up(registration, failure).await,

@@ -16,6 +16,7 @@ use anyhow::{Context, anyhow};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, clone};
+use nix::sys::resource::rlim_t;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 
 use crate::cli::{CREDENTIALS, Scope};
@@ -31,6 +32,8 @@ const STACK: usize = 16 * 1024;
 pub(crate) struct Circumstances<'a> {
     /// The signals that were blocked when the wrapper was started.
     pub mask: SigSet,
+    /// How large its core dumps may have been, in bytes.
+    pub core_limit: rlim_t,
     pub parenting: &'a Parenting,
     pub terminal: Option<&'a Terminal>,
     /// Where the child's notifications for systemd go, if there is a systemd to notify.
@@ -51,6 +54,7 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'
         parent_death_signal: with.parenting.parent_death_signal,
         parent: std::process::id().cast_signed(),
         mask: with.mask,
+        core_limit: with.core_limit,
         sigpipe: disposition(Signal::SIGPIPE),
         sigchld: disposition(Signal::SIGCHLD),
     };
@@ -115,6 +119,7 @@ struct Image {
     parent_death_signal: i32,
     parent: libc::pid_t,
     mask: SigSet,
+    core_limit: rlim_t,
     sigpipe: SigHandler,
     sigchld: SigHandler,
 }
@@ -195,6 +200,10 @@ impl Image {
                     return Err(Errno::ESRCH); // the wrapper died before the tie held; nobody is left to hear this
                 }
             }
+            let mut core: libc::rlimit = std::mem::zeroed();
+            Errno::result(libc::getrlimit(libc::RLIMIT_CORE, &mut core))?;
+            core.rlim_cur = self.core_limit;
+            Errno::result(libc::setrlimit(libc::RLIMIT_CORE, &core))?;
             signal(Signal::SIGPIPE, self.sigpipe)?;
             signal(Signal::SIGCHLD, self.sigchld)?;
             // Last: a signal that waits acts from here on.
