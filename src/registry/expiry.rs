@@ -109,7 +109,7 @@ impl State {
         let tenant = self.tenants.get_mut(&entry.tenant)?;
         let (holder, timeout) = match &entry.owner {
             Owner::Session(id) => {
-                let session = tenant.sessions.get_mut(id)?;
+                let session = tenant.sessions.get_mut(*id)?;
                 (&mut session.holder, session.timeout)
             }
             Owner::Service(id) => {
@@ -154,7 +154,7 @@ impl State {
         let services = tenant.by_session.range((from, Bound::Unbounded));
         let services: Vec<Arc<str>> =
             services.take_while(|(of, _)| *of == session).map(|(_, service)| service.clone()).collect();
-        let before = tenant.sessions.get(&session).cloned();
+        let before = tenant.sessions.get(session).cloned();
         let gone = services.iter().filter_map(|service| self.remove_service(id, service)).collect();
         self.change(id, Slot::Session { id: session, before, after: None });
         gone

@@ -28,7 +28,7 @@ impl State {
         let tenant = self.tenants.entry(id).or_default();
         let next = match who {
             Beating::Session(name) => {
-                let session = SessionId::parse(name).and_then(|key| Some((key, tenant.sessions.get_mut(&key)?)));
+                let session = SessionId::parse(name).and_then(|key| Some((key, tenant.sessions.get_mut(key)?)));
                 let (key, session) = session.ok_or_else(|| Refusal::missing(Kind::Session, name))?;
                 let next = session.holder.beat(now, &self.keys, id, session.timeout, token);
                 if let Some(due) = session.holder.moved_up() {

@@ -42,6 +42,7 @@ mod rates;
 mod refusal;
 mod secrets;
 mod services;
+mod session_table;
 mod sessions;
 mod slowing;
 mod state;

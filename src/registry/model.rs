@@ -207,7 +207,7 @@ impl World {
         let mut sessions: Vec<&str> =
             self.holders.iter().filter(|holder| holder.is_session).map(|holder| holder.name.as_str()).collect();
         sessions.sort_unstable();
-        assert_eq!(tenant.sessions.keys().map(|id| id.as_str()).collect::<Vec<_>>(), sessions);
+        assert_eq!(tenant.sessions.from(b"").map(|(id, _)| id.as_str()).collect::<Vec<_>>(), sessions);
         let ids: Vec<Uuid1> = tenant.events.iter().map(|event| event.id).collect();
         assert_eq!(ids.len(), self.events);
         assert!(ids.windows(2).all(|pair| pair[0].ticks() < pair[1].ticks()), "the feed must rise");

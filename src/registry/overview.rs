@@ -1,6 +1,5 @@
 //! The overview: sessions with the services in them.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::objects::{SessionId, TenantId};
@@ -12,8 +11,7 @@ impl State {
     /// Sessions by id, each with its services by id. Services of their own do not appear.
     pub(crate) fn overview(&mut self, tenant: TenantId, page: &Page) -> Listing<wire::Overview> {
         let tenant = &*self.tenants.entry(tenant).or_default();
-        let from: Bound<&[u8]> = Bound::Included(page.from().as_bytes());
-        let sessions = tenant.sessions.range::<[u8], _>((from, Bound::Unbounded));
+        let sessions = tenant.sessions.from(page.from().as_bytes());
         Listing::take(
             sessions,
             page.limit,

@@ -1,7 +1,5 @@
 //! Sessions: groups of services that live and die together.
 
-use std::ops::Bound;
-
 use super::changes::Slot;
 use super::clock::Now;
 use super::json::Json;
@@ -19,8 +17,7 @@ impl State {
     /// Sessions by id.
     pub(crate) fn sessions(&mut self, tenant: TenantId, page: &Page) -> Listing<wire::Session> {
         let tenant = self.tenants.entry(tenant).or_default();
-        let from: Bound<&[u8]> = Bound::Included(page.from().as_bytes());
-        let sessions = tenant.sessions.range::<[u8], _>((from, Bound::Unbounded));
+        let sessions = tenant.sessions.from(page.from().as_bytes());
         Listing::take(sessions, page.limit, |(id, session)| session.to_wire(*id), |(id, _)| id.as_str().to_owned())
     }
 
@@ -40,7 +37,7 @@ impl State {
         let (holder, token) = Holder::new(now, &self.keys, id, timeout);
         let session = loop {
             let session = SessionId::random(fastrand::alphanumeric);
-            if !tenant.sessions.contains_key(&session) {
+            if !tenant.sessions.contains(session) {
                 break session;
             }
         };
@@ -84,7 +81,7 @@ impl State {
     pub(super) fn find_session(&mut self, tenant: TenantId, name: &str) -> Result<(SessionId, &Session), Refusal> {
         let tenant = self.tenants.entry(tenant).or_default();
         SessionId::parse(name)
-            .and_then(|id| Some((id, tenant.sessions.get(&id)?)))
+            .and_then(|id| Some((id, tenant.sessions.get(id)?)))
             .ok_or_else(|| Refusal::missing(Kind::Session, name))
     }
 }

@@ -12,6 +12,7 @@ use super::deadlines::{Deadlines, Owner};
 use super::events::RETENTION_MS;
 use super::objects::{Event, Holder, Life, Service, Session, SessionId, TenantId};
 use super::rates::Windows;
+use super::session_table::SessionTable;
 use super::tokens::Keys;
 use super::uuid1::Uuid1;
 
@@ -43,7 +44,7 @@ pub(crate) struct State {
 pub(crate) struct Tenant {
     /// Since when it is known, in milliseconds since 1970.
     pub(super) created: u64,
-    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) sessions: SessionTable,
     pub(super) services: BTreeMap<Arc<str>, Service>,
     /// Tag and service id.
     pub(super) by_tag: BTreeSet<(Arc<str>, Arc<str>)>,
@@ -152,10 +153,10 @@ impl State {
 impl Tenant {
     /// Puts or removes a session. Returns the holder if it is new, and must be queued.
     fn put_session(&mut self, id: SessionId, after: Option<Session>) -> Option<&Holder> {
-        let before = self.sessions.remove(&id);
+        let before = self.sessions.remove(id);
         let mut after = after?;
         let is_new = keep_holder(before.map(|session| session.holder), &mut after.holder);
-        let session = self.sessions.entry(id).or_insert(after);
+        let session = self.sessions.add(id, after);
         is_new.then_some(&session.holder)
     }
 
