@@ -143,7 +143,7 @@ async def measure(name, port, pid, flood, connections):
 async def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    command = [REGISTRY, "serve", "-qq", "--listen", "127.0.0.1:0", "--max-connections", str(MOST)]
+    command = [REGISTRY, "serve", "-qq", "--in-memory", "--listen", "127.0.0.1:0", "--max-connections", str(MOST)]
     registry = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = next(line for line in registry.stdout if line.startswith("listening on"))

@@ -74,7 +74,7 @@ impl Server {
 
     fn registry() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_service-registry"));
-        Self::start(command.args(["serve", "--listen", "127.0.0.1:0"]))
+        Self::start(command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0"]))
     }
 
     /// Seconds of processor time that it has taken so far.

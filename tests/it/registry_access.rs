@@ -318,7 +318,9 @@ fn files_that_make_no_certificate_are_refused_by_name() {
     let (authority, other) = (Authority::new(), Authority::new());
     let refused = |options: &[&str]| {
         let mut process = Running::start(
-            clean(env!("CARGO_BIN_EXE_service-registry")).args(["serve", "--listen", "127.0.0.1:0"]).args(options),
+            clean(env!("CARGO_BIN_EXE_service-registry"))
+                .args(["serve", "--in-memory", "--listen", "127.0.0.1:0"])
+                .args(options),
         );
         assert_ne!(process.end().code(), Some(0));
         process.said_to_the_end()
