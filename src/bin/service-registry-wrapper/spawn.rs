@@ -2,7 +2,7 @@
 //! wrapper's credentials), and with the signal state that the wrapper was started with.
 //!
 //! `std::process::Command` would do, but for three things: it runs what has no known format in a shell, it needs `fork`
-//! as soon as anything is to be done before exec, and that costs a fifth of a wrapper's whole start (page tables are
+//! as soon as anything is to be done before exec, and that costs a tenth of a wrapper's whole start (page tables are
 //! copied to be thrown away), and it cannot put the child's own process id into its environment. So this does what the C
 //! library's `posix_spawn` does: the child borrows the wrapper's memory, which waits, until it has called exec.
 

@@ -149,7 +149,9 @@ impl<'a> Family<'a> {
     /// Runs until the child has ended and, unless orphans are to be left, nothing of it is left; says how it ended.
     pub(crate) async fn until_gone(&mut self, signals: &mut Signals, mut parting: Parting) -> Result<ExitStatus> {
         let leave = parting.leave.clone();
-        let drain_delay = parting.drain_delay;
+        // A short budget shortens the delay: the child must have time to hear SIGTERM before it is killed.
+        let most = self.parenting.stop_budget.map_or(Duration::MAX, |budget| budget / 2);
+        let drain_delay = parting.drain_delay.min(most);
         let withdrawn = async move {
             leave.withdraw().await;
             sleep(drain_delay).await;
