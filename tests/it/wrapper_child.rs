@@ -41,7 +41,10 @@ fn the_child_inherits_what_the_wrapper_was_given() {
         "export SERVICE_REGISTRY_TAGS=a,b PATH=/usr/bin:/bin X='a b'",
         "trap '' HUP PIPE USR1 USR2",
         "trap '' CHLD INT QUIT TERM",
+        "trap '' TTIN TTOU TSTP WINCH URG",
         "exec 7</dev/null 9>/dev/null 2>/dev/null",
+        "exec 0<&-",
+        "exec 0<&- 2>&-",
     ] {
         let wrapper = env!("CARGO_BIN_EXE_service-registry-wrapper");
         let wrapped = seen_under(circumstances, &[wrapper, "-qq", "--id=web0", "--registry-url=http://127.0.0.1:1"]);

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitStatus;
 
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
@@ -65,14 +65,14 @@ impl Failure {
     }
 
     /// Says why on stderr, as one line, and gives the status. What ends the wrapper is said however quiet it is.
-    pub(crate) fn report(self, format: LogFormat) -> ExitCode {
+    pub(crate) fn report(self, format: LogFormat) -> u8 {
         let cause = format!("{:#}", self.cause);
         let line = match format {
             LogFormat::Text => format!("service-registry-wrapper: {cause}\n"),
             LogFormat::Json => format!("{}\n", json!({"level": "ERROR", "message": cause})),
         };
         let _ = log::Stderr.write_all(line.as_bytes());
-        self.status.into()
+        self.status
     }
 }
 

@@ -2,10 +2,14 @@
 //!
 //! The life of it, in order: options → signals → session and service → child → heartbeats until the child exits.
 
+#![cfg_attr(not(test), no_main)] // `entry` has it
+
 mod child;
 mod cli;
 mod decide;
 mod descriptors;
+#[cfg(not(test))]
+mod entry;
 mod exit;
 mod ghost;
 mod host;
@@ -28,9 +32,10 @@ mod terminal;
 mod tree;
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -55,13 +60,14 @@ use crate::terminal::Terminal;
 /// How long a registry that does not answer may delay the start of a child.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-fn main() -> ExitCode {
-    let options = match Options::read(std::env::args_os()) {
+#[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
+fn live_by(arguments: Vec<OsString>) -> u8 {
+    let options = match Options::read(arguments) {
         Ok(options) => options,
         Err(error) => error.exit(), // prints help, version or what is wrong (status 2)
     };
     match run(&options) {
-        Ok(status) => status.into(),
+        Ok(status) => status,
         Err(failure) => failure.report(options.log_format),
     }
 }
@@ -94,7 +100,7 @@ fn no_core_dumps() -> Result<rlim_t, Failure> {
 }
 
 async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t) -> Result<u8, Failure> {
-    let mask = blocked.inherited_mask;
+    let (mask, sigchld) = (blocked.inherited_mask, blocked.inherited_sigchld);
     let mut signals = blocked.listen()?;
     if plan.may_host {
         host::begin();
@@ -103,7 +109,9 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
     let mut kept = Vec::new();
     // What need not wait for the registry is done while it answers.
     let meanwhile = async {
-        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            tokio::task::yield_now().await; // first connects, then asks
+        }
         (tree::children(), Terminal::find())
     };
     let ready = async { tokio::join!(ready_to_start(plan, &mut registration), meanwhile) };
@@ -122,8 +130,14 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
     });
     let status = plan.status_socket.as_deref().map(StatusSocket::open).transpose()?;
     let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
-    let with =
-        Circumstances { mask, core_limit, parenting: &plan.parenting, terminal: terminal.as_ref(), notify_socket };
+    let with = Circumstances {
+        mask,
+        sigchld,
+        core_limit,
+        parenting: &plan.parenting,
+        terminal: terminal.as_ref(),
+        notify_socket,
+    };
     let child = match spawn::spawn(program, &plan.command, &with) {
         Ok(child) => child,
         Err(failure) => return give_up(registration, failure).await,

@@ -16,6 +16,8 @@ pub(crate) struct Blocked {
     fd: SignalFd,
     /// What the wrapper was started with, and what the child gets.
     pub inherited_mask: SigSet,
+    /// The same.
+    pub inherited_sigchld: SigHandler,
 }
 
 impl Blocked {
@@ -24,10 +26,10 @@ impl Blocked {
         let mut inherited_mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut inherited_mask))
             .context("cannot block signals")?;
-        do_not_ignore_sigchld()?;
+        let inherited_sigchld = do_not_ignore_sigchld()?;
         let fd = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .context("cannot create a signalfd")?;
-        Ok(Self { fd, inherited_mask })
+        Ok(Self { fd, inherited_mask, inherited_sigchld })
     }
 
     /// Makes them events of the runtime this is called in.
@@ -41,10 +43,9 @@ impl Blocked {
 
 /// Where SIGCHLD is ignored the kernel throws the status of a dead child away.
 #[expect(unsafe_code, reason = "a disposition can be set in no other way")]
-fn do_not_ignore_sigchld() -> Result<()> {
+fn do_not_ignore_sigchld() -> Result<SigHandler> {
     // SAFETY: the default disposition runs no code of ours.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.context("cannot reset SIGCHLD")?;
-    Ok(())
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.context("cannot reset SIGCHLD")
 }
 
 /// The stream of signals.

@@ -21,7 +21,6 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocma
 
 use crate::cli::{CREDENTIALS, Scope};
 use crate::exit::{self, Failure};
-use crate::inherited;
 use crate::parenting::Parenting;
 use crate::terminal::Terminal;
 
@@ -32,6 +31,8 @@ const STACK: usize = 16 * 1024;
 pub(crate) struct Circumstances<'a> {
     /// The signals that were blocked when the wrapper was started.
     pub mask: SigSet,
+    /// What it was started with.
+    pub sigchld: SigHandler,
     /// How large its core dumps may have been, in bytes.
     pub core_limit: rlim_t,
     pub parenting: &'a Parenting,
@@ -55,8 +56,7 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'
         parent: std::process::id().cast_signed(),
         mask: with.mask,
         core_limit: with.core_limit,
-        sigpipe: disposition(Signal::SIGPIPE),
-        sigchld: disposition(Signal::SIGCHLD),
+        sigchld: with.sigchld,
     };
     let started = image.start().map_err(|error| anyhow!("cannot start a process: {}; see ulimit -u", error.desc()))?;
     started.map_err(|error| {
@@ -103,11 +103,6 @@ struct Environment {
     own_pid: Vec<(usize, usize)>,
 }
 
-/// What the wrapper was given, for the signals whose disposition it or its runtime changed.
-fn disposition(of: Signal) -> SigHandler {
-    if inherited::ignored(of as i32) { SigHandler::SigIgn } else { SigHandler::SigDfl }
-}
-
 /// Everything the child needs, made before it exists: it may not allocate.
 struct Image {
     path: CString,
@@ -120,7 +115,6 @@ struct Image {
     parent: libc::pid_t,
     mask: SigSet,
     core_limit: rlim_t,
-    sigpipe: SigHandler,
     sigchld: SigHandler,
 }
 
@@ -204,7 +198,6 @@ impl Image {
             Errno::result(libc::getrlimit(libc::RLIMIT_CORE, &mut core))?;
             core.rlim_cur = self.core_limit;
             Errno::result(libc::setrlimit(libc::RLIMIT_CORE, &core))?;
-            signal(Signal::SIGPIPE, self.sigpipe)?;
             signal(Signal::SIGCHLD, self.sigchld)?;
             // Last: a signal that waits acts from here on.
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
