@@ -8,7 +8,7 @@ use super::json::Json;
 use super::limits::Allowance;
 use super::objects::TenantId;
 use super::refusal::Refusal;
-use super::secrets::Secret;
+use super::secrets::{self, Secret};
 use super::tokens::{Access, Keys};
 use super::users::{User, Users};
 
@@ -46,6 +46,8 @@ struct Listed {
     by_name: HashMap<String, Arc<Known>>,
     /// By the number that their tokens carry.
     by_number: HashMap<u64, Arc<Known>>,
+    /// Every hash in the file, in its order.
+    hashes: Vec<Arc<Secret>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,8 @@ impl Accounts {
         };
         let mut listed = Listed::default();
         for user in users {
+            let secrets = [&user.api_key, &user.password].into_iter().flatten();
+            listed.hashes.extend(secrets.filter(|secret| secret.is_hash()).cloned());
             let known = Arc::new(Known { number: number(&keys, &user), user });
             listed.by_name.insert(known.user.name.clone(), known.clone());
             listed.by_number.insert(known.number, known);
@@ -156,13 +160,13 @@ impl Accounts {
                 (known, Some((token.to_owned(), expires)))
             }
             Proof::ApiKey(given) | Proof::Password(given) => {
-                let known = users.by_name.get(credentials.name).ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
+                let known = users.by_name.get(credentials.name);
                 let is_key = matches!(credentials.proof, Proof::ApiKey(_));
-                let secret = if is_key { &known.user.api_key } else { &known.user.password };
-                let secret = secret.clone().ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
-                if !secret.is(self.keys.clone(), given).await {
-                    return Err(Refusal::Unauthorized(BAD_LOGIN));
-                }
+                let own = |known: &Arc<Known>| if is_key { &known.user.api_key } else { &known.user.password }.clone();
+                let secret = known.and_then(own);
+                let decoy = users.decoy(&self.keys, credentials.name);
+                let is_right = secrets::is_right(secret.as_ref(), decoy, self.keys.clone(), given).await;
+                let known = known.filter(|_| is_right).ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
                 (known, None)
             }
         };
@@ -182,6 +186,15 @@ impl Accounts {
         let expires = now.wall + TOKEN_LIFE_MS;
         let token = Access { expires, user: 0 }.seal(&self.keys, nonce);
         Login { name: credentials.name.to_owned(), tenant: OPEN_TENANT, token, expires }
+    }
+}
+
+impl Listed {
+    /// The hash that is computed for a name without one. That of another user, so that it costs what hashes here cost,
+    /// and the same one each time.
+    fn decoy(&self, keys: &Keys, name: &str) -> Option<&Arc<Secret>> {
+        let count = u64::try_from(self.hashes.len()).ok().filter(|count| *count > 0)?;
+        self.hashes.get(usize::try_from(keys.fingerprint(&["decoy", name]) % count).ok()?)
     }
 }
 
@@ -235,5 +248,42 @@ impl<'a> Credentials<'a> {
         } else {
             Err(Refusal::Malformed(format!("auth needs {KEY}, {PASSWORD} or token")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_nobody_has_costs_a_hash_where_there_is_one() {
+        let keys = Arc::new(Keys::random().unwrap());
+        let now = Now { mono: 0, wall: 0 };
+        let plain = "[[user]]\nname = 'joe'\ntenant = 7\napi_key = 'k'\n";
+        let hashed = format!("[[user]]\nname='ann'\ntenant=8\napi_key_hash='{}'\n", secrets::hash_key("anns").unwrap());
+        for name in ["nobody", "joe"] {
+            let accounts = Accounts::new(keys.clone(), Some(Users::parse(&format!("{plain}{hashed}")).unwrap()));
+            let credentials = Credentials { name, tenant: None, proof: Proof::ApiKey("anns") };
+            accounts.login(now, 0, &credentials).await.unwrap_err();
+            let AccessRule::Listed(users) = &accounts.access else { panic!() };
+            assert!(users.hashes[0].is_at_once(&keys, "anns"), "{name}: it was not computed");
+        }
+        let accounts = Accounts::new(keys.clone(), Some(Users::parse(plain).unwrap()));
+        let AccessRule::Listed(users) = &accounts.access else { panic!() };
+        assert!(users.decoy(&keys, "nobody").is_none(), "no work where all keys are plain");
+    }
+
+    #[test]
+    fn decoys_are_of_all_costs_and_always_the_same() {
+        let keys = Arc::new(Keys::random().unwrap());
+        let user = |n: usize| {
+            format!("[[user]]\nname='u{n}'\ntenant=8\npassword_hash='{}'\n", secrets::hash_key("k").unwrap())
+        };
+        let accounts = Accounts::new(keys.clone(), Some(Users::parse(&(0..2).map(user).collect::<String>()).unwrap()));
+        let AccessRule::Listed(users) = &accounts.access else { panic!() };
+        let decoy = |n: usize| users.decoy(&keys, &format!("nobody-{n}")).map(Arc::as_ptr);
+        let all: std::collections::HashSet<_> = (0..64).map(decoy).collect();
+        assert_eq!(all.len(), 2);
+        assert!((0..64).all(|n| decoy(n) == decoy(n)));
     }
 }

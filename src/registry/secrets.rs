@@ -1,9 +1,8 @@
 //! A user's key or password: as it is, or as an argon2id hash of it.
 //!
 //! Checking against a hash takes tens of milliseconds and 19 MB, on purpose, and some clients log in before every
-//! request. So what was right once is remembered, as a keyed hash under a key that never leaves the process. A secret
-//! has one value that is right, so one place to remember it in is enough, and once it is filled a wrong value is known
-//! to be wrong without the work.
+//! request. So what was right once is remembered, as a keyed hash under a key that never leaves the process. What is
+//! wrong takes the work all the same, every time and whoever is named: else the time would tell who is known.
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,6 +26,12 @@ pub(super) struct Secret {
     is_hash: bool,
     /// The keyed hash of what was right.
     right: OnceLock<[u8; 16]>,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret") // and not a letter of it
+    }
 }
 
 impl Secret {
@@ -53,12 +58,12 @@ impl Secret {
         &self.text
     }
 
-    /// Whether this is what was given, if that can be said at once.
-    fn is_at_once(&self, keys: &Keys, given: &str) -> Option<bool> {
+    /// Whether this is known to be what was given, without any work.
+    pub(super) fn is_at_once(&self, keys: &Keys, given: &str) -> bool {
         if self.is_hash {
-            self.right.get().map(|right| same(right, &keys.of_secret(given)))
+            self.right.get().is_some_and(|right| same(right, &keys.of_secret(given)))
         } else {
-            Some(same(self.text.as_bytes(), given.as_bytes()))
+            same(self.text.as_bytes(), given.as_bytes())
         }
     }
 
@@ -71,22 +76,40 @@ impl Secret {
         is_right
     }
 
-    /// Whether this is what was given. Hashes are computed elsewhere than on the event loop, one at a time.
-    pub(super) async fn is(self: Arc<Self>, keys: Arc<Keys>, given: &str) -> bool {
-        if let Some(verdict) = self.is_at_once(&keys, given) {
-            return verdict;
-        }
-        let Ok(turn) = HASHING.acquire().await else { return false };
-        if let Some(verdict) = self.is_at_once(&keys, given) {
-            return verdict; // learnt while this one waited
-        }
-        let given = given.to_owned();
-        let work = move || {
-            let _turn = turn; // kept to the end of the work, even if who asked has gone
-            self.is_by_hash(&keys, &given)
-        };
-        spawn_blocking(work).await.unwrap_or(false)
+    pub(super) fn is_hash(&self) -> bool {
+        self.is_hash
     }
+}
+
+/// Which hash is computed when what was given is not known to be right: the user's own, or else, where there is none,
+/// a decoy's, whose verdict counts for nothing.
+fn to_verify<'a>(secret: Option<&'a Arc<Secret>>, decoy: Option<&'a Arc<Secret>>) -> Option<&'a Arc<Secret>> {
+    secret.filter(|secret| secret.is_hash).or(decoy)
+}
+
+/// Whether there is such a secret, and it is what was given. Hashes are computed elsewhere than on the event loop, one
+/// at a time.
+pub(super) async fn is_right(
+    secret: Option<&Arc<Secret>>,
+    decoy: Option<&Arc<Secret>>,
+    keys: Arc<Keys>,
+    given: &str,
+) -> bool {
+    let is_known = || secret.is_some_and(|secret| secret.is_at_once(&keys, given));
+    if is_known() {
+        return true;
+    }
+    let Some(hash) = to_verify(secret, decoy).cloned() else { return false };
+    let Ok(turn) = HASHING.acquire().await else { return false };
+    if is_known() {
+        return true; // learnt while this one waited
+    }
+    let (given, of_secret) = (given.to_owned(), keys.clone());
+    let work = move || {
+        let _turn = turn; // kept to the end of the work, even if who asked has gone
+        hash.is_by_hash(&of_secret, &given)
+    };
+    spawn_blocking(work).await.unwrap_or(false) && secret.is_some_and(|secret| secret.is_hash)
 }
 
 /// A hash for the users file, with a salt of its own.
@@ -115,11 +138,40 @@ mod tests {
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_ne!(hash, hash_key("open sesame").unwrap(), "salted");
         let secret = Arc::new(Secret::hash(hash).unwrap());
-        assert!(!secret.clone().is(keys.clone(), "open barley").await);
-        assert_eq!(secret.is_at_once(&keys, "open sesame"), None, "nothing is learnt from what is wrong");
-        assert!(secret.clone().is(keys.clone(), "open sesame").await);
-        assert_eq!(secret.is_at_once(&keys, "open sesame"), Some(true));
-        assert_eq!(secret.is_at_once(&keys, "open barley"), Some(false));
+        assert!(!is_right(Some(&secret), None, keys.clone(), "open barley").await);
+        assert!(!secret.is_at_once(&keys, "open sesame"), "nothing is learnt from what is wrong");
+        assert!(is_right(Some(&secret), None, keys.clone(), "open sesame").await);
+        assert!(secret.is_at_once(&keys, "open sesame") && !secret.is_at_once(&keys, "open barley"));
+    }
+
+    /// A hash that was computed has learnt what was right, so it shows whether it was.
+    #[tokio::test]
+    async fn whoever_is_named_a_hash_is_computed_and_only_its_own_user_comes_in() {
+        let keys = Arc::new(Keys::random().unwrap());
+        let plain = Arc::new(Secret::plain("open sesame".to_owned()));
+        for secret in [None, Some(&plain)] {
+            let decoy = Arc::new(Secret::hash(hash_key("a decoy's").unwrap()).unwrap());
+            assert!(!is_right(secret, Some(&decoy), keys.clone(), "a decoy's").await);
+            assert!(decoy.is_at_once(&keys, "a decoy's"), "{}: it was not computed", secret.is_some());
+            assert!(!is_right(secret, Some(&decoy), keys.clone(), "a decoy's").await, "nor from then on");
+            assert!(!is_right(secret, None, keys.clone(), "a decoy's").await);
+        }
+        assert!(is_right(Some(&plain), None, keys, "open sesame").await);
+    }
+
+    #[test]
+    fn what_is_verified_is_a_hash_if_there_is_any() {
+        let secret = |is_hash| Arc::new(Secret { is_hash, ..Secret::plain(String::new()) });
+        let (plain, hash, decoy) = (secret(false), secret(true), secret(true));
+        let verified = |secret, decoy, expected: Option<&Arc<Secret>>| {
+            assert_eq!(to_verify(secret, decoy).map(Arc::as_ptr), expected.map(Arc::as_ptr));
+        };
+        verified(Some(&hash), Some(&decoy), Some(&hash));
+        verified(Some(&hash), None, Some(&hash));
+        verified(Some(&plain), Some(&decoy), Some(&decoy));
+        verified(None, Some(&decoy), Some(&decoy));
+        verified(Some(&plain), None, None);
+        verified(None, None, None);
     }
 
     #[test]
