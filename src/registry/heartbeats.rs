@@ -18,6 +18,8 @@ use super::validation;
 pub(crate) enum Beating<'a> {
     Session(&'a str),
     Service(&'a str),
+    /// Whoever has the token: the id is that of nobody.
+    Unnamed(&'a str),
 }
 
 impl State {
@@ -25,9 +27,15 @@ impl State {
     pub(crate) fn beat(&mut self, now: Now, id: TenantId, who: Beating<'_>, body: &Json) -> Result<Uuid1, Refusal> {
         validation::body(body)?;
         let (token, text) = validation::required(body, "token", validation::token)?;
+        let owner = matches!(who, Beating::Unnamed(_)).then(|| self.owner(id, token)).flatten();
+        let who = match &owner {
+            Some(Owner::Session(session)) => Beating::Session(session.as_str()),
+            Some(Owner::Service(service)) => Beating::Service(service),
+            None => who,
+        };
         let tenant = self.tenants.entry(id).or_default();
         let next = match who {
-            Beating::Session(name) => {
+            Beating::Session(name) | Beating::Unnamed(name) => {
                 let session = SessionId::parse(name).and_then(|key| Some((key, tenant.sessions.get_mut(key)?)));
                 let (key, session) = session.ok_or_else(|| Refusal::missing(Kind::Session, name))?;
                 let next = session.holder.beat(now, &self.keys, id, session.timeout, token);
@@ -52,6 +60,18 @@ impl State {
         };
         next.ok_or_else(|| Refusal::missing(Kind::HeartbeatMarker, text))
     }
+
+    /// Whose token this is. Nobody else needs to know, so there is no index, and everyone is looked at.
+    fn owner(&self, id: TenantId, token: Uuid1) -> Option<Owner> {
+        let tenant = self.tenants.get(&id)?;
+        let has = |holder: &Holder| holder.takes(&self.keys, id, token);
+        let session = tenant.sessions.from(b"").find(|(_, session)| has(&session.holder));
+        if let Some((session, _)) = session {
+            return Some(Owner::Session(*session));
+        }
+        let service = tenant.services.values().find(|service| service.holder.as_deref().is_some_and(has))?;
+        Some(Owner::Service(service.about.id.clone()))
+    }
 }
 
 impl Holder {
@@ -69,20 +89,24 @@ impl Holder {
         self.queued = self.deadline;
     }
 
+    /// Whether a heartbeat with this token counts.
+    fn takes(&self, keys: &Keys, tenant: TenantId, token: Uuid1) -> bool {
+        let is_current = self.latest == 0 || [self.previous, self.latest].contains(&token.ticks());
+        is_current && keys.heartbeat(token.ticks(), tenant, self.incarnation) == token
+    }
+
     fn beat(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8, token: Uuid1) -> Option<Uuid1> {
-        if keys.heartbeat(token.ticks(), tenant, self.incarnation) != token {
+        if !self.takes(keys, tenant, token) {
             return None;
         }
         let next = if token.ticks() == self.previous {
             // The answer was lost. It was a sign of life all the same.
             self.extend(now, timeout);
             self.token(keys, tenant)
-        } else if token.ticks() == self.latest || self.latest == 0 {
+        } else {
             self.extend(now, timeout);
             self.previous = token.ticks();
             self.mint(now, keys, tenant, timeout)
-        } else {
-            return None;
         };
         self.last_seen = now.wall;
         Some(next)

@@ -80,7 +80,7 @@ pub struct Config {
     is_open_to_all: bool,
     host_names: Vec<String>,
     tls: Option<Tls>,
-    strict_feed: bool,
+    indulgence: Indulgence,
     clock: Clock,
     max_connections: usize,
     data_dir: Option<(PathBuf, Opener)>,
@@ -97,7 +97,7 @@ impl Config {
             is_open_to_all: false,
             host_names: Vec::new(),
             tls: None,
-            strict_feed: false,
+            indulgence: Indulgence::default(),
             clock: Clock::system(),
             max_connections: 10_000,
             data_dir: None,
@@ -134,7 +134,14 @@ impl Config {
     /// Some old clients stop reading the feed at a type they do not know.
     #[must_use]
     pub fn strict_feed(self, strict_feed: bool) -> Self {
-        Self { strict_feed, ..self }
+        Self { indulgence: Indulgence { strict_feed, ..self.indulgence }, ..self }
+    }
+
+    /// Takes heartbeats for the sessions `null` and `None`, which some old clients send, for those of the token's owner.
+    /// To find it, all holders of the tenant are looked through.
+    #[must_use]
+    pub fn lenient_heartbeats(self, lenient_heartbeats: bool) -> Self {
+        Self { indulgence: Indulgence { lenient_heartbeats, ..self.indulgence }, ..self }
     }
 
     /// Takes the time from somewhere else than the system's clock.
@@ -162,6 +169,13 @@ impl Config {
     pub fn max_connections(self, max_connections: usize) -> Self {
         Self { max_connections, ..self }
     }
+}
+
+/// What is done only for the sake of some old clients.
+#[derive(Clone, Copy, Debug, Default)]
+struct Indulgence {
+    strict_feed: bool,
+    lenient_heartbeats: bool,
 }
 
 /// Why a registry cannot be.
@@ -259,7 +273,7 @@ impl Registry {
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
         engine.meet(now, accounts.tenants());
-        let front = Arc::new(Front::new(engine, accounts, config.tls, address, config.host_names, config.strict_feed));
+        let front = Arc::new(Front::new(engine, accounts, config.tls, address, config.host_names, config.indulgence));
         Ok(Self { listener, address, front, opened, max_connections: config.max_connections })
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use service_registry::registry::Config;
 
+use crate::bench::Registry;
 use crate::registry_bench::{Answer, Client, Server};
 
 fn beat(client: &mut Client, id: &str, token: &str) -> Answer {
@@ -160,6 +161,48 @@ fn a_strict_feed_hides_what_the_session_era_did_not_know() {
     let kinds: Vec<&str> =
         events["values"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["service.join", "service.join", "service.remove", "services.timeout"]);
+}
+
+/// Two old clients beat for a session whose id they have lost.
+#[test]
+fn heartbeats_for_nobody_are_those_of_the_tokens_owner_if_it_is_lenient() {
+    for is_lenient in [false, true] {
+        let server = Server::start(Config::open().lenient_heartbeats(is_lenient));
+        let mut client = server.client();
+        let (_, in_session) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+        create(&mut client, "other", 3);
+        let own = create(&mut client, "own-1", 3);
+        server.advance(2_000);
+        for (nobody, token) in [("null", &in_session), ("None", &own)] {
+            let path = format!("/sessions/{nobody}/heartbeat");
+            let answer = client.post(&path, json!({ "token": token }));
+            if !is_lenient {
+                let missing = format!("Object \"Session\" with key \"{nobody}\" does not exist");
+                assert_eq!((answer.status, answer.fault().2), (404, missing));
+                continue;
+            }
+            assert_eq!(client.post(&path, json!({ "token": token })).body, answer.body, "the answer may be lost");
+            let next = answer.json()["token"].clone();
+            assert_eq!(client.post(&path, json!({ "token": next })).status, 200);
+            assert_eq!(client.post(&path, json!({ "token": token })).status, 404, "it is too old");
+            assert_eq!(client.post("/sessions/nobody/heartbeat", json!({ "token": next })).status, 404);
+        }
+        server.advance(1_500);
+        let counts = ["/sessions", "/services"].map(|path| client.get(path).json()["metadata"]["count"].clone());
+        assert_eq!(counts, if is_lenient { [1, 1] } else { [0, 0] });
+        assert_eq!(client.post("/sessions/null/heartbeat", json!({ "token": "x" })).status, 400);
+    }
+}
+
+/// The program and its option.
+#[test]
+fn the_program_is_lenient_on_demand() {
+    for (options, status) in [(&[][..], 404), (&["--lenient-heartbeats"], 200)] {
+        let registry = Registry::start_with(options);
+        let mut client = Client::new(registry.url.strip_prefix("http://").unwrap().parse().unwrap());
+        let (_, token) = client.create("/sessions", json!({"heartbeat_timeout": 30}));
+        assert_eq!(client.post("/sessions/null/heartbeat", json!({ "token": token })).status, status);
+    }
 }
 
 #[test]

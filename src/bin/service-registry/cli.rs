@@ -108,6 +108,11 @@ pub(crate) struct Serve {
     /// `service.remove` for a service that lives in a session: some old clients stop reading the feed at it.
     #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED")]
     pub(crate) strict_feed: bool,
+    /// Take heartbeats for the sessions `null` and `None` for those of the token's owner
+    ///
+    /// Some old clients send them; without this they are answered with 404, and their sessions expire.
+    #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS")]
+    pub(crate) lenient_heartbeats: bool,
 }
 
 #[derive(Args, Debug)]

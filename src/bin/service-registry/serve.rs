@@ -53,7 +53,8 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
         None => config,
     };
     let config = config.max_connections(connections(options.max_connections));
-    Ok(config.strict_feed(options.strict_feed).events_retention(options.events_retention))
+    let config = config.strict_feed(options.strict_feed).lenient_heartbeats(options.lenient_heartbeats);
+    Ok(config.events_retention(options.events_retention))
 }
 
 /// Says where the data is before anything is done there.

@@ -12,7 +12,7 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let limit = Page::limit(&asked.query.values("limit"))?;
     let from = marker(&asked.query.values("marker"))?;
     let kind = kind(&asked.query.values("type"))?;
-    let feed = Feed { from, kind, strict: asked.front.strict_feed };
+    let feed = Feed { from, kind, strict: asked.front.indulgence.strict_feed };
     let start = asked.run_swept(|state| state.feed_start(asked.now, asked.tenant, &feed)).await?;
     // One more than asked for: the next page starts with it.
     let events = asked.front.engine.feed(asked.tenant, start, limit + 1, &feed).await.map_err(|error| {

@@ -32,6 +32,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
 use serde::Serialize;
 
+use super::Indulgence;
 use super::accounts::{Accounts, Claim, OPEN_TENANT_ID};
 use super::clock::Now;
 use super::engine::Engine;
@@ -65,7 +66,7 @@ pub(crate) struct Front {
     listening: SocketAddr,
     /// Names that an open registry is reached by, besides its addresses.
     host_names: Vec<String>,
-    strict_feed: bool,
+    indulgence: Indulgence,
     ids: ResponseIds,
 }
 
@@ -104,12 +105,12 @@ impl Front {
         tls: Option<Tls>,
         listening: SocketAddr,
         host_names: Vec<String>,
-        strict_feed: bool,
+        indulgence: Indulgence,
     ) -> Self {
         let (accounts, tls) = (RwLock::new(Arc::new(accounts)), RwLock::new(tls));
         let (slowing, ids) = (Slowing::default(), ResponseIds::new());
         let engine = Arc::new(engine);
-        Self { engine, accounts, tls, slowing, listening, host_names, strict_feed, ids }
+        Self { engine, accounts, tls, slowing, listening, host_names, indulgence, ids }
     }
 
     fn accounts(&self) -> Arc<Accounts> {
