@@ -44,6 +44,7 @@ mod secrets;
 mod services;
 mod session_table;
 mod sessions;
+mod shapes;
 mod slowing;
 mod state;
 mod store;
@@ -62,6 +63,7 @@ use std::time::Duration;
 
 pub use clock::{Clock, ManualClock};
 pub use secrets::hash_key;
+pub use shapes::ServiceShape;
 pub use store::backup::{backup, restore};
 pub use tls::{Tls, TlsFiles};
 pub use users::Users;
@@ -85,6 +87,7 @@ pub struct Config {
     max_connections: usize,
     data_dir: Option<(PathBuf, Opener)>,
     events_retention: Option<Duration>,
+    service_shape: ServiceShape,
 }
 
 impl Config {
@@ -102,6 +105,7 @@ impl Config {
             max_connections: 10_000,
             data_dir: None,
             events_retention: None,
+            service_shape: ServiceShape::Form,
         }
     }
 
@@ -161,6 +165,12 @@ impl Config {
     #[must_use]
     pub fn events_retention(self, retention: Duration) -> Self {
         Self { events_retention: Some(retention), ..self }
+    }
+
+    /// Which members services have in answers. Some old clients want those of their own form in every service.
+    #[must_use]
+    pub fn service_shape(self, service_shape: ServiceShape) -> Self {
+        Self { service_shape, ..self }
     }
 
     /// How many connections may be open at a time (10,000 unless told otherwise). When there is one more, an idle one
@@ -269,6 +279,7 @@ impl Registry {
         if let Some(retention) = config.events_retention {
             state.retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         }
+        state.shape = config.service_shape;
         let accounts = Accounts::new(state.keys.clone(), config.users);
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;

@@ -11,10 +11,10 @@ use super::objects::{About, Holder, Life, Service, TenantId, What};
 use super::packed::Packed;
 use super::pages::{Listing, Page};
 use super::refusal::{Kind, Refusal, Resource};
+use super::shapes::Shown;
 use super::state::{State, Tenant};
 use super::uuid1::Uuid1;
 use super::validation;
-use crate::wire;
 
 /// A service that was created, and the first token if it has any.
 #[derive(Debug)]
@@ -39,9 +39,10 @@ pub(crate) fn wanted_tag<'a>(values: &[&'a str]) -> Result<Option<&'a str>, Refu
 
 impl State {
     /// Services by id; with a tag, those that have it.
-    pub(crate) fn services(&mut self, tenant: TenantId, page: &Page, tag: Option<&str>) -> Listing<wire::Service> {
-        let tenant = self.tenants.entry(tenant).or_default();
-        let show = |service: &Service| service.to_wire();
+    pub(crate) fn services(&mut self, tenant: TenantId, page: &Page, tag: Option<&str>) -> Listing<Shown> {
+        let shape = self.shape;
+        let tenant = &*self.tenants.entry(tenant).or_default();
+        let show = |service: &Service| tenant.show(service, shape);
         let id = |service: &&Service| service.about.id.to_string();
         match tag {
             Some(tag) => Listing::take(tenant.tagged(tag, page.from()), page.limit, show, id),
@@ -84,16 +85,18 @@ impl State {
     }
 
     /// One service.
-    pub(crate) fn service(&mut self, tenant: TenantId, id: &str) -> Result<wire::Service, Refusal> {
+    pub(crate) fn service(&mut self, tenant: TenantId, id: &str) -> Result<Shown, Refusal> {
         check_id(id)?;
-        self.find_service(tenant, id).map(Service::to_wire)
+        let shape = self.shape;
+        let (tenant, service) = self.find_service(tenant, id)?;
+        Ok(tenant.show(service, shape))
     }
 
     /// Changes the fields that are given. A new timeout holds from the next heartbeat on.
     pub(crate) fn update_service(&mut self, tenant: TenantId, id: &str, body: &Json) -> Result<(), Refusal> {
         check_id(id)?;
         validation::body(body)?;
-        let before = self.find_service(tenant, id).cloned();
+        let before = self.find_service(tenant, id).map(|(_, service)| service.clone());
         let life = before.as_ref().ok().map(|service| service.about.life);
         let update = Update::read(body, id, life)?;
         let before = before?; // only now: a body that breaks a rule is the first thing to tell
@@ -114,16 +117,17 @@ impl State {
     /// Takes a service out.
     pub(crate) fn delete_service(&mut self, now: Now, tenant: TenantId, id: &str) -> Result<(), Refusal> {
         check_id(id)?;
-        let id = self.find_service(tenant, id)?.about.id.clone();
+        let id = self.find_service(tenant, id)?.1.about.id.clone();
         if let Some(about) = self.remove_service(tenant, &id) {
             self.happened(now, tenant, What::Remove(about));
         }
         Ok(())
     }
 
-    fn find_service(&mut self, tenant: TenantId, id: &str) -> Result<&Service, Refusal> {
-        let tenant = self.tenants.entry(tenant).or_default();
-        tenant.services.get(id).ok_or_else(|| Refusal::missing(Kind::Service, id))
+    fn find_service(&mut self, tenant: TenantId, id: &str) -> Result<(&Tenant, &Service), Refusal> {
+        let tenant = &*self.tenants.entry(tenant).or_default();
+        let service = tenant.services.get(id).ok_or_else(|| Refusal::missing(Kind::Service, id))?;
+        Ok((tenant, service))
     }
 }
 

@@ -13,6 +13,7 @@ use super::events::RETENTION_MS;
 use super::objects::{Event, Holder, Life, Service, Session, SessionId, TenantId};
 use super::rates::Windows;
 use super::session_table::SessionTable;
+use super::shapes::ServiceShape;
 use super::tokens::Keys;
 use super::uuid1::Uuid1;
 
@@ -32,6 +33,7 @@ pub(crate) struct State {
     pub(super) node: u64,
     /// How long events are kept, in milliseconds.
     pub(crate) retention: u64,
+    pub(crate) shape: ServiceShape,
     /// How many events of a tenant stay in memory once they are on disk.
     pub(crate) recent: usize,
     /// The first event of each tenant that is not on disk yet.
@@ -67,6 +69,7 @@ impl State {
             keys,
             node: fastrand::u64(..),
             retention: RETENTION_MS,
+            shape: ServiceShape::Form,
             recent: usize::MAX,
             unkept: HashMap::new(),
             journal: Vec::new(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use service_registry::wire;
 
 use crate::bench::{Registry, clean, need};
 use crate::registry_bench::{Client, Server, USERS};
@@ -78,6 +79,44 @@ fn the_description_has_the_members_that_answers_have() {
             described["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
         let found = names(answer.pointer(pointer).unwrap());
         assert_eq!((&found, &found), (&names(&described["properties"]), &required), "{schema}");
+    }
+}
+
+/// Where that is asked for, services have the members of both forms, and the same everywhere else.
+#[test]
+fn services_have_the_members_of_both_forms_on_demand() {
+    let registry = Registry::start_with(&["--service-shape=union"]);
+    let mut client = Client::new(registry.url.strip_prefix("http://").unwrap().parse().unwrap());
+    let (session, token) = client.create("/sessions", json!({"heartbeat_timeout": 30}));
+    client.create("/services", json!({"id": "own-1", "heartbeat_timeout": 40, "tags": ["web"]}));
+    client.create("/services", json!({"id": "member-1", "session_id": session, "tags": ["web"]}));
+    client.put(&format!("/sessions/{session}"), json!({"heartbeat_timeout": 50}));
+    client.post(&format!("/sessions/{session}/heartbeat"), json!({ "token": token }));
+    let seen = client.get(&format!("/sessions/{session}")).json()["last_seen"].clone();
+    assert!(seen.is_u64(), "{seen}");
+    let own = json!({"id": "own-1", "session_id": null, "tags": ["web"], "metadata": {}, "heartbeat_timeout": 40,
+        "last_seen": null});
+    let member = json!({"id": "member-1", "session_id": session, "tags": ["web"], "metadata": {},
+        "heartbeat_timeout": 50, "last_seen": seen});
+    let keys = ["id", "session_id", "tags", "metadata", "heartbeat_timeout", "last_seen"];
+    for (id, expected) in [("own-1", &own), ("member-1", &member)] {
+        let answer = client.get(&format!("/services/{id}"));
+        assert_eq!((&answer.json(), answer.keys()), (expected, keys.to_vec()));
+    }
+    for path in ["/services", "/services?tag=web"] {
+        assert_eq!(client.get(path).json()["values"], json!([member, own]), "{path}");
+    }
+    let plain = json!({"id": "member-1", "session_id": session, "tags": ["web"], "metadata": {}});
+    assert_eq!(client.get("/views/overview").json()["values"][0]["services"][0], plain);
+    assert_eq!(client.get("/events").json()["values"][1]["payload"], plain);
+    // Our own client tells them apart all the same.
+    let read = |service: &Value| serde_json::from_value::<wire::Service>(service.clone()).unwrap();
+    assert!(matches!(read(&own), wire::Service::Own(_)) && matches!(read(&member), wire::Service::InSession(_)));
+    // All that the description requires of either is there.
+    let document = document(&mut client);
+    for schema in ["OwnService", "SessionService"] {
+        let required = document["components"]["schemas"][schema]["required"].as_array().unwrap();
+        assert!(required.iter().all(|name| keys.contains(&name.as_str().unwrap())), "{schema}");
     }
 }
 

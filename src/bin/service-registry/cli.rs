@@ -108,11 +108,23 @@ pub(crate) struct Serve {
     /// `service.remove` for a service that lives in a session: some old clients stop reading the feed at it.
     #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED")]
     pub(crate) strict_feed: bool,
+    /// Which members services have in lists
+    #[arg(long, value_name = "SHAPE", env = "SERVICE_REGISTRY_SERVICE_SHAPE", default_value = "form")]
+    pub(crate) service_shape: Shape,
     /// Take heartbeats for the sessions `null` and `None` for those of the token's owner
     ///
     /// Some old clients send them; without this they are answered with 404, and their sessions expire.
     #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS")]
     pub(crate) lenient_heartbeats: bool,
+}
+
+/// Which members services have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// Those of the form they were created in
+    Form,
+    /// Those of both forms, for old clients that want them
+    Union,
 }
 
 #[derive(Args, Debug)]

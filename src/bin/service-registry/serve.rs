@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use anyhow::{Context, anyhow};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use service_registry::registry::{Config, Error, Registry, Tls, TlsFiles, Users};
+use service_registry::registry::{Config, Error, Registry, ServiceShape, Tls, TlsFiles, Users};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::Serve;
+use crate::cli::{Serve, Shape};
 use crate::data;
 use crate::exit::Failure;
 use crate::reload::Reload;
@@ -54,7 +54,11 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
     };
     let config = config.max_connections(connections(options.max_connections));
     let config = config.strict_feed(options.strict_feed).lenient_heartbeats(options.lenient_heartbeats);
-    Ok(config.events_retention(options.events_retention))
+    let shape = match options.service_shape {
+        Shape::Form => ServiceShape::Form,
+        Shape::Union => ServiceShape::Union,
+    };
+    Ok(config.service_shape(shape).events_retention(options.events_retention))
 }
 
 /// Says where the data is before anything is done there.
