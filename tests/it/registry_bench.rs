@@ -272,6 +272,9 @@ fn check(answer: &Answer, is_head: bool) {
         assert!(is_head || [201, 204, 408, 413].contains(&answer.status), "{answer:?}");
         return;
     }
+    if answer.header("content-type") == Some("text/html; charset=UTF-8") {
+        return assert!(answer.body.starts_with("<!DOCTYPE html>") && answer.status == 200, "{answer:?}");
+    }
     assert_eq!(answer.header("content-type"), Some("application/json; charset=UTF-8"));
     assert!(answer.body.starts_with("{\n    \""), "not indented by 4 blanks: {answer:?}");
     if answer.status >= 400 {

@@ -193,6 +193,42 @@ fn whatever_is_asked_is_answered_and_nothing_breaks() {
     beat(&server, &mut client);
 }
 
+/// No token is asked for, and nothing is given away that the API does not tell.
+#[test]
+fn whoever_opens_the_address_in_a_browser_finds_a_page() {
+    for config in [Config::open(), Config::with_users(Users::parse(USERS).unwrap())] {
+        let is_open = format!("{config:?}").contains("users: None");
+        let server = Server::start(config);
+        let mut client = server.client();
+        let page = client.send("GET", "@/", &[], "");
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=UTF-8")));
+        for part in ["service-registry", env!("CARGO_PKG_VERSION"), "\"/openapi.json\"", "/v1.0/"] {
+            assert!(page.body.contains(part), "{part}: {page:?}");
+        }
+        for foreign in ["<script", "<style", "src=", "://"] {
+            assert!(!page.body.contains(foreign), "{foreign}: {page:?}");
+        }
+        assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'; "), "{page:?}");
+        assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+
+        let head = client.send("HEAD", "@/", &[], "");
+        assert_eq!((head.status, &*head.body), (200, ""));
+        let same = ["content-length", "content-type", "content-security-policy", "cache-control"];
+        assert!(
+            same.iter().all(|name| head.header(name).is_some() && head.header(name) == page.header(name)),
+            "{head:?}"
+        );
+        assert_eq!(client.send("GET", "@/?from=bookmark", &[], "").body, page.body);
+
+        for (method, path) in [("POST", "@/"), ("DELETE", "@/"), ("GET", "@//"), ("GET", "@/index.html")] {
+            assert_eq!(client.send(method, path, &[], "").status, 404, "{method} {path}");
+        }
+        let refused = if is_open { 403 } else { 200 };
+        assert_eq!(client.send("GET", "@/", &[("Host", "example.org")], "").status, refused);
+        assert_eq!(client.send("GET", "@/", &[("Origin", "http://example.org")], "").status, refused);
+    }
+}
+
 /// Bytes that are no requests at all.
 #[test]
 fn noise_is_survived() {

@@ -3,7 +3,8 @@
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, LOCATION, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -50,6 +51,16 @@ impl Answer {
     /// With a text in JSON that never changes.
     pub(crate) fn fixed(status: StatusCode, text: &'static str) -> Self {
         Self { body: Bytes::from_static(text.as_bytes()), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
+    }
+
+    /// A page for people. It needs nothing from anywhere, and may be part of no other page.
+    pub(crate) fn page(html: &'static str) -> Self {
+        const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+        Self { body: Bytes::from_static(html.as_bytes()), ..Self::empty(StatusCode::OK) }
+            .header(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"))
+            .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
+            .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+            .header(CACHE_CONTROL, HeaderValue::from_static("no-cache")) // it names the version
     }
 
     fn text(status: StatusCode, text: Vec<u8>) -> Self {

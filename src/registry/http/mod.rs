@@ -56,6 +56,15 @@ use routes::{Area, Route};
 /// The API for programs that generate clients, forms and tests.
 const OPENAPI: &str = include_str!("openapi.json");
 
+/// What a person finds who opens the registry's address in a browser.
+const PAGE: &str = concat!(
+    "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Service Registry</title></head>\n<body>\n",
+    "<h1>Service Registry</h1>\n<p>service-registry ",
+    env!("CARGO_PKG_VERSION"),
+    "</p>\n<p>The API is below <code>/v1.0/</code>; <a href=\"/openapi.json\">/openapi.json</a> describes it.</p>\n",
+    "</body>\n</html>\n"
+);
+
 /// Everything that requests need.
 #[derive(Debug)]
 pub(crate) struct Front {
@@ -177,8 +186,12 @@ impl Front {
             Area::Login if parts.method == Method::POST => {
                 return login::login(self, now, base, body, caller.address).await;
             }
-            Area::Elsewhere if path == "/openapi.json" && matches!(parts.method, Method::GET | Method::HEAD) => {
-                return Ok(Answer::fixed(StatusCode::OK, OPENAPI));
+            Area::Elsewhere if matches!(parts.method, Method::GET | Method::HEAD) => {
+                return match path {
+                    "/" => Ok(Answer::page(PAGE)),
+                    "/openapi.json" => Ok(Answer::fixed(StatusCode::OK, OPENAPI)),
+                    _ => Err(no_page()),
+                };
             }
             Area::Login | Area::Elsewhere => return Err(no_page()),
         };
