@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::{Registry, Running, clean, compare_with_manual, eventually};
-use crate::registry_bench::{Client, USERS};
+use crate::registry_bench::{Client, USERS, connect, read_answer};
 
 fn client(registry: &Registry) -> Client {
     let address: SocketAddr = registry.url.strip_prefix("http://").unwrap().parse().unwrap();
@@ -152,15 +152,34 @@ fn path(session: &str) -> String {
     format!("/sessions/{session}/heartbeat")
 }
 
-/// Stopped for longer than the timeout: whoever was due meanwhile may have been sending, and gets another chance.
+/// Stopped for longer than the timeout: whoever was due meanwhile may have been sending, and gets another chance. With
+/// and without a data directory.
 #[test]
 fn a_stopped_server_expires_nobody_as_it_goes_on() {
-    let registry = Registry::start();
-    let mut client = client(&registry);
-    let (session, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
-    registry.process.signal(Signal::SIGSTOP);
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--data-dir", folder.path().to_str().unwrap()];
+    let registries = [Registry::start(), Registry::start_with(&options)];
+    let mut holders = registries.each_ref().map(|registry| {
+        let mut client = client(registry);
+        let (sending, first) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+        let (late, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+        client.create("/services", json!({"id": "web-1", "session_id": late}));
+        registry.process.signal(Signal::SIGSTOP);
+        // Sent, but not read before it goes on.
+        let address = registry.url.strip_prefix("http://").unwrap();
+        let mut connection = connect(address.parse().unwrap());
+        let body = json!({ "token": first }).to_string();
+        let head = format!("POST /v1.0/1{} HTTP/1.1\r\nHost: {address}\r\n", path(&sending));
+        write!(connection.get_mut(), "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        (client, connection, late, token)
+    });
     std::thread::sleep(Duration::from_millis(4_500)); // the pause itself is what is tested
-    registry.process.signal(Signal::SIGCONT);
-    assert_eq!(client.get("/sessions").json()["metadata"]["count"], 1);
-    assert_eq!(client.post(&path(&session), json!({ "token": token })).status, 200);
+    registries.iter().for_each(|registry| registry.process.signal(Signal::SIGCONT));
+    for (client, connection, late, token) in &mut holders {
+        assert_eq!(client.get("/sessions").json()["metadata"]["count"], 2);
+        assert_eq!(read_answer(connection, false).status, 200);
+        assert_eq!(client.post(&path(late), json!({ "token": token })).status, 200);
+        assert_eq!(client.get("/services").json()["metadata"]["count"], 1);
+        assert_eq!(client.get("/events?type=services.timeout").json()["values"], json!([]));
+    }
 }
