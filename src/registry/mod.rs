@@ -62,6 +62,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use clock::{Clock, ManualClock};
+pub use http::patience::Patience;
 pub use secrets::hash_key;
 pub use shapes::ServiceShape;
 pub use store::backup::{backup, restore};
@@ -85,6 +86,7 @@ pub struct Config {
     indulgence: Indulgence,
     clock: Clock,
     max_connections: usize,
+    patience: Patience,
     data_dir: Option<(PathBuf, Opener)>,
     events_retention: Option<Duration>,
     service_shape: ServiceShape,
@@ -103,6 +105,7 @@ impl Config {
             indulgence: Indulgence::default(),
             clock: Clock::system(),
             max_connections: 10_000,
+            patience: Patience::default(),
             data_dir: None,
             events_retention: None,
             service_shape: ServiceShape::Form,
@@ -178,6 +181,12 @@ impl Config {
     #[must_use]
     pub fn max_connections(self, max_connections: usize) -> Self {
         Self { max_connections, ..self }
+    }
+
+    /// How long a connection is waited for.
+    #[must_use]
+    pub fn patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 }
 
@@ -284,7 +293,8 @@ impl Registry {
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
         engine.meet(now, accounts.tenants());
-        let front = Arc::new(Front::new(engine, accounts, config.tls, address, config.host_names, config.indulgence));
+        let Config { tls, host_names, indulgence, patience, .. } = config;
+        let front = Arc::new(Front::new(engine, accounts, tls, address, host_names, indulgence, patience));
         Ok(Self { listener, address, front, opened, max_connections: config.max_connections })
     }
 

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
-use service_registry::registry::{Config, Error, Registry, Users};
+use service_registry::registry::{Config, Error, Patience, Registry, Users};
 
 use crate::registry_bench::{Client, Server, USERS, connect, connect_from, read_answer};
 
@@ -103,6 +103,41 @@ fn one_connection_too_many_takes_the_place_of_an_idle_one_of_the_crowd() {
     assert_eq!(ask(&mut another), 200);
     assert!(is_closed(polite), "it was idle longest");
     assert_eq!((ask(&mut next), ask(&mut another), ask(&mut elsewhere)), (200, 200, 200));
+}
+
+/// Each of the limits is short once, and the others so long that the test would give up before them.
+#[test]
+fn connections_that_keep_it_waiting_are_closed() {
+    let (short, long) = (Duration::from_millis(200), Duration::from_secs(3_600));
+    let all = Patience { idle: long, newcomer: long, head: long, body: long };
+    let server = |patience| Server::start(Config::open().patience(patience));
+    let head = b"POST /v1.0/1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n";
+
+    let newcomers = server(Patience { newcomer: short, ..all });
+    let mut known = connect(newcomers.address);
+    assert_eq!(ask(&mut known), 200);
+    assert!(is_closed(connect(newcomers.address)), "it never asked anything");
+    assert_eq!(ask(&mut known), 200, "it has asked, and may be silent for as long");
+
+    let idlers = server(Patience { idle: short, ..all });
+    let mut idle = connect(idlers.address);
+    assert_eq!((ask(&mut idle), ask(&mut idle)), (200, 200));
+    assert!(is_closed(idle), "it was silent after a request");
+
+    let tricklers = server(Patience { head: short, ..all });
+    for asked_before in [false, true] {
+        let mut trickling = connect(tricklers.address);
+        assert!(!asked_before || ask(&mut trickling) == 200);
+        trickling.get_mut().write_all(head).unwrap(); // but for the empty line that ends it
+        assert!(is_closed(trickling), "its head did not come; asked before: {asked_before}");
+    }
+
+    let bodies = server(Patience { body: short, ..all });
+    let mut slow = connect(bodies.address);
+    slow.get_mut().write_all(&[head, &b"\r\n{"[..]].concat()).unwrap();
+    let answer = read_answer(&mut slow, false);
+    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")), "its body did not come");
+    assert!(is_closed(slow));
 }
 
 #[test]

@@ -13,14 +13,12 @@ use crate::registry::refusal::Refusal;
 
 /// The first size that is too large.
 const TOO_LARGE: u64 = 5_000;
-/// How long a body may take: its few kilobytes are usually there before they are asked for.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How much of a body that is too large is read and thrown away. A client that is still writing when the connection
 /// closes would often not see the answer.
 const DRAIN: u64 = 1 << 20;
 
-/// Reads the whole body, whatever the request is for.
-pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, Problem> {
+/// Reads the whole body, whatever the request is for, if it comes in time.
+pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, patience: Duration) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -28,12 +26,12 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming) -> Result<Byte
     if is_announced_too_large && headers.contains_key(EXPECT) {
         return Err(Problem::TooLarge); // the client waits for this answer before it sends anything
     }
-    let read = if is_announced_too_large { None } else { Some(timeout(PATIENCE, collect(&mut body)).await) };
+    let read = if is_announced_too_large { None } else { Some(timeout(patience, collect(&mut body)).await) };
     match read {
         Some(Ok(Ok(bytes))) => Ok(bytes),
         Some(Err(_)) | Some(Ok(Err(Stop::Broken))) => Err(Problem::TooSlow),
         Some(Ok(Err(Stop::TooLarge))) | None => {
-            let _ = timeout(PATIENCE, drain(&mut body)).await;
+            let _ = timeout(patience, drain(&mut body)).await;
             Err(Problem::TooLarge)
         }
     }

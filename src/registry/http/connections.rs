@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     let mut background = JoinSet::new();
     let keeper = front.clone();
     background.spawn(async move { keeper.engine.keep_swept().await });
-    let guests = Guests::new(max_connections);
+    let guests = Guests::new(max_connections, front.patience);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {

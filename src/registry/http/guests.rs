@@ -13,18 +13,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// How long a connection may stay silent. Holders beat on one connection at intervals of up to the longest timeout,
-/// 120 s, and must find it open.
-const IDLE: Duration = Duration::from_secs(150);
-/// How long it may stay silent if it never asked anything.
-const NEWCOMER: Duration = Duration::from_secs(30);
-/// How long a request's head may take from its first byte.
-const HEAD: Duration = Duration::from_secs(10);
+use super::patience::Patience;
 
 /// Those who are connected.
 #[derive(Debug)]
 pub(crate) struct Guests {
     most: usize,
+    patience: Patience,
     start: Instant,
     list: Mutex<List>,
     /// Somebody has left.
@@ -41,6 +36,7 @@ struct List {
 #[derive(Debug)]
 pub(crate) struct Guest {
     pub(crate) address: IpAddr,
+    patience: Patience,
     start: Instant,
     /// How many requests there were, and in the lowest two bits the phase.
     phase: AtomicU64,
@@ -69,8 +65,8 @@ pub(crate) struct Place {
 }
 
 impl Guests {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, start: Instant::now(), list: Mutex::default(), left: Notify::new() })
+    pub(crate) fn new(most: usize, patience: Patience) -> Arc<Self> {
+        Arc::new(Self { most, patience, start: Instant::now(), list: Mutex::default(), left: Notify::new() })
     }
 
     /// Lets somebody in, if need be in the place of somebody else; waits while everybody is busy.
@@ -93,6 +89,7 @@ impl Guests {
         list.next += 1;
         let guest = Arc::new(Guest {
             address,
+            patience: self.patience,
             start: self.start,
             phase: AtomicU64::new(Phase::Idle as u64),
             since: AtomicU64::new(0),
@@ -165,9 +162,9 @@ impl Guest {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let since = self.start + Duration::from_micros(self.since.load(Ordering::Relaxed));
         match self.phase() {
-            Phase::Idle if self.has_asked() => Some(since + IDLE),
-            Phase::Idle => Some(since + NEWCOMER),
-            Phase::Head => Some(since + HEAD),
+            Phase::Idle if self.has_asked() => Some(since + self.patience.idle),
+            Phase::Idle => Some(since + self.patience.newcomer),
+            Phase::Head => Some(since + self.patience.head),
             Phase::Busy => None,
         }
     }
@@ -229,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crowd_makes_room_at_its_own_cost() {
-        let guests = Guests::new(4);
+        let guests = Guests::new(4, Patience::default());
         let alone = seat(&guests, 1);
         let crowd: Vec<Place> = (0..3).map(|_| seat(&guests, 2)).collect();
         crowd[0].guest.begin();
@@ -247,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_interrupted_and_who_comes_waits() {
-        let guests = Guests::new(1);
+        let guests = Guests::new(1, Patience::default());
         let first = seat(&guests, 1);
         first.guest.begin();
         let mut next = Box::pin(guests.welcome(address(2)));
@@ -259,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_has_less_time_than_silence() {
-        let guests = Guests::new(1);
+        let guests = Guests::new(1, Patience::default());
         let place = seat(&guests, 1);
         let guest = &place.guest;
         let left = |guest: &Guest| guest.deadline().map(|at| at.duration_since(guest.start).as_secs());

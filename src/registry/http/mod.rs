@@ -14,6 +14,7 @@ mod guarded;
 mod guests;
 mod limits;
 mod login;
+pub(super) mod patience;
 mod query;
 mod response_ids;
 mod routes;
@@ -49,6 +50,7 @@ use super::users::Users;
 use crate::wire;
 use answer::Answer;
 use faults::Problem;
+use patience::Patience;
 use query::Query;
 use response_ids::ResponseIds;
 use routes::{Area, Route};
@@ -76,6 +78,7 @@ pub(crate) struct Front {
     /// Names that an open registry is reached by, besides its addresses.
     host_names: Vec<String>,
     indulgence: Indulgence,
+    patience: Patience,
     ids: ResponseIds,
 }
 
@@ -115,11 +118,12 @@ impl Front {
         listening: SocketAddr,
         host_names: Vec<String>,
         indulgence: Indulgence,
+        patience: Patience,
     ) -> Self {
         let (accounts, tls) = (RwLock::new(Arc::new(accounts)), RwLock::new(tls));
         let (slowing, ids) = (Slowing::default(), ResponseIds::new());
         let engine = Arc::new(engine);
-        Self { engine, accounts, tls, slowing, listening, host_names, indulgence, ids }
+        Self { engine, accounts, tls, slowing, listening, host_names, indulgence, patience, ids }
     }
 
     fn accounts(&self) -> Arc<Accounts> {
@@ -176,7 +180,7 @@ impl Front {
         if accounts.is_open() {
             gate::check(&parts.headers, caller.local, &self.host_names)?;
         }
-        let body = body::read(&parts.headers, body).await?;
+        let body = body::read(&parts.headers, body, self.patience.body).await?;
         let body = &body::parse(&parts.headers, &body)?;
         let path = parts.uri.path();
         let no_page =
