@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -200,9 +201,10 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something was submitted.
-    pub(crate) fn wait<'a>(&self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
-        self.submitted.wait(inner).unwrap_or_else(PoisonError::into_inner)
+    /// Waits until something was submitted, or so long; says whether it was so long.
+    pub(crate) fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, pause: Duration) -> (MutexGuard<'a, Inner>, bool) {
+        let (inner, waited) = self.submitted.wait_timeout(inner, pause).unwrap_or_else(PoisonError::into_inner);
+        (inner, waited.timed_out())
     }
 }
 

@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const TRIM: usize = 2_000;
 /// How often old events are looked for, as a part of the time they are kept.
 const TRIMS: u64 = 200;
+/// The shortest time between two looks while nothing is written.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the thread works with.
 #[derive(Debug)]
@@ -38,13 +40,16 @@ pub(crate) struct Keeper {
     /// How long events are kept, and when the old ones are to be looked for next.
     retention: u64,
     next_trim: u64,
+    /// There were more old events than leave at once.
+    has_more: bool,
     /// Nothing is left before this.
     trimmed: Uuid1,
 }
 
 impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, clock: Clock, retention: u64) -> Self {
-        Self { shared, disk, clock, debt: Vec::new(), failed: None, retention, next_trim: 0, trimmed: Uuid1::lowest(0) }
+        let (debt, trimmed) = (Vec::new(), Uuid1::lowest(0));
+        Self { shared, disk, clock, debt, failed: None, retention, next_trim: 0, has_more: false, trimmed }
     }
 
     /// Commits until the store is closed and everything is on disk.
@@ -60,19 +65,22 @@ impl Keeper {
         }
     }
 
-    /// Waits for something to do. None when there will be nothing any more.
+    /// Waits for something to do, which may be no more than to look for old events. None when there will be nothing any
+    /// more.
     fn take(&self) -> Option<Vec<Batch>> {
+        let pause = Duration::from_millis(self.retention / TRIMS).max(LOOK);
         let mut inner = self.shared.lock();
+        let mut is_time = self.has_more;
         loop {
             let Store::Disk(queue) = &mut inner.store else { return None };
-            if !queue.batches.is_empty() {
+            if !queue.batches.is_empty() || is_time && !queue.closed {
                 queue.in_flight = true;
                 return Some(std::mem::take(&mut queue.batches));
             }
             if queue.closed {
                 return None;
             }
-            inner = self.shared.wait(inner);
+            (inner, is_time) = self.shared.wait(inner, pause);
         }
     }
 
@@ -106,7 +114,7 @@ impl Keeper {
             let _ = batch.receipt.send(true); // unless nobody waits any more
         }
         let now = self.clock.now().wall;
-        if now >= self.next_trim {
+        if now >= self.next_trim || self.has_more {
             self.next_trim = now + self.retention / TRIMS;
             if let Err(error) = self.trim(now) {
                 tracing::warn!(%error, "old events could not be removed; they will be tried again");
@@ -142,6 +150,7 @@ impl Keeper {
     /// Removes events that are older than they are kept, a part at a time so that nobody waits for long. It goes on
     /// where it was last time: what was removed is in the way for a while.
     fn trim(&mut self, now: u64) -> io::Result<()> {
+        self.has_more = false;
         let first = first_kept(now, self.retention);
         let tenants: Vec<TenantId> = self.shared.lock().state.tenants.keys().copied().collect();
         let mut old = Vec::new();
@@ -152,8 +161,9 @@ impl Keeper {
                 Ok(old.len() < TRIM)
             })?;
             if old.len() >= TRIM {
-                self.next_trim = now; // there are more
-                return self.disk.commit(&old);
+                self.disk.commit(&old)?;
+                self.has_more = true;
+                return Ok(());
             }
         }
         if !old.is_empty() {
@@ -332,6 +342,33 @@ mod tests {
         assert!(commits <= 2, "{commits} commits");
         bench.value("key").await;
         assert_eq!(*bench.disk.commits.lock().unwrap() - before, commits);
+    }
+
+    /// Whoever writes a lot and then nothing does not leave it on the disk for ever.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn old_events_leave_the_disk_though_nothing_is_written() {
+        let disk = Arc::new(Fragile::default());
+        let hand = ManualClock::new(1_700_000_000_000);
+        let clock = Clock::manual(&hand);
+        let mut state = start::state(&*disk, clock.now()).unwrap();
+        state.retention = 60_000;
+        let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+        engine.meet(clock.now(), vec![1]);
+        let churn = |state: &mut State| {
+            for number in 0..2 * TRIM + 1 {
+                let body = json(&format!(r#"{{"value": "{number}"}}"#));
+                state.set_value(clock.now(), 1, &Allowance::default(), "key", &body).unwrap();
+            }
+        };
+        assert!(engine.write(churn).await.is_some());
+        let events = || disk.records.lock().unwrap().keys().filter(|key| key.first() == Some(&EVENT)).count();
+        assert_eq!(events(), 2 * TRIM + 1);
+        hand.jump(Duration::from_secs(61));
+        let start = Instant::now();
+        while events() > 0 {
+            assert!(start.elapsed() < Duration::from_secs(20), "{} events are still there", events());
+            tokio::time::sleep(Duration::from_millis(10)).await; // the pause between two looks
+        }
     }
 
     /// A day of changes, with events kept for an hour: an hour's worth is what there is, however long it goes on.
