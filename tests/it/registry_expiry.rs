@@ -181,6 +181,7 @@ fn heartbeats_for_nobody_are_those_of_the_tokens_owner_if_it_is_lenient() {
                 assert_eq!((answer.status, answer.fault().2), (404, missing));
                 continue;
             }
+            assert_eq!(answer.status, 200);
             assert_eq!(client.post(&path, json!({ "token": token })).body, answer.body, "the answer may be lost");
             let next = answer.json()["token"].clone();
             assert_eq!(client.post(&path, json!({ "token": next })).status, 200);

@@ -1,6 +1,7 @@
 //! The disk: a log-structured store (fjall) with two keyspaces, one for what is read as a whole at the start, one for
 //! the events, of which there may be many more.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -111,6 +112,8 @@ impl Open {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE).expect_point_read_hits(true);
         let records = database.keyspace("records", options)?;
         let events = database.keyspace("events", options)?;
+        // fjall syncs what is in a new keyspace, but not its name.
+        File::open(path.join("keyspaces"))?.sync_all()?;
         Ok(Self { database, records, events })
     }
 

@@ -24,7 +24,13 @@ impl Folder {
     /// Takes a directory, making it if there is none. Nobody else may look into it: there are keys in it.
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::DataDir { path: path.to_owned(), source };
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        for folder in made {
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            sync(parent.unwrap_or(Path::new("."))).map_err(failed)?;
+        }
         let mut options = OpenOptions::new();
         let mut lock = options
             .read(true)
@@ -77,8 +83,13 @@ impl Folder {
             fs::rename(self.store(), &old)?;
         }
         fs::rename(new, self.store())?;
-        File::open(&self.path)?.sync_all()?;
+        self.sync()?;
         remove(&old)
+    }
+
+    /// What is in it will be there after a loss of power, too: files that are synced have no names before this.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        sync(&self.path)
     }
 
     /// An empty place in this directory.
@@ -92,6 +103,10 @@ impl Folder {
 /// Where a running registry is asked for a copy.
 pub(crate) fn socket(path: &Path) -> PathBuf {
     path.join("backup.sock")
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn remove(path: &Path) -> io::Result<()> {

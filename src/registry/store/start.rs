@@ -34,7 +34,9 @@ pub(crate) type Opener = fn(&Path) -> Result<Opened, Error>;
 
 pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
     let folder = Folder::take(path)?;
-    let disk = Files::open(&folder.store()).map_err(|source| Error::DataDir { path: path.to_owned(), source })?;
+    let failed = |source| Error::DataDir { path: path.to_owned(), source };
+    let disk = Files::open(&folder.store()).map_err(failed)?;
+    folder.sync().map_err(failed)?;
     Ok(Opened { disk: Arc::new(disk), folder })
 }
 
