@@ -300,6 +300,45 @@ mod tests {
         assert_eq!(kinds.count_ones(), 5 + 6, "every kind of record, and every kind of event");
     }
 
+    /// What an earlier version has written is still there: another form would need another number in `start`.
+    #[test]
+    fn records_have_the_form_they_always_had() {
+        let session = SessionId::parse("seABCDEFGH").unwrap();
+        let about = |life| {
+            let (tags, metadata) = (Packed::new(["web"]), Packed::new(["port", "80"]));
+            Arc::new(About { id: "web-1".into(), tags, metadata, life })
+        };
+        let (own, member) = (about(Life::Own { timeout: 30 }), about(Life::InSession(session)));
+        let holder = Holder::unheard(258);
+        let service = |about: &Arc<About>, holder: Option<&Holder>| {
+            let after = Some(Service { about: about.clone(), holder: holder.cloned().map(Box::new) });
+            Slot::Service { id: "web-1".into(), before: None, after }
+        };
+        let event = |what| Slot::Event { id: Uuid1::of_parts(1, 2), before: None, after: Some(what) };
+        let (id, old, new) = (Arc::from("key"), Arc::from("old"), Arc::from("new"));
+        let update = |old| ValueUpdate { id: Arc::clone(&id), old, new: Arc::clone(&new) };
+        let after = Some(Session { metadata: Packed::new(["a", "b"]), timeout: 30, holder: holder.clone() });
+        let slots = [
+            Slot::Tenant { before: None, after: Some(258) },
+            Slot::Session { id: session, before: None, after },
+            service(&own, Some(&holder)),
+            service(&member, None),
+            Slot::Value { id: id.clone(), before: None, after: Some(new.clone()) },
+            event(What::Join(own.clone())),
+            event(What::Remove(member.clone())),
+            event(What::ServiceTimeout(own)),
+            event(What::SessionTimeout([member].into())),
+            event(What::ValueUpdate(Box::new(update(None)))),
+            event(What::ValueUpdate(Box::new(update(Some(Arc::clone(&old)))))),
+            event(What::ValueRemove(Box::new(ValueRemove { id, old }))),
+        ];
+        let written = slots.map(|slot| {
+            let Write { key, value } = Write::of(&Change { tenant: 7, slot });
+            format!("{} {}", key.escape_ascii(), value.unwrap().escape_ascii())
+        });
+        assert_eq!(written.join("\n"), include_str!("record.txt").trim_end());
+    }
+
     #[test]
     fn what_is_cut_short_is_no_record() {
         for change in changes() {
