@@ -13,6 +13,7 @@ use rustls_platform_verifier::Verifier;
 use url::{Host, Url};
 
 use super::error::Error;
+use super::names::Names;
 
 /// What decides how a connection is built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl Kind {
             .http1_only()
             // A redirect would take the token to a place that nobody named.
             .redirect(Policy::none())
+            .dns_resolver(Names)
             .tls_backend_preconfigured(tls);
         let builder = if self.proxy { builder } else { builder.no_proxy() };
         builder.build().map_err(|error| Error::unusable(format!("cannot set up HTTP: {}", root_cause(&error))))

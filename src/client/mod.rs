@@ -29,6 +29,7 @@ mod events;
 mod heartbeater;
 mod list;
 mod login;
+mod names;
 mod poller;
 mod services;
 mod sessions;

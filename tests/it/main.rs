@@ -12,6 +12,7 @@ mod client_services;
 mod client_tls;
 mod heal_faults;
 mod heal_identity;
+mod heal_names;
 mod heal_stop;
 mod misbehaving;
 mod parent_exit;

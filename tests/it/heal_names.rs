@@ -1,0 +1,57 @@
+//! A registry that is known by its name: names that cannot be looked up for a while, names that move.
+
+use std::process::Command;
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+
+use crate::bench::{Registry, Running, child, clean, eventually, free_address, need};
+use crate::wrapper_life::service;
+
+/// A command that limits on processes hold for: they do not for root.
+fn limited(program: &str) -> Command {
+    if !geteuid().is_root() {
+        return clean(program);
+    }
+    need("setpriv");
+    let mut command = clean("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", program]);
+    command
+}
+
+/// How many processes and threads this process and others of its user may be together, from now on.
+fn allow(process: &Running, most: u64) {
+    need("prlimit");
+    let mut command = limited("prlimit"); // as the same user: even root may not do it to others everywhere
+    command.arg(format!("--pid={}", process.pid)).arg(format!("--nproc={most}:"));
+    assert!(command.status().unwrap().success());
+}
+
+fn threads(process: &Running) -> usize {
+    std::fs::read_dir(format!("/proc/{}/task", process.pid)).unwrap().count()
+}
+
+#[test]
+fn a_name_that_no_thread_can_look_up_is_looked_up_later() {
+    let address = free_address();
+    let mut registry = Registry::start_at(&address, &[]);
+    let mut command = limited(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    command.arg(format!("--registry-url=http://{}", address.replace("127.0.0.1", "localhost")));
+    command.args(["--id=web0", "--interval=3", "-v", "python3"]).arg(child("signals.py"));
+    let mut wrapped = Running::start(&mut command);
+    wrapped.line("registered web0");
+    wrapped.ready();
+    eventually("the end of the thread that looked it up", || (threads(&wrapped) == 1).then_some(()));
+    allow(&wrapped, 1);
+    registry.process.signal(Signal::SIGKILL);
+    registry.process.end();
+    wrapped.line("no thread to look the name up");
+    let registry = Registry::start_at(&address, &[]);
+    wrapped.line("no thread to look the name up");
+    assert!(service(&registry, "web0").is_none());
+    allow(&wrapped, getrlimit(Resource::RLIMIT_NPROC).unwrap().0);
+    wrapped.line("registered web0");
+    assert!(service(&registry, "web0").is_some());
+    assert!(!wrapped.has_ended());
+}
