@@ -1,5 +1,6 @@
 //! A registry that is known by its name: names that cannot be looked up for a while, names that move.
 
+use std::fs;
 use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -10,7 +11,7 @@ use crate::bench::{Registry, Running, child, clean, eventually, free_address, ne
 use crate::wrapper_life::service;
 
 /// A command that limits on processes hold for: they do not for root.
-fn limited(program: &str) -> Command {
+pub fn limited(program: &str) -> Command {
     if !geteuid().is_root() {
         return clean(program);
     }
@@ -29,7 +30,7 @@ fn allow(process: &Running, most: u64) {
 }
 
 fn threads(process: &Running) -> usize {
-    std::fs::read_dir(format!("/proc/{}/task", process.pid)).unwrap().count()
+    fs::read_dir(format!("/proc/{}/task", process.pid)).unwrap().count()
 }
 
 #[test]
@@ -54,4 +55,31 @@ fn a_name_that_no_thread_can_look_up_is_looked_up_later() {
     wrapped.line("registered web0");
     assert!(service(&registry, "web0").is_some());
     assert!(!wrapped.has_ended());
+}
+
+#[test]
+fn a_name_that_moves_is_followed() {
+    ["unshare", "mount"].into_iter().for_each(need);
+    let scratch = tempfile::tempdir().unwrap();
+    let hosts = scratch.path().join("hosts");
+    let moves_to = |address: &str| fs::write(&hosts, format!("{address} registry.test\n")).unwrap();
+    let old = Registry::start_at("127.0.0.2:0", &["--host-name=registry.test"]);
+    let port = old.url.rsplit(':').next().unwrap();
+    let new = Registry::start_at(&format!("127.0.0.3:{port}"), &["--host-name=registry.test"]);
+    moves_to("127.0.0.2");
+    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    let mut command = clean("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(&hosts);
+    command.arg(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    command.arg(format!("--registry-url=http://registry.test:{port}"));
+    let mut wrapped = Running::start(command.args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
+    wrapped.line("registered web0");
+    assert!(service(&old, "web0").is_some() && service(&new, "web0").is_none());
+    moves_to("127.0.0.3");
+    old.process.signal(Signal::SIGSTOP); // it takes connections for ever, and answers none
+    wrapped.line("registered web0");
+    assert!(service(&new, "web0").is_some());
+    wrapped.signal(Signal::SIGTERM);
+    eventually("the withdrawal", || service(&new, "web0").is_none().then_some(()));
+    assert!(!wrapped.has_ended(), "the child was never disturbed");
 }
