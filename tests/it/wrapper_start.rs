@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::bench::{Running, child, eventually, free_address, wrapper};
+use crate::bench::{Running, child, eventually, free_address, need, wrapper};
+use crate::heal_names::limited;
 use crate::misbehaving::{Misbehaving, Reply};
 
 /// A registry that says what `script` says of `METHOD /path` and how many of the same came before it, and what a healthy
@@ -167,4 +168,23 @@ async fn what_was_registered_for_a_child_that_never_ran_is_taken_back() {
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1"]));
     assert_eq!(wrapped.end().code(), Some(100));
     assert_eq!(count(&registry, "DELETE /v1.0/sessions/seAAAAAAAA"), 1);
+}
+
+#[test]
+fn where_a_hosted_registry_takes_the_childs_place_the_wrapper_says_so() {
+    // The default address is the machine's, so this needs a network of its own.
+    ["unshare", "ip", "prlimit"].into_iter().for_each(need);
+    let end = |options: &str| {
+        let script =
+            format!("ip link set lo up && exec prlimit --nproc=2 \"$WRAPPER\" --id=web0 {options} sh -c 'exit 5'");
+        let mut command = limited("unshare");
+        command.args(["--map-root-user", "--net", "sh", "-c", &script]);
+        let mut wrapped = Running::start(command.env("WRAPPER", env!("CARGO_BIN_EXE_service-registry-wrapper")));
+        (wrapped.end().code(), wrapped.said_to_the_end())
+    };
+    let (status, said) = end("");
+    assert!(said.contains("ulimit -u, or name a registry with --registry-url"), "{said}");
+    assert_eq!(status, Some(125), "{said}");
+    let (status, said) = end("--registry-url=http://127.0.0.1:1");
+    assert_eq!(status, Some(5), "{said}");
 }

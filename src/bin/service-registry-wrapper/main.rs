@@ -137,6 +137,7 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         parenting: &plan.parenting,
         terminal: terminal.as_ref(),
         notify_socket,
+        may_host: plan.may_host,
     };
     let child = match spawn::spawn(program, &plan.command, &with) {
         Ok(child) => child,

@@ -39,6 +39,8 @@ pub(crate) struct Circumstances<'a> {
     pub terminal: Option<&'a Terminal>,
     /// Where the child's notifications for systemd go, if there is a systemd to notify.
     pub notify_socket: Option<&'a OsStr>,
+    /// Whether the wrapper hosts a registry when it finds none.
+    pub may_host: bool,
 }
 
 /// Starts the program that was found at this place. Returns its process id.
@@ -58,7 +60,12 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'
         core_limit: with.core_limit,
         sigchld: with.sigchld,
     };
-    let started = image.start().map_err(|error| anyhow!("cannot start a process: {}; see ulimit -u", error.desc()))?;
+    let started = image.start().map_err(|error| {
+        // Not given up for the child's sake: with so few processes allowed, the child's own next thread would fail instead.
+        let taken =
+            if with.may_host { ", or name a registry with --registry-url: hosting one takes a thread" } else { "" };
+        anyhow!("cannot start a process: {}; see ulimit -u{taken}", error.desc())
+    })?;
     started.map_err(|error| {
         let cure = match error {
             Errno::ENOEXEC => "; a script needs a first line such as #!/bin/sh",
