@@ -15,7 +15,7 @@ use crate::wrapper_life::{service, service_at};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub enum Step {
     Login,
     Session,
     Register,
@@ -25,7 +25,7 @@ enum Step {
 
 const STEPS: [Step; 5] = [Step::Login, Step::Session, Step::Register, Step::Heartbeat, Step::Deregister];
 
-fn step(seen: &Seen) -> Option<Step> {
+pub fn step(seen: &Seen) -> Option<Step> {
     match (seen.method.as_str(), seen.target.rsplit('/').next()?) {
         ("POST", "tokens") => Some(Step::Login),
         ("POST", "sessions") => Some(Step::Session),
@@ -68,7 +68,8 @@ async fn behind(registry: &str, faulty: Step, fault: Reply) -> (Misbehaving, Arc
     (proxy.await, left)
 }
 
-fn pass_on(registry: &str, seen: &Seen) -> Reply {
+/// What the registry says to this request.
+pub fn pass_on(registry: &str, seen: &Seen) -> Reply {
     let address = registry.trim_start_matches("http://");
     let Ok(mut connection) = TcpStream::connect(address) else { return Reply::Close };
     let token = seen.header("x-auth-token").unwrap_or_default();

@@ -11,6 +11,7 @@ mod client_login;
 mod client_services;
 mod client_tls;
 mod heal_faults;
+mod heal_fence;
 mod heal_identity;
 mod heal_names;
 mod heal_stop;

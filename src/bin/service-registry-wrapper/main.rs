@@ -11,6 +11,7 @@ mod descriptors;
 #[cfg(not(test))]
 mod entry;
 mod exit;
+mod fence;
 mod ghost;
 mod host;
 mod inherited;
@@ -47,6 +48,7 @@ use tracing::warn;
 
 use crate::cli::{NotifyWhen, OnLost, Options};
 use crate::exit::Failure;
+use crate::fence::Fence;
 use crate::notify::Relay;
 use crate::plan::{OnRegistryDown, Plan, Voice};
 use crate::register::{News, Registration};
@@ -149,13 +151,13 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
     }
     descriptors::let_go();
     memory::give_back_code();
-    let interval = Duration::from_secs(plan.service.interval.into());
+    let fence = Fence { timeout: Duration::from_secs(plan.service.interval.into()) };
     let parting = Parting {
         leave: registration.leave.clone(),
         standing: registration.standing.clone(),
         drain_delay: plan.drain_delay,
         on_exit: plan.on_exit,
-        fence: (plan.on_lost == OnLost::Stop).then_some(interval),
+        fence: (plan.on_lost == OnLost::Stop).then_some(fence),
     };
     let (wanted, standing) = (registration.wanted.clone(), registration.standing.clone());
     let ended = tokio::select! {

@@ -18,18 +18,13 @@ use tracing::{debug, info, warn};
 use crate::child::{self, Change};
 use crate::cli::{OnExit, Scope};
 use crate::decide::{Action, Stage, decide};
+use crate::fence::Fence;
 use crate::parenting::Parenting;
 use crate::register::Leave;
 use crate::signals::{self, Received, Signals};
 use crate::standing::Standing;
 use crate::terminal::{Terminal, stop_self};
 use crate::{inherited, tree};
-
-/// The child is stopped when so much of the timeout has passed since the last heartbeat that was certainly accepted. The
-/// next one is sent at 0.6 of it and has a quarter of it to be answered.
-const FENCE: f64 = 0.86;
-/// By now it is killed if it is not gone.
-const LAST_MOMENT: f64 = 0.95;
 
 /// How waiting for something before the start of the child ended.
 pub(crate) enum Start<T> {
@@ -69,8 +64,8 @@ pub(crate) struct Parting {
     /// Between the withdrawal and passing SIGTERM on.
     pub drain_delay: Duration,
     pub on_exit: OnExit,
-    /// The heartbeat timeout, if the child is to be stopped before the registry can give its place away.
-    pub fence: Option<Duration>,
+    /// If the child is to be stopped before the registry can give its place away.
+    pub fence: Option<Fence>,
 }
 
 /// How far the withdrawal is that a stop begins with.
@@ -160,7 +155,7 @@ impl<'a> Family<'a> {
         let (mut stopped, mut deregistered) = (false, None);
         let gone = loop {
             let fence = parting.fence.filter(|_| self.ended.is_none() && !self.fenced);
-            let fence = fence.and_then(|timeout| Some(parting.standing.borrow().accepted? + timeout.mul_f64(FENCE)));
+            let fence = fence.and_then(|fence| Some(fence.asks(parting.standing.borrow().accepted?)));
             let next = tokio::select! {
                 biased;
                 signal = signals.next() => Next::Signal(signal?),
@@ -264,7 +259,7 @@ impl<'a> Family<'a> {
         parting.leave.stop_heartbeats();
         self.pass_on(libc::SIGTERM);
         let last = parting.fence.zip(parting.standing.borrow().accepted);
-        let last = last.map(|(timeout, accepted)| accepted + timeout.mul_f64(LAST_MOMENT));
+        let last = last.map(|(fence, accepted)| fence.kills(accepted));
         self.deadline = self.deadline.into_iter().chain(last).min();
         None
     }
@@ -395,16 +390,5 @@ impl<'a> Family<'a> {
         if !stop_self(libc::SIGTSTP) && signal != libc::SIGSTOP {
             self.go_on();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_fence_leaves_a_heartbeat_its_time() {
-        // Sent at 0.6 of the timeout, 5 % more at the most, and answered within a quarter of it or not at all.
-        const { assert!(FENCE >= 0.6 + 0.25 && FENCE < LAST_MOMENT && LAST_MOMENT < 1.0) }
     }
 }

@@ -1,0 +1,56 @@
+//! When a child that cannot be kept registered is stopped. Pure: when a heartbeat was sent comes in, moments come out.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The child is stopped when so much of the timeout has passed since the last heartbeat that was certainly accepted. The
+/// next one is sent at 0.6 of it and has a quarter of it to be answered.
+const ASK: f64 = 0.86;
+/// By now it is killed if it is not gone.
+const KILL: f64 = 0.95;
+
+/// For a session that expires after so long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fence {
+    pub timeout: Duration,
+}
+
+impl Fence {
+    /// When the child gets SIGTERM, if no heartbeat was accepted that was sent after this.
+    pub(crate) fn asks(self, sent: Instant) -> Instant {
+        sent + self.timeout.mul_f64(ASK)
+    }
+
+    /// When it is killed. The registry counts from when it took the heartbeat, which is no earlier than it was sent.
+    pub(crate) fn kills(self, sent: Instant) -> Instant {
+        sent + self.timeout.mul_f64(KILL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep_until};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn at_every_interval_the_child_is_asked_in_time_and_killed_in_time() {
+        for seconds in 3..=120 {
+            let timeout = Duration::from_secs(seconds);
+            let fence = Fence { timeout };
+            // Heard of late: a heartbeat is accepted up to a quarter of the timeout after it was sent.
+            for answered in [Duration::ZERO, timeout / 8, timeout / 4] {
+                let sent = Instant::now();
+                advance(answered).await;
+                sleep_until(fence.asks(sent)).await;
+                let asked = sent.elapsed();
+                assert!(asked >= timeout.mul_f64(0.6) + timeout / 4, "{timeout:?}: a heartbeat has its time");
+                sleep_until(fence.kills(sent)).await;
+                let killed = sent.elapsed();
+                assert!(killed - asked >= timeout.mul_f64(0.08), "{timeout:?}: the child has time to end");
+                assert!(killed < timeout.mul_f64(0.96), "{timeout:?}: killed {killed:?} after the heartbeat");
+            }
+        }
+    }
+}
