@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use crate::bench::{Registry, Running, child, eventually, get, wrapper};
 use crate::heal_faults::{Step, pass_on, step};
 use crate::misbehaving::{Misbehaving, Reply};
@@ -54,4 +56,30 @@ fn is_gone_first(registry: &str, proxy: &Misbehaving, id: &str) {
     let (last, deadline) = (fs::read_to_string(&ticks).unwrap(), expired["timestamp"].as_u64().unwrap());
     assert!(last.parse::<u64>().unwrap() < deadline, "{id}: it ran at {last}, and its session ended at {deadline}");
     assert_eq!(wrapped.end().code(), Some(100), "{id}");
+}
+
+#[test]
+fn a_stop_that_was_asked_for_has_its_own_time() {
+    let registry = Registry::start();
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--interval=3", "--on-lost=stop", "--stop-timeout=1000"]);
+    // Longer than the interval, since the session that the fence counts for is withdrawn already.
+    let script = "trap 'sleep 4; exit 7' TERM; echo up; while :; do sleep 0.01; done";
+    let mut wrapped = Running::start(command.args(["sh", "-c", script]));
+    wrapped.line("up");
+    wrapped.signal(Signal::SIGTERM);
+    assert_eq!(wrapped.end().code(), Some(7), "{}", wrapped.said());
+}
+
+#[test]
+fn a_stop_that_the_registry_does_not_hear_of_is_over_in_time_as_well() {
+    let registry = Registry::start();
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--interval=3", "--on-lost=stop", "--stop-timeout=1000", "python3"]);
+    let mut wrapped = Running::start(command.arg(child("signals.py")));
+    wrapped.line("registered");
+    wrapped.ready();
+    registry.process.signal(Signal::SIGSTOP);
+    wrapped.signal(Signal::SIGTERM);
+    assert_eq!(wrapped.end().code(), Some(100), "{}", wrapped.said());
 }

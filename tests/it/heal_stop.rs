@@ -8,6 +8,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::bench::{Registry, Running, child, eventually, kill_raw, wrapper};
+use crate::heal_faults::{Step, pass_on, step};
+use crate::misbehaving::{Misbehaving, Reply};
 use crate::wrapper_life::{events, service};
 
 fn wrapped(registry: &Registry, options: &[&str]) -> Command {
@@ -68,6 +70,34 @@ fn a_silent_registry_holds_a_stop_up_only_for_a_while() {
     running.signal(Signal::SIGTERM);
     running.line("got 15");
     registry.process.signal(Signal::SIGCONT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_refuses_heartbeats_is_told_of_the_stop_all_the_same() {
+    let registry = Registry::start();
+    let url = registry.url.clone();
+    let proxy = Misbehaving::start(move |seen| match step(seen) {
+        Some(Step::Heartbeat) => Reply::fault(503, "systemFailureError", "Internal Error"),
+        _ => pass_on(&url, seen),
+    })
+    .await;
+    let mut running = Running::start(wrapper(&proxy.url).args(["--id=web0", "--interval=120", "sleep", "1000"]));
+    running.line("heartbeat failed");
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().code(), Some(143));
+    assert!(service(&registry, "web0").is_none(), "{}", running.said());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_registry_that_is_known_to_be_silent() {
+    let registry = Registry::start();
+    let mut running = Running::start(wrapped(&registry, &["-v"]).arg("python3").arg(child("signals.py")));
+    running.ready();
+    registry.process.signal(Signal::SIGSTOP);
+    running.line("heartbeat failed");
+    running.signal(Signal::SIGTERM);
+    running.line("got 15");
+    running.line("left to expire"); // it was asked, behind the signal
 }
 
 #[test]

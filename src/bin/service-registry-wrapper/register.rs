@@ -79,16 +79,17 @@ impl Leave {
         self.task.abort();
     }
 
-    /// Takes session and service back, and waits for the registry's word, but not long. Expiry does the rest.
-    pub(crate) async fn withdraw(&self) {
+    /// Takes session and service back, and waits for the registry's word, but not long. Expiry does the rest. True if the
+    /// registry has said that there is no such session any more.
+    pub(crate) async fn withdraw(&self) -> bool {
         self.task.abort();
         let session = self.standing.borrow().session.clone();
-        let Some((client, id)) = session else { return };
-        if remove(&client, &id).await
-            && let Some(ghost) = &self.ghost
-        {
+        let Some((client, id)) = session else { return false };
+        let removed = remove(&client, &id).await;
+        if let Some(ghost) = self.ghost.as_ref().filter(|_| removed) {
             ghost.forget();
         }
+        removed
     }
 }
 

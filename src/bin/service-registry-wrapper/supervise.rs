@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::libc::{self, pid_t};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::child::{self, Change};
@@ -68,7 +68,7 @@ pub(crate) struct Parting {
     pub fence: Option<Fence>,
 }
 
-/// How far the withdrawal is that a stop begins with.
+/// How far the withdrawal is that a stop begins with, or with `--on-exit=deregister` the end of the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Withdrawal {
     NotAsked,
@@ -82,8 +82,9 @@ pub(crate) struct Family<'a> {
     parenting: &'a Parenting,
     terminal: Option<&'a Terminal>,
     withdrawal: Withdrawal,
-    /// Signals that wait for the withdrawal.
+    /// Signals that wait for the withdrawal, and for the end of the drain.
     held: Vec<i32>,
+    drained: Option<Instant>,
     /// The end of the stop budget.
     budget: Option<Instant>,
     /// How the child ended.
@@ -108,7 +109,9 @@ pub(crate) struct Family<'a> {
 /// What comes next.
 enum Next {
     Signal(Received),
-    Withdrawn,
+    /// Whether the registry has taken it.
+    Withdrawn(bool),
+    Drained,
     TimeIsUp,
     Fence,
     /// The registration stands differently.
@@ -128,6 +131,7 @@ impl<'a> Family<'a> {
             terminal,
             withdrawal: Withdrawal::NotAsked,
             held: Vec::new(),
+            drained: None,
             budget: None,
             ended: None,
             deadline: None,
@@ -144,29 +148,25 @@ impl<'a> Family<'a> {
     /// Runs until the child has ended and, unless orphans are to be left, nothing of it is left; says how it ended.
     pub(crate) async fn until_gone(&mut self, signals: &mut Signals, mut parting: Parting) -> Result<ExitStatus> {
         let leave = parting.leave.clone();
-        // A short budget shortens the delay: the child must have time to hear SIGTERM before it is killed.
-        let most = self.parenting.stop_budget.map_or(Duration::MAX, |budget| budget / 2);
-        let drain_delay = parting.drain_delay.min(most);
-        let withdrawn = async move {
-            leave.withdraw().await;
-            sleep(drain_delay).await;
-        };
+        let withdrawn = async move { leave.withdraw().await };
         tokio::pin!(withdrawn);
-        let (mut stopped, mut deregistered) = (false, None);
+        let mut stopped = false;
         let gone = loop {
             let fence = parting.fence.filter(|_| self.ended.is_none() && !self.fenced);
             let fence = fence.and_then(|fence| Some(fence.asks(parting.standing.borrow().accepted?)));
             let next = tokio::select! {
                 biased;
                 signal = signals.next() => Next::Signal(signal?),
-                () = &mut withdrawn, if self.withdrawal == Withdrawal::UnderWay => Next::Withdrawn,
+                removed = &mut withdrawn, if self.withdrawal == Withdrawal::UnderWay => Next::Withdrawn(removed),
+                () = sleep_until(self.drained.unwrap_or_else(Instant::now)), if self.drained.is_some() => Next::Drained,
                 () = sleep_until(self.deadline.unwrap_or_else(Instant::now)), if self.deadline.is_some() => Next::TimeIsUp,
                 () = sleep_until(fence.unwrap_or_else(Instant::now)), if fence.is_some() => Next::Fence,
                 Ok(()) = parting.standing.changed(), if fence.is_some() => Next::Standing,
             };
             let gone = match next {
                 Next::Signal(signal) => self.take(signal, &parting),
-                Next::Withdrawn => self.stop(),
+                Next::Withdrawn(removed) => self.withdrawn(removed, &mut parting),
+                Next::Drained => self.stop(),
                 Next::TimeIsUp => self.time_is_up(),
                 Next::Fence => self.fence(&parting),
                 Next::Standing => None,
@@ -174,16 +174,19 @@ impl<'a> Family<'a> {
             if self.ended.is_some() && !std::mem::replace(&mut stopped, true) {
                 parting.leave.stop_heartbeats();
                 if parting.on_exit == OnExit::Deregister && self.withdrawal == Withdrawal::NotAsked {
-                    let leave = parting.leave.clone();
-                    deregistered = Some(tokio::spawn(async move { leave.withdraw().await }));
+                    self.withdrawal = Withdrawal::UnderWay;
                 }
             }
             if let Some(status) = gone {
                 break status;
             }
         };
-        if let Some(deregistered) = deregistered {
-            let _ = deregistered.await;
+        let out_of_time = self.killing && self.parenting.stop_budget.is_some();
+        if self.withdrawal == Withdrawal::UnderWay && !out_of_time {
+            match self.budget {
+                Some(budget) => drop(timeout_at(budget, withdrawn).await),
+                None => drop(withdrawn.await),
+            }
         }
         self.had_foreground = self.terminal.is_some_and(|terminal| terminal.take_back(self.child));
         Ok(gone)
@@ -215,7 +218,8 @@ impl<'a> Family<'a> {
     }
 
     /// First out of the registry, then the signal: so nobody is sent to a child that is about to end. A second signal
-    /// waits for nothing, and neither does the first when the registry does not answer at present.
+    /// waits for nothing, and neither does the first when the registry does not answer at present. The withdrawal goes on
+    /// behind it: one heartbeat that failed says little about the next request.
     fn begin_to_stop(&mut self, signal: i32, parting: &Parting) {
         if inherited::ignored(signal) {
             return self.pass_on(signal); // so does the child; it is no request to stop
@@ -240,11 +244,22 @@ impl<'a> Family<'a> {
         self.stop();
     }
 
+    fn withdrawn(&mut self, removed: bool, parting: &mut Parting) -> Option<ExitStatus> {
+        self.withdrawal = Withdrawal::Done;
+        if removed {
+            parting.fence = None; // its place is given up already, and the stop has bounds of its own
+        }
+        if !self.held.is_empty() {
+            // A short budget shortens the delay: the child must have time to hear SIGTERM before it is killed.
+            let most = self.parenting.stop_budget.map_or(Duration::MAX, |budget| budget / 2);
+            self.drained = Some(Instant::now() + parting.drain_delay.min(most));
+        }
+        None
+    }
+
     /// Passes on what waited for the withdrawal.
     fn stop(&mut self) -> Option<ExitStatus> {
-        if self.withdrawal == Withdrawal::UnderWay {
-            self.withdrawal = Withdrawal::Done;
-        }
+        self.drained = None;
         for signal in std::mem::take(&mut self.held) {
             self.pass_on(signal);
             self.set_deadline();
