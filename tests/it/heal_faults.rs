@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -36,10 +37,19 @@ pub fn step(seen: &Seen) -> Option<Step> {
     }
 }
 
-fn faults() -> Vec<(&'static str, Reply)> {
+/// What happens to a request.
+#[derive(Clone)]
+enum Fault {
+    /// It never gets to the registry.
+    Instead(Reply),
+    /// The registry's answer takes this much time for each byte.
+    Dripped(Duration),
+}
+
+fn faults() -> Vec<(&'static str, Fault)> {
     let truncated = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"token\": \"6d1b".to_vec();
     let wrong_token = json!({"token": "6d1ba1a0-c640-11f0-8000-000000000000"});
-    vec![
+    let instead = [
         ("no answer", Reply::Silence),
         ("cut", Reply::Close),
         ("half an answer", Reply::Bytes(truncated.clone())),
@@ -53,17 +63,26 @@ fn faults() -> Vec<(&'static str, Reply)> {
         ("400", Reply::fault(400, "badRequest", "no")),
         ("404", Reply::fault(404, "notFoundError", "object does not exist")),
         ("429", Reply::fault(429, "rateLimitReached", "slow down")),
-    ]
+    ];
+    // The second is mostly in time, in hundreds of pieces.
+    let dripped = [("an endless drip", Duration::from_millis(250)), ("a quick drip", Duration::from_millis(1))];
+    let instead = instead.map(|(name, reply)| (name, Fault::Instead(reply)));
+    instead.into_iter().chain(dripped.map(|(name, pause)| (name, Fault::Dripped(pause)))).collect()
 }
 
-/// A registry behind a proxy that answers this step twice with a fault, and passes everything else on.
-async fn behind(registry: &str, faulty: Step, fault: Reply) -> (Misbehaving, Arc<AtomicUsize>) {
-    let left = Arc::new(AtomicUsize::new(2));
+/// A registry behind a proxy that does this to the first request of this step, and to a second one unless the first may have
+/// been answered; it passes everything else on.
+async fn behind(registry: &str, faulty: Step, fault: Fault) -> (Misbehaving, Arc<AtomicUsize>) {
+    let left = Arc::new(AtomicUsize::new(if matches!(fault, Fault::Dripped(_)) { 1 } else { 2 }));
     let (registry, count) = (registry.to_owned(), Arc::clone(&left));
     let proxy = Misbehaving::start(move |seen| {
         let hit = step(seen) == Some(faulty)
             && count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-        if hit { fault.clone() } else { pass_on(&registry, seen) }
+        match &fault {
+            Fault::Instead(reply) if hit => reply.clone(),
+            Fault::Dripped(pause) if hit => Reply::Dripped(Box::new(pass_on(&registry, seen)), *pause),
+            _ => pass_on(&registry, seen),
+        }
     });
     (proxy.await, left)
 }

@@ -52,6 +52,8 @@ pub enum Reply {
     BytesThenSilence(Vec<u8>),
     /// An answer, and the connection is closed without having said so.
     AnswerThenClose(Box<Self>),
+    /// An answer, one byte at a time with so much time between two.
+    Dripped(Box<Self>, Duration),
     /// The end of the connection.
     Close,
     /// Nothing, for ever.
@@ -108,7 +110,7 @@ impl Reply {
                 (text + "\r\n" + body).into_bytes()
             }
             Self::Bytes(bytes) | Self::BytesThenSilence(bytes) => bytes.clone(),
-            Self::AnswerThenClose(reply) => reply.bytes(),
+            Self::AnswerThenClose(reply) | Self::Dripped(reply, _) => reply.bytes(),
             Self::Close | Self::Silence => Vec::new(),
         }
     }
@@ -152,6 +154,7 @@ impl Misbehaving {
             (connections.clone(), Arc::new(Mutex::new(script)) as Script, Arc::new(see), Arc::new(close));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap(); // a byte that drips is a packet
                 count.fetch_add(1, Ordering::SeqCst);
                 let (script, see, close, tls) = (script.clone(), see.clone(), close.clone(), tls.clone());
                 tokio::spawn(async move {
@@ -226,11 +229,11 @@ async fn converse(
     while let Some(seen) = read_request(&mut stream).await {
         let reply = (script.lock().unwrap())(&seen);
         see.send_modify(|all| all.push(seen));
-        if stream.write_all(&reply.bytes()).await.is_err() || stream.flush().await.is_err() {
+        if say(&mut stream, &reply).await.is_err() {
             return;
         }
         match reply {
-            Reply::Answer { .. } => {}
+            Reply::Answer { .. } | Reply::Dripped(..) => {}
             Reply::Bytes(_) | Reply::AnswerThenClose(_) | Reply::Close => {
                 stream.shutdown().await.ok();
                 return;
@@ -242,6 +245,19 @@ async fn converse(
             }
         }
     }
+}
+
+async fn say(stream: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) -> std::io::Result<()> {
+    if let Reply::Dripped(reply, pause) = reply {
+        for byte in reply.bytes() {
+            stream.write_u8(byte).await?;
+            stream.flush().await?;
+            tokio::time::sleep(*pause).await;
+        }
+        return Ok(());
+    }
+    stream.write_all(&reply.bytes()).await?;
+    stream.flush().await
 }
 
 async fn read_request(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Seen> {
