@@ -49,7 +49,7 @@ fn is_gone_first(registry: &str, proxy: &Misbehaving, id: &str) {
     let pid = wrapped.ready();
     let expired = eventually("the expiry", || {
         let (_, page) = get(registry, "/v1.0/events?type=services.timeout").unwrap();
-        page["values"].as_array().unwrap().iter().cloned().find(|event| event["payload"][0]["id"] == *id)
+        page["values"].as_array().unwrap().iter().find(|event| event["payload"][0]["id"] == *id).cloned()
     });
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{id}: it still runs");
     // The time of the event is the deadline itself, however much later it was noticed.
