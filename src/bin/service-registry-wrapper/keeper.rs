@@ -228,8 +228,13 @@ impl Keeper {
         }
         let hosting = self.may_host && error.is_connect() && host::begin();
         let elsewhere = self.registries.learn_from(&error) && failures == 1;
-        let pause =
-            if hosting || elsewhere { Duration::ZERO } else { self.pause(failures.max(self.stillborn), &error) };
+        let interval = Duration::from_secs(self.service.interval.into());
+        let asked = error.retry_after().unwrap_or_default();
+        let pause = if hosting || elsewhere {
+            Duration::ZERO
+        } else {
+            pause(interval, self.steady, failures.max(self.stillborn), asked, fastrand::f64())
+        };
         self.standing.send_modify(|standing| {
             standing.failures = failures;
             standing.next_attempt = Some(Instant::now() + pause);
@@ -239,17 +244,16 @@ impl Keeper {
         sleep(pause).await;
     }
 
-    /// Capped exponential with full jitter, so that a fleet does not come back in step; back within one interval.
-    fn pause(&self, failures: u32, error: &Error) -> Duration {
-        let interval = Duration::from_secs(self.service.interval.into());
-        let pause = if self.steady { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, fastrand::f64()) };
-        // A registry may ask for more, but not for a day.
-        pause.max(error.retry_after().unwrap_or_default().min(interval))
-    }
-
     fn tell(&self, news: News) {
         let _ = self.news.send(news); // nobody listens any more once the child runs
     }
+}
+
+/// Capped exponential with full jitter, so that a fleet does not come back in step; back within one interval. A registry may
+/// ask for more, but not for a day. `random` is from 0 to 1.
+fn pause(interval: Duration, steady: bool, failures: u32, asked: Duration, random: f64) -> Duration {
+    let pause = if steady { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, random) };
+    pause.max(asked.min(interval))
 }
 
 /// The session that holds this id, and what its service says about itself.
@@ -326,6 +330,29 @@ impl Beats<'_> {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_every_interval_the_next_attempt_is_within_it() {
+        for interval in (3..=120).map(Duration::from_secs) {
+            for failures in (1..40).chain([u32::MAX]) {
+                for random in [0.0, 0.5, 1.0] {
+                    for steady in [false, true] {
+                        let after = |asked| pause(interval, steady, failures, Duration::from_secs(asked), random);
+                        assert!((Duration::from_millis(100)..interval).contains(&after(0)), "{interval:?} {failures}");
+                        assert_eq!(after(86_400), interval);
+                        assert!(after(2) >= Duration::from_secs(2));
+                    }
+                    let unasked = pause(interval, false, failures, Duration::ZERO, random);
+                    assert!(unasked <= interval / 2, "{interval:?} {failures}: room for the attempt itself");
+                }
+            }
         }
     }
 }
