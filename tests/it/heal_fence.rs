@@ -71,15 +71,19 @@ fn a_stop_that_was_asked_for_has_its_own_time() {
     assert_eq!(wrapped.end().code(), Some(7), "{}", wrapped.said());
 }
 
-#[test]
-fn a_stop_that_the_registry_does_not_hear_of_is_over_in_time_as_well() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_the_registry_does_not_hear_of_is_over_in_time_as_well() {
     let registry = Registry::start();
-    let mut command = wrapper(&registry.url);
+    let url = registry.url.clone();
+    let proxy = Misbehaving::start(move |request| match step(request) {
+        Some(Step::Deregister) => Reply::Silence,
+        _ => pass_on(&url, request),
+    })
+    .await;
+    let mut command = wrapper(&proxy.url);
     command.args(["--id=web0", "--interval=3", "--on-lost=stop", "--stop-timeout=1000", "python3"]);
     let mut wrapped = Running::start(command.arg(child("signals.py")));
-    wrapped.line("registered");
     wrapped.ready();
-    registry.process.signal(Signal::SIGSTOP);
     wrapped.signal(Signal::SIGTERM);
     assert_eq!(wrapped.end().code(), Some(100), "{}", wrapped.said());
 }
