@@ -123,8 +123,8 @@ impl Accounts {
     }
 
     /// What a tenant may have.
-    pub(crate) fn allowance(&self, tenant: TenantId) -> Arc<Allowance> {
-        self.allowances.get(&tenant).unwrap_or(&self.default_allowance).clone()
+    pub(crate) fn allowance(&self, tenant: TenantId) -> &Arc<Allowance> {
+        self.allowances.get(&tenant).unwrap_or(&self.default_allowance)
     }
 
     /// Decides whether a request may act for the tenant it names.

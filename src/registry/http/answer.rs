@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
+use super::base::Base;
 use crate::registry::uuid1::Uuid1;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
@@ -81,7 +82,7 @@ impl Answer {
     }
 
     /// Tells where to log in.
-    pub(crate) fn challenge(self, base: &str) -> Self {
+    pub(crate) fn challenge(self, base: &Base<'_>) -> Self {
         match HeaderValue::from_str(&format!("Keystone uri=\"{base}/v2.0\"")) {
             Ok(challenge) => self.header(WWW_AUTHENTICATE, challenge),
             Err(_) => self,

@@ -1,10 +1,14 @@
 //! The body of a request: how large, of which type, and what it says.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::faults::Problem;
@@ -26,7 +30,7 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, patience: Dura
     if is_announced_too_large && headers.contains_key(EXPECT) {
         return Err(Problem::TooLarge); // the client waits for this answer before it sends anything
     }
-    let read = if is_announced_too_large { None } else { Some(timeout(patience, collect(&mut body)).await) };
+    let read = if is_announced_too_large { None } else { Some(promptly(patience, collect(&mut body)).await) };
     match read {
         Some(Ok(Ok(bytes))) => Ok(bytes),
         Some(Err(_)) | Some(Ok(Err(Stop::Broken))) => Err(Problem::TooSlow),
@@ -34,6 +38,15 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, patience: Dura
             let _ = timeout(patience, drain(&mut body)).await;
             Err(Problem::TooLarge)
         }
+    }
+}
+
+/// As [`timeout`], but what is there already, as nearly every body is, needs no clock.
+async fn promptly<T>(patience: Duration, wanted: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut wanted = pin!(wanted);
+    match poll_fn(|cx| Poll::Ready(wanted.as_mut().poll(cx))).await {
+        Poll::Ready(there) => Ok(there),
+        Poll::Pending => timeout(patience, wanted).await,
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn read(asked: &Asked<'_>, path: &str) -> Result<Answer, Proble
 
 pub(super) async fn set(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {
     let id = key(path);
-    let (tenant, allowance) = (asked.tenant, &asked.allowance);
+    let (tenant, allowance) = (asked.tenant, asked.allowance);
     asked.write(|state| state.set_value(asked.now, tenant, allowance, &id, asked.body)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT).at(&asked.url("configuration", &id)))
 }

@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::base::Base;
 use crate::registry::refusal::{Kind, Refusal};
 use crate::wire::Fault;
 
@@ -76,7 +77,7 @@ impl Type {
 
 impl Problem {
     /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
-    pub(crate) fn answer(self, id: &str, base: &str) -> Answer {
+    pub(crate) fn answer(self, id: &str, base: &Base<'_>) -> Answer {
         let (kind, message, details) = match self {
             Self::TooLarge => return Answer::empty(StatusCode::PAYLOAD_TOO_LARGE).closing(),
             Self::TooSlow => return Answer::empty(StatusCode::REQUEST_TIMEOUT).closing(),

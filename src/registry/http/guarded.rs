@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -36,6 +36,8 @@ pub(crate) struct Guarded {
     /// What the guest was doing when it last had to wait.
     seen: u64,
     alarm: Pin<Box<Sleep>>,
+    /// Whom the alarm wakes.
+    woken: Option<Waker>,
     /// Since when the other side has taken nothing of what is written.
     stalled: Option<Instant>,
 }
@@ -43,11 +45,11 @@ pub(crate) struct Guarded {
 impl Guarded {
     pub(crate) fn new(wire: Wire, guest: Arc<Guest>) -> Self {
         let seen = guest.doing();
-        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), stalled: None }
+        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), woken: None, stalled: None }
     }
 
-    /// Waits on, unless it has been too long. The clock is read once for each phase that lasts, and the alarm only set
-    /// anew when it rings or must ring earlier: a request in one piece, as nearly all are, should not pay for slow ones.
+    /// Waits on, unless it has been too long. The clock is read once for each phase that lasts, and the alarm only touched
+    /// when it rings or must ring earlier: a request in one piece, as nearly all are, should not pay for slow ones.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let doing = self.guest.doing();
         if doing != self.seen {
@@ -58,15 +60,24 @@ impl Guarded {
             let stall = self.stalled.map(|since| since + STALL);
             let deadline = [self.guest.deadline(), stall].into_iter().flatten().min();
             if deadline.is_some_and(|deadline| self.alarm.deadline() > deadline.into()) {
-                self.alarm.as_mut().reset(deadline.unwrap_or_else(Instant::now).into());
+                self.set_alarm(deadline.unwrap_or_else(Instant::now));
             }
+            if !self.alarm.is_elapsed() && self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            self.woken = Some(cx.waker().clone());
             ready!(self.alarm.as_mut().poll(cx));
             let now = Instant::now();
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            self.alarm.as_mut().reset(deadline.unwrap_or(now + LOOK).into());
+            self.set_alarm(deadline.unwrap_or(now + LOOK));
         }
+    }
+
+    fn set_alarm(&mut self, time: Instant) {
+        self.alarm.as_mut().reset(time.into());
+        self.woken = None; // it must be polled once to ring
     }
 
     /// The same for a write: what is waited for is the other side.

@@ -30,7 +30,7 @@ fn in_order<S: Serializer, K: Serialize, V: Serialize>(
 }
 
 pub(super) async fn show(asked: &Asked<'_>) -> Result<Answer, Problem> {
-    let allowance: &Allowance = &asked.allowance;
+    let allowance: &Allowance = asked.allowance;
     let used = asked.run(|state| state.used(asked.now, asked.tenant, allowance)).await;
     let rate = allowance.rates.iter().zip(used).map(|(rate, used)| {
         let before = used.saturating_sub(u64::from(rate.matcher.is_match(asked.path))); // without this very request
@@ -49,7 +49,7 @@ fn rate_limit(rate: &Rate, used: u64) -> RateLimit {
 
 /// Counts a request. The first is what the answer says about it in its headers, whatever the answer is.
 pub(super) async fn count(asked: &Asked<'_>) -> (Option<Usage>, Result<(), Problem>) {
-    let allowance: &Allowance = &asked.allowance;
+    let allowance: &Allowance = asked.allowance;
     let usage = asked.run(|state| state.count(asked.now, asked.tenant, allowance, asked.path)).await;
     let exceeded = usage.as_ref().filter(|usage| usage.exceeded).map(|usage| &allowance.rates[usage.rate]);
     let verdict = match exceeded {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::Front;
 use super::answer::Answer;
+use super::base::Base;
 use super::faults::Problem;
 use crate::registry::accounts::{Credentials, Login};
 use crate::registry::clock::Now;
@@ -71,10 +72,16 @@ struct User<'a> {
     roles: [(); 0],
 }
 
-pub(super) async fn login(front: &Front, now: Now, base: &str, body: &Json, from: IpAddr) -> Result<Answer, Problem> {
+pub(super) async fn login(
+    front: &Front,
+    now: Now,
+    base: &Base<'_>,
+    body: &Json,
+    from: IpAddr,
+) -> Result<Answer, Problem> {
     validation::body(body)?;
     let credentials = Credentials::read(body)?;
-    let accounts = front.accounts();
+    let accounts = front.accounts.load();
     let tried = credentials.tried().filter(|_| !accounts.is_open());
     if let Some(name) = tried {
         let turn = front.slowing.turn(now.mono, name, from).ok_or(Refusal::Unauthorized(TOO_MANY))?;
@@ -100,7 +107,7 @@ async fn pause(ms: u64) {
     }
 }
 
-fn document(login: &Login, base: &str) -> Answer {
+fn document(login: &Login, base: &Base<'_>) -> Answer {
     let id = &*login.tenant.to_string();
     let url = &*format!("{base}/v1.0/{id}");
     let endpoints = [Endpoint { tenant: id, url }];

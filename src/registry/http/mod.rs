@@ -4,6 +4,7 @@
 //! always had, and hands it to the file of its resource. `faults` says no.
 
 mod answer;
+mod base;
 mod body;
 mod configuration;
 pub(super) mod connections;
@@ -25,9 +26,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HOST, HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
@@ -49,11 +51,15 @@ use super::tls::Tls;
 use super::users::Users;
 use crate::wire;
 use answer::Answer;
+use base::Base;
 use faults::Problem;
 use patience::Patience;
 use query::Query;
 use response_ids::ResponseIds;
 use routes::{Area, Route};
+
+const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
+const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// The API for programs that generate clients, forms and tests.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -71,7 +77,7 @@ const PAGE: &str = concat!(
 #[derive(Debug)]
 pub(crate) struct Front {
     engine: Arc<Engine>,
-    accounts: RwLock<Arc<Accounts>>,
+    accounts: ArcSwap<Accounts>,
     tls: RwLock<Option<Tls>>,
     slowing: Slowing,
     listening: SocketAddr,
@@ -93,6 +99,8 @@ pub(crate) struct Caller {
 /// What is learnt on the way to an answer, and told with it whatever it is.
 #[derive(Debug, Default)]
 struct Notes {
+    /// When the whole request was there.
+    now: Option<Now>,
     tenant: Option<TenantId>,
     usage: Option<(Arc<Allowance>, Usage)>,
 }
@@ -102,9 +110,8 @@ struct Asked<'a> {
     front: &'a Front,
     now: Now,
     tenant: TenantId,
-    allowance: Arc<Allowance>,
-    /// `http://host:port`, as the client sees it.
-    base: &'a str,
+    allowance: &'a Arc<Allowance>,
+    base: &'a Base<'a>,
     path: &'a str,
     query: &'a Query<'a>,
     body: &'a Json,
@@ -120,20 +127,15 @@ impl Front {
         indulgence: Indulgence,
         patience: Patience,
     ) -> Self {
-        let (accounts, tls) = (RwLock::new(Arc::new(accounts)), RwLock::new(tls));
+        let (accounts, tls) = (ArcSwap::from_pointee(accounts), RwLock::new(tls));
         let (slowing, ids) = (Slowing::default(), ResponseIds::new());
         let engine = Arc::new(engine);
         Self { engine, accounts, tls, slowing, listening, host_names, indulgence, patience, ids }
     }
 
-    fn accounts(&self) -> Arc<Accounts> {
-        self.accounts.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Other users from now on.
     pub(crate) fn replace_users(&self, users: Users) {
-        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        *accounts = Arc::new(accounts.with(users));
+        self.accounts.store(Arc::new(self.accounts.load().with(users)));
     }
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
@@ -148,12 +150,13 @@ impl Front {
     /// Answers a request, and logs it: what was asked and how it ended, but nothing that is secret.
     pub(crate) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
         let started = Instant::now();
-        let now = self.engine.now();
-        let id = self.ids.next(now.wall);
         let (parts, body) = request.into_parts();
-        let base = self.base(&parts, caller);
+        let base = Base::of(&parts, caller.is_secure, self.listening);
         let mut notes = Notes::default();
-        let mut answer = match self.judge(now, caller, &base, &parts, body, &mut notes).await {
+        let judged = self.judge(caller, &base, &parts, body, &mut notes).await;
+        let now = notes.now.unwrap_or_else(|| self.engine.now());
+        let id = self.ids.next(now.wall);
+        let mut answer = match judged {
             Ok(answer) => answer,
             Err(problem) => problem.answer(&id, &base),
         };
@@ -169,18 +172,18 @@ impl Front {
     /// The order of the judgements is part of the API: the first that fails decides.
     async fn judge(
         &self,
-        now: Now,
         caller: Caller,
-        base: &str,
+        base: &Base<'_>,
         parts: &Parts,
         body: Incoming,
         notes: &mut Notes,
     ) -> Result<Answer, Problem> {
-        let accounts = &*self.accounts();
+        let accounts = &*self.accounts.load();
         if accounts.is_open() {
             gate::check(&parts.headers, caller.local, &self.host_names)?;
         }
         let body = body::read(&parts.headers, body, self.patience.body).await?;
+        let now = *notes.now.insert(self.engine.now());
         let body = &body::parse(&parts.headers, &body)?;
         let path = parts.uri.path();
         let no_page =
@@ -207,28 +210,10 @@ impl Front {
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         if is_read && !asked.allowance.rates.is_empty() {
             let (usage, verdict) = limits::count(&asked).await;
-            notes.usage = usage.map(|usage| (asked.allowance.clone(), usage));
+            notes.usage = usage.map(|usage| (allowance.clone(), usage));
             verdict?;
         }
         asked.route(&parts.method, rest, no_page).await
-    }
-
-    /// The registry's own address as the client sees it: the one it asked, by the scheme it, or a proxy, used.
-    fn base(&self, parts: &Parts, caller: Caller) -> String {
-        let header = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let asked = parts.uri.authority().map(|authority| authority.as_str());
-        let is_plain = |host: &&str| {
-            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
-        };
-        let scheme = match header("x-forwarded-proto") {
-            Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
-            None if caller.is_secure => "https",
-            _ => "http",
-        };
-        match asked.or_else(|| header(HOST.as_str())).filter(is_plain) {
-            Some(host) => format!("{scheme}://{host}"),
-            None => format!("{scheme}://{}", self.listening),
-        }
     }
 }
 
@@ -252,11 +237,11 @@ fn admit(
     rest: &str,
 ) -> Result<TenantId, Problem> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-    let named = header("x-tenant-id");
+    let named = header(TENANT_ID);
     let is_bare = accounts.is_open() && named.is_none() && routes::is_resource(rest);
     let path = tenant.or_else(|| is_bare.then_some(OPEN_TENANT_ID));
     let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
-    let token = in_query.or_else(|| header("x-auth-token"));
+    let token = in_query.or_else(|| header(AUTH_TOKEN));
     Ok(accounts.admit(now, Claim { header: named, path, token })?)
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
 
 /// The two forms are answered differently: a service of its own gets a token, one in a session an empty body.
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
-    let (tenant, allowance) = (asked.tenant, &asked.allowance);
+    let (tenant, allowance) = (asked.tenant, asked.allowance);
     let created = asked.write(|state| state.create_service(asked.now, tenant, allowance, asked.body)).await?;
     let answer = match created.token {
         Some(token) => Answer::token(StatusCode::CREATED, token),

@@ -2,9 +2,9 @@
 
 use hyper::StatusCode;
 
+use super::Asked;
 use super::answer::Answer;
 use super::faults::Problem;
-use super::{Asked, Front};
 use crate::registry::heartbeats::Beating;
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
@@ -20,7 +20,7 @@ pub(super) async fn overview(asked: &Asked<'_>) -> Result<Answer, Problem> {
 }
 
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
-    let (tenant, allowance) = (asked.tenant, &asked.allowance);
+    let (tenant, allowance) = (asked.tenant, asked.allowance);
     let created = asked.write(|state| state.create_session(asked.now, tenant, allowance, asked.body)).await;
     let (id, token) = created?;
     Ok(Answer::token(StatusCode::CREATED, token).at(&asked.url("sessions", id.as_str())))
@@ -49,7 +49,6 @@ pub(super) async fn heartbeat(asked: &Asked<'_>, id: &str) -> Result<Answer, Pro
 
 /// A heartbeat is timed when it is handled, not when it arrived: the holder gets its whole timeout.
 pub(super) async fn beat(asked: &Asked<'_>, who: Beating<'_>) -> Result<Answer, Problem> {
-    let Front { engine, .. } = asked.front;
-    let token = asked.run(|state| state.beat(engine.now(), asked.tenant, who, asked.body)).await?;
+    let token = asked.run(|state| state.beat(asked.now, asked.tenant, who, asked.body)).await?;
     Ok(Answer::token(StatusCode::OK, token))
 }
