@@ -5,6 +5,7 @@ mod data;
 mod exit;
 mod hash_key;
 mod log;
+mod pages;
 mod reload;
 mod serve;
 mod wrapper;
@@ -12,6 +13,10 @@ mod wrapper;
 use clap::Parser;
 
 use cli::{Cli, Command};
+use pages::LargePages;
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
