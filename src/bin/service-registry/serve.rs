@@ -19,23 +19,27 @@ const RESERVED: usize = 64;
 /// Serves until it is told to stop.
 pub(crate) fn run(options: Serve) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
-    runtime.block_on(async {
-        let mut stop = Stop::new().context("watching for signals")?;
-        let tls = tls_files(&options);
-        let reload = Reload::new(options.users.clone(), tls.clone()).context("watching for signals")?;
-        let config = config(&options, tls.as_ref())?;
-        let listener = listen(&options)?;
-        let config = keep(config, &options)?;
-        let registry = Registry::bind(config, listener).map_err(|error| in_words(error, &options.listen))?;
-        let keep_up = reload.keep(registry.control());
-        announce(registry.local_addr(), tls.is_some())?;
-        tokio::select! {
-            served = registry.serve(stop.told()) => served.context("listening")?,
-            () = keep_up => {}
-        }
-        tracing::info!("stopped");
-        Ok(())
-    })
+    // As a task, so that the thread that hears of a connection accepts it too. What `block_on` is given runs in this thread,
+    // which would have to be woken up for each.
+    runtime.block_on(runtime.spawn(serve(options))).context("serving")?
+}
+
+async fn serve(options: Serve) -> Result<(), Failure> {
+    let mut stop = Stop::new().context("watching for signals")?;
+    let tls = tls_files(&options);
+    let reload = Reload::new(options.users.clone(), tls.clone()).context("watching for signals")?;
+    let config = config(&options, tls.as_ref())?;
+    let listener = listen(&options)?;
+    let config = keep(config, &options)?;
+    let registry = Registry::bind(config, listener).map_err(|error| in_words(error, &options.listen))?;
+    let keep_up = reload.keep(registry.control());
+    announce(registry.local_addr(), tls.is_some())?;
+    tokio::select! {
+        served = registry.serve(stop.told()) => served.context("listening")?,
+        () = keep_up => {}
+    }
+    tracing::info!("stopped");
+    Ok(())
 }
 
 fn tls_files(options: &Serve) -> Option<TlsFiles> {
