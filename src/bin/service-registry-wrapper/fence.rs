@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The child is stopped when so much of the timeout has passed since the last heartbeat that was certainly accepted. The
-/// next one is sent at 0.6 of it and has a quarter of it to be answered.
-const ASK: f64 = 0.86;
+/// next one is sent at 0.63 of it at the latest and has a quarter of it to be answered.
+const ASK: f64 = 0.88;
 /// By now it is killed if it is not gone.
 const KILL: f64 = 0.95;
 
@@ -45,10 +45,10 @@ mod tests {
                 advance(answered).await;
                 sleep_until(fence.asks(sent)).await;
                 let asked = sent.elapsed();
-                assert!(asked >= timeout.mul_f64(0.6) + timeout / 4, "{timeout:?}: a heartbeat has its time");
+                assert!(asked >= timeout.mul_f64(0.63) + timeout / 4, "{timeout:?}: a heartbeat has its time");
                 sleep_until(fence.kills(sent)).await;
                 let killed = sent.elapsed();
-                assert!(killed - asked >= timeout.mul_f64(0.08), "{timeout:?}: the child has time to end");
+                assert!(killed - asked >= timeout.mul_f64(0.06), "{timeout:?}: the child has time to end");
                 assert!(killed < timeout.mul_f64(0.96), "{timeout:?}: killed {killed:?} after the heartbeat");
             }
         }
