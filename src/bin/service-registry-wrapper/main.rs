@@ -104,6 +104,12 @@ fn no_core_dumps() -> Result<rlim_t, Failure> {
 async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t) -> Result<u8, Failure> {
     let (mask, sigchld) = (blocked.inherited_mask, blocked.inherited_sigchld);
     let mut signals = blocked.listen()?;
+    let relay = Relay::open().unwrap_or_else(|error| {
+        warn!("the command's notifications go past the wrapper, and systemd may not take them: {error:#}");
+        None
+    });
+    let status = plan.status_socket.as_deref().map(StatusSocket::open).transpose();
+    let status = status.map_err(|error| Failure::new(exit::USAGE, error))?;
     if plan.may_host {
         host::begin();
     }
@@ -126,11 +132,6 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
             return Ok(exit::of_signal(number));
         }
     };
-    let relay = Relay::open().unwrap_or_else(|error| {
-        warn!("the command's notifications go past the wrapper, and systemd may not take them: {error:#}");
-        None
-    });
-    let status = plan.status_socket.as_deref().map(StatusSocket::open).transpose()?;
     let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
     let with = Circumstances {
         mask,
