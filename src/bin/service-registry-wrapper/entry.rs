@@ -17,8 +17,7 @@ use crate::exit;
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, values: *const *const c_char) -> c_int {
     let status = if no_gap_below_stderr() { crate::live_by(arguments(count, values)) } else { exit::WRAPPER_FAILED };
-    // SAFETY: ends the process. Nothing is buffered, and the kernel tidies up faster than destructors do.
-    unsafe { libc::_exit(status.into()) }
+    exit::now(status)
 }
 
 #[expect(unsafe_code, reason = "the C library hands over pointers")]

@@ -37,6 +37,13 @@ pub(crate) fn of_signal(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(WRAPPER_FAILED)
 }
 
+/// Ends the wrapper. Nothing is buffered, and the kernel tidies up faster than destructors do.
+#[expect(unsafe_code, reason = "the standard library's way out runs what the C library has registered")]
+pub(crate) fn now(status: u8) -> ! {
+    // SAFETY: takes a number and ends the process.
+    unsafe { libc::_exit(status.into()) }
+}
+
 /// Dies of the signal that killed the child, without a second core dump. Returns if it cannot: process 1 of a container
 /// does not die of signals.
 #[expect(unsafe_code, reason = "a disposition can be set in no other way")]

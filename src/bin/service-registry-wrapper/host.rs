@@ -38,7 +38,8 @@ mod present {
         let registry = Registry::bind(Config::open(), listener)?;
         let url = format!("http://{}", registry.local_addr());
         let body = move || {
-            let events = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+            let events =
+                tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build_local(Default::default());
             let ended = events.and_then(|events| events.block_on(registry.serve(std::future::pending())));
             if let Err(why) = ended {
                 error!("the registry that was hosted here has ended: {why}");

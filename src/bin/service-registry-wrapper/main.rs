@@ -86,7 +86,8 @@ fn run(options: &Options) -> Result<u8, Failure> {
     let program = child::find(program)?;
     // Orphans of the child come to us, wherever we stand; a kernel without this leaves them to process 1.
     let _ = nix::sys::prctl::set_child_subreaper(true);
-    let events = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let events =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build_local(Default::default());
     let events = events.context("cannot start the event loop")?;
     let end = events.block_on(live(&plan, &program, blocked, core_limit));
     // The kernel tidies up faster than destructors do, and none may wait, say for a name that is still being looked up.
@@ -120,6 +121,7 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         for _ in 0..3 {
             tokio::task::yield_now().await; // first connects, then asks
         }
+        memory::fetch_code();
         (tree::children(), Terminal::find())
     };
     let ready = async { tokio::join!(ready_to_start(plan, &mut registration), meanwhile) };
@@ -174,7 +176,7 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         signals::tell_own_group(signal);
         exit::die_of(signal);
     }
-    Ok(end_with(plan, ended))
+    exit::now(end_with(plan, ended))
 }
 
 /// Answers on the status socket, if there is one. Never done.

@@ -1,12 +1,23 @@
-//! Memory that the start needed and the rest of the life does not.
+//! The program's own code and constants in memory. They are pages of a file, which the kernel maps when they are first
+//! touched, a few at a time.
 
 use nix::libc;
 
-/// Gives the program's own code and constants back to the kernel. They are pages of a file: what is needed again comes back
-/// from its cache, a page at a time. Without this, all that reading options and connecting touched, and what the kernel
-/// mapped around it, would stay the wrapper's for as long as the child runs, and be taken apart page by page at its end.
-#[expect(unsafe_code, reason = "the linker says where the program stands in memory")]
+/// Has all of them mapped at once. To be called while there is nothing to do but to wait: what comes after the answer then
+/// does not stop for one page after the other.
+pub(crate) fn fetch_code() {
+    advise(libc::MADV_POPULATE_READ); // kernels before 5.14 do not know it, and map page by page
+}
+
+/// Gives them back to the kernel. What is needed again comes back from its cache. Without this, all that reading options and
+/// connecting touched, and what the kernel mapped around it, would stay the wrapper's for as long as the child runs, and be
+/// taken apart page by page at its end.
 pub(crate) fn give_back_code() {
+    advise(libc::MADV_DONTNEED);
+}
+
+#[expect(unsafe_code, reason = "the linker says where the program stands in memory")]
+fn advise(what: libc::c_int) {
     unsafe extern "C" {
         static __executable_start: u8;
         static etext: u8;
@@ -17,6 +28,6 @@ pub(crate) fn give_back_code() {
     if start < end {
         // SAFETY: between the two symbols lie headers, constants and code, which nobody writes to: what relocation changed
         // stands behind them. A private page of a file that was not written to reads the same when it is mapped again.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, what) };
     }
 }
