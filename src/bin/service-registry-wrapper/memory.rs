@@ -1,33 +1,39 @@
-//! The program's own code and constants in memory. They are pages of a file, which the kernel maps when they are first
-//! touched, a few at a time.
+//! Code and constants in memory: those of the program and of the libraries it has loaded. They are pages of files, which the
+//! kernel maps when they are first touched, a few at a time.
 
 use nix::libc;
 
-/// Has all of them mapped at once. To be called while there is nothing to do but to wait: what comes after the answer then
+/// Has the program's mapped at once. To be called while there is nothing to do but to wait: what comes after the answer then
 /// does not stop for one page after the other.
 pub(crate) fn fetch_code() {
     advise(libc::MADV_POPULATE_READ); // kernels before 5.14 do not know it, and map page by page
 }
 
-/// Gives them back to the kernel. What is needed again comes back from its cache. Without this, all that reading options and
-/// connecting touched, and what the kernel mapped around it, would stay the wrapper's for as long as the child runs, and be
+/// Gives all of them back to the kernel. What is needed again comes back from its cache. Without this, all that reading options
+/// and connecting touched, and what the kernel mapped around it, would stay the wrapper's for as long as the child runs, and be
 /// taken apart page by page at its end.
 pub(crate) fn give_back_code() {
     advise(libc::MADV_DONTNEED);
 }
 
-#[expect(unsafe_code, reason = "the linker says where the program stands in memory")]
+/// About what is never written to.
+#[expect(unsafe_code, reason = "the loader says what stands where in memory")]
 fn advise(what: libc::c_int) {
-    unsafe extern "C" {
-        static __executable_start: u8;
-        static etext: u8;
+    unsafe extern "C" fn each(object: *mut libc::dl_phdr_info, _: usize, what: *mut libc::c_void) -> libc::c_int {
+        const PAGE: usize = 4096;
+        // SAFETY: the loader gives an object that lives as long as this call, with so many headers.
+        let object = unsafe { &*object };
+        // SAFETY: as above.
+        let parts = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
+        for part in parts.iter().filter(|part| part.p_type == libc::PT_LOAD && part.p_flags & libc::PF_W == 0) {
+            let start = (object.dlpi_addr + part.p_vaddr) as usize & !(PAGE - 1);
+            let end = (object.dlpi_addr + part.p_vaddr + part.p_memsz) as usize & !(PAGE - 1);
+            // SAFETY: nobody writes to these pages: what relocation changes stands in parts that may be written to. A
+            // private page of a file that was not written to reads the same when it is mapped again.
+            unsafe { libc::madvise(start as *mut libc::c_void, end - start, what.addr() as libc::c_int) };
+        }
+        libc::c_int::from(what.addr() as libc::c_int == libc::MADV_POPULATE_READ) // the program comes first
     }
-    const PAGE: usize = 4096;
-    let start = (&raw const __executable_start).addr() & !(PAGE - 1);
-    let end = (&raw const etext).addr() & !(PAGE - 1);
-    if start < end {
-        // SAFETY: between the two symbols lie headers, constants and code, which nobody writes to: what relocation changed
-        // stands behind them. A private page of a file that was not written to reads the same when it is mapped again.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, what) };
-    }
+    // SAFETY: `each` keeps nothing of what it is given.
+    unsafe { libc::dl_iterate_phdr(Some(each), std::ptr::without_provenance_mut(what as usize)) };
 }
