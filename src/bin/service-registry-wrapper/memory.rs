@@ -9,9 +9,9 @@ pub(crate) fn fetch_code() {
     advise(libc::MADV_POPULATE_READ); // kernels before 5.14 do not know it, and map page by page
 }
 
-/// Gives all of them back to the kernel. What is needed again comes back from its cache. Without this, all that reading options
-/// and connecting touched, and what the kernel mapped around it, would stay the wrapper's for as long as the child runs, and be
-/// taken apart page by page at its end.
+/// Gives all of them back to the kernel. What is needed again comes back from its cache. Without this, all that reading
+/// options and connecting touched, and what the kernel mapped around it, would stay the wrapper's for as long as the child
+/// runs, and be taken apart page by page at its end.
 pub(crate) fn give_back_code() {
     advise(libc::MADV_DONTNEED);
 }

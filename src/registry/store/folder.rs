@@ -29,7 +29,16 @@ impl Folder {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         for folder in made {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-            sync(parent.unwrap_or(Path::new("."))).map_err(failed)?;
+            match sync(parent.unwrap_or(Path::new("."))) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    // May be written to and not be read: no reason not to start.
+                    tracing::warn!(
+                        "{} is new, and cannot be made to outlast a loss of power: {error}",
+                        folder.display()
+                    );
+                }
+                synced => synced.map_err(failed)?,
+            }
         }
         let mut options = OpenOptions::new();
         let mut lock = options
