@@ -5,6 +5,7 @@ mod data;
 mod exit;
 mod hash_key;
 mod log;
+#[cfg(target_os = "linux")]
 mod pages;
 mod reload;
 mod serve;
@@ -13,10 +14,10 @@ mod wrapper;
 use clap::Parser;
 
 use cli::{Cli, Command};
-use pages::LargePages;
 
+#[cfg(target_os = "linux")]
 #[global_allocator]
-static ALLOCATOR: LargePages = LargePages;
+static ALLOCATOR: pages::LargePages = pages::LargePages;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
