@@ -1,4 +1,4 @@
-//! The way in, straight from the C library, and the way out.
+//! The way in, straight from the C library.
 //!
 //! The Rust runtime would ignore SIGPIPE, open what is closed of stdin, stdout and stderr for the child too, and read the
 //! map of the program's memory to guard its stack. The child is to find everything as the wrapper did, and the rest is time.

@@ -16,7 +16,7 @@ pub(crate) struct Blocked {
     fd: SignalFd,
     /// What the wrapper was started with, and what the child gets.
     pub inherited_mask: SigSet,
-    /// The same.
+    /// What SIGCHLD did to it then.
     pub inherited_sigchld: SigHandler,
 }
 
