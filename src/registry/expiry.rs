@@ -171,7 +171,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::heartbeats::Beating;
+    use super::super::heartbeats::{Beating, Shown};
     use super::super::state::tests::{at, json, own, session, state};
     use super::*;
 
@@ -216,7 +216,7 @@ mod tests {
         }
         // The quickest is heard of, and becomes the last but one; its old entry in the queue is the first to come up.
         let body = json(&format!(r#"{{"token": "{}"}}"#, tokens[1].1));
-        let token = state.beat(at(4_000), 1, Beating::Service("quick"), &body).unwrap();
+        let token = state.beat(at(4_000), 1, Beating::Service("quick"), Shown::read(&body).unwrap()).unwrap();
         tokens[1].1 = token;
         state.looked = 9_000;
         while !state.sweep(at(9_001), 1) {}
@@ -230,7 +230,7 @@ mod tests {
         let mut token = own(&mut state, at(0), "node-1", 30);
         for time in 1..1_000 {
             let body = json(&format!(r#"{{"token": "{token}"}}"#));
-            token = state.beat(at(time), 1, Beating::Service("node-1"), &body).unwrap();
+            token = state.beat(at(time), 1, Beating::Service("node-1"), Shown::read(&body).unwrap()).unwrap();
         }
         assert_eq!(state.next_deadline(), Some(30_000), "it stays where it was");
         assert!(state.sweep(at(30_000), usize::MAX) && state.service(1, "node-1").is_ok());
@@ -250,7 +250,7 @@ mod tests {
         state.sweep(at(10_201), usize::MAX);
         assert!(state.service(1, "long").is_ok(), "what it sent may still be waiting");
         let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        state.beat(at(10_300), 1, Beating::Service("short"), &body).unwrap();
+        state.beat(at(10_300), 1, Beating::Service("short"), Shown::read(&body).unwrap()).unwrap();
         state.sweep(at(13_000), usize::MAX);
         assert!(state.service(1, "short").is_ok() && state.service(1, "long").is_err());
         let [(_, _, time)] = &endings(&mut state, at(13_000))[..] else { panic!() };

@@ -22,11 +22,31 @@ pub(crate) enum Beating<'a> {
     Unnamed(&'a str),
 }
 
-impl State {
-    /// Takes a heartbeat and returns the next token. Never expires anyone: a late one is as good as any.
-    pub(crate) fn beat(&mut self, now: Now, id: TenantId, who: Beating<'_>, body: &Json) -> Result<Uuid1, Refusal> {
+/// The token that a heartbeat shows, and its text as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a> {
+    token: Uuid1,
+    text: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    pub(crate) fn read(body: &'a Json) -> Result<Self, Refusal> {
         validation::body(body)?;
         let (token, text) = validation::required(body, "token", validation::token)?;
+        Ok(Self { token, text })
+    }
+}
+
+impl State {
+    /// Takes a heartbeat and returns the next token. Never expires anyone: a late one is as good as any.
+    pub(crate) fn beat(
+        &mut self,
+        now: Now,
+        id: TenantId,
+        who: Beating<'_>,
+        shown: Shown<'_>,
+    ) -> Result<Uuid1, Refusal> {
+        let Shown { token, text } = shown;
         let owner = matches!(who, Beating::Unnamed(_)).then(|| self.owner(id, token)).flatten();
         let who = match &owner {
             Some(Owner::Session(session)) => Beating::Session(session.as_str()),
@@ -148,7 +168,8 @@ mod tests {
     use super::*;
 
     fn beat(state: &mut State, now: Now, id: &str, token: Uuid1) -> Result<Uuid1, Refusal> {
-        state.beat(now, 1, Beating::Service(id), &json(&format!(r#"{{"token": "{token}"}}"#)))
+        let text = token.to_string();
+        state.beat(now, 1, Beating::Service(id), Shown { token, text: &text })
     }
 
     fn stale(token: Uuid1) -> Result<Uuid1, Refusal> {

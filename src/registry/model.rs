@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::clock::Now;
-use super::heartbeats::Beating;
+use super::heartbeats::{Beating, Shown};
 use super::limits::Allowance;
 use super::state::State;
 use super::state::tests::json;
@@ -165,7 +165,8 @@ impl World {
         let holder = &mut self.holders[at];
         let token = if again { holder.before.unwrap_or(holder.token) } else { holder.token };
         let who = if holder.is_session { Beating::Session(&holder.name) } else { Beating::Service(&holder.name) };
-        let next = self.state.beat(self.now, 1, who, &json(&format!(r#"{{"token": "{token}"}}"#))).unwrap();
+        let body = json(&format!(r#"{{"token": "{token}"}}"#));
+        let next = self.state.beat(self.now, 1, who, Shown::read(&body).unwrap()).unwrap();
         holder.deadline = self.now.mono + holder.timeout;
         (holder.before, holder.token) = (Some(token), next);
     }

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::packed::Packed;
@@ -13,7 +14,7 @@ use crate::wire;
 pub(crate) type TenantId = u32;
 
 /// `se` and 8 letters or digits. Kept in place: a million of them are searched on every heartbeat.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionId([u8; 10]);
 
 /// That of their bytes. All start the same, and the rest compares as one number: a search in a million of them is a
@@ -27,6 +28,12 @@ impl Ord for SessionId {
 impl PartialOrd for SessionId {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+impl Hash for SessionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.number());
     }
 }
 

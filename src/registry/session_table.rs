@@ -3,14 +3,17 @@
 //! Every heartbeat looks for one, lists are rare. In a tree of a million, a search waits for memory a dozen times, under the
 //! lock; the hash waits once or twice.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Bound;
+
+use rustc_hash::FxHashMap;
 
 use super::objects::{Session, SessionId};
 
 #[derive(Debug, Default)]
 pub(crate) struct SessionTable {
-    by_id: HashMap<SessionId, Session>,
+    /// Ids are random and made here: nobody can choose them so that they collide.
+    by_id: FxHashMap<SessionId, Session>,
     order: BTreeSet<SessionId>,
 }
 

@@ -24,7 +24,7 @@ const CREATION_SLACK_MS: u64 = 5_000;
 /// Everything that is known.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) tenants: HashMap<TenantId, Tenant>,
+    pub(crate) tenants: BTreeMap<TenantId, Tenant>,
     pub(super) deadlines: Deadlines,
     /// When somebody last looked at the deadlines.
     pub(super) looked: u64,
@@ -63,7 +63,7 @@ pub(crate) struct Tenant {
 impl State {
     pub(crate) fn new(keys: Arc<Keys>) -> Self {
         Self {
-            tenants: HashMap::new(),
+            tenants: BTreeMap::new(),
             deadlines: Deadlines::default(),
             looked: 0,
             keys,
@@ -313,7 +313,8 @@ pub(super) mod tests {
         state.update_session(1, &id, &json("{}")).unwrap();
         state.set_value(at(1), 1, &Allowance::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
         let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        state.beat(at(1), 1, crate::registry::heartbeats::Beating::Session(&id), &body).unwrap();
+        let shown = crate::registry::heartbeats::Shown::read(&body).unwrap();
+        state.beat(at(1), 1, crate::registry::heartbeats::Beating::Session(&id), shown).unwrap();
         assert_eq!(state.take_changes(), [], "heartbeats cost no write");
     }
 }

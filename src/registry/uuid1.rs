@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
 /// Milliseconds between the start of the Gregorian calendar, where UUIDs count from, and 1970.
 const GREGORIAN_MS: u64 = 12_219_292_800_000;
 /// UUIDs count in units of 100 ns.
@@ -33,8 +36,9 @@ impl Uuid1 {
 
     /// Reads the text form; the error is the text the API has for it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let bits = bits(text).ok_or("Invalid UUID")?;
-        let (head, tail) = ((bits >> 64) as u64, bits as u64);
+        // The one form of several that the crate knows is told by its length.
+        let uuid = Uuid::try_parse(text).ok().filter(|_| text.len() == Hyphenated::LENGTH).ok_or("Invalid UUID")?;
+        let (head, tail) = uuid.as_u64_pair();
         if tail >> 62 != VARIANT >> 62 {
             return Err("Unsupported UUID variant");
         }
@@ -43,6 +47,13 @@ impl Uuid1 {
         }
         let (low, middle, high) = (head >> 32, head >> 16 & 0xffff, head & 0x0fff);
         Ok(Self { ticks: high << 48 | middle << 32 | low, tail })
+    }
+
+    /// Its text, written where there is room for it.
+    pub(crate) fn text(self, room: &mut [u8; Hyphenated::LENGTH]) -> &str {
+        let (low, middle, high) = (self.ticks & 0xffff_ffff, self.ticks >> 32 & 0xffff, self.ticks >> 48);
+        let uuid = Uuid::from_u64_pair(low << 32 | middle << 16 | 1 << 12 | high, self.tail);
+        uuid.hyphenated().encode_lower(room)
     }
 
     /// The two halves that it is ordered by, as they are stored.
@@ -81,22 +92,9 @@ pub(crate) fn ticks_in(unix_ms: u64, low: u64) -> u64 {
     ticks_of(unix_ms) + low % TICKS_PER_MS
 }
 
-/// The 128 bits of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, in either case.
-fn bits(text: &str) -> Option<u128> {
-    if text.len() != 36 {
-        return None;
-    }
-    text.bytes().enumerate().try_fold(0u128, |bits, (at, byte)| match at {
-        8 | 13 | 18 | 23 => (byte == b'-').then_some(bits),
-        _ => Some(bits << 4 | u128::from(char::from(byte).to_digit(16)?)),
-    })
-}
-
 impl fmt::Display for Uuid1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (low, middle, high) = (self.ticks & 0xffff_ffff, self.ticks >> 32 & 0xffff, self.ticks >> 48);
-        let (sequence, node) = (self.tail >> 48, self.tail & 0xffff_ffff_ffff);
-        write!(f, "{low:08x}-{middle:04x}-1{high:03x}-{sequence:04x}-{node:012x}")
+        f.write_str(self.text(&mut [0; _]))
     }
 }
 

@@ -1,12 +1,15 @@
 //! What holds for all requests, below the resources: bodies, connections, and whatever else may arrive.
 
-use std::io::{BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use serde_json::json;
-use service_registry::registry::{Config, Error, Patience, Registry, Users};
+use service_registry::registry::{Config, Error, Patience, Registry, Tls, TlsFiles, Users};
 
+use crate::bench::DEADLINE;
+use crate::registry_access::Authority;
 use crate::registry_bench::{Client, Server, USERS, connect, connect_from, read_answer};
 
 fn beat(server: &Server, from: &mut Client) {
@@ -109,7 +112,7 @@ fn one_connection_too_many_takes_the_place_of_an_idle_one_of_the_crowd() {
 #[test]
 fn connections_that_keep_it_waiting_are_closed() {
     let (short, long) = (Duration::from_millis(200), Duration::from_secs(3_600));
-    let all = Patience { idle: long, newcomer: long, head: long, body: long };
+    let all = Patience { idle: long, newcomer: long, head: long, body: long, handshake: long, unread: long };
     let server = |patience| Server::start(Config::open().patience(patience));
     let head = b"POST /v1.0/1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n";
 
@@ -138,6 +141,51 @@ fn connections_that_keep_it_waiting_are_closed() {
     let answer = read_answer(&mut slow, false);
     assert_eq!((answer.status, answer.header("connection")), (408, Some("close")), "its body did not come");
     assert!(is_closed(slow));
+
+    let authority = Authority::new();
+    let [certificate, key] = ["server", "server.key"].map(|name| authority.path(name).into());
+    let tls = Tls::read(&TlsFiles { certificate, key, client_ca: None }).unwrap();
+    let patience = Patience { handshake: short, ..all };
+    let strangers = Server::start(Config::open().tls(tls).patience(patience));
+    let mut hesitant = connect(strangers.address);
+    hesitant.get_mut().write_all(&[22, 3, 1]).unwrap(); // the beginning of a first record
+    assert!(is_closed(hesitant), "it did not finish its handshake");
+}
+
+/// Its requests are not answered in advance, which would take as much memory as it likes, and it is cut off.
+#[test]
+fn who_reads_no_answers_gets_no_more() {
+    let patience = Patience { unread: Duration::from_secs(1), ..Patience::default() };
+    let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()).patience(patience));
+    let mut joe = server.joe();
+    for n in 0..100 {
+        assert_eq!(joe.put(&format!("/configuration/key-{n}"), json!({"value": "x".repeat(1_000)})).status, 204);
+    }
+    assert!(joe.get("/configuration").body.len() > 100_000);
+
+    let mut deaf = connect(server.address).into_inner();
+    deaf.set_write_timeout(Some(DEADLINE)).unwrap();
+    setsockopt(&deaf, RcvBuf, &4096).unwrap(); // else it grows while nobody reads
+    let (_, token) = joe.headers.iter().find(|(name, _)| name == "X-Auth-Token").unwrap();
+    let request = format!("GET {}/configuration HTTP/1.1\r\nX-Auth-Token: {token}\r\n\r\n", joe.root);
+    let cut = loop {
+        if let Err(error) = deaf.write_all(request.as_bytes()) {
+            break error.kind();
+        }
+    };
+    assert!(matches!(cut, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{cut}");
+    let answered = joe.get("/limits").json()["rate"]["/.*"]["used"].as_u64().unwrap();
+    assert!(answered < 80, "{answered} of them: what the buffers on the way take is a few megabytes");
+}
+
+#[test]
+fn who_sends_no_more_is_answered_all_the_same() {
+    let server = Server::open();
+    let mut connection = connect(server.address);
+    connection.get_mut().write_all(b"GET /v1.0/1/services HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    connection.get_mut().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_answer(&mut connection, false).status, 200);
+    assert!(is_closed(connection));
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The registry's own address as the client sees it: `http://host:port`.
 
-use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
@@ -9,32 +8,43 @@ use hyper::http::request::Parts;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Shown as the beginning of a URL, where one is needed; few answers have one.
+/// Shown as the beginning of a URL. It is found out then: few answers have one.
 pub(crate) struct Base<'a> {
-    scheme: &'static str,
-    host: Cow<'a, str>,
+    pub(crate) parts: &'a Parts,
+    pub(crate) is_secure: bool,
+    /// Where the registry listens, for who does not say whom they asked.
+    pub(crate) listening: SocketAddr,
 }
 
-impl<'a> Base<'a> {
-    /// The host that was asked, by the scheme that the client, or a proxy, used.
-    pub(crate) fn of(parts: &'a Parts, is_secure: bool, listening: SocketAddr) -> Self {
-        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let asked = parts.uri.authority().map(|authority| authority.as_str());
+impl Base<'_> {
+    fn header(&self, name: HeaderName) -> Option<&str> {
+        self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    /// That of the client, or of the proxy it used.
+    fn scheme(&self) -> &'static str {
+        match self.header(FORWARDED_PROTO) {
+            Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
+            None if self.is_secure => "https",
+            _ => "http",
+        }
+    }
+
+    /// The host that was asked.
+    fn host(&self) -> Option<&str> {
         let is_plain = |host: &&str| {
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
         };
-        let scheme = match header(FORWARDED_PROTO) {
-            Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
-            None if is_secure => "https",
-            _ => "http",
-        };
-        let host = asked.or_else(|| header(HOST)).filter(is_plain);
-        Self { scheme, host: host.map_or_else(|| listening.to_string().into(), Cow::from) }
+        let asked = self.parts.uri.authority().map(|authority| authority.as_str());
+        asked.or_else(|| self.header(HOST)).filter(is_plain)
     }
 }
 
 impl Display for Base<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.host)
+        match self.host() {
+            Some(host) => write!(f, "{}://{host}", self.scheme()),
+            None => write!(f, "{}://{}", self.scheme(), self.listening),
+        }
     }
 }

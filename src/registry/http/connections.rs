@@ -24,8 +24,6 @@ use super::{Caller, Front};
 const MAX_HEADERS: usize = 64;
 /// What a request head may take, and so what a silent connection can cost.
 const MAX_BUFFER: usize = 16 * 1024;
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests under way may take once the end has been called.
 const LAST_CALL: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted: the process has no descriptor left, and may have one soon.
@@ -93,25 +91,24 @@ async fn serve_requests(front: Arc<Front>, stream: TcpStream, place: &Place, wat
     let wire = match tls {
         None => Wire::Plain(stream),
         Some(config) => {
-            let shaken = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await;
+            let shaken = timeout(front.patience.handshake, TlsAcceptor::from(config).accept(stream)).await;
             let stream = shaken.map_err(|_| "the TLS handshake took too long")?;
             Wire::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
         }
     };
-    let service = service_fn(|request| {
-        let (front, guest) = (front.clone(), place.guest.clone());
-        async move {
-            guest.begin();
-            let answer = front.handle(request, caller).await;
-            guest.end();
-            Ok::<_, Infallible>(answer)
-        }
+    let (front, guest) = (&*front, &*place.guest);
+    let service = service_fn(async |request| {
+        guest.begin();
+        let answer = front.handle(request, caller).await;
+        guest.end();
+        Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None) // `Guarded` knows better
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
-        .pipeline_flush(true)
+        .half_close(true) // who sends no more may still be waiting; and looking whether so costs a buffer each time
+        .writev(true) // unlike copies, which hyper makes of as many answers as are asked for, read or not
         .serve_connection(TokioIo::new(Guarded::new(wire, place.guest.clone())), service);
     watcher.watch(connection).await.map_err(|error| error.to_string())
 }

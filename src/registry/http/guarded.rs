@@ -16,10 +16,11 @@ use tokio_rustls::server::TlsStream;
 
 use super::guests::Guest;
 
-/// How long an answer may wait for its reader to take a byte of it.
-const STALL: Duration = Duration::from_secs(30);
 /// How often a connection is looked at that has no deadline: while it is busy.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// In bytes: most answers are smaller, head and body.
+const SMALL: usize = 512;
 
 /// What a connection is made of.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Guarded {
             self.guest.lasts();
         }
         loop {
-            let stall = self.stalled.map(|since| since + STALL);
+            let stall = self.stalled.map(|since| since + self.guest.patience.unread);
             let deadline = [self.guest.deadline(), stall].into_iter().flatten().min();
             if deadline.is_some_and(|deadline| self.alarm.deadline() > deadline.into()) {
                 self.set_alarm(deadline.unwrap_or_else(Instant::now));
@@ -89,6 +90,16 @@ impl Guarded {
         self.stalled.get_or_insert_with(Instant::now);
         self.wait(cx).map(Err)
     }
+}
+
+/// One piece for a few, if they are small: to send one is cheaper by more than the copy costs.
+fn joined<'a>(pieces: &[io::IoSlice<'_>], room: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for piece in pieces {
+        room.get_mut(length..length + piece.len())?.copy_from_slice(piece);
+        length += piece.len();
+    }
+    Some(&room[..length])
 }
 
 impl AsyncRead for Guarded {
@@ -138,6 +149,9 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(whole) = joined(pieces, &mut [0; SMALL]) {
+            return self.poll_write(cx, whole);
+        }
         let outcome = match &mut self.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),

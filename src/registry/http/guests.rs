@@ -36,7 +36,7 @@ struct List {
 #[derive(Debug)]
 pub(crate) struct Guest {
     pub(crate) address: IpAddr,
-    patience: Patience,
+    pub(crate) patience: Patience,
     start: Instant,
     /// How many requests there were, and in the lowest two bits the phase.
     phase: AtomicU64,

@@ -151,7 +151,7 @@ impl Front {
     pub(crate) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let base = Base::of(&parts, caller.is_secure, self.listening);
+        let base = Base { parts: &parts, is_secure: caller.is_secure, listening: self.listening };
         let mut notes = Notes::default();
         let judged = self.judge(caller, &base, &parts, body, &mut notes).await;
         let now = notes.now.unwrap_or_else(|| self.engine.now());
@@ -163,8 +163,7 @@ impl Front {
         if let Some((allowance, usage)) = notes.usage {
             answer = limits::headers(answer, now, &allowance.rates[usage.rate], usage.used);
         }
-        let seconds = started.elapsed().as_secs_f64();
-        log(&parts, &answer, seconds, notes.tenant, &id);
+        log(&parts, &answer, started, notes.tenant, &id);
         let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"));
         answer.into_response(id)
     }
@@ -218,12 +217,13 @@ impl Front {
 }
 
 /// One line for a request. Heartbeats that went well are told on demand only: every holder sends one every few seconds.
-fn log(parts: &Parts, answer: &Answer, seconds: f64, tenant: Option<TenantId>, response: &str) {
-    let (method, path, status, ms) = (&parts.method, parts.uri.path(), answer.status().as_u16(), seconds * 1000.0);
+fn log(parts: &Parts, answer: &Answer, started: Instant, tenant: Option<TenantId>, response: &str) {
+    let (method, path, status) = (&parts.method, parts.uri.path(), answer.status().as_u16());
+    let ms = || started.elapsed().as_secs_f64() * 1000.0;
     if status == 200 && method == Method::POST && path.ends_with("/heartbeat") {
-        tracing::debug!(%method, path, status, ms, tenant, response, "request");
+        tracing::debug!(%method, path, status, ms = ms(), tenant, response, "request");
     } else {
-        tracing::info!(%method, path, status, ms, tenant, response, "request");
+        tracing::info!(%method, path, status, ms = ms(), tenant, response, "request");
     }
 }
 
@@ -241,7 +241,7 @@ fn admit(
     let is_bare = accounts.is_open() && named.is_none() && routes::is_resource(rest);
     let path = tenant.or_else(|| is_bare.then_some(OPEN_TENANT_ID));
     let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
-    let token = in_query.or_else(|| header(AUTH_TOKEN));
+    let token = in_query.or_else(|| if accounts.is_open() { None } else { header(AUTH_TOKEN) }); // which asks for none
     Ok(accounts.admit(now, Claim { header: named, path, token })?)
 }
 

@@ -14,11 +14,22 @@ pub struct Patience {
     pub head: Duration,
     /// For a request's body, whose few kilobytes are usually there before they are asked for: 10 s.
     pub body: Duration,
+    /// For the TLS handshake: 10 s.
+    pub handshake: Duration,
+    /// For an answer, while its reader takes no byte of it: 30 s.
+    pub unread: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        let [idle, newcomer, head, body] = [150, 30, 10, 10].map(Duration::from_secs);
-        Self { idle, newcomer, head, body }
+        let seconds = Duration::from_secs;
+        Self {
+            idle: seconds(150),
+            newcomer: seconds(30),
+            head: seconds(10),
+            body: seconds(10),
+            handshake: seconds(10),
+            unread: seconds(30),
+        }
     }
 }

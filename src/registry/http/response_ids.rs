@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Makes ids: `.rh-<4>.h-<host>.r-<8>.c-<counter>.ts-<epoch ms>.v-<version>`.
 #[derive(Debug)]
 pub(crate) struct ResponseIds {
@@ -12,22 +14,32 @@ pub(crate) struct ResponseIds {
 
 impl ResponseIds {
     pub(crate) fn new() -> Self {
-        let prefix = format!(".rh-{}.h-{}.r-", random(4).collect::<String>(), host());
+        let prefix = format!(".rh-{}.h-{}.r-", String::from_iter(random::<4>()), host());
         Self { prefix, counter: AtomicU64::new(0) }
     }
 
     pub(crate) fn next(&self, wall: u64) -> String {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut id = String::with_capacity(self.prefix.len() + 72); // every answer has one: no growing in steps
+        let numbers = [counter, wall].map(|number| number.max(1).ilog10() as usize + 1);
+        let marks = 8 + ".c-.ts-.v-".len() + VERSION.len();
+        // Every answer has one: no growing in steps, and nothing to spare, since a header would need one more allocation.
+        let mut id = String::with_capacity(self.prefix.len() + marks + numbers[0] + numbers[1]);
         id.push_str(&self.prefix);
-        id.extend(random(8));
-        let _ = write!(id, ".c-{counter}.ts-{wall}.v-{}", env!("CARGO_PKG_VERSION"));
+        id.extend(random::<8>());
+        let _ = write!(id, ".c-{counter}.ts-{wall}.v-{VERSION}");
         id
     }
 }
 
-fn random(length: usize) -> impl Iterator<Item = char> {
-    std::iter::repeat_with(fastrand::alphanumeric).take(length)
+/// Letters and digits, all of one number.
+fn random<const LENGTH: usize>() -> [char; LENGTH] {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut number = fastrand::u64(..);
+    [(); LENGTH].map(|()| {
+        let digit = DIGITS[(number % 62) as usize];
+        number /= 62;
+        char::from(digit)
+    })
 }
 
 /// The name of this machine, as far as it fits into a header.

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use super::Asked;
 use super::answer::Answer;
 use super::faults::Problem;
-use crate::registry::heartbeats::Beating;
+use crate::registry::heartbeats::{Beating, Shown};
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
@@ -49,6 +49,7 @@ pub(super) async fn heartbeat(asked: &Asked<'_>, id: &str) -> Result<Answer, Pro
 
 /// A heartbeat is timed when it is handled, not when it arrived: the holder gets its whole timeout.
 pub(super) async fn beat(asked: &Asked<'_>, who: Beating<'_>) -> Result<Answer, Problem> {
-    let token = asked.run(|state| state.beat(asked.now, asked.tenant, who, asked.body)).await?;
+    let shown = Shown::read(asked.body)?;
+    let token = asked.run(|state| state.beat(asked.now, asked.tenant, who, shown)).await?;
     Ok(Answer::token(StatusCode::OK, token))
 }
