@@ -25,6 +25,9 @@ const INTERVALS_BETWEEN_LOOKS: u32 = 3;
 /// In seconds. From here on heartbeats are so rare that memory counts for more than time: between them the code is given
 /// back, which costs a third more processor time for each, and leaves a third less memory, and a faster end.
 const LONG: u32 = 10;
+/// How long after a session was opened its first heartbeat is sent. A child that has just been started has better use for the
+/// processors, and the registry has only just heard of us.
+const FIRST: Duration = Duration::from_secs(1);
 
 /// What the task tells whoever waits for the registration.
 pub(crate) enum News {
@@ -282,6 +285,8 @@ impl Beats<'_> {
     async fn until_lost(&self, session: &str, mut token: String) -> Error {
         let elsewhere = Notify::new();
         let mut failing = false;
+        let opened = self.standing.borrow().accepted;
+        sleep(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
         loop {
             let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
             tokio::select! {
