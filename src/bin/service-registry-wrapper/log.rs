@@ -5,13 +5,12 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tracing::{Event, Level, Subscriber};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultFields, JsonFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::cli::LogFormat;
 use crate::plan::Voice;
@@ -29,18 +28,77 @@ pub(crate) fn start(voice: Voice) {
     let libraries = if level == LevelFilter::TRACE { level } else { LevelFilter::OFF };
     // A registry that is hosted here says a line for each request; that is for those who want more.
     let hosted = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
-    let ours = Targets::new()
+    let heard = Targets::new()
         .with_default(libraries)
         .with_target("service_registry", level)
         .with_target("service_registry::registry", hosted);
-    let line = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Stderr);
-    match voice.format {
-        LogFormat::Text => tracing_subscriber::registry().with(line.event_format(Prose)).with(ours).init(),
-        LogFormat::Json => {
-            let line = line.json().flatten_event(true).with_target(false);
-            tracing_subscriber::registry().with(line).with(ours).init();
+    let _ = tracing::subscriber::set_global_default(Lines { heard, level, format: voice.format }); // the first and only one
+}
+
+/// Makes a line of each event. Nobody here needs spans; the registry of them that tracing-subscriber's own formatter stands on
+/// would take ten pages of memory, and a hundredth of the whole start.
+struct Lines {
+    heard: Targets,
+    level: LevelFilter,
+    format: LogFormat,
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, about: &Metadata<'_>) -> bool {
+        about.is_event() && self.heard.would_enable(about.target(), about.level())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = String::new();
+        let written = match self.format {
+            LogFormat::Text => write_prose(&mut line, event),
+            LogFormat::Json => write_json(&mut line, event),
+        };
+        if written.is_ok() {
+            let _ = Stderr.write_all(line.as_bytes());
         }
     }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1) // never asked for, since none is enabled
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// `service-registry-wrapper: message name=value`: no time and no colour, since the line stands between those of the
+/// child, and whatever collects them stamps them.
+fn write_prose(line: &mut String, event: &Event<'_>) -> fmt::Result {
+    line.push_str("service-registry-wrapper: ");
+    line.push_str(match *event.metadata().level() {
+        Level::ERROR => "error: ",
+        Level::WARN => "warning: ",
+        _ => "",
+    });
+    DefaultFields::new().format_fields(Writer::new(line), event)?;
+    line.push('\n');
+    Ok(())
+}
+
+/// One object: time, level, message, and what else there is.
+fn write_json(line: &mut String, event: &Event<'_>) -> fmt::Result {
+    line.push_str("{\"timestamp\":\"");
+    SystemTime.format_time(&mut Writer::new(line))?;
+    line.push_str("\",\"level\":\"");
+    line.push_str(event.metadata().level().as_str());
+    line.push_str("\",");
+    let mut fields = String::new();
+    JsonFields::new().format_fields(Writer::new(&mut fields), event)?;
+    line.push_str(fields.strip_prefix('{').unwrap_or(&fields)); // at least the message is in it
+    line.push('\n');
+    Ok(())
 }
 
 /// stderr, but a line is dropped rather than waited for: a pipe that nobody reads must not hold up the wrapper, and with it
@@ -64,26 +122,5 @@ impl Write for Stderr {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// `service-registry-wrapper: message name=value`: no time and no colour, since the line stands between those of the
-/// child, and whatever collects them stamps them.
-struct Prose;
-
-impl<S, N> FormatEvent<S, N> for Prose
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        to.write_str("service-registry-wrapper: ")?;
-        match *event.metadata().level() {
-            Level::ERROR => to.write_str("error: ")?,
-            Level::WARN => to.write_str("warning: ")?,
-            _ => {}
-        }
-        context.format_fields(to.by_ref(), event)?;
-        writeln!(to)
     }
 }

@@ -70,7 +70,7 @@ fn live_by(arguments: Vec<OsString>) -> u8 {
     };
     match run(&options) {
         Ok(status) => status,
-        Err(failure) => failure.report(options.log_format),
+        Err(failure) => failure.report(options.words.log_format),
     }
 }
 
@@ -121,7 +121,6 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         for _ in 0..3 {
             tokio::task::yield_now().await; // first connects, then asks
         }
-        memory::fetch_code();
         (tree::children(), Terminal::find())
     };
     let ready = async { tokio::join!(ready_to_start(plan, &mut registration), meanwhile) };

@@ -3,23 +3,12 @@
 
 use nix::libc;
 
-/// Has the program's mapped at once. To be called while there is nothing to do but to wait: what comes after the answer then
-/// does not stop for one page after the other.
-pub(crate) fn fetch_code() {
-    advise(libc::MADV_POPULATE_READ); // kernels before 5.14 do not know it, and map page by page
-}
-
-/// Gives all of them back to the kernel. What is needed again comes back from its cache. Without this, all that reading
+/// Gives all of it back to the kernel. What is needed again comes back from its cache. Without this, all that reading
 /// options and connecting touched, and what the kernel mapped around it, would stay the wrapper's for as long as the child
 /// runs, and be taken apart page by page at its end.
-pub(crate) fn give_back_code() {
-    advise(libc::MADV_DONTNEED);
-}
-
-/// About what is never written to.
 #[expect(unsafe_code, reason = "the loader says what stands where in memory")]
-fn advise(what: libc::c_int) {
-    unsafe extern "C" fn each(object: *mut libc::dl_phdr_info, _: usize, what: *mut libc::c_void) -> libc::c_int {
+pub(crate) fn give_back_code() {
+    unsafe extern "C" fn each(object: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
         const PAGE: usize = 4096;
         // SAFETY: the loader gives an object that lives as long as this call, with so many headers.
         let object = unsafe { &*object };
@@ -30,10 +19,10 @@ fn advise(what: libc::c_int) {
             let end = (object.dlpi_addr + part.p_vaddr + part.p_memsz) as usize & !(PAGE - 1);
             // SAFETY: nobody writes to these pages: what relocation changes stands in parts that may be written to. A
             // private page of a file that was not written to reads the same when it is mapped again.
-            unsafe { libc::madvise(start as *mut libc::c_void, end - start, what.addr() as libc::c_int) };
+            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
         }
-        libc::c_int::from(what.addr() as libc::c_int == libc::MADV_POPULATE_READ) // the program comes first
+        0 // the next one
     }
     // SAFETY: `each` keeps nothing of what it is given.
-    unsafe { libc::dl_iterate_phdr(Some(each), std::ptr::without_provenance_mut(what as usize)) };
+    unsafe { libc::dl_iterate_phdr(Some(each), std::ptr::null_mut()) };
 }

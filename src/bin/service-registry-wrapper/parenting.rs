@@ -33,22 +33,22 @@ pub(crate) struct Parenting {
 impl Parenting {
     pub(crate) fn of(options: &Options) -> Result<Self> {
         let named = |option| move || options.origin(option);
-        let death = options.parent_death_signal.as_str();
+        let death = options.parent.parent_death_signal.as_str();
         Ok(Self {
-            rewrites: rewrites(&options.rewrite_signal).with_context(named("rewrite_signal"))?,
-            scope: options.signal_scope,
-            stop_timeout: seconds(&options.stop_timeout).with_context(named("stop_timeout"))?,
-            stop_budget: seconds(&options.stop_budget).with_context(named("stop_budget"))?,
-            leave_orphans: options.leave_orphans,
-            warn_on_reap: options.warn_on_reap,
-            exit_map: exit_map(&options.exit_map).with_context(named("exit_map"))?,
-            reraise: options.reraise,
+            rewrites: rewrites(&options.parent.rewrite_signal).with_context(named("rewrite_signal"))?,
+            scope: options.parent.signal_scope,
+            stop_timeout: seconds(&options.parent.stop_timeout).with_context(named("stop_timeout"))?,
+            stop_budget: seconds(&options.parent.stop_budget).with_context(named("stop_budget"))?,
+            leave_orphans: options.parent.leave_orphans,
+            warn_on_reap: options.parent.warn_on_reap,
+            exit_map: exit_map(&options.parent.exit_map).with_context(named("exit_map"))?,
+            reraise: options.parent.reraise,
             parent_death_signal: if death.eq_ignore_ascii_case("none") {
                 0
             } else {
                 signal(death).with_context(named("parent_death_signal"))?
             },
-            notify_when: options.notify_when,
+            notify_when: options.parent.notify_when,
         })
     }
 

@@ -74,19 +74,24 @@ impl Plan {
         let service = service(options)?;
         let on_registry_down = on_registry_down(options, &mut warnings)?;
         let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
-        let state_dir = options.state_dir.as_ref().filter(|folder| !folder.is_empty());
+        let state_dir = options.registering.state_dir.as_ref().filter(|folder| !folder.is_empty());
         let ghost = state_dir.map(|folder| Ghost::of(folder.into(), &service.id)).transpose();
-        let drain_delay = seconds(&options.drain_delay).with_context(|| options.origin("drain_delay"))?;
+        let drain_delay = seconds(&options.parent.drain_delay).with_context(|| options.origin("drain_delay"))?;
         Ok(Self {
             registries: registries(options, service.interval, &mut warnings)?,
             may_host: urls(options).is_empty(),
             on_registry_down,
-            on_lost: options.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
-            on_exit: options.on_exit,
+            on_lost: options.registering.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
+            on_exit: options.registering.on_exit,
             drain_delay: drain_delay.unwrap_or_default(),
-            replace: options.replace,
+            replace: options.registering.replace,
             ghost: ghost.with_context(|| options.origin("state_dir"))?,
-            status_socket: options.status_socket.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from),
+            status_socket: options
+                .registering
+                .status_socket
+                .as_ref()
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             parenting: Parenting::of(options)?,
             command: options.command.clone(),
             service,
@@ -97,7 +102,10 @@ impl Plan {
 
 impl Voice {
     pub(crate) fn of(options: &Options) -> Self {
-        Self { format: options.log_format, level: i16::from(options.verbose) - i16::from(options.quiet) }
+        Self {
+            format: options.words.log_format,
+            level: i16::from(options.words.verbose) - i16::from(options.words.quiet),
+        }
     }
 }
 
@@ -107,17 +115,18 @@ fn given(value: &Option<String>) -> Option<&str> {
 }
 
 fn service(options: &Options) -> Result<Service> {
-    let id = given(&options.id).context("--id is missing: give the service an id, such as --id=my-host1-api0")?;
+    let id =
+        given(&options.service.id).context("--id is missing: give the service an id, such as --id=my-host1-api0")?;
     check_id(id).with_context(|| options.origin("id"))?;
-    let tags = pairs::tags(&options.tags).with_context(|| options.origin("tags"))?;
-    let metadata = pairs::metadata(&options.metadata).with_context(|| options.origin("metadata"))?;
+    let tags = pairs::tags(&options.service.tags).with_context(|| options.origin("tags"))?;
+    let metadata = pairs::metadata(&options.service.metadata).with_context(|| options.origin("metadata"))?;
     let session_metadata =
-        pairs::metadata(&options.session_metadata).with_context(|| options.origin("session_metadata"))?;
+        pairs::metadata(&options.service.session_metadata).with_context(|| options.origin("session_metadata"))?;
     let payload = ServicePayload { tags, metadata };
     let size = id.len() + size_on_the_wire(&payload.tags)? + size_on_the_wire(&payload.metadata)?;
     check_size(size).with_context(|| options.origin("metadata"))?;
     check_size(size_on_the_wire(&session_metadata)?).with_context(|| options.origin("session_metadata"))?;
-    let interval = interval(&options.interval).with_context(|| options.origin("interval"))?;
+    let interval = interval(&options.service.interval).with_context(|| options.origin("interval"))?;
     Ok(Service { id: id.to_owned(), payload, session_metadata, interval })
 }
 
@@ -137,9 +146,9 @@ fn interval(seconds: &str) -> Result<u32> {
 
 fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnRegistryDown> {
     let attempts = attempts(options)?;
-    let given = given(&options.on_registry_down);
+    let given = given(&options.registering.on_registry_down);
     let what = match given {
-        None if options.abort_on_failure => OnRegistryDown::Fail { attempts },
+        None if options.registering.abort_on_failure => OnRegistryDown::Fail { attempts },
         None | Some("start") => OnRegistryDown::Start,
         Some("fail") => OnRegistryDown::Fail { attempts },
         Some(other) => {
@@ -152,10 +161,10 @@ fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnR
     };
     let fails = matches!(what, OnRegistryDown::Fail { .. });
     ensure!(
-        !options.abort_on_failure || fails,
+        !options.registering.abort_on_failure || fails,
         "--abort-on-failure means --on-registry-down=fail: leave one of them out"
     );
-    if self::given(&options.retries).is_some() && !fails {
+    if self::given(&options.registering.retries).is_some() && !fails {
         let name = options.origin("retries");
         warnings.push(format!("{name} does nothing without --abort-on-failure: registering goes on until it succeeds"));
     }
@@ -165,15 +174,15 @@ fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnR
 fn attempts(options: &Options) -> Result<u32> {
     // As many, 2 seconds apart, as the original clients made: enough to outlive a predecessor with the default timeout.
     const DEFAULT: u32 = 15;
-    let Some(text) = given(&options.retries) else { return Ok(DEFAULT) };
+    let Some(text) = given(&options.registering.retries) else { return Ok(DEFAULT) };
     text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
         format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), pairs::quoted(text))
     })
 }
 
 fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(String, Key)>> {
-    let file = options.api_key_file.as_ref().filter(|file| !file.is_empty());
-    let key = match (given(&options.api_key), file) {
+    let file = options.registry.api_key_file.as_ref().filter(|file| !file.is_empty());
+    let key = match (given(&options.registry.api_key), file) {
         (Some(_), Some(_)) => bail!("--api-key and --api-key-file are both given: choose one"),
         (Some(key), None) => {
             if options.origin("api_key").starts_with("--") {
@@ -184,7 +193,7 @@ fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(
         (None, Some(file)) => Some(Key::File(file.clone())),
         (None, None) => None,
     };
-    match (given(&options.username), key) {
+    match (given(&options.registry.username), key) {
         (Some(name), Some(key)) => Ok(Some((name.to_owned(), key))),
         (Some(_), None) => bail!("{} is given without a key: add --api-key-file", options.origin("username")),
         (None, Some(_)) => bail!("an API key is given without a user: add --username"),
@@ -193,7 +202,7 @@ fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(
 }
 
 fn urls(options: &Options) -> Vec<String> {
-    let urls = options.registry_url.iter().flat_map(|list| list.split(',')).map(str::trim);
+    let urls = options.registry.registry_url.iter().flat_map(|list| list.split(',')).map(str::trim);
     urls.filter(|url| !url.is_empty()).map(str::to_owned).collect()
 }
 
@@ -201,16 +210,19 @@ fn registries(options: &Options, interval: u32, warnings: &mut Vec<String>) -> R
     let credentials = credentials(options, warnings)?;
     let key = credentials.as_ref().map(|(_, key)| key.read()).transpose();
     let key = key.with_context(|| options.origin("api_key_file"))?;
-    let auth_url = given(&options.auth_url);
-    for (option, is_given) in [("auth_url", auth_url.is_some()), ("region", options.region.is_some())] {
+    let auth_url = given(&options.registry.auth_url);
+    for (option, is_given) in [("auth_url", auth_url.is_some()), ("region", options.registry.region.is_some())] {
         let name = options.origin(option);
         ensure!(!is_given || credentials.is_some(), "{name} says where to log in, but not as whom: add --username");
     }
-    ensure!(auth_url.is_none() || options.region.is_none(), "--auth-url and --region are both given: choose one");
+    ensure!(
+        auth_url.is_none() || options.registry.region.is_none(),
+        "--auth-url and --region are both given: choose one"
+    );
     let access = Access {
         urls: urls(options),
         auth_url: auth_url.map(str::to_owned),
-        region: options.region.map(|region| match region {
+        region: options.registry.region.map(|region| match region {
             cli::Region::Us => Region::Us,
             cli::Region::Uk => Region::Uk,
         }),
@@ -218,20 +230,20 @@ fn registries(options: &Options, interval: u32, warnings: &mut Vec<String>) -> R
         papers: papers(options)?,
         limit: Duration::from_secs(interval.into()) / 4,
     };
-    let suspect = if options.auth_url.is_some() { "auth_url" } else { "registry_url" };
+    let suspect = if options.registry.auth_url.is_some() { "auth_url" } else { "registry_url" };
     Registries::new(access, key).with_context(|| options.origin(suspect))
 }
 
 /// What https is set up with.
 fn papers(options: &Options) -> Result<Papers> {
     let file = |option: &Option<OsString>| option.clone().filter(|file| !file.is_empty());
-    let client = match (file(&options.client_cert), file(&options.client_key)) {
+    let client = match (file(&options.registry.client_cert), file(&options.registry.client_key)) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (Some(_), None) => bail!("{} is given without its key: add --client-key", options.origin("client_cert")),
         (None, Some(_)) => bail!("{} is given without a certificate: add --client-cert", options.origin("client_key")),
         (None, None) => None,
     };
-    Ok(Papers { ca_file: file(&options.ca_file), client })
+    Ok(Papers { ca_file: file(&options.registry.ca_file), client })
 }
 
 fn size_on_the_wire(value: &impl serde::Serialize) -> Result<usize> {
