@@ -1,11 +1,14 @@
 //! The main job: a process is registered, runs, is heartbeated, and is gone from the registry after its end.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::bench::{Registry, Running, child, clean, eventually, free_address, get, kill_raw, need, request, wrapper};
+use crate::heal_faults::{Step, pass_on, step};
+use crate::misbehaving::{Misbehaving, Seen};
 
 /// The service with this id, when the registry has it.
 pub fn service(registry: &Registry, id: &str) -> Option<serde_json::Value> {
@@ -235,6 +238,18 @@ fn a_registry_that_forgets_is_told_again() {
     wrapped.line("registered web0");
     assert!(service(&registry, "web0").is_some());
     assert!(!wrapped.has_ended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_heartbeat_leaves_the_child_a_second() {
+    let registry = Registry::start();
+    let url = registry.url.clone();
+    let watched = Misbehaving::start(move |seen| pass_on(&url, seen)).await;
+    let before = Instant::now();
+    let _wrapped = Running::start(wrapper(&watched.url).args(["--id=web0", "--interval=3", "sleep", "1000"]));
+    let is_beat = |seen: &Seen| step(seen) == Some(Step::Heartbeat);
+    let beat = eventually("a heartbeat", || watched.seen().into_iter().find(is_beat));
+    assert!(beat.at - before >= Duration::from_secs(1), "{:?}", beat.at - before);
 }
 
 fn now_ms() -> u64 {
