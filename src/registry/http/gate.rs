@@ -28,9 +28,6 @@ pub(crate) fn check(headers: &HeaderMap, local: IpAddr, names: &[String]) -> Res
 
 fn is_own(host: &str, local: IpAddr, names: &[String]) -> bool {
     let name = name_of(host);
-    if name.eq_ignore_ascii_case("localhost") {
-        return true;
-    }
     if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
         return address.to_canonical().is_loopback() || address.to_canonical() == local;
     }

@@ -241,7 +241,7 @@ fn admit(
     let is_bare = accounts.is_open() && named.is_none() && routes::is_resource(rest);
     let path = tenant.or_else(|| is_bare.then_some(OPEN_TENANT_ID));
     let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
-    let token = in_query.or_else(|| if accounts.is_open() { None } else { header(AUTH_TOKEN) }); // which asks for none
+    let token = in_query.or_else(|| header(AUTH_TOKEN));
     Ok(accounts.admit(now, Claim { header: named, path, token })?)
 }
 

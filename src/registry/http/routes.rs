@@ -147,9 +147,6 @@ fn strip_name<'a>(path: &'a str, name: &str) -> Option<&'a str> {
 
 /// Decodes once; an escape that is none is refused, as is what does not become text.
 fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    if !text.contains('%') {
-        return Ok(text.into());
-    }
     let malformed = || Refusal::malformed("URI malformed");
     let is_escape = |at: usize| {
         let digits = text.as_bytes().get(at + 1..at + 3);
