@@ -12,6 +12,7 @@ mod descriptors;
 mod entry;
 mod exit;
 mod fence;
+mod foreground;
 mod ghost;
 mod host;
 mod inherited;
@@ -46,9 +47,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::cli::{NotifyWhen, OnLost, Options};
+use crate::cli::{NotifyWhen, OnLost, Options, Scope};
 use crate::exit::Failure;
 use crate::fence::Fence;
+use crate::foreground::Foreground;
 use crate::notify::Relay;
 use crate::plan::{OnRegistryDown, Plan, Voice};
 use crate::register::{News, Registration};
@@ -133,13 +135,16 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
             return Ok(exit::of_signal(number));
         }
     };
+    // In a pipeline another program may read the keys, and where they are rewritten the wrapper must hear them first. A child
+    // that reads them nevertheless is stopped by the kernel, and gets the foreground then.
+    let at_once = !terminal::in_pipeline() && !plan.parenting.rewrites_keys();
     let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
     let with = Circumstances {
         mask,
         sigchld,
         core_limit,
         parenting: &plan.parenting,
-        terminal: terminal.as_ref(),
+        foreground: terminal.as_ref().filter(|_| at_once),
         notify_socket,
         may_host: plan.may_host,
     };
@@ -147,7 +152,9 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         Ok(child) => child,
         Err(failure) => return give_up(registration, failure).await,
     };
-    let mut family = Family::new(child, &plan.parenting, terminal.as_ref(), strangers);
+    let own_group = plan.parenting.scope == Scope::Group;
+    let foreground = Foreground::new(terminal.as_ref(), child, own_group, at_once);
+    let mut family = Family::new(child, &plan.parenting, foreground, strangers);
     for number in kept {
         family.pass_on(number);
     }
@@ -171,11 +178,7 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         let why = anyhow!("{} could not be kept registered, and --on-lost=stop is in force", plan.service.id);
         return Err(Failure::new(exit::NOT_REGISTERED, why));
     }
-    if let Some(signal) = family.interrupted_by(ended) {
-        signals::tell_own_group(signal);
-        exit::die_of(signal);
-    }
-    exit::now(end_with(plan, ended))
+    exit::now(end_with(plan, ended, family.was_interrupted(ended)))
 }
 
 /// Answers on the status socket, if there is one. Never done.
@@ -211,12 +214,13 @@ async fn notify(plan: &Plan, relay: Option<Relay>, registration: &mut Registrati
     std::future::pending().await
 }
 
-/// The child's status, as `--exit-map` and `--reraise` have it.
-fn end_with(plan: &Plan, status: ExitStatus) -> u8 {
+/// The child's status, as `--exit-map` and `--reraise` have it. Where a key ended the child (`is_interrupted`), a shell looks
+/// for the signal itself before it ends a script.
+fn end_with(plan: &Plan, status: ExitStatus, is_interrupted: bool) -> u8 {
     let own = exit::of_child(status);
     let mapped = plan.parenting.mapped(own);
     if let Some(signal) = status.signal()
-        && plan.parenting.reraise
+        && (plan.parenting.reraise || is_interrupted)
         && mapped == own
     {
         exit::die_of(signal);

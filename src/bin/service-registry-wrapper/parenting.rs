@@ -57,6 +57,11 @@ impl Parenting {
         self.rewrites.get(&signal).copied().unwrap_or(signal)
     }
 
+    /// Whether keys of the terminal mean something else to the child.
+    pub(crate) fn rewrites_keys(&self) -> bool {
+        [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP].iter().any(|key| self.rewrites.contains_key(key))
+    }
+
     /// What becomes of this exit status.
     pub(crate) fn mapped(&self, status: u8) -> u8 {
         self.exit_map.get(&status).copied().unwrap_or(status)

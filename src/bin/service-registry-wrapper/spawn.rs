@@ -36,7 +36,8 @@ pub(crate) struct Circumstances<'a> {
     /// How large its core dumps may have been, in bytes.
     pub core_limit: rlim_t,
     pub parenting: &'a Parenting,
-    pub terminal: Option<&'a Terminal>,
+    /// The terminal whose foreground the child gets at once.
+    pub foreground: Option<&'a Terminal>,
     /// Where the child's notifications for systemd go, if there is a systemd to notify.
     pub notify_socket: Option<&'a OsStr>,
     /// Whether the wrapper hosts a registry when it finds none.
@@ -53,7 +54,7 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'
         arguments: Pointers::to(arguments.context("an argument has a zero byte in it")?),
         environment: environment(with.notify_socket),
         own_group,
-        foreground: with.terminal.filter(|terminal| own_group && terminal.is_ours()).map(Terminal::descriptor),
+        foreground: with.foreground.filter(|terminal| own_group && terminal.is_ours()).map(Terminal::descriptor),
         parent_death_signal: with.parenting.parent_death_signal,
         parent: std::process::id().cast_signed(),
         mask: with.mask,

@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -19,11 +18,12 @@ use crate::child::{self, Change};
 use crate::cli::{OnExit, Scope};
 use crate::decide::{Action, Stage, decide};
 use crate::fence::Fence;
+use crate::foreground::Foreground;
 use crate::parenting::Parenting;
 use crate::register::Leave;
 use crate::signals::{self, Received, Signals};
 use crate::standing::Standing;
-use crate::terminal::{Terminal, stop_self};
+use crate::terminal::{Stop, stop_by};
 use crate::{inherited, tree};
 
 /// How waiting for something before the start of the child ended.
@@ -51,7 +51,7 @@ pub(crate) async fn before_start<T>(
             Action::GiveUp => return Ok(Start::Signalled(signal.number)),
             Action::Keep => kept.push(signal.number),
             Action::Reap => while matches!(child::next_change(), Change::Ended(..) | Change::Stopped(..)) {},
-            Action::Stop => drop(stop_self(signal.number)),
+            Action::Stop => drop(stop_by(signal.number, Stop::Wrapper)),
             Action::Forward | Action::HandOver | Action::Ignore => {}
         }
     }
@@ -80,7 +80,7 @@ enum Withdrawal {
 pub(crate) struct Family<'a> {
     child: pid_t,
     parenting: &'a Parenting,
-    terminal: Option<&'a Terminal>,
+    foreground: Foreground<'a>,
     withdrawal: Withdrawal,
     /// Signals that wait for the withdrawal, and for the end of the drain.
     held: Vec<i32>,
@@ -102,8 +102,6 @@ pub(crate) struct Family<'a> {
     strangers: HashSet<pid_t>,
     /// What the child was sent.
     forwarded: HashSet<i32>,
-    /// Whether the child had the foreground of the terminal when it ended.
-    had_foreground: bool,
 }
 
 /// What comes next.
@@ -122,13 +120,13 @@ impl<'a> Family<'a> {
     pub(crate) fn new(
         child: pid_t,
         parenting: &'a Parenting,
-        terminal: Option<&'a Terminal>,
+        foreground: Foreground<'a>,
         strangers: HashSet<pid_t>,
     ) -> Self {
         Self {
             child,
             parenting,
-            terminal,
+            foreground,
             withdrawal: Withdrawal::NotAsked,
             held: Vec::new(),
             drained: None,
@@ -141,7 +139,6 @@ impl<'a> Family<'a> {
             fenced: false,
             strangers,
             forwarded: HashSet::new(),
-            had_foreground: false,
         }
     }
 
@@ -188,31 +185,29 @@ impl<'a> Family<'a> {
                 None => drop(withdrawn.await),
             }
         }
-        self.had_foreground = self.terminal.is_some_and(|terminal| terminal.take_back(self.child));
+        self.foreground.take_back();
         Ok(gone)
     }
 
-    /// The signal of a key (Ctrl-C) that ended the child. Without the wrapper, the terminal would have sent it to those who
-    /// started the child as well, and a script would stop.
-    pub(crate) fn interrupted_by(&self, status: ExitStatus) -> Option<i32> {
-        let signal = status.signal().filter(|signal| matches!(*signal, libc::SIGINT | libc::SIGQUIT))?;
-        (self.had_foreground && !self.forwarded.contains(&signal)).then_some(signal)
+    /// Whether a key (Ctrl-C) ended the child.
+    pub(crate) fn was_interrupted(&self, status: ExitStatus) -> bool {
+        self.foreground.was_interrupted(status, &self.forwarded)
     }
 
     /// Does what a signal asks for. The child's status when all is over.
     fn take(&mut self, signal: Received, parting: &Parting) -> Option<ExitStatus> {
+        self.foreground.hear(signal);
         match decide(Stage::Running, signal, false, self.parenting.scope == Scope::Child) {
             Action::Reap => return self.look_after_all(),
             Action::HandOver => {
-                self.take_foreground();
+                self.foreground.hand_over();
                 self.pass_on(signal.number);
             }
             Action::Forward if matches!(signal.number, libc::SIGTERM | libc::SIGINT) => {
                 self.begin_to_stop(signal.number, parting);
             }
             Action::Forward => self.pass_on(signal.number),
-            Action::Stop => drop(stop_self(signal.number)),
-            Action::Keep | Action::GiveUp | Action::Ignore => {}
+            Action::Stop | Action::Keep | Action::GiveUp | Action::Ignore => {}
         }
         None
     }
@@ -294,7 +289,9 @@ impl<'a> Family<'a> {
         if self.ended.is_some() {
             tree::signal_all(rewritten, &mut HashSet::new(), &self.strangers);
         } else if rewritten == libc::SIGCONT {
-            self.go_on();
+            if !self.foreground.went_on_together() {
+                self.go_on();
+            }
         } else {
             self.forwarded.insert(rewritten);
             self.send(rewritten);
@@ -311,18 +308,8 @@ impl<'a> Family<'a> {
 
     /// What `fg` and `bg` do: the child goes on, in the foreground if the wrapper was put there.
     fn go_on(&self) {
-        self.take_foreground();
+        self.foreground.hand_over();
         self.send(libc::SIGCONT);
-    }
-
-    /// The foreground is the child's if it is the wrapper's.
-    fn take_foreground(&self) {
-        if let Some(terminal) = self.terminal
-            && self.parenting.scope == Scope::Group
-            && terminal.is_ours()
-        {
-            terminal.give_to(self.child);
-        }
     }
 
     /// A child that has left its group for another one is still the child.
@@ -339,7 +326,12 @@ impl<'a> Family<'a> {
             match child::next_change() {
                 Change::Ended(process, status) if process == self.child => self.ended = Some(status),
                 Change::Ended(process, _) => self.buried(process),
-                Change::Stopped(process, signal) if process == self.child => self.stopped(signal),
+                Change::Stopped(process, signal) if process == self.child => {
+                    // What ended a stop is read like any other signal; without one it is on us.
+                    if !self.foreground.stopped_by(signal) {
+                        self.go_on();
+                    }
+                }
                 Change::Stopped(..) => {}
                 Change::None => break,
                 Change::Childless => {
@@ -392,18 +384,5 @@ impl<'a> Family<'a> {
         tree::signal_all(libc::SIGKILL, &mut self.told, &self.strangers);
         self.set_deadline();
         None
-    }
-
-    /// A shell waits for the wrapper, not for the child: it must see it stop as well.
-    fn stopped(&self, signal: i32) {
-        let job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGSTOP].contains(&signal);
-        if self.terminal.is_none() || self.parenting.scope == Scope::Child || !job_control {
-            return;
-        }
-        // After a stop, the SIGCONT that ended it is read like any other signal. Where there can be no stop, because no
-        // shell could end it, the child does not stop either.
-        if !stop_self(libc::SIGTSTP) && signal != libc::SIGSTOP {
-            self.go_on();
-        }
     }
 }

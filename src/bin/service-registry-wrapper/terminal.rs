@@ -2,10 +2,11 @@
 //! it and the shell.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::libc;
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{SigSet, Signal, killpg, raise};
+use nix::sys::stat::fstat;
 use nix::unistd::{Pid, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal.
@@ -48,20 +49,48 @@ impl Terminal {
     }
 }
 
-/// Stops as a program without handlers would; returns after SIGCONT.
+/// Whether stdin or stdout leads to another program: a pipe, which some shells make of sockets.
+pub(crate) fn in_pipeline() -> bool {
+    let leads_on = |fd: BorrowedFd<'_>| {
+        let kind = fstat(fd).map(|found| found.st_mode & libc::S_IFMT);
+        matches!(kind, Ok(libc::S_IFIFO | libc::S_IFSOCK))
+    };
+    leads_on(io::stdin().as_fd()) || leads_on(io::stdout().as_fd())
+}
+
+/// Who stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Wrapper,
+    /// Everybody in the wrapper's process group.
+    Group,
+}
+
+/// Stops as a program without handlers would; returns after SIGCONT, which is left to be read.
 ///
 /// The kernel's own rule decides whether it is a stop at all: nobody could continue an orphaned process group, so there
 /// these signals do nothing. False if it was none.
-#[expect(unsafe_code, reason = "nix cannot ask which signals wait")]
-pub(crate) fn stop_self(number: i32) -> bool {
+pub(crate) fn stop_by(number: i32, who: Stop) -> bool {
     let Ok(signal) = Signal::try_from(number) else { return false };
+    if goes_on() {
+        return true; // the shell was faster, and a stop would take its word back
+    }
     let mut only = SigSet::empty();
     only.add(signal);
+    let sent = match who {
+        Stop::Wrapper => raise(signal),
+        Stop::Group => killpg(getpgrp(), signal),
+    };
     // It waits blocked until it is let through for a moment.
-    if raise(signal).is_ok() && only.thread_unblock().is_ok() {
+    if sent.is_ok() && only.thread_unblock().is_ok() {
         let _ = only.thread_block();
     }
-    // What ended the stop is blocked and still waits to be read.
+    goes_on()
+}
+
+/// Whether SIGCONT has come, and waits to be read.
+#[expect(unsafe_code, reason = "nix cannot ask which signals wait")]
+fn goes_on() -> bool {
     // SAFETY: the set is written before it is read; zero is a valid one.
     unsafe {
         let mut waiting: libc::sigset_t = std::mem::zeroed();

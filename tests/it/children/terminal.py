@@ -5,7 +5,9 @@
 import fcntl
 import os
 import pty
+import select
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -23,7 +25,7 @@ def expect(text, times=1):
     global seen
     end = time.monotonic() + 20
     while seen.count(text) < times:
-        if time.monotonic() > end:
+        if not select.select([terminal], [], [], max(0, end - time.monotonic()))[0]:
             sys.exit(f"no {text!r}; the terminal shows:\n{seen.decode()}")
         seen += os.read(terminal, 4096)
     shown, seen = seen, seen[seen.rindex(text) + len(text):]
@@ -36,6 +38,21 @@ def type_in(text):
 
 def run(command):
     type_in(f"{before} {command}\n".encode())
+
+
+def stop_key():
+    """Ctrl-Z. The shell is quicker with its prompt than some are to stop, and a `fg` then comes too early for bash."""
+    type_in(b"\x1a")
+    expect(b"Stopped")
+    expect(b"prompt> ")
+    while any(not state.startswith("T") for state in states()):
+        pass
+
+
+def states():
+    """The states of all that the shell has started, as `ps` has them."""
+    listed = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(child)], stdout=subprocess.PIPE, text=True).stdout
+    return [state for pid, state in map(str.split, listed.splitlines()) if int(pid) != child]
 
 
 expect(b"prompt> ")
@@ -60,15 +77,11 @@ expect(b"prompt> ")
 run("cat")
 type_in(b"one\n")
 expect(b"one\r\n", 2)  # the echo of the terminal, and cat's
-type_in(b"\x1a")
-expect(b"Stopped")
-expect(b"prompt> ")
+stop_key()
 type_in(b"fg\n")
 type_in(b"two\n")
 expect(b"two\r\n", 2)
-type_in(b"\x1a")
-expect(b"Stopped")
-expect(b"prompt> ")
+stop_key()
 type_in(b"bg\n")
 expect(b"prompt> ")
 shown = b""
@@ -83,6 +96,17 @@ expect(b"prompt> ")
 type_in(b"echo status $?\n")
 expect(b"status 0\r\n")
 
+# A child that watches for it hears once that it goes on.
+run("python3 -uc 'import signal; signal.signal(18, lambda *_: print(\"went on\")); print(\"re\" \"ady\"); print(input(), input())'")
+expect(b"ready\r\n")
+stop_key()
+type_in(b"fg\n")
+type_in(b"one\n")
+type_in(b"two\n")
+shown = expect(b"one two\r\n")
+assert shown.count(b"went on\r\n") == 1, shown
+expect(b"prompt> ")
+
 # Ctrl-C ends, and the shell hears of what.
 run("sh -c 'echo star\"\"ted; exec sleep 1000'")  # the quotes tell the output from the echo of the command
 expect(b"started\r\n")
@@ -90,6 +114,15 @@ type_in(b"\x03")
 expect(b"prompt> ")
 type_in(b"echo status $?\n")
 expect(b"status 130\r\n")
+
+# Unless it is told otherwise.
+if before:
+    type_in(f"{before} --exit-map=130=7 sh -c 'echo star\"\"ted; exec sleep 1000'\n".encode())
+    expect(b"started\r\n")
+    type_in(b"\x03")
+    expect(b"prompt> ")
+    type_in(b"echo status $?\n")
+    expect(b"status 7\r\n")
 
 # A job that was started in the background and brought to the front hears the keys.
 run("sh -c 'echo star\"\"ted; exec sleep 1000' &")
@@ -111,6 +144,67 @@ for shell in ("bash", "sh"):
     type_in(b"\x03")
     shown = expect(b"prompt> ")
     assert b"next" not in shown, f"the script went on: {shown}"
+
+# Keys are rewritten, until the child reads them itself. A child in the wrapper's group hears them as they are.
+if before and "--signal-scope=child" not in before:
+    before += " --rewrite-signal=INT:USR1"
+    run(f"python3 {signals}")
+    expect(b"ready ")
+    type_in(b"\x03")
+    shown = expect(b"got 10\r\n")
+    assert b"got 2\r\n" not in shown, f"as it was: {shown}"
+    os.system(f"pkill -KILL -f '^python3 {signals}$' -s {child}")
+    expect(b"prompt> ")
+    run("cat")
+    type_in(b"one\n")
+    expect(b"one\r\n", 2)
+    type_in(b"\x04")
+    expect(b"prompt> ")
+    before = " ".join(sys.argv[2:])
+
+# Ctrl-Z stops a script as well.
+type_in(f"sh -c '{before} cat; echo af\"\"ter'\n".encode())
+type_in(b"one\n")
+expect(b"one\r\n", 2)
+stop_key()
+type_in(b"fg\n")
+type_in(b"two\n")
+expect(b"two\r\n", 2)
+type_in(b"\x04")
+expect(b"after\r\n")
+expect(b"prompt> ")
+
+# In a pipeline the keys are for whoever reads them, and Ctrl-C is for all.
+run("sh -c 'echo words; exec sleep 1000' | sh -c 'read words; echo star\"\"ted; read line </dev/tty; echo \"$words $line\"'")
+expect(b"started\r\n")
+type_in(b"keys\n")
+expect(b"words keys\r\n")
+type_in(b"\x03")
+expect(b"prompt> ")
+type_in(b"echo status ${PIPESTATUS[0]}\n")
+expect(b"status 130\r\n")
+
+# Also if that is the first in it; and all of it stops and goes on.
+run("cat | cat")
+type_in(b"one\n")
+expect(b"one\r\n", 2)
+stop_key()
+type_in(b"fg\n")
+type_in(b"two\n")
+expect(b"two\r\n", 2)
+type_in(b"\x04")
+expect(b"prompt> ")
+run("cat | cat &")
+expect(b"prompt> ")
+shown = b""
+while b"Stopped" not in shown:  # the first one wants to read
+    type_in(b"jobs\n")
+    shown = expect(b"prompt> ")
+type_in(b"fg\n")
+type_in(b"three\n")
+expect(b"three\r\n", 2)
+type_in(b"\x04")
+expect(b"prompt> ")
 
 # Whoever reads next from the terminal can.
 type_in(f"sh -c '{before} true; echo star\"\"ted; read line; echo \"read $line\"'\n".encode())
