@@ -4,17 +4,21 @@
 //! that started it) does not hear a key that goes to the child, and must be told.
 
 use std::collections::HashSet;
+use std::os::fd::RawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::libc::{self, pid_t};
 
+use crate::cli::Scope;
+use crate::parenting::Parenting;
 use crate::signals::{self, Origin, Received};
-use crate::terminal::{Stop, Terminal, stop_by};
+use crate::terminal::{Stop, Terminal, in_pipeline, stop_by};
 
 /// The child's place on the terminal, if there is one.
-pub(crate) struct Foreground<'a> {
-    terminal: Option<&'a Terminal>,
+pub(crate) struct Foreground {
+    terminal: Option<Terminal>,
+    /// Whose it is; nobody's before the start.
     child: pid_t,
     /// Whether the child leads a group of its own. If not, it has the wrapper's place.
     own_group: bool,
@@ -28,9 +32,23 @@ pub(crate) struct Foreground<'a> {
     had: bool,
 }
 
-impl<'a> Foreground<'a> {
-    pub(crate) fn new(terminal: Option<&'a Terminal>, child: pid_t, own_group: bool, wanted: bool) -> Self {
-        Self { terminal, child, own_group, wanted, heard: HashSet::new(), went_on: false, had: false }
+impl Foreground {
+    /// In a pipeline another program may read the keys, and where they are rewritten the wrapper must hear them first. A child
+    /// that reads them nevertheless is stopped by the kernel, and gets the foreground then.
+    pub(crate) fn of(terminal: Option<Terminal>, parenting: &Parenting) -> Self {
+        let own_group = parenting.scope == Scope::Group;
+        let wanted = own_group && !in_pipeline() && !parenting.rewrites_keys();
+        Self { terminal, child: 0, own_group, wanted, heard: HashSet::new(), went_on: false, had: false }
+    }
+
+    /// The terminal that a child takes over when it starts.
+    pub(crate) fn at_start(&self) -> Option<RawFd> {
+        self.terminal.as_ref().filter(|terminal| self.wanted && terminal.is_ours()).map(Terminal::descriptor)
+    }
+
+    /// The child is there.
+    pub(crate) fn belong_to(&mut self, child: pid_t) {
+        self.child = child;
     }
 
     /// Takes note of what the terminal says to the wrapper's group.
@@ -42,8 +60,7 @@ impl<'a> Foreground<'a> {
 
     /// The foreground is the child's if it is the wrapper's, and the child wants it.
     pub(crate) fn hand_over(&self) {
-        if let Some(terminal) = self.terminal
-            && self.own_group
+        if let Some(terminal) = &self.terminal
             && self.wanted
             && terminal.is_ours()
         {
@@ -56,9 +73,10 @@ impl<'a> Foreground<'a> {
     /// stop where no shell could end it.
     pub(crate) fn stopped_by(&mut self, signal: i32) -> bool {
         let asks = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
-        let Some(terminal) = self.terminal.filter(|_| asks || matches!(signal, libc::SIGTSTP | libc::SIGSTOP)) else {
+        let Some(terminal) = &self.terminal else { return true };
+        if !asks && !matches!(signal, libc::SIGTSTP | libc::SIGSTOP) {
             return true;
-        };
+        }
         if asks && self.own_group && terminal.is_ours() {
             self.wanted = true;
             return false;
@@ -81,7 +99,7 @@ impl<'a> Foreground<'a> {
 
     /// The child has ended: whoever reads next from the terminal can.
     pub(crate) fn take_back(&mut self) {
-        self.had = self.terminal.is_some_and(|terminal| self.own_group && terminal.take_back(self.child));
+        self.had = self.terminal.as_ref().is_some_and(|terminal| self.own_group && terminal.take_back(self.child));
     }
 
     /// Whether a key (Ctrl-C) ended the child, and not a signal that the wrapper passed on (`forwarded`). Without the wrapper

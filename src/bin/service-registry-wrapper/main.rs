@@ -11,6 +11,7 @@ mod descriptors;
 #[cfg(not(test))]
 mod entry;
 mod exit;
+mod family;
 mod fence;
 mod foreground;
 mod ghost;
@@ -28,6 +29,7 @@ mod registries;
 mod signals;
 mod spawn;
 mod standing;
+mod start;
 mod status;
 mod supervise;
 mod terminal;
@@ -38,31 +40,27 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nix::libc::pid_t;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tracing::warn;
 
-use crate::cli::{NotifyWhen, OnLost, Options, Scope};
+use crate::cli::{NotifyWhen, Options};
 use crate::exit::Failure;
-use crate::fence::Fence;
+use crate::family::Family;
 use crate::foreground::Foreground;
 use crate::notify::Relay;
-use crate::plan::{OnRegistryDown, Plan, Voice};
-use crate::register::{News, Registration};
+use crate::plan::{Plan, Voice};
+use crate::register::Registration;
 use crate::signals::Blocked;
 use crate::spawn::Circumstances;
 use crate::standing::Standing;
+use crate::start::Start;
 use crate::status::StatusSocket;
-use crate::supervise::{Family, Parting, Start};
+use crate::supervise::{Parting, Supervisor};
 use crate::terminal::Terminal;
-
-/// How long a registry that does not answer may delay the start of a child.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
 fn live_by(arguments: Vec<OsString>) -> u8 {
@@ -125,8 +123,8 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         }
         (tree::children(), Terminal::find())
     };
-    let ready = async { tokio::join!(ready_to_start(plan, &mut registration), meanwhile) };
-    let (strangers, terminal) = match supervise::before_start(ready, &mut signals, &mut kept).await? {
+    let ready = async { tokio::join!(start::ready_to_start(plan, &mut registration), meanwhile) };
+    let (strangers, terminal) = match start::before_start(ready, &mut signals, &mut kept).await? {
         Start::Ready((Ok(()), prepared)) => prepared,
         Start::Ready((Err(failure), _)) => return give_up(registration, failure).await,
         Start::Signalled(number) => {
@@ -135,16 +133,14 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
             return Ok(exit::of_signal(number));
         }
     };
-    // In a pipeline another program may read the keys, and where they are rewritten the wrapper must hear them first. A child
-    // that reads them nevertheless is stopped by the kernel, and gets the foreground then.
-    let at_once = !terminal::in_pipeline() && !plan.parenting.rewrites_keys();
+    let foreground = Foreground::of(terminal, &plan.parenting);
     let notify_socket = relay.as_ref().map(|relay| relay.address.as_os_str());
     let with = Circumstances {
         mask,
         sigchld,
         core_limit,
         parenting: &plan.parenting,
-        foreground: terminal.as_ref().filter(|_| at_once),
+        foreground: foreground.at_start(),
         notify_socket,
         may_host: plan.may_host,
     };
@@ -152,33 +148,25 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         Ok(child) => child,
         Err(failure) => return give_up(registration, failure).await,
     };
-    let own_group = plan.parenting.scope == Scope::Group;
-    let foreground = Foreground::new(terminal.as_ref(), child, own_group, at_once);
-    let mut family = Family::new(child, &plan.parenting, foreground, strangers);
+    let family = Family::new(child, &plan.parenting, foreground, strangers);
+    let mut supervisor = Supervisor::new(family, &plan.parenting);
     for number in kept {
-        family.pass_on(number);
+        supervisor.family.pass_on(number);
     }
     descriptors::let_go();
     memory::give_back_code();
-    let fence = Fence { timeout: Duration::from_secs(plan.service.interval.into()) };
-    let parting = Parting {
-        leave: registration.leave.clone(),
-        standing: registration.standing.clone(),
-        drain_delay: plan.drain_delay,
-        on_exit: plan.on_exit,
-        fence: (plan.on_lost == OnLost::Stop).then_some(fence),
-    };
+    let parting = Parting::of(plan, &registration);
     let (wanted, standing) = (registration.wanted.clone(), registration.standing.clone());
     let ended = tokio::select! {
-        ended = family.until_gone(&mut signals, parting) => ended?,
+        ended = supervisor.until_gone(&mut signals, parting) => ended?,
         never = notify(plan, relay, &mut registration) => match never {},
         never = answer(status, &plan.service.id, child, wanted, standing) => match never {},
     };
-    if family.fenced {
+    if supervisor.fenced {
         let why = anyhow!("{} could not be kept registered, and --on-lost=stop is in force", plan.service.id);
         return Err(Failure::new(exit::NOT_REGISTERED, why));
     }
-    exit::now(end_with(plan, ended, family.was_interrupted(ended)))
+    exit::now(end_with(plan, ended, supervisor.family.was_interrupted(ended)))
 }
 
 /// Answers on the status socket, if there is one. Never done.
@@ -226,39 +214,6 @@ fn end_with(plan: &Plan, status: ExitStatus, is_interrupted: bool) -> u8 {
         exit::die_of(signal);
     }
     mapped
-}
-
-/// Waits until the child may be started: for the registration if it is a condition, else for a while at most.
-async fn ready_to_start(plan: &Plan, registration: &mut Registration) -> Result<(), Failure> {
-    let url = || plan.registries.current().registry_url().clone();
-    match plan.on_registry_down {
-        OnRegistryDown::Start => {
-            if timeout(PATIENCE, registration.news()).await.is_err() {
-                warn!("the registry at {} is silent; starting without waiting for it", url());
-            }
-        }
-        OnRegistryDown::Wait(time) => {
-            if timeout(time, registration.registered()).await.is_err() {
-                warn!("not registered at {} in {time:?}; starting all the same", url());
-            }
-        }
-        OnRegistryDown::Fail { attempts } => return registered_or_fail(plan, registration, attempts).await,
-    }
-    Ok(())
-}
-
-async fn registered_or_fail(plan: &Plan, registration: &mut Registration, attempts: u32) -> Result<(), Failure> {
-    let mut failed = 0;
-    while let Some(news) = registration.news().await {
-        let News::Failed(error) = news else { return Ok(()) };
-        failed += 1;
-        if failed >= attempts || !error.is_retryable() {
-            let why = anyhow::Error::new(error)
-                .context(format!("{} could not be registered in {failed} attempt(s)", plan.service.id));
-            return Err(Failure::new(exit::NOT_REGISTERED, why));
-        }
-    }
-    Err(anyhow!("the registering task ended by itself").into())
 }
 
 async fn give_up(registration: Registration, failure: Failure) -> Result<u8, Failure> {

@@ -22,7 +22,6 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocma
 use crate::cli::{CREDENTIALS, Scope};
 use crate::exit::{self, Failure};
 use crate::parenting::Parenting;
-use crate::terminal::Terminal;
 
 /// Enough for a handful of system calls; their wrappers in the C library need a few hundred bytes.
 const STACK: usize = 16 * 1024;
@@ -36,8 +35,8 @@ pub(crate) struct Circumstances<'a> {
     /// How large its core dumps may have been, in bytes.
     pub core_limit: rlim_t,
     pub parenting: &'a Parenting,
-    /// The terminal whose foreground the child gets at once.
-    pub foreground: Option<&'a Terminal>,
+    /// The terminal whose foreground it gets.
+    pub foreground: Option<RawFd>,
     /// Where the child's notifications for systemd go, if there is a systemd to notify.
     pub notify_socket: Option<&'a OsStr>,
     /// Whether the wrapper hosts a registry when it finds none.
@@ -54,7 +53,7 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'
         arguments: Pointers::to(arguments.context("an argument has a zero byte in it")?),
         environment: environment(with.notify_socket),
         own_group,
-        foreground: with.foreground.filter(|terminal| own_group && terminal.is_ours()).map(Terminal::descriptor),
+        foreground: with.foreground,
         parent_death_signal: with.parenting.parent_death_signal,
         parent: std::process::id().cast_signed(),
         mask: with.mask,
@@ -117,7 +116,7 @@ struct Image {
     arguments: Pointers,
     environment: Environment,
     own_group: bool,
-    /// The terminal to take over, if it is the wrapper's to give.
+    /// The terminal to take over.
     foreground: Option<RawFd>,
     parent_death_signal: i32,
     parent: libc::pid_t,

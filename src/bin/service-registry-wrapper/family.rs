@@ -1,0 +1,155 @@
+//! The child and what descends from it: who is signalled, who is buried, and whether anybody is left.
+
+use std::collections::HashSet;
+use std::process::ExitStatus;
+
+use nix::libc::{self, pid_t};
+use tracing::{debug, info, warn};
+
+use crate::child::{self, Change};
+use crate::cli::Scope;
+use crate::foreground::Foreground;
+use crate::parenting::Parenting;
+use crate::signals::{self, Received};
+use crate::tree;
+
+/// A running child and what descends from it.
+pub(crate) struct Family<'a> {
+    child: pid_t,
+    parenting: &'a Parenting,
+    foreground: Foreground,
+    /// Children that the wrapper was born with: a shell that became the wrapper had started them. They are not the child's.
+    strangers: HashSet<pid_t>,
+    /// What the child was sent.
+    forwarded: HashSet<i32>,
+    /// How the child ended.
+    ended: Option<ExitStatus>,
+    /// Who was told to end since the child did.
+    told: HashSet<pid_t>,
+    /// Whether the log says that they are.
+    said: bool,
+}
+
+impl<'a> Family<'a> {
+    pub(crate) fn new(
+        child: pid_t,
+        parenting: &'a Parenting,
+        mut foreground: Foreground,
+        strangers: HashSet<pid_t>,
+    ) -> Self {
+        foreground.belong_to(child);
+        let (forwarded, told) = (HashSet::new(), HashSet::new());
+        Self { child, parenting, foreground, strangers, forwarded, ended: None, told, said: false }
+    }
+
+    /// How the child ended, if it did.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        self.ended
+    }
+
+    /// Takes note of a signal that may be the terminal's.
+    pub(crate) fn hear(&mut self, signal: Received) {
+        self.foreground.hear(signal);
+    }
+
+    /// Gives the child the foreground if it wants it, and passes a signal on.
+    pub(crate) fn hand_over(&mut self, signal: i32) {
+        self.foreground.hand_over();
+        self.pass_on(signal);
+    }
+
+    /// Passes a signal on as it is rewritten: to the child while it lives, and then to what it left behind.
+    pub(crate) fn pass_on(&mut self, signal: i32) {
+        let rewritten = self.parenting.rewritten(signal);
+        if rewritten == 0 {
+            debug!(signal = signals::name(signal), "dropped");
+            return;
+        }
+        debug!(signal = signals::name(signal), as_signal = signals::name(rewritten), "passed on");
+        if self.ended.is_some() {
+            tree::signal_all(rewritten, &mut HashSet::new(), &self.strangers);
+        } else if rewritten == libc::SIGCONT {
+            if !self.foreground.went_on_together() {
+                self.go_on();
+            }
+        } else {
+            self.forwarded.insert(rewritten);
+            self.send(rewritten);
+        }
+    }
+
+    /// What `fg` and `bg` do: the child goes on, in the foreground if the wrapper was put there.
+    fn go_on(&self) {
+        self.foreground.hand_over();
+        self.send(libc::SIGCONT);
+    }
+
+    /// A child that has left its group for another one is still the child.
+    fn send(&self, signal: i32) {
+        let whole = if self.parenting.scope == Scope::Group { -self.child } else { self.child };
+        if !child::send(whole, signal) {
+            child::send(self.child, signal);
+        }
+    }
+
+    /// One SIGCHLD may stand for many. Whether the child has ended and, unless orphans are to be left, nobody is left.
+    pub(crate) fn look_after_all(&mut self) -> bool {
+        let mut childless = false;
+        loop {
+            match child::next_change() {
+                Change::Ended(process, status) if process == self.child => self.ended = Some(status),
+                Change::Ended(process, _) => self.buried(process),
+                Change::Stopped(process, signal) if process == self.child => {
+                    // What ended a stop is read like any other signal; without one it is on us.
+                    if !self.foreground.stopped_by(signal) {
+                        self.go_on();
+                    }
+                }
+                Change::Stopped(..) => {}
+                Change::None => break,
+                Change::Childless => {
+                    childless = true;
+                    break;
+                }
+            }
+        }
+        let nobody = || childless || self.parenting.leave_orphans || tree::descendants(&self.strangers).is_empty();
+        self.ended.is_some() && nobody()
+    }
+
+    fn buried(&mut self, process: pid_t) {
+        self.told.remove(&process);
+        if self.strangers.remove(&process) {
+            return;
+        }
+        if self.parenting.warn_on_reap {
+            warn!("buried process {process}, whose parent did not wait for it");
+        } else {
+            debug!(pid = process, "buried an orphan");
+        }
+    }
+
+    /// What the child left behind is asked to end, and those who were adopted since the last time.
+    pub(crate) fn end_the_rest(&mut self, signal: i32) {
+        if !std::mem::replace(&mut self.said, true) {
+            info!("the command has ended; ending what it left behind");
+        }
+        tree::signal_all(signal, &mut self.told, &self.strangers);
+    }
+
+    /// Kills all there are, whatever they were told before.
+    pub(crate) fn kill(&mut self) {
+        self.told.clear();
+        tree::signal_all(libc::SIGKILL, &mut self.told, &self.strangers);
+    }
+
+    /// The child and all of its family are gone, and with them their claim to the terminal.
+    pub(crate) fn take_back_foreground(&mut self) {
+        self.foreground.take_back();
+    }
+
+    /// Whether a key (Ctrl-C) ended the child.
+    pub(crate) fn was_interrupted(&self, status: ExitStatus) -> bool {
+        self.foreground.was_interrupted(status, &self.forwarded)
+    }
+}

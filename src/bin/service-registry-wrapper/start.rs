@@ -1,0 +1,84 @@
+//! Before there is a child: the registry is waited for, and signals end the wrapper or wait as well.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::child::{self, Change};
+use crate::decide::{Action, Stage, decide};
+use crate::exit::{self, Failure};
+use crate::inherited;
+use crate::plan::{OnRegistryDown, Plan};
+use crate::register::{News, Registration};
+use crate::signals::Signals;
+use crate::terminal::{Stop, stop_by};
+
+/// How long a registry that does not answer may delay the start of a child.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How waiting for something before the start of the child ended.
+pub(crate) enum Start<T> {
+    /// It came.
+    Ready(T),
+    /// A signal asked the wrapper to end.
+    Signalled(i32),
+}
+
+/// Waits for something before the child is started. Signals for the child are kept in `kept`.
+pub(crate) async fn before_start<T>(
+    wanted: impl Future<Output = T>,
+    signals: &mut Signals,
+    kept: &mut Vec<i32>,
+) -> Result<Start<T>> {
+    tokio::pin!(wanted);
+    loop {
+        let signal = tokio::select! {
+            biased;
+            signal = signals.next() => signal?,
+            value = &mut wanted => return Ok(Start::Ready(value)),
+        };
+        match decide(Stage::Starting, signal, inherited::ignored(signal.number), false) {
+            Action::GiveUp => return Ok(Start::Signalled(signal.number)),
+            Action::Keep => kept.push(signal.number),
+            Action::Reap => while matches!(child::next_change(), Change::Ended(..) | Change::Stopped(..)) {},
+            Action::Stop => drop(stop_by(signal.number, Stop::Wrapper)),
+            Action::Forward | Action::HandOver | Action::Ignore => {}
+        }
+    }
+}
+
+/// Waits until the child may be started: for the registration if it is a condition, else for a while at most.
+pub(crate) async fn ready_to_start(plan: &Plan, registration: &mut Registration) -> Result<(), Failure> {
+    let url = || plan.registries.current().registry_url().clone();
+    match plan.on_registry_down {
+        OnRegistryDown::Start => {
+            if timeout(PATIENCE, registration.news()).await.is_err() {
+                warn!("the registry at {} is silent; starting without waiting for it", url());
+            }
+        }
+        OnRegistryDown::Wait(time) => {
+            if timeout(time, registration.registered()).await.is_err() {
+                warn!("not registered at {} in {time:?}; starting all the same", url());
+            }
+        }
+        OnRegistryDown::Fail { attempts } => return registered_or_fail(plan, registration, attempts).await,
+    }
+    Ok(())
+}
+
+async fn registered_or_fail(plan: &Plan, registration: &mut Registration, attempts: u32) -> Result<(), Failure> {
+    let mut failed = 0;
+    while let Some(news) = registration.news().await {
+        let News::Failed(error) = news else { return Ok(()) };
+        failed += 1;
+        if failed >= attempts || !error.is_retryable() {
+            let why = anyhow::Error::new(error)
+                .context(format!("{} could not be registered in {failed} attempt(s)", plan.service.id));
+            return Err(Failure::new(exit::NOT_REGISTERED, why));
+        }
+    }
+    Err(anyhow!("the registering task ended by itself").into())
+}
