@@ -4,6 +4,7 @@
 
 #![cfg_attr(not(test), no_main)] // `entry` has it
 
+mod beats;
 mod child;
 mod cli;
 mod decide;

@@ -1,0 +1,96 @@
+//! The heartbeats of a session: when the first is sent, where they go while a registry fails, and who hears of it.
+
+use std::time::Duration;
+
+use service_registry::client::{Beat, Error, HeartBeater, backoff};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use crate::host;
+use crate::memory;
+use crate::registries::Registries;
+use crate::standing::Standing;
+
+/// In seconds. From here on heartbeats are so rare that memory counts for more than time: between them the code is given
+/// back, which costs a third more processor time for each, and leaves a third less memory, and a faster end.
+const LONG: u32 = 10;
+/// How long after a session was opened its first heartbeat is sent. A child that has just been started has better use for the
+/// processors, and the registry has only just heard of us.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The heartbeats of one session, at whichever registry answers.
+pub(crate) struct Beats<'a> {
+    pub registries: Registries,
+    pub standing: watch::Sender<Standing>,
+    pub may_host: bool,
+    pub interval: u32,
+    /// Told when heartbeats are accepted again: what else may have been lost?
+    pub recovered: &'a Notify,
+}
+
+impl Beats<'_> {
+    /// Heartbeats until the registry does not know the session any more, and says so.
+    pub(crate) async fn until_lost(&self, session: &str, mut token: String) -> Error {
+        let elsewhere = Notify::new();
+        let mut failing = false;
+        let opened = self.standing.borrow().accepted;
+        sleep(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
+        loop {
+            let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
+            tokio::select! {
+                lost = beater.run(|beat| self.hear(beat, &mut failing, &elsewhere)) => return lost,
+                () = elsewhere.notified() => {}
+            }
+            token = beater.token();
+            // Each registry begins with a beat at once; when all of them have failed, that would be no pause at all.
+            let failures = self.standing.borrow().failures;
+            if failures as usize >= self.registries.count() {
+                sleep(backoff(failures, Duration::from_secs(self.interval.into()) / 4, fastrand::f64())).await;
+            }
+        }
+    }
+
+    /// Says once that heartbeats fail and once that they are accepted again.
+    fn hear(&self, beat: Beat<'_>, failing: &mut bool, elsewhere: &Notify) {
+        match beat {
+            Beat::Accepted { sent, .. } => {
+                if self.interval >= LONG {
+                    memory::give_back_code();
+                }
+                let recovered = std::mem::take(failing);
+                self.standing.send_modify(|standing| {
+                    standing.accepted = Some(sent);
+                    if recovered {
+                        standing.failures = 0;
+                        standing.next_attempt = None;
+                        standing.last_error = None;
+                    }
+                });
+                if recovered {
+                    info!("heartbeats are accepted again");
+                    self.recovered.notify_one();
+                }
+            }
+            Beat::Failed { error, retry_in, .. } => {
+                if std::mem::replace(failing, true) {
+                    debug!("heartbeat failed, again in {retry_in:?}: {error}");
+                } else {
+                    warn!("heartbeat failed, will be sent again: {error}");
+                }
+                self.standing.send_modify(|standing| {
+                    standing.failures = standing.failures.saturating_add(1);
+                    standing.next_attempt = Some(Instant::now() + retry_in);
+                    standing.last_error = Some(error.to_string());
+                });
+                if self.may_host && error.is_connect() {
+                    host::begin(); // whoever hosted the registry is gone; the next heartbeat will find a new one
+                }
+                if self.registries.learn_from(error) {
+                    elsewhere.notify_one();
+                }
+            }
+            _ => {}
+        }
+    }
+}
