@@ -46,6 +46,8 @@ impl Kind {
             // A redirect would take the token to a place that nobody named.
             .redirect(Policy::none())
             .dns_resolver(Names)
+            // The registry says how long it keeps a connection; to look whether one is too old would wake an idle program.
+            .pool_idle_timeout(None)
             .tls_backend_preconfigured(tls);
         let builder = if self.proxy { builder } else { builder.no_proxy() };
         builder.build().map_err(|error| Error::unusable(format!("cannot set up HTTP: {}", root_cause(&error))))

@@ -30,7 +30,7 @@ impl Manager {
     /// The next message, who sent it, and the descriptors that came along.
     fn hear(&self) -> (String, i32, Vec<OwnedFd>) {
         let mut text = [0; 4096];
-        let mut space = cmsg_space!(UnixCredentials, [i32; 8]);
+        let mut space = cmsg_space!(UnixCredentials, [i32; 253]);
         let mut parts = [IoSliceMut::new(&mut text)];
         let flags = MsgFlags::empty();
         let message = recvmsg::<UnixAddr>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
@@ -81,6 +81,57 @@ for text in sys.argv[1:]:
 }
 
 #[test]
+fn all_that_a_child_says_before_it_ends_arrives() {
+    need("python3");
+    let scratch = tempfile::tempdir().unwrap();
+    let manager = Manager::start(scratch.path());
+    // More than waits in one socket, with as many descriptors as one message takes.
+    let script = "
+import os, socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])
+socket.send_fds(s, [b'FDSTORE=1'], [0] * 253)
+for number in range(16):
+    s.send(b'STATUS=%d' % number)
+print('gone', flush=True)
+";
+    let mut running = Running::start(wrapped(&manager).args(["python3", "-c", script]));
+    running.line("gone");
+    let (text, _, descriptors) = manager.hear();
+    assert_eq!((text.as_str(), descriptors.len()), ("FDSTORE=1", 253));
+    for number in 0..16 {
+        assert_eq!(manager.hear().0, format!("STATUS={number}"));
+    }
+    assert_eq!(running.end().code(), Some(0));
+}
+
+#[test]
+fn descriptors_that_do_not_fit_harm_no_later_word() {
+    need("python3");
+    let scratch = tempfile::tempdir().unwrap();
+    let manager = Manager::start(scratch.path());
+    let script = "
+import os, socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])
+for _ in range(3):
+    socket.send_fds(s, [b'STATUS=stored'], [0] * 20)
+s.send(b'WATCHDOG=1')
+";
+    let mut command = Command::new("prlimit");
+    need("prlimit");
+    command.arg("--nofile=24:24").arg(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    command.args(["--id=web0", "--registry-url=http://127.0.0.1:1", "python3", "-c", script]);
+    let mut running = Running::start(command.env("NOTIFY_SOCKET", &manager.path));
+    for _ in 0..3 {
+        assert_eq!(manager.hear().0, "STATUS=stored");
+    }
+    assert_eq!(manager.hear().0, "WATCHDOG=1");
+    running.line("has lost descriptors");
+    assert_eq!(running.end().code(), Some(0));
+}
+
+#[test]
 fn the_real_systemd_notify_gets_through_with_its_barrier() {
     need("systemd-notify");
     let scratch = tempfile::tempdir().unwrap();
@@ -120,11 +171,11 @@ fn sockets_that_systemd_passes_on_are_the_childs_alone() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
-    let script = "exec env LISTEN_FDS=1 LISTEN_FDNAMES=web WATCHDOG_PID=$$ WATCHDOG_USEC=1 LISTEN_PID=$$ \"$@\" 3<&0 0</dev/null";
+    let script = "exec env LISTEN_FDS=1 LISTEN_FDNAMES=web WATCHDOG_PID=$$ WATCHDOG_USEC=1 LISTEN_PID=$$ LISTEN_PIDFDID=7 \"$@\" 3<&0 0</dev/null";
     let program = "
 import os, socket
 pid = str(os.getpid())
-print('right', os.environ['LISTEN_PID'] == pid, os.environ['WATCHDOG_PID'] == pid, os.environ['LISTEN_FDNAMES'], flush=True)
+print('right', os.environ['LISTEN_PID'] == pid, os.environ['WATCHDOG_PID'] == pid, os.environ['LISTEN_FDNAMES'], 'LISTEN_PIDFDID' in os.environ, flush=True)
 connection, _ = socket.socket(fileno=3).accept()
 connection.send(b'hello')
 # The socket was closed with the object that held it.
@@ -135,7 +186,7 @@ connection.recv(1)
     command.args(["--registry-url=http://127.0.0.1:1", "python3", "-c", program]);
     let mut running = Running::start_with_stdin(command.stdin(OwnedFd::from(listener)));
     drop(command); // it has a copy, too
-    running.line("right True True web");
+    running.line("right True True web False");
     let mut hello = [0; 5];
     let mut connection = std::os::unix::net::UnixStream::connect(&path).unwrap();
     std::io::Read::read_exact(&mut connection, &mut hello).unwrap();

@@ -54,6 +54,20 @@ fn orphans_are_left_when_told_so() {
 }
 
 #[test]
+fn orphans_that_are_to_be_left_outlive_a_deaf_child() {
+    let mut command = wrapped();
+    let script = "setsid sleep 1000 & echo orphan $!; trap '' TERM; while :; do sleep 0.1; done";
+    let mut running = Running::start(command.args(["--leave-orphans", "--stop-timeout=0.3", "sh", "-c", script]));
+    let orphan = running.line("orphan").split(' ').nth(1).unwrap().parse().unwrap();
+    // It has left the group.
+    eventually("setsid", || std::fs::read_to_string(format!("/proc/{orphan}/comm")).ok().filter(|c| c == "sleep\n"));
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().code(), Some(137));
+    assert!(exists(orphan));
+    kill_raw(orphan, 9);
+}
+
+#[test]
 fn what_is_stopped_is_ended_as_well() {
     let script = "sleep 1000 & kill -STOP $!; echo grandchild $!; exit 3";
     let mut command = wrapped();
@@ -89,6 +103,72 @@ fn a_child_that_leaves_its_group_still_hears() {
     running.ready();
     running.signal(Signal::SIGUSR1);
     running.line("got 10");
+}
+
+#[test]
+fn a_child_that_leaves_a_helper_in_its_group_still_hears() {
+    let mut command = wrapped();
+    let program = "import os, subprocess, sys; subprocess.Popen(['sleep', '1000'], stdout=2); \
+                   os.setpgid(0, os.getpgid(os.getppid())); os.execvp('python3', ['python3', sys.argv[1]])";
+    let mut running = Running::start(command.args(["python3", "-c", program]).arg(child("signals.py")));
+    running.ready();
+    running.signal(Signal::SIGUSR1);
+    running.line("got 10");
+}
+
+#[test]
+fn a_signal_that_is_dropped_stops_nobody() {
+    let mut command = wrapped();
+    command.args(["--rewrite-signal=TERM:0", "--stop-timeout=0.1", "--stop-budget=0.1"]);
+    let mut running = Running::start(command.args(["sh", "-c", "echo up; sleep 1; exit 4"]));
+    running.line("up");
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().code(), Some(4), "it had all its time");
+}
+
+#[test]
+fn a_flood_of_signals_does_not_keep_a_deaf_child_alive() {
+    let mut command = wrapped();
+    let script = "trap '' TERM USR1; echo up; while :; do sleep 0.1; done";
+    let mut running = Running::start(command.args(["--stop-timeout=0.5", "sh", "-c", script]));
+    running.line("up");
+    // Two at once: between two signals of one the wrapper may find that it has none.
+    let flood = "while kill -10 $0; do :; done";
+    let wrapper = running.pid.to_string();
+    let floods: Vec<_> = (0..2).map(|_| Running::start(clean("bash").args(["-c", flood, &wrapper]))).collect();
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().code(), Some(137));
+    drop(floods);
+}
+
+#[test]
+fn without_proc_a_deaf_child_is_killed_and_what_it_leaves_is_waited_for() {
+    need("unshare");
+    let hidden = "mount -t tmpfs none /proc && exec \"$@\"";
+    let started = |script: &str| {
+        let mut unshare = clean("unshare");
+        unshare.args(["--map-root-user", "--mount", "sh", "-c", hidden, "sh"]);
+        unshare.arg(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+        unshare.args(["-q", "--id=web0", "--registry-url=http://127.0.0.1:1", "--stop-timeout=0.3"]);
+        let mut running = Running::start(unshare.args(["sh", "-c", script]));
+        running.line("up");
+        running
+    };
+    let mut deaf = started("trap '' TERM; echo up; while :; do sleep 0.1; done");
+    deaf.signal(Signal::SIGTERM);
+    assert_eq!(deaf.end().code(), Some(137));
+    let mut leaves = started("(trap '' TERM; sleep 0.2; echo late) & echo up; exit 3");
+    leaves.line("late");
+    assert_eq!(leaves.end().code(), Some(3));
+}
+
+#[test]
+fn the_first_process_of_a_pid_namespace_can_be_wrapped() {
+    need("unshare");
+    let mut unshare = clean("unshare");
+    unshare.args(["--map-root-user", "--pid", env!("CARGO_BIN_EXE_service-registry-wrapper")]);
+    unshare.args(["-q", "--id=web0", "--registry-url=http://127.0.0.1:1", "sh", "-c", "exit $(($$ + 6))"]);
+    assert_eq!(Running::start(&mut unshare).end().code(), Some(7));
 }
 
 #[test]

@@ -8,13 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use anyhow::anyhow;
+use nix::errno::Errno;
 use nix::libc;
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Pid, access, getpgid};
+use tracing::warn;
 
 use crate::exit::{self, Failure};
+use crate::signals;
 
 /// Looks the command up as a shell would, so that what cannot run is said before it is announced to anybody.
 pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Failure> {
+    if program.is_empty() {
+        return Err(Failure::new(exit::NOT_FOUND, anyhow!("the command is an empty word")));
+    }
     if program.as_bytes().contains(&b'/') {
         return executable(PathBuf::from(program));
     }
@@ -55,11 +61,19 @@ fn executable(program: PathBuf) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Sends a signal to a process, or if the number is negative to a group. False if nobody is there.
+/// Sends a signal to a process, or if the number is negative to a group. Nobody may be there.
 #[expect(unsafe_code, reason = "nix knows no real-time signals")]
-pub(crate) fn send(to: libc::pid_t, signal: i32) -> bool {
+pub(crate) fn send(to: libc::pid_t, signal: i32) {
     // SAFETY: kill takes two numbers.
-    unsafe { libc::kill(to, signal) == 0 }
+    let sent = Errno::result(unsafe { libc::kill(to, signal) });
+    if sent == Err(Errno::EPERM) {
+        warn!("{} may not be sent to process {}: it runs as another user", signals::name(signal), to.abs());
+    }
+}
+
+/// Whether a process leads its process group.
+pub(crate) fn leads_its_group(process: libc::pid_t) -> bool {
+    getpgid(Some(Pid::from_raw(process))) == Ok(Pid::from_raw(process))
 }
 
 /// What `waitpid` has to say.

@@ -11,8 +11,10 @@ use nix::libc;
 /// Closes what was inherited. All that the wrapper opens itself is close-on-exec; what is not came from outside.
 #[expect(unsafe_code, reason = "these descriptors were never opened by this program, so nothing owns them")]
 pub(crate) fn let_go() {
-    let Ok(open) = fs::read_dir("/proc/self/fd") else { return };
-    let numbers: Vec<i32> = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let numbers: Vec<i32> = match fs::read_dir("/proc/self/fd") {
+        Ok(open) => open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (0..1024).collect(), // without /proc: as many as may be open by default
+    };
     for number in numbers.into_iter().filter(|&number| number > 2) {
         // SAFETY: fcntl and close take numbers. A descriptor of the wrapper's own is never closed here, see above.
         unsafe {

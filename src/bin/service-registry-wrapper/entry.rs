@@ -6,17 +6,24 @@
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
+use anyhow::anyhow;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::stat::Mode;
 
-use crate::exit;
+use crate::cli::LogFormat;
+use crate::exit::{self, Failure};
 
 /// What the C library calls.
 #[expect(unsafe_code, reason = "the C library looks it up by this name")]
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, values: *const *const c_char) -> c_int {
-    let status = if no_gap_below_stderr() { crate::live_by(arguments(count, values)) } else { exit::WRAPPER_FAILED };
+    let status = if no_gap_below_stderr() {
+        crate::live_by(arguments(count, values))
+    } else {
+        let why = anyhow!("one of stdin, stdout and stderr is closed, and there is no /dev/null to put in its place");
+        Failure::from(why).report(LogFormat::Text)
+    };
     exit::now(status)
 }
 

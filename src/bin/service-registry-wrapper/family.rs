@@ -7,7 +7,6 @@ use nix::libc::{self, pid_t};
 use tracing::{debug, info, warn};
 
 use crate::child::{self, Change};
-use crate::cli::Scope;
 use crate::foreground::Foreground;
 use crate::parenting::Parenting;
 use crate::signals::{self, Received};
@@ -86,10 +85,17 @@ impl<'a> Family<'a> {
 
     /// A child that has left its group for another one is still the child.
     fn send(&self, signal: i32) {
-        let whole = if self.parenting.scope == Scope::Group { -self.child } else { self.child };
-        if !child::send(whole, signal) {
+        if !self.shares_group() {
+            child::send(-self.child, signal);
+        }
+        if self.shares_group() || !child::leads_its_group(self.child) {
             child::send(self.child, signal);
         }
+    }
+
+    /// Whether the child stands in the wrapper's process group, and so gets signals alone.
+    pub(crate) fn shares_group(&self) -> bool {
+        !self.foreground.own_group
     }
 
     /// One SIGCHLD may stand for many. Whether the child has ended and, unless orphans are to be left, nobody is left.
@@ -97,7 +103,10 @@ impl<'a> Family<'a> {
         let mut childless = false;
         loop {
             match child::next_change() {
-                Change::Ended(process, status) if process == self.child => self.ended = Some(status),
+                // Its number may be another's afterwards.
+                Change::Ended(process, status) if process == self.child && self.ended.is_none() => {
+                    self.ended = Some(status);
+                }
                 Change::Ended(process, _) => self.buried(process),
                 Change::Stopped(process, signal) if process == self.child => {
                     // What ended a stop is read like any other signal; without one it is on us.
@@ -113,8 +122,12 @@ impl<'a> Family<'a> {
                 }
             }
         }
-        let nobody = || childless || self.parenting.leave_orphans || tree::descendants(&self.strangers).is_empty();
-        self.ended.is_some() && nobody()
+        self.ended.is_some() && (childless || self.parenting.leave_orphans || self.has_no_descendants())
+    }
+
+    /// Where nobody can be seen, whoever is still to be waited for counts.
+    fn has_no_descendants(&self) -> bool {
+        tree::is_visible() && tree::descendants(&self.strangers).is_empty()
     }
 
     fn buried(&mut self, process: pid_t) {
@@ -134,13 +147,25 @@ impl<'a> Family<'a> {
         if !std::mem::replace(&mut self.said, true) {
             info!("the command has ended; ending what it left behind");
         }
-        tree::signal_all(signal, &mut self.told, &self.strangers);
+        self.signal_all(signal);
     }
 
-    /// Kills all there are, whatever they were told before.
+    /// Kills all there are, whatever they were told before; but for orphans that are to be left.
     pub(crate) fn kill(&mut self) {
         self.told.clear();
-        tree::signal_all(libc::SIGKILL, &mut self.told, &self.strangers);
+        if self.parenting.leave_orphans {
+            self.send(libc::SIGKILL);
+        } else {
+            self.signal_all(libc::SIGKILL);
+        }
+    }
+
+    fn signal_all(&mut self, signal: i32) {
+        if tree::is_visible() {
+            tree::signal_all(signal, &mut self.told, &self.strangers);
+        } else {
+            self.send(signal); // its group is all that is known
+        }
     }
 
     /// The child and all of its family are gone, and with them their claim to the terminal.

@@ -10,10 +10,11 @@ use std::process::ExitStatus;
 
 use nix::libc::{self, pid_t};
 
+use crate::child::leads_its_group;
 use crate::cli::Scope;
 use crate::parenting::Parenting;
 use crate::signals::{self, Origin, Received};
-use crate::terminal::{Stop, Terminal, in_pipeline, stop_by};
+use crate::terminal::{Stop, Terminal, is_alone, stop_by};
 
 /// The child's place on the terminal, if there is one.
 pub(crate) struct Foreground {
@@ -21,7 +22,7 @@ pub(crate) struct Foreground {
     /// Whose it is; nobody's before the start.
     child: pid_t,
     /// Whether the child leads a group of its own. If not, it has the wrapper's place.
-    own_group: bool,
+    pub own_group: bool,
     /// Whether the child is to be in front whenever the wrapper is: from the start, or since it asked.
     wanted: bool,
     /// Keys that the wrapper's own group has heard, as signals.
@@ -33,11 +34,14 @@ pub(crate) struct Foreground {
 }
 
 impl Foreground {
-    /// In a pipeline another program may read the keys, and where they are rewritten the wrapper must hear them first. A child
-    /// that reads them nevertheless is stopped by the kernel, and gets the foreground then.
+    /// Where the terminal belongs to others as well (the rest of a pipeline, a script and its other commands), the child
+    /// shares their group: each hears the keys, and anybody may read. Where keys are rewritten the wrapper must hear them first,
+    /// so the child stands behind it; if it reads keys nevertheless, the kernel stops it, and it gets the foreground then.
     pub(crate) fn of(terminal: Option<Terminal>, parenting: &Parenting) -> Self {
-        let own_group = parenting.scope == Scope::Group;
-        let wanted = own_group && !in_pipeline() && !parenting.rewrites_keys();
+        let (is_alone, rewrites) = (is_alone(), parenting.rewrites_keys());
+        let is_standard = terminal.as_ref().is_some_and(|terminal| terminal.is_standard);
+        let own_group = parenting.scope == Scope::Group && (is_alone || rewrites || !is_standard);
+        let wanted = own_group && is_alone && !rewrites;
         Self { terminal, child: 0, own_group, wanted, heard: HashSet::new(), went_on: false, had: false }
     }
 
@@ -81,15 +85,17 @@ impl Foreground {
             self.wanted = true;
             return false;
         }
+        if !self.own_group && !leads_its_group(self.child) {
+            // A key stops both; but nothing would tell the wrapper that somebody lets the child go on.
+            self.went_on = signal != libc::SIGSTOP && stop_by(signal, Stop::Wrapper);
+            return true;
+        }
         if signal == libc::SIGSTOP {
             stop_by(libc::SIGTSTP, Stop::Wrapper);
             return true;
         }
-        if !self.own_group {
-            self.went_on = stop_by(signal, Stop::Wrapper);
-            return true; // the child's stop was one, so the wrapper's was
-        }
-        stop_by(signal, if self.heard.remove(&signal) { Stop::Wrapper } else { Stop::Group })
+        let stopped = stop_by(signal, if self.heard.remove(&signal) { Stop::Wrapper } else { Stop::Group });
+        stopped || asks // what asks would only be stopped again
     }
 
     /// Whether a SIGCONT that was read is the one that a shell sent to the child as well.

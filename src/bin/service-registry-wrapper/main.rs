@@ -55,7 +55,7 @@ use crate::foreground::Foreground;
 use crate::notify::Relay;
 use crate::plan::{Plan, Voice};
 use crate::register::Registration;
-use crate::signals::Blocked;
+use crate::signals::{Blocked, Origin};
 use crate::spawn::Circumstances;
 use crate::standing::Standing;
 use crate::start::Start;
@@ -65,19 +65,19 @@ use crate::terminal::Terminal;
 
 #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
 fn live_by(arguments: Vec<OsString>) -> u8 {
+    let blocked = Blocked::all(); // first of all: process 1 would lose what comes before
     let options = match Options::read(arguments) {
         Ok(options) => options,
         Err(error) => error.exit(), // prints help, version or what is wrong (status 2)
     };
-    match run(&options) {
+    match blocked.map_err(Failure::from).and_then(|blocked| run(&options, blocked)) {
         Ok(status) => status,
         Err(failure) => failure.report(options.words.log_format),
     }
 }
 
-fn run(options: &Options) -> Result<u8, Failure> {
+fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
     let core_limit = no_core_dumps()?;
-    let blocked = Blocked::all()?; // first of all: process 1 would lose what comes before
     let plan = Plan::of(options).map_err(|error| Failure::new(exit::USAGE, error))?;
     log::start(Voice::of(options));
     for warning in &plan.warnings {
@@ -128,10 +128,13 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
     let (strangers, terminal) = match start::before_start(ready, &mut signals, &mut kept).await? {
         Start::Ready((Ok(()), prepared)) => prepared,
         Start::Ready((Err(failure), _)) => return give_up(registration, failure).await,
-        Start::Signalled(number) => {
-            warn!("{} came before the start: the command is not run", signals::name(number));
+        Start::Signalled(signal) => {
+            warn!("{} came before the start: the command is not run", signals::name(signal.number));
             registration.leave.withdraw().await;
-            return Ok(exit::of_signal(number));
+            if signal.origin == Origin::Kernel {
+                exit::die_of(signal.number); // a key: so a shell sees that a script is to end
+            }
+            return Ok(exit::of_signal(signal.number));
         }
     };
     let foreground = Foreground::of(terminal, &plan.parenting);
@@ -141,6 +144,7 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         sigchld,
         core_limit,
         parenting: &plan.parenting,
+        own_group: foreground.own_group,
         foreground: foreground.at_start(),
         notify_socket,
         may_host: plan.may_host,
@@ -160,9 +164,12 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
     let (wanted, standing) = (registration.wanted.clone(), registration.standing.clone());
     let ended = tokio::select! {
         ended = supervisor.until_gone(&mut signals, parting) => ended?,
-        never = notify(plan, relay, &mut registration) => match never {},
+        never = notify(plan, relay.as_ref(), &mut registration) => match never {},
         never = answer(status, &plan.service.id, child, wanted, standing) => match never {},
     };
+    if let Some(relay) = &relay {
+        relay.finish().await;
+    }
     if supervisor.fenced {
         let why = anyhow!("{} could not be kept registered, and --on-lost=stop is in force", plan.service.id);
         return Err(Failure::new(exit::NOT_REGISTERED, why));
@@ -185,7 +192,7 @@ async fn answer(
 }
 
 /// Passes on what the child tells systemd, and says what `--notify-when` asks for. Never done.
-async fn notify(plan: &Plan, relay: Option<Relay>, registration: &mut Registration) -> Infallible {
+async fn notify(plan: &Plan, relay: Option<&Relay>, registration: &mut Registration) -> Infallible {
     let Some(relay) = relay else { return std::future::pending().await };
     let on_behalf = async {
         match plan.parenting.notify_when {

@@ -3,20 +3,21 @@
 //!
 //! The protocol is that of sd_notify(3): datagrams of NAME=VALUE lines, descriptors beside them.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, sendmsg, setsockopt, sockopt,
-};
+use nix::libc;
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, UnixCredentials, sendmsg, setsockopt, sockopt};
 use nix::unistd::geteuid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -27,6 +28,12 @@ use crate::tree;
 
 /// More than systemd itself takes.
 const LARGEST: usize = 8192;
+/// As many descriptors as the kernel lets into one message (SCM_MAX_FD).
+const MOST_DESCRIPTORS: usize = 253;
+/// More datagrams than may wait in a socket (net.unix.max_dgram_qlen).
+const LONGEST_QUEUE: usize = 1024;
+/// Between two attempts to read or to send.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Between the child and systemd.
 pub(crate) struct Relay {
@@ -34,6 +41,8 @@ pub(crate) struct Relay {
     systemd: UnixAddr,
     /// For the child's NOTIFY_SOCKET.
     pub address: OsString,
+    /// What was read and is not passed on yet.
+    unsent: RefCell<Option<Rc<Message>>>,
 }
 
 impl Relay {
@@ -44,7 +53,8 @@ impl Relay {
         };
         let systemd = match target.as_bytes() {
             [b'@', name @ ..] => UnixAddr::new_abstract(name),
-            path => UnixAddr::new(path),
+            path @ [b'/', ..] => UnixAddr::new(path),
+            _ => return Ok(None), // a socket of a virtual machine's host, which does not ask who speaks
         };
         let systemd = systemd.with_context(|| format!("NOTIFY_SOCKET {}", target.display()))?;
         // In the abstract namespace, so that a child that changes its user or its root directory finds it.
@@ -54,7 +64,8 @@ impl Relay {
             .context("cannot listen for the command's notifications")?;
         socket.set_nonblocking(true).context("notifications")?;
         setsockopt(&socket, sockopt::PassCred, &true).context("notifications")?;
-        Ok(Some(Self { socket: watched(socket)?, systemd, address: format!("@{name}").into() }))
+        let address = format!("@{name}").into();
+        Ok(Some(Self { socket: watched(socket)?, systemd, address, unsent: RefCell::default() }))
     }
 
     /// Passes on what the child says, for ever.
@@ -65,8 +76,22 @@ impl Relay {
                 Ok(message) => self.pass_on(message).await,
                 Err(Errno::EAGAIN) => ready.clear_ready(),
                 Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("cannot read notifications"),
+                Err(error) => {
+                    warn!("a notification of the command cannot be read: {}", error.desc());
+                    sleep(PAUSE).await;
+                }
             }
+        }
+    }
+
+    /// Passes on what the child said last, now that it is gone.
+    pub(crate) async fn finish(&self) {
+        if let Some(message) = self.unsent.take() {
+            message.pass_on_by(self).await;
+        }
+        for _ in 0..LONGEST_QUEUE {
+            let Ok(message) = receive(self.socket.get_ref()) else { return };
+            self.pass_on(message).await;
         }
     }
 
@@ -80,11 +105,10 @@ impl Relay {
             debug!(pid = message.sender.map(|sender| sender.pid()), "a stranger's notification is not passed on");
             return;
         }
-        let text = without_main_pid(&message.text);
-        let descriptors: Vec<RawFd> = message.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        if !text.is_empty() || !descriptors.is_empty() {
-            self.send(&text, &descriptors).await;
-        }
+        let message = Rc::new(message);
+        *self.unsent.borrow_mut() = Some(message.clone());
+        message.pass_on_by(self).await;
+        self.unsent.take();
     }
 
     /// systemd's queue may be full for a moment; the wrapper never blocks on it.
@@ -96,7 +120,7 @@ impl Relay {
             let socket = self.socket.get_ref().as_raw_fd();
             match sendmsg(socket, &[IoSlice::new(text)], rights, flags, Some(&self.systemd)) {
                 Ok(_) => return,
-                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => sleep(Duration::from_millis(20)).await,
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => sleep(PAUSE).await,
                 Err(error) => return warn!("a notification did not reach systemd: {}", error.desc()),
             }
         }
@@ -110,6 +134,7 @@ fn watched(socket: UnixDatagram) -> Result<AsyncFd<UnixDatagram>> {
     unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.context("cannot watch for notifications")
 }
 
+/// What a process of the family says.
 struct Message {
     text: Vec<u8>,
     descriptors: Vec<OwnedFd>,
@@ -123,29 +148,50 @@ impl Message {
             sender.uid() == 0 || sender.uid() == geteuid().as_raw() || tree::descends(sender.pid())
         })
     }
+
+    async fn pass_on_by(&self, relay: &Relay) {
+        let text = without_main_pid(&self.text);
+        let descriptors: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        if !text.is_empty() || !descriptors.is_empty() {
+            relay.send(&text, &descriptors).await;
+        }
+    }
 }
 
+/// Reads one. nix would not say which descriptors came when there was no room for all, and they would stay open.
 #[expect(unsafe_code, reason = "descriptors arrive as numbers")]
 fn receive(from: &UnixDatagram) -> Result<Message, Errno> {
     let mut text = vec![0; LARGEST];
-    let mut space = cmsg_space!(UnixCredentials, [RawFd; 64]);
-    let mut parts = [IoSliceMut::new(&mut text)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let received = recvmsg::<UnixAddr>(from.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    let mut message = Message { text: Vec::new(), descriptors: Vec::new(), sender: None };
-    for control in received.cmsgs()? {
-        match control {
-            ControlMessageOwned::ScmCredentials(sender) => message.sender = Some(sender),
-            ControlMessageOwned::ScmRights(numbers) => {
-                // SAFETY: the kernel has just opened them for us.
-                message.descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
+    let mut space: Vec<u8> = cmsg_space!(UnixCredentials, [RawFd; MOST_DESCRIPTORS]);
+    let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
+    // SAFETY: zeros are an empty header.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    (header.msg_iov, header.msg_iovlen) = (&raw mut part, 1);
+    (header.msg_control, header.msg_controllen) = (space.as_mut_ptr().cast(), space.capacity());
+    // SAFETY: the header's pointers are to memory of the given lengths, which outlives the call.
+    let length =
+        unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) };
+    text.truncate(usize::try_from(Errno::result(length)?).unwrap_or_default());
+    let mut message = Message { text, descriptors: Vec::new(), sender: None };
+    // SAFETY: the kernel has filled the header and the space for control messages, whose lengths it gives; descriptors it
+    // has just opened, for us alone.
+    unsafe {
+        let mut next = libc::CMSG_FIRSTHDR(&raw const header);
+        while let Some(control) = next.as_ref() {
+            let data = libc::CMSG_DATA(next);
+            let size = control.cmsg_len - data.offset_from_unsigned(next.cast());
+            if control.cmsg_type == libc::SCM_CREDENTIALS {
+                message.sender = Some(data.cast::<libc::ucred>().read_unaligned().into());
+            } else if control.cmsg_type == libc::SCM_RIGHTS {
+                let numbers = (0..size / size_of::<RawFd>()).map(|at| data.cast::<RawFd>().add(at).read_unaligned());
+                message.descriptors.extend(numbers.map(|number| OwnedFd::from_raw_fd(number)));
             }
-            _ => {}
+            next = libc::CMSG_NXTHDR(&raw const header, next);
         }
     }
-    let length = received.bytes;
-    text.truncate(length);
-    message.text = text;
+    if header.msg_flags & libc::MSG_CTRUNC != 0 {
+        warn!("a notification of the command has lost descriptors: the wrapper may not open so many (ulimit -n)");
+    }
     Ok(message)
 }
 

@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, clone};
 use nix::sys::resource::rlim_t;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 
-use crate::cli::{CREDENTIALS, Scope};
+use crate::cli::CREDENTIALS;
 use crate::exit::{self, Failure};
 use crate::parenting::Parenting;
 
@@ -35,6 +35,8 @@ pub(crate) struct Circumstances<'a> {
     /// How large its core dumps may have been, in bytes.
     pub core_limit: rlim_t,
     pub parenting: &'a Parenting,
+    /// Whether it leads a process group of its own.
+    pub own_group: bool,
     /// The terminal whose foreground it gets.
     pub foreground: Option<RawFd>,
     /// Where the child's notifications for systemd go, if there is a systemd to notify.
@@ -47,12 +49,11 @@ pub(crate) struct Circumstances<'a> {
 pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'_>) -> Result<libc::pid_t, Failure> {
     let path = CString::new(program.as_os_str().as_bytes()).context("the command's name has a zero byte in it")?;
     let arguments: Result<Vec<_>, _> = command.iter().map(|argument| CString::new(argument.as_bytes())).collect();
-    let own_group = with.parenting.scope == Scope::Group;
     let image = Image {
         path,
         arguments: Pointers::to(arguments.context("an argument has a zero byte in it")?),
         environment: environment(with.notify_socket),
-        own_group,
+        own_group: with.own_group,
         foreground: with.foreground,
         parent_death_signal: with.parenting.parent_death_signal,
         parent: std::process::id().cast_signed(),
@@ -82,7 +83,11 @@ fn environment(notify_socket: Option<&OsStr>) -> Environment {
     let wrapper = std::process::id().to_string();
     let mut own_pid = Vec::new();
     let mut strings = Vec::new();
-    for (name, value) in std::env::vars_os().filter(|(name, _)| !CREDENTIALS.iter().any(|secret| name == secret)) {
+    // systemd knows the wrapper's process in another way as well; the child's it may not contradict.
+    let is_for_wrapper = std::env::var_os("LISTEN_PID").is_some_and(|pid| *pid == *wrapper);
+    let is_withheld =
+        |name: &OsStr| CREDENTIALS.iter().any(|secret| name == *secret) || (is_for_wrapper && name == "LISTEN_PIDFDID");
+    for (name, value) in std::env::vars_os().filter(|(name, _)| !is_withheld(name)) {
         let value = match notify_socket {
             Some(ours) if name == "NOTIFY_SOCKET" => ours.to_owned(),
             _ => value,
@@ -197,7 +202,8 @@ impl Image {
             }
             if self.parent_death_signal != 0 {
                 Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, self.parent_death_signal))?;
-                if libc::getppid() != self.parent {
+                // Seen from a pid namespace that begins with the child, its parent is 0.
+                if ![self.parent, 0].contains(&libc::getppid()) {
                     return Err(Errno::ESRCH); // the wrapper died before the tie held; nobody is left to hear this
                 }
             }

@@ -13,7 +13,7 @@ use crate::exit::{self, Failure};
 use crate::inherited;
 use crate::plan::{OnRegistryDown, Plan};
 use crate::register::{News, Registration};
-use crate::signals::Signals;
+use crate::signals::{Received, Signals};
 use crate::terminal::{Stop, stop_by};
 
 /// How long a registry that does not answer may delay the start of a child.
@@ -24,7 +24,7 @@ pub(crate) enum Start<T> {
     /// It came.
     Ready(T),
     /// A signal asked the wrapper to end.
-    Signalled(i32),
+    Signalled(Received),
 }
 
 /// Waits for something before the child is started. Signals for the child are kept in `kept`.
@@ -41,7 +41,7 @@ pub(crate) async fn before_start<T>(
             value = &mut wanted => return Ok(Start::Ready(value)),
         };
         match decide(Stage::Starting, signal, inherited::ignored(signal.number), false) {
-            Action::GiveUp => return Ok(Start::Signalled(signal.number)),
+            Action::GiveUp => return Ok(Start::Signalled(signal)),
             Action::Keep => kept.push(signal.number),
             Action::Reap => while matches!(child::next_change(), Change::Ended(..) | Change::Stopped(..)) {},
             Action::Stop => drop(stop_by(signal.number, Stop::Wrapper)),

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
-use crate::cli::{OnExit, OnLost, Scope};
+use crate::cli::{OnExit, OnLost};
 use crate::decide::{Action, Stage, decide};
 use crate::family::Family;
 use crate::fence::Fence;
@@ -109,7 +109,6 @@ impl<'a> Supervisor<'a> {
             let fence = parting.fence.filter(|_| self.family.ended().is_none() && !self.fenced);
             let fence = fence.and_then(|fence| Some(fence.asks(parting.standing.borrow().accepted?)));
             let next = tokio::select! {
-                biased;
                 signal = signals.next() => Next::Signal(signal?),
                 removed = &mut withdrawn, if self.withdrawal == Withdrawal::UnderWay => Next::Withdrawn(removed),
                 () = sleep_until(self.drained.unwrap_or_else(Instant::now)), if self.drained.is_some() => Next::Drained,
@@ -134,6 +133,7 @@ impl<'a> Supervisor<'a> {
             if let Some(status) = gone {
                 break status;
             }
+            tokio::task::yield_now().await; // to heartbeats and clocks, however many signals come in
         };
         let out_of_time = self.killing && self.parenting.stop_budget.is_some();
         if self.withdrawal == Withdrawal::UnderWay && !out_of_time {
@@ -149,7 +149,7 @@ impl<'a> Supervisor<'a> {
     /// Does what a signal asks for. The child's status when all is over.
     fn take(&mut self, signal: Received, parting: &Parting) -> Option<ExitStatus> {
         self.family.hear(signal);
-        match decide(Stage::Running, signal, false, self.parenting.scope == Scope::Child) {
+        match decide(Stage::Running, signal, false, self.family.shares_group()) {
             Action::Reap => return self.look_after_all(),
             Action::HandOver => self.family.hand_over(signal.number),
             Action::Forward if matches!(signal.number, libc::SIGTERM | libc::SIGINT) => {
@@ -177,8 +177,8 @@ impl<'a> Supervisor<'a> {
     /// waits for nothing, and neither does the first when the registry does not answer at present. The withdrawal goes on
     /// behind it: one heartbeat that failed says little about the next request.
     fn begin_to_stop(&mut self, signal: i32, parting: &Parting) {
-        if inherited::ignored(signal) {
-            return self.family.pass_on(signal); // so does the child; it is no request to stop
+        if inherited::ignored(signal) || self.parenting.rewritten(signal) == 0 {
+            return self.family.pass_on(signal); // the child will not hear it: it is no request to stop
         }
         if self.budget.is_none() {
             self.budget = self.parenting.stop_budget.map(|budget| Instant::now() + budget);
@@ -189,10 +189,7 @@ impl<'a> Supervisor<'a> {
         };
         let nothing_to_wait_for = !is_open || (is_silent && parting.drain_delay.is_zero());
         self.held.push(signal);
-        if self.withdrawal == Withdrawal::NotAsked
-            && self.family.ended().is_none()
-            && self.parenting.rewritten(signal) != 0
-        {
+        if self.withdrawal == Withdrawal::NotAsked && self.family.ended().is_none() {
             self.withdrawal = Withdrawal::UnderWay;
             // The end of the budget is also the end of the waiting.
             self.deadline = self.deadline.or(self.budget);

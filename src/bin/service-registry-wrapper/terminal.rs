@@ -4,24 +4,32 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal, killpg, raise};
-use nix::sys::stat::fstat;
-use nix::unistd::{Pid, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{Pid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal.
 pub(crate) struct Terminal {
     /// A descriptor of the wrapper's own: the child may do with the standard ones what it likes.
     descriptor: OwnedFd,
+    /// Whether it is stdin, stdout or stderr.
+    pub is_standard: bool,
 }
 
 impl Terminal {
-    /// The terminal behind stdin, stdout or stderr, if it controls this session.
+    /// The terminal that controls this session, if one does.
     pub(crate) fn find() -> Option<Self> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let terminal = standard.into_iter().find(|fd| isatty(fd).unwrap_or(false) && tcgetpgrp(fd).is_ok())?;
-        Some(Self { descriptor: terminal.try_clone_to_owned().ok()? })
+        match standard.into_iter().find(|fd| isatty(fd).unwrap_or(false) && tcgetpgrp(fd).is_ok()) {
+            Some(terminal) => Some(Self { descriptor: terminal.try_clone_to_owned().ok()?, is_standard: true }),
+            None => {
+                let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+                Some(Self { descriptor: open("/dev/tty", flags, Mode::empty()).ok()?, is_standard: false })
+            }
+        }
     }
 
     pub(crate) fn descriptor(&self) -> RawFd {
@@ -30,7 +38,8 @@ impl Terminal {
 
     /// Whether the wrapper's group is in the foreground.
     pub(crate) fn is_ours(&self) -> bool {
-        tcgetpgrp(&self.descriptor) == Ok(getpgrp())
+        let own = getpgrp();
+        own.as_raw() > 0 && tcgetpgrp(&self.descriptor) == Ok(own) // 0: it is in another pid namespace
     }
 
     /// Puts a group into the foreground. A terminal that is gone takes nobody.
@@ -49,13 +58,14 @@ impl Terminal {
     }
 }
 
-/// Whether stdin or stdout leads to another program: a pipe, which some shells make of sockets.
-pub(crate) fn in_pipeline() -> bool {
+/// Whether the wrapper's process group is its own, as a shell with job control makes one for each command: it leads the
+/// group, and neither stdin nor stdout leads to another program of it (a pipe, which some shells make of sockets).
+pub(crate) fn is_alone() -> bool {
     let leads_on = |fd: BorrowedFd<'_>| {
         let kind = fstat(fd).map(|found| found.st_mode & libc::S_IFMT);
         matches!(kind, Ok(libc::S_IFIFO | libc::S_IFSOCK))
     };
-    leads_on(io::stdin().as_fd()) || leads_on(io::stdout().as_fd())
+    getpid() == getpgrp() && !leads_on(io::stdin().as_fd()) && !leads_on(io::stdout().as_fd())
 }
 
 /// Who stops.

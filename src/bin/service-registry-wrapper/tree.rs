@@ -23,6 +23,11 @@ pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, strangers: &Has
     }
 }
 
+/// Whether /proc shows this process, and so its descendants: there may be none, or that of another pid namespace.
+pub(crate) fn is_visible() -> bool {
+    fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
+}
+
 /// The wrapper's own children.
 pub(crate) fn children() -> HashSet<pid_t> {
     children_of(std::process::id().cast_signed()).into_iter().collect()

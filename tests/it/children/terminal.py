@@ -26,7 +26,7 @@ def expect(text, times=1):
     end = time.monotonic() + 20
     while seen.count(text) < times:
         if not select.select([terminal], [], [], max(0, end - time.monotonic()))[0]:
-            sys.exit(f"no {text!r}; the terminal shows:\n{seen.decode()}")
+            raise AssertionError(f"no {text!r}; the terminal shows:\n{seen.decode()}")
         seen += os.read(terminal, 4096)
     shown, seen = seen, seen[seen.rindex(text) + len(text):]
     return shown
@@ -49,9 +49,9 @@ def stop_key():
         pass
 
 
-def states():
-    """The states of all that the shell has started, as `ps` has them."""
-    listed = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(child)], stdout=subprocess.PIPE, text=True).stdout
+def states(what="stat="):
+    """The states of all that the shell has started, or something else that `ps` tells of them."""
+    listed = subprocess.run(["ps", "-o", f"pid=,{what}", "-s", str(child)], stdout=subprocess.PIPE, text=True).stdout
     return [state for pid, state in map(str.split, listed.splitlines()) if int(pid) != child]
 
 
@@ -204,6 +204,38 @@ type_in(b"fg\n")
 type_in(b"three\n")
 expect(b"three\r\n", 2)
 type_in(b"\x04")
+expect(b"prompt> ")
+
+# What a script has started behind it takes no keys away from it.
+type_in(f"sh -c '{before} sleep 1000 & echo star\"\"ted; read line; echo \"read $line\"; kill $!'\n".encode())
+expect(b"started\r\n")
+type_in(b"words\n")
+expect(b"read words\r\n")
+expect(b"prompt> ")
+trap = "trap \"echo trapped; kill \\$!; exit\" INT"
+type_in(f"sh -c '{trap}; {before} sleep 1000 & echo star\"\"ted; wait'\n".encode())
+expect(b"started\r\n")
+type_in(b"\x03")
+expect(b"trapped\r\n")
+expect(b"prompt> ")
+
+# A substitution can ask.
+type_in(f"echo \"<$({before} sh -c 'read line </dev/tty; echo $line')>\"\n".encode())
+type_in(b"words\n")
+expect(b"<words>\r\n")
+expect(b"prompt> ")
+
+# Keys are heard where nothing but the shell speaks to the terminal.
+while states():
+    pass  # what the scripts above have killed
+run("sleep 1000 </dev/null >/dev/null 2>&1")
+while "sleep" not in states("comm="):
+    pass
+stop_key()
+type_in(b"fg\n")
+while any(state.startswith("T") for state in states()):
+    pass
+type_in(b"\x03")
 expect(b"prompt> ")
 
 # Whoever reads next from the terminal can.
