@@ -128,14 +128,30 @@ fn a_signal_that_is_dropped_stops_nobody() {
 
 #[test]
 fn a_flood_of_signals_does_not_keep_a_deaf_child_alive() {
+    need("python3");
     let mut command = wrapped();
-    let script = "trap '' TERM USR1; echo up; while :; do sleep 0.1; done";
-    let mut running = Running::start(command.args(["--stop-timeout=0.5", "sh", "-c", script]));
+    let deaf = "
+import signal, sys
+for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGRTMIN):
+    signal.signal(number, signal.SIG_IGN)
+print('up', flush=True)
+while True:
+    signal.pause()
+";
+    let mut running = Running::start(command.args(["--stop-timeout=0.5", "python3", "-c", deaf]));
     running.line("up");
-    // Two at once: between two signals of one the wrapper may find that it has none.
-    let flood = "while kill -10 $0; do :; done";
+    // Several at once, so that there is always one more.
+    let flood = "
+import os, sys
+while True:
+    try:
+        os.kill(int(sys.argv[1]), int(sys.argv[2]))
+    except BlockingIOError:
+        pass  # as many wait as may
+";
     let wrapper = running.pid.to_string();
-    let floods: Vec<_> = (0..2).map(|_| Running::start(clean("bash").args(["-c", flood, &wrapper]))).collect();
+    let flood = |signal| Running::start(clean("python3").args(["-c", flood, &wrapper, signal]));
+    let floods = ["10", "34", "34"].map(flood);
     running.signal(Signal::SIGTERM);
     assert_eq!(running.end().code(), Some(137));
     drop(floods);
