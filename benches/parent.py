@@ -9,6 +9,7 @@ a minute of idling (the wrapper with an interval of 120 s, so that no heartbeat 
 Compare ratios within one run only. Needs Linux, Python 3 and cargo.
 """
 import os
+import random
 import shutil
 import signal
 import statistics
@@ -90,7 +91,7 @@ def main():
         signals = {name: signal_latency(name, parent, environment) for name, parent in everybody.items()}
         exits = {name: [] for name in everybody}
         for run in range(RUNS):
-            for name, parent in everybody.items():
+            for name, parent in random.sample(list(everybody.items()), len(everybody)):  # who comes after whom matters
                 exits[name].append(exit_latency(name, parent, environment, run))
         sleeping = {name: start(parent(f"idle-{name}") + ["sleep", "1000"], environment)
                     for name, parent in everybody.items()}
