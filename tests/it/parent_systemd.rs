@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt};
 
-use crate::bench::{DEADLINE, Running, eventually, need, wrapper};
+use crate::bench::{DEADLINE, Running, clean, eventually, need, wrapper};
 use crate::wrapper_start::registry;
 
 /// The manager's end of NOTIFY_SOCKET.
@@ -58,6 +58,20 @@ fn wrapped(manager: &Manager) -> Command {
     command
 }
 
+/// A program that is connected to NOTIFY_SOCKET, as `s`, and does this.
+fn speaker(what: &str) -> String {
+    need("python3");
+    format!(
+        "
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+name = os.environ['NOTIFY_SOCKET']
+s.connect('\\0' + name[1:] if name[0] == '@' else name)
+{what}
+"
+    )
+}
+
 #[test]
 fn what_the_child_tells_systemd_comes_from_the_main_process() {
     need("python3");
@@ -82,20 +96,18 @@ for text in sys.argv[1:]:
 
 #[test]
 fn all_that_a_child_says_before_it_ends_arrives() {
-    need("python3");
     let scratch = tempfile::tempdir().unwrap();
     let manager = Manager::start(scratch.path());
     // More than waits in one socket, with as many descriptors as one message takes.
-    let script = "
-import os, socket
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])
+    let script = speaker(
+        "
 socket.send_fds(s, [b'FDSTORE=1'], [0] * 253)
 for number in range(16):
     s.send(b'STATUS=%d' % number)
 print('gone', flush=True)
-";
-    let mut running = Running::start(wrapped(&manager).args(["python3", "-c", script]));
+",
+    );
+    let mut running = Running::start(wrapped(&manager).args(["python3", "-c", &script]));
     running.line("gone");
     let (text, _, descriptors) = manager.hear();
     assert_eq!((text.as_str(), descriptors.len()), ("FDSTORE=1", 253));
@@ -107,21 +119,19 @@ print('gone', flush=True)
 
 #[test]
 fn descriptors_that_do_not_fit_harm_no_later_word() {
-    need("python3");
+    need("prlimit");
     let scratch = tempfile::tempdir().unwrap();
     let manager = Manager::start(scratch.path());
-    let script = "
-import os, socket
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])
+    let script = speaker(
+        "
 for _ in range(3):
     socket.send_fds(s, [b'STATUS=stored'], [0] * 20)
 s.send(b'WATCHDOG=1')
-";
-    let mut command = Command::new("prlimit");
-    need("prlimit");
+",
+    );
+    let mut command = clean("prlimit");
     command.arg("--nofile=24:24").arg(env!("CARGO_BIN_EXE_service-registry-wrapper"));
-    command.args(["--id=web0", "--registry-url=http://127.0.0.1:1", "python3", "-c", script]);
+    command.args(["--id=web0", "--registry-url=http://127.0.0.1:1", "python3", "-c", &script]);
     let mut running = Running::start(command.env("NOTIFY_SOCKET", &manager.path));
     for _ in 0..3 {
         assert_eq!(manager.hear().0, "STATUS=stored");
@@ -181,7 +191,7 @@ connection.send(b'hello')
 # The socket was closed with the object that held it.
 connection.recv(1)
 ";
-    let mut command = crate::bench::clean("sh");
+    let mut command = clean("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_service-registry-wrapper"), "-q", "--id=web0"]);
     command.args(["--registry-url=http://127.0.0.1:1", "python3", "-c", program]);
     let mut running = Running::start_with_stdin(command.stdin(OwnedFd::from(listener)));

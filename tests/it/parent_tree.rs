@@ -95,25 +95,47 @@ fn children_that_the_wrapper_was_born_with_are_left_alone() {
 
 #[test]
 fn a_child_that_leaves_its_group_still_hears() {
-    let mut command = wrapped();
-    // The child joins the wrapper's group, and so leaves the one that was made for it.
-    let program =
-        "import os, sys; os.setpgid(0, os.getpgid(os.getppid())); os.execvp('python3', ['python3', sys.argv[1]])";
-    let mut running = Running::start(command.args(["python3", "-c", program]).arg(child("signals.py")));
-    running.ready();
-    running.signal(Signal::SIGUSR1);
-    running.line("got 10");
+    // The child joins the wrapper's group, and so leaves the one that was made for it: empty, or with a helper in it.
+    for helper in ["", "subprocess.Popen(['sleep', '1000'], stdout=2); "] {
+        let program = format!(
+            "import os, subprocess, sys; {helper}os.setpgid(0, os.getpgid(os.getppid())); \
+             os.execvp('python3', ['python3', sys.argv[1]])"
+        );
+        let mut running = Running::start(wrapped().args(["python3", "-c", &program]).arg(child("signals.py")));
+        running.ready();
+        running.signal(Signal::SIGUSR1);
+        running.line("got 10");
+    }
 }
 
 #[test]
-fn a_child_that_leaves_a_helper_in_its_group_still_hears() {
-    let mut command = wrapped();
-    let program = "import os, subprocess, sys; subprocess.Popen(['sleep', '1000'], stdout=2); \
-                   os.setpgid(0, os.getpgid(os.getppid())); os.execvp('python3', ['python3', sys.argv[1]])";
-    let mut running = Running::start(command.args(["python3", "-c", program]).arg(child("signals.py")));
-    running.ready();
-    running.signal(Signal::SIGUSR1);
-    running.line("got 10");
+fn the_status_is_the_childs_even_if_another_gets_its_number() {
+    need("unshare");
+    need("python3");
+    // What the child leaves behind starts another process with the child's number, which ends with 9.
+    let program = "
+import os, signal
+own = os.getpid()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() > 0:
+    os._exit(7)
+os.setsid()  # the number of a group is taken as well
+while os.path.exists(f'/proc/{own}'):
+    pass
+with open('/proc/sys/kernel/ns_last_pid', 'w') as last:
+    last.write(str(own - 1))
+other = os.fork()
+if other == 0:
+    os._exit(9)
+print('the same' if other == own else 'another', flush=True)
+";
+    let mut unshare = clean("unshare");
+    unshare.args(["--map-root-user", "--pid", "--fork", "--mount-proc"]);
+    unshare.args([env!("CARGO_BIN_EXE_service-registry-wrapper"), "-q", "--id=web0"]);
+    unshare.args(["--registry-url=http://127.0.0.1:1", "python3", "-c", program]);
+    let mut running = Running::start(&mut unshare);
+    running.line("the same");
+    assert_eq!(running.end().code(), Some(7));
 }
 
 #[test]

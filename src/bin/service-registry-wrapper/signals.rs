@@ -76,12 +76,22 @@ impl Signals {
     pub(crate) async fn next(&mut self) -> Result<Received> {
         loop {
             let mut ready = self.fd.readable().await.context("cannot wait for signals")?;
-            match ready.get_inner().read_signal().context("cannot read signals")? {
-                Some(info) => return Ok(Received::of(info.ssi_signo, info.ssi_code, info.ssi_pid)),
+            match read(ready.get_inner())? {
+                Some(signal) => return Ok(signal),
                 None => ready.clear_ready(),
             }
         }
     }
+
+    /// One that has come already.
+    pub(crate) fn waiting(&self) -> Result<Option<Received>> {
+        read(self.fd.get_ref())
+    }
+}
+
+fn read(fd: &SignalFd) -> Result<Option<Received>> {
+    let info = fd.read_signal().context("cannot read signals")?;
+    Ok(info.map(|info| Received::of(info.ssi_signo, info.ssi_code, info.ssi_pid)))
 }
 
 impl Received {

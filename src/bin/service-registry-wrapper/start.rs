@@ -34,20 +34,37 @@ pub(crate) async fn before_start<T>(
     kept: &mut Vec<i32>,
 ) -> Result<Start<T>> {
     tokio::pin!(wanted);
-    loop {
-        let signal = tokio::select! {
+    let value = loop {
+        tokio::select! {
             biased;
-            signal = signals.next() => signal?,
-            value = &mut wanted => return Ok(Start::Ready(value)),
-        };
-        match decide(Stage::Starting, signal, inherited::ignored(signal.number), false) {
-            Action::GiveUp => return Ok(Start::Signalled(signal)),
-            Action::Keep => kept.push(signal.number),
-            Action::Reap => while matches!(child::next_change(), Change::Ended(..) | Change::Stopped(..)) {},
-            Action::Stop => drop(stop_by(signal.number, Stop::Wrapper)),
-            Action::Forward | Action::HandOver | Action::Ignore => {}
+            signal = signals.next() => {
+                let signal = signal?;
+                if gives_up(signal, kept) {
+                    return Ok(Start::Signalled(signal));
+                }
+            }
+            value = &mut wanted => break value,
+        }
+    };
+    // What the terminal has said by now it will not say to the child.
+    while let Some(signal) = signals.waiting()? {
+        if gives_up(signal, kept) {
+            return Ok(Start::Signalled(signal));
         }
     }
+    Ok(Start::Ready(value))
+}
+
+/// Does what a signal asks for while there is no child. True if there is to be none.
+fn gives_up(signal: Received, kept: &mut Vec<i32>) -> bool {
+    match decide(Stage::Starting, signal, inherited::ignored(signal.number), false) {
+        Action::GiveUp => return true,
+        Action::Keep => kept.push(signal.number),
+        Action::Reap => while matches!(child::next_change(), Change::Ended(..) | Change::Stopped(..)) {},
+        Action::Stop => drop(stop_by(signal.number, Stop::Wrapper)),
+        Action::Forward | Action::HandOver | Action::Ignore => {}
+    }
+    false
 }
 
 /// Waits until the child may be started: for the registration if it is a condition, else for a while at most.
