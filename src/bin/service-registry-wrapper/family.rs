@@ -88,7 +88,8 @@ impl<'a> Family<'a> {
         if !self.shares_group() {
             child::send(-self.child, signal);
         }
-        if self.shares_group() || !child::leads_its_group(self.child) {
+        let is_reached = !self.shares_group() && child::leads_its_group(self.child);
+        if !is_reached && self.ended.is_none() {
             child::send(self.child, signal);
         }
     }
