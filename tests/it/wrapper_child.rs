@@ -38,6 +38,7 @@ fn the_child_inherits_what_the_wrapper_was_given() {
         "cd / && umask 027 && ulimit -n 77 && ulimit -c 0",
         "ulimit -c 1000",
         "renice -n 5 $$ >/dev/null",
+        "chrt --reset-on-fork --batch --pid 0 $$",
         "export SERVICE_REGISTRY_TAGS=a,b PATH=/usr/bin:/bin X='a b'",
         "trap '' HUP PIPE USR1 USR2",
         "trap '' CHLD INT QUIT TERM",

@@ -55,6 +55,7 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'
         environment: environment(with.notify_socket),
         own_group: with.own_group,
         foreground: with.foreground,
+        scheduling: lost_by_fork(),
         parent_death_signal: with.parenting.parent_death_signal,
         parent: std::process::id().cast_signed(),
         mask: with.mask,
@@ -104,6 +105,18 @@ fn environment(notify_socket: Option<&OsStr>) -> Environment {
     Environment { strings, own_pid }
 }
 
+/// The wrapper's scheduling if it is of the kind that a fork resets (SCHED_RESET_ON_FORK), which an exec would not have done.
+#[expect(unsafe_code, reason = "the C library has no function for this")]
+fn lost_by_fork() -> Option<libc::sched_attr> {
+    const SIZE: libc::c_uint = size_of::<libc::sched_attr>() as libc::c_uint;
+    // SAFETY: zero is a valid value of each field, and the kernel writes no more than the size that it is given.
+    let (read, own) = unsafe {
+        let mut own: libc::sched_attr = std::mem::zeroed();
+        (libc::syscall(libc::SYS_sched_getattr, 0, &raw mut own, SIZE, 0), own)
+    };
+    (read == 0 && own.sched_flags & libc::SCHED_FLAG_RESET_ON_FORK as u64 != 0).then_some(own)
+}
+
 /// Longer than any process id.
 const ROOM: [u8; 10] = *b"0000000000";
 
@@ -123,6 +136,8 @@ struct Image {
     own_group: bool,
     /// The terminal to take over.
     foreground: Option<RawFd>,
+    /// What else a new process would not have.
+    scheduling: Option<libc::sched_attr>,
     parent_death_signal: i32,
     parent: libc::pid_t,
     mask: SigSet,
@@ -199,6 +214,9 @@ impl Image {
             if let Some(terminal) = self.foreground {
                 // SIGTTOU is blocked, so a background process may do this. A terminal that is gone is no reason to fail.
                 libc::tcsetpgrp(terminal, own);
+            }
+            if let Some(scheduling) = &self.scheduling {
+                libc::syscall(libc::SYS_sched_setattr, 0, scheduling, 0); // without the right to it there is no cure
             }
             if self.parent_death_signal != 0 {
                 Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, self.parent_death_signal))?;

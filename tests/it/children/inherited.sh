@@ -2,6 +2,7 @@
 # Prints everything a program gets from its parent.
 echo "cwd $(pwd) umask $(umask) nice $(nice) arguments $*"
 ulimit -a
+chrt -p $$ | sed 's/.*: //'
 # Read by the shell itself, which blocks signals while it starts another program.
 while IFS= read -r line; do
     case $line in Sig[BIC]* | Cap* | NoNewPrivs* | Seccomp* | Uid* | Gid* | Groups*) echo "$line" ;; esac
