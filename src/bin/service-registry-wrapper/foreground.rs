@@ -1,7 +1,7 @@
 //! The child's place on the terminal: in the foreground or behind it, and who else hears of its keys.
 //!
-//! The child leads a group of its own, so what a shell put into the wrapper's group (the rest of a pipeline, the script
-//! that started it) does not hear a key that goes to the child, and must be told.
+//! Whoever has the foreground hears keys and reads alone. So a child gets it in a group of its own only where nobody else of
+//! the wrapper's group needs it, and what it hears alone nevertheless, others are told.
 
 use std::collections::HashSet;
 use std::os::fd::RawFd;

@@ -33,8 +33,11 @@ pub(crate) fn children() -> HashSet<pid_t> {
     children_of(std::process::id().cast_signed()).into_iter().collect()
 }
 
-/// All that descend from the wrapper but the strangers and theirs, parents before children.
+/// All that descend from the wrapper but the strangers and theirs, parents before children. Nobody if /proc shows others.
 pub(crate) fn descendants(strangers: &HashSet<pid_t>) -> Vec<pid_t> {
+    if !is_visible() {
+        return Vec::new();
+    }
     let mut found = children_of(std::process::id().cast_signed());
     found.retain(|child| !strangers.contains(child));
     let mut next = 0;
