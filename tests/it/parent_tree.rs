@@ -195,7 +195,7 @@ fn without_proc_a_deaf_child_is_killed_and_what_it_leaves_is_waited_for() {
     let mut deaf = started("trap '' TERM; echo up; while :; do sleep 0.1; done");
     deaf.signal(Signal::SIGTERM);
     assert_eq!(deaf.end().code(), Some(137));
-    let mut leaves = started("(trap '' TERM; sleep 0.2; echo late) & echo up; exit 3");
+    let mut leaves = started("trap '' TERM; (sleep 0.2; echo late) & echo up; exit 3");
     leaves.line("late");
     assert_eq!(leaves.end().code(), Some(3));
 }

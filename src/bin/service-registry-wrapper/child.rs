@@ -19,7 +19,7 @@ use crate::signals;
 /// Looks the command up as a shell would, so that what cannot run is said before it is announced to anybody.
 pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Failure> {
     if program.is_empty() {
-        return Err(Failure::new(exit::NOT_FOUND, anyhow!("the command is an empty word")));
+        return Err(Failure::new(exit::NOT_FOUND, anyhow!("the command is an empty word; give the program to run")));
     }
     if program.as_bytes().contains(&b'/') {
         return executable(PathBuf::from(program));

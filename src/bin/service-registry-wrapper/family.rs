@@ -128,7 +128,7 @@ impl<'a> Family<'a> {
 
     /// Where nobody can be seen, whoever is still to be waited for counts.
     fn has_no_descendants(&self) -> bool {
-        tree::is_visible() && tree::descendants(&self.strangers).is_empty()
+        tree::descendants(&self.strangers).is_some_and(|all| all.is_empty())
     }
 
     fn buried(&mut self, process: pid_t) {
@@ -162,9 +162,7 @@ impl<'a> Family<'a> {
     }
 
     fn signal_all(&mut self, signal: i32) {
-        if tree::is_visible() {
-            tree::signal_all(signal, &mut self.told, &self.strangers);
-        } else {
+        if !tree::signal_all(signal, &mut self.told, &self.strangers) {
             self.send(signal); // its group is all that is known
         }
     }

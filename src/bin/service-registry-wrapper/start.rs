@@ -36,18 +36,19 @@ pub(crate) async fn before_start<T>(
     tokio::pin!(wanted);
     let value = loop {
         tokio::select! {
-            biased;
             signal = signals.next() => {
                 let signal = signal?;
                 if gives_up(signal, kept) {
                     return Ok(Start::Signalled(signal));
                 }
+                tokio::task::yield_now().await; // to the registration, however many signals come in
             }
             value = &mut wanted => break value,
         }
     };
-    // What the terminal has said by now it will not say to the child.
-    while let Some(signal) = signals.waiting()? {
+    // What the terminal has said by now it will not say to the child. There are 64 signals; more is a flood.
+    for _ in 0..64 {
+        let Some(signal) = signals.waiting()? else { break };
         if gives_up(signal, kept) {
             return Ok(Start::Signalled(signal));
         }

@@ -12,8 +12,11 @@ use crate::child;
 /// The children of a process are read from /proc; those of a process that dies meanwhile come to the wrapper and are
 /// met the next time. A process cannot be mistaken for another one: its number is free only after it was buried, which
 /// nobody but its parent does, and descendants that are not the wrapper's own children are looked up afresh.
-pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, strangers: &HashSet<pid_t>) {
-    for process in descendants(strangers) {
+///
+/// False if /proc does not show them.
+pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, strangers: &HashSet<pid_t>) -> bool {
+    let Some(all) = descendants(strangers) else { return false };
+    for process in all {
         if told.insert(process) {
             child::send(process, signal);
             if signal == libc::SIGTERM {
@@ -21,10 +24,11 @@ pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, strangers: &Has
             }
         }
     }
+    true
 }
 
 /// Whether /proc shows this process, and so its descendants: there may be none, or that of another pid namespace.
-pub(crate) fn is_visible() -> bool {
+fn is_visible() -> bool {
     fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
 }
 
@@ -33,10 +37,11 @@ pub(crate) fn children() -> HashSet<pid_t> {
     children_of(std::process::id().cast_signed()).into_iter().collect()
 }
 
-/// All that descend from the wrapper but the strangers and theirs, parents before children. Nobody if /proc shows others.
-pub(crate) fn descendants(strangers: &HashSet<pid_t>) -> Vec<pid_t> {
+/// All that descend from the wrapper but the strangers and theirs, parents before children; nothing if /proc does not show
+/// them.
+pub(crate) fn descendants(strangers: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
     if !is_visible() {
-        return Vec::new();
+        return None;
     }
     let mut found = children_of(std::process::id().cast_signed());
     found.retain(|child| !strangers.contains(child));
@@ -45,7 +50,7 @@ pub(crate) fn descendants(strangers: &HashSet<pid_t>) -> Vec<pid_t> {
         found.extend(children_of(parent));
         next += 1;
     }
-    found
+    Some(found)
 }
 
 /// A child belongs to the thread that started or adopted it, so all threads are asked.

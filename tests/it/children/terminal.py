@@ -55,6 +55,16 @@ def stop_key():
         pass
 
 
+def read_in_front():
+    """A job in the background whose `cat` wants to read, which stops it, is brought to the front."""
+    shown = b""
+    while b"Stopped" not in shown:
+        type_in(b"jobs\n")
+        shown = expect(b"prompt> ")
+    type_in(b"fg\n")
+    copy(b"three")
+
+
 def states(what="stat="):
     """The states of all that the shell has started, or something else that `ps` tells of them."""
     listed = subprocess.run(["ps", "-o", f"pid=,{what}", "-s", str(child)], stdout=subprocess.PIPE, text=True).stdout
@@ -88,12 +98,7 @@ copy(b"two")
 stop_key()
 type_in(b"bg\n")
 expect(b"prompt> ")
-shown = b""
-while b"Stopped" not in shown:  # cat wants to read, which stops it in the background
-    type_in(b"jobs\n")
-    shown = expect(b"prompt> ")
-type_in(b"fg\n")
-copy(b"three")
+read_in_front()
 type_in(b"\x04")
 expect(b"prompt> ")
 type_in(b"echo status $?\n")
@@ -195,12 +200,7 @@ type_in(b"\x04")
 expect(b"prompt> ")
 run("cat | cat &")
 expect(b"prompt> ")
-shown = b""
-while b"Stopped" not in shown:  # the first one wants to read
-    type_in(b"jobs\n")
-    shown = expect(b"prompt> ")
-type_in(b"fg\n")
-copy(b"three")
+read_in_front()
 type_in(b"\x04")
 expect(b"prompt> ")
 
