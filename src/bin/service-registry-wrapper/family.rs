@@ -169,7 +169,7 @@ impl<'a> Family<'a> {
 
     /// The child and all of its family are gone, and with them their claim to the terminal.
     pub(crate) fn take_back_foreground(&mut self) {
-        self.foreground.take_back();
+        self.foreground.take_back(self.ended);
     }
 
     /// Whether a key (Ctrl-C) ended the child.

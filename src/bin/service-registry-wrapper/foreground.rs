@@ -9,6 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::libc::{self, pid_t};
+use nix::sys::termios::Termios;
 
 use crate::child::leads_its_group;
 use crate::cli::Scope;
@@ -31,6 +32,8 @@ pub(crate) struct Foreground {
     went_on: bool,
     /// Whether the child was in front when it ended.
     had: bool,
+    /// The terminal's modes before the start, where the wrapper is all that its shell waits for.
+    modes: Option<Termios>,
 }
 
 impl Foreground {
@@ -42,7 +45,8 @@ impl Foreground {
         let is_standard = terminal.as_ref().is_some_and(|terminal| terminal.is_standard);
         let own_group = parenting.scope == Scope::Group && (is_alone || rewrites || !is_standard);
         let wanted = own_group && is_alone && !rewrites;
-        Self { terminal, child: 0, own_group, wanted, heard: HashSet::new(), went_on: false, had: false }
+        let modes = terminal.as_ref().filter(|_| is_alone).and_then(Terminal::modes);
+        Self { terminal, child: 0, own_group, wanted, heard: HashSet::new(), went_on: false, had: false, modes }
     }
 
     /// The terminal that a child takes over when it starts.
@@ -103,9 +107,17 @@ impl Foreground {
         std::mem::take(&mut self.went_on)
     }
 
-    /// The child has ended: whoever reads next from the terminal can.
-    pub(crate) fn take_back(&mut self) {
-        self.had = self.terminal.as_ref().is_some_and(|terminal| self.own_group && terminal.take_back(self.child));
+    /// The child has ended: whoever reads next from the terminal can. A shell puts the modes back itself when it sees a
+    /// command die of a signal, which could not tidy up; the wrapper's status tells it of no signal.
+    pub(crate) fn take_back(&mut self, ended: Option<ExitStatus>) {
+        let Some(terminal) = &self.terminal else { return };
+        self.had = self.own_group && terminal.take_back(self.child);
+        if let Some(modes) = &self.modes
+            && ended.is_some_and(|status| status.signal().is_some())
+            && terminal.is_ours()
+        {
+            terminal.restore(modes);
+        }
     }
 
     /// Whether a key (Ctrl-C) ended the child, and not a signal that the wrapper passed on (`forwarded`). Without the wrapper

@@ -8,6 +8,7 @@ use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal, killpg, raise};
 use nix::sys::stat::{Mode, fstat};
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal.
@@ -45,6 +46,16 @@ impl Terminal {
     /// Puts a group into the foreground. A terminal that is gone takes nobody.
     pub(crate) fn give_to(&self, group: libc::pid_t) {
         let _ = tcsetpgrp(&self.descriptor, Pid::from_raw(group));
+    }
+
+    /// How it treats keys: in lines or one by one, shown or not.
+    pub(crate) fn modes(&self) -> Option<Termios> {
+        tcgetattr(&self.descriptor).ok()
+    }
+
+    /// Puts modes back. It does not wait until what was written is read: nobody may be there to read it.
+    pub(crate) fn restore(&self, modes: &Termios) {
+        let _ = tcsetattr(&self.descriptor, SetArg::TCSANOW, modes);
     }
 
     /// Takes the foreground back from a group that is no more, so that whoever reads next from the terminal can.

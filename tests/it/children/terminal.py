@@ -124,6 +124,14 @@ expect(b"prompt> ")
 type_in(b"echo status $?\n")
 expect(b"status 130\r\n")
 
+# A program that dies leaves no modes behind; one that ends does.
+expect(b"prompt> ")
+for command, left in (("stty raw -echo; kill -KILL \\$\\$", False), ("stty -echo", True), ("stty echo", False)):
+    type_in(f"{before} sh -c \"{command}\"\n".encode())
+    expect(b"prompt> ")
+    modes = termios.tcgetattr(terminal)[3]
+    assert (modes & termios.ECHO == 0) == left and modes & termios.ICANON, f"{command}: {modes:o}"
+
 # Unless it is told otherwise.
 if before:
     type_in(f"{before} --exit-map=130=7 sh -c 'echo star\"\"ted; exec sleep 1000'\n".encode())
