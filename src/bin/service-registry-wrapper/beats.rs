@@ -15,6 +15,9 @@ use crate::standing::Standing;
 /// In seconds. From here on heartbeats are so rare that memory counts for more than time: between them the code is given
 /// back, which costs a third more processor time for each, and leaves a third less memory, and a faster end.
 const LONG: u32 = 10;
+/// The service is looked for behind every fifth heartbeat, so every third interval; a time of its own would wake the process up
+/// once more.
+const BETWEEN_LOOKS: u32 = 5;
 /// How long after a session was opened its first heartbeat is sent. A child that has just been started has better use for the
 /// processors, and the registry has only just heard of us.
 const FIRST: Duration = Duration::from_secs(1);
@@ -25,21 +28,21 @@ pub(crate) struct Beats<'a> {
     pub standing: watch::Sender<Standing>,
     pub may_host: bool,
     pub interval: u32,
-    /// Told when heartbeats are accepted again: what else may have been lost?
-    pub recovered: &'a Notify,
+    /// Told when it is time to look for the service: now and then, and when heartbeats are accepted again.
+    pub look: &'a Notify,
 }
 
 impl Beats<'_> {
     /// Heartbeats until the registry does not know the session any more, and says so.
     pub(crate) async fn until_lost(&self, session: &str, mut token: String) -> Error {
         let elsewhere = Notify::new();
-        let mut failing = false;
+        let (mut failing, mut accepted) = (false, 0);
         let opened = self.standing.borrow().accepted;
         sleep(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
         loop {
             let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
             tokio::select! {
-                lost = beater.run(|beat| self.hear(beat, &mut failing, &elsewhere)) => return lost,
+                lost = beater.run(|beat| self.hear(beat, &mut failing, &mut accepted, &elsewhere)) => return lost,
                 () = elsewhere.notified() => {}
             }
             token = beater.token();
@@ -52,7 +55,7 @@ impl Beats<'_> {
     }
 
     /// Says once that heartbeats fail and once that they are accepted again.
-    fn hear(&self, beat: Beat<'_>, failing: &mut bool, elsewhere: &Notify) {
+    fn hear(&self, beat: Beat<'_>, failing: &mut bool, accepted: &mut u32, elsewhere: &Notify) {
         match beat {
             Beat::Accepted { sent, .. } => {
                 if self.interval >= LONG {
@@ -69,7 +72,11 @@ impl Beats<'_> {
                 });
                 if recovered {
                     info!("heartbeats are accepted again");
-                    self.recovered.notify_one();
+                }
+                *accepted += 1;
+                if recovered || *accepted >= BETWEEN_LOOKS {
+                    *accepted = 0;
+                    self.look.notify_one();
                 }
             }
             Beat::Failed { error, retry_in, .. } => {

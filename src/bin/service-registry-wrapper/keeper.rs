@@ -20,8 +20,7 @@ use crate::standing::Standing;
 
 /// What the original clients waited between two attempts.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
-/// The service is looked for once in so many intervals; its session is heard of in each.
-const INTERVALS_BETWEEN_LOOKS: u32 = 3;
+
 /// What the task tells whoever waits for the registration.
 pub(crate) enum News {
     Registered,
@@ -100,7 +99,7 @@ impl Keeper {
 
     /// Registers in this session and keeps it alive; returns when the registry does not know it any more.
     async fn hold(&mut self, id: &str, token: String) -> Error {
-        let out = Notify::new();
+        let look = Notify::new();
         if *self.wanted.borrow() {
             // In the common case this is the last request before the child is started, so nothing stands beside it.
             match self.register(id).await {
@@ -114,17 +113,16 @@ impl Keeper {
             standing: self.standing.clone(),
             may_host: self.may_host,
             interval: self.service.interval,
-            recovered: &out,
+            look: &look,
         };
         tokio::select! {
             lost = beats.until_lost(id, token) => lost,
-            lost = self.tend(id, &out) => lost,
+            lost = self.tend(id, &look) => lost,
         }
     }
 
     /// Sees to it that the service is in the registry while it is wanted there, and only then.
-    async fn tend(&mut self, session: &str, recovered: &Notify) -> Error {
-        let between = Duration::from_secs(self.service.interval.into()) * INTERVALS_BETWEEN_LOOKS;
+    async fn tend(&mut self, session: &str, look: &Notify) -> Error {
         loop {
             let wanted = *self.wanted.borrow_and_update();
             let registered = self.standing.borrow().registered;
@@ -135,8 +133,7 @@ impl Keeper {
             } else {
                 tokio::select! {
                     _ = self.wanted.changed() => continue,
-                    () = recovered.notified() => {}
-                    () = sleep(between) => {}
+                    () = look.notified() => {}
                 }
                 if wanted { self.look(session).await } else { Ok(()) }
             };
