@@ -1,7 +1,7 @@
 //! What holds for all requests, below the resources: bodies, connections, and whatever else may arrive.
 
-use std::io::{BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
@@ -106,6 +106,27 @@ fn one_connection_too_many_takes_the_place_of_an_idle_one_of_the_crowd() {
     assert_eq!(ask(&mut another), 200);
     assert!(is_closed(polite), "it was idle longest");
     assert_eq!((ask(&mut next), ask(&mut another), ask(&mut elsewhere)), (200, 200, 200));
+}
+
+#[test]
+fn a_registry_that_is_dropped_drops_its_connections() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let registry = Registry::bind(Config::open(), TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+    let address = registry.local_addr();
+    let serving = runtime.spawn(registry.serve(std::future::pending()));
+    let mut idle = connect(address);
+    assert_eq!(ask(&mut idle), 200);
+    let mut busy = connect(address);
+    let half =
+        b"POST /v1.0/1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    busy.get_mut().write_all(half).unwrap();
+    let mut line = String::new();
+    busy.read_line(&mut line).unwrap();
+    assert!(line.contains("100"), "{line}");
+    serving.abort();
+    assert!(is_closed(idle));
+    busy.read_line(&mut line).unwrap(); // the end of the answer so far
+    assert!(is_closed(busy));
 }
 
 /// Each of the limits is short once, and the others so long that the test would give up before them.

@@ -41,8 +41,8 @@ pub(crate) async fn serve(
     let keeper = front.clone();
     background.spawn(async move { keeper.engine.keep_swept().await });
     let guests = Guests::new(max_connections, front.patience);
+    let _end = ShowOut(guests.clone());
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -52,15 +52,24 @@ pub(crate) async fn serve(
                     place = guests.welcome(from) => place,
                 };
                 let guest = place.guest.clone();
-                guest.served_by(connections.spawn(converse(front.clone(), stream, place, graceful.watcher())));
+                let served = tokio::spawn(converse(front.clone(), stream, place, graceful.watcher()));
+                guest.served_by(served.abort_handle());
             }
-            Some(_) = connections.join_next() => {} // only to forget it
         }
     }
     drop(listener);
     tokio::select! {
         () = graceful.shutdown() => {}
         () = sleep(LAST_CALL) => tracing::warn!("some connections were still busy, and are cut"),
+    }
+}
+
+/// Ends all conversations when it is dropped. They are not collected one by one: nobody would be woken up but to forget them.
+struct ShowOut(Arc<Guests>);
+
+impl Drop for ShowOut {
+    fn drop(&mut self) {
+        self.0.show_out();
     }
 }
 

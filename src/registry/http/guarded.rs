@@ -39,6 +39,8 @@ pub(crate) struct Guarded {
     alarm: Pin<Box<Sleep>>,
     /// Whom the alarm wakes.
     woken: Option<Waker>,
+    /// Whether the other side will send no more.
+    is_over: bool,
     /// Since when the other side has taken nothing of what is written.
     stalled: Option<Instant>,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Guarded {
 impl Guarded {
     pub(crate) fn new(wire: Wire, guest: Arc<Guest>) -> Self {
         let seen = guest.doing();
-        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), woken: None, stalled: None }
+        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, stalled: None }
     }
 
     /// Waits on, unless it has been too long. The clock is read once for each phase that lasts, and the alarm only touched
@@ -114,6 +116,8 @@ impl AsyncRead for Guarded {
         }
         if buffer.filled().len() > before {
             self.guest.heard();
+        } else {
+            self.is_over = true;
         }
         outcome
     }
@@ -137,7 +141,9 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_over = self.is_over;
         let outcome = match &mut self.wire {
+            Wire::Plain(_) if is_over => Poll::Ready(Ok(())), // it is closed next, which says the same
             Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         };

@@ -100,6 +100,13 @@ impl Guests {
         Place { guests: self.clone(), number, guest }
     }
 
+    /// Sends everybody away.
+    pub(crate) fn show_out(&self) {
+        for guest in self.lock().guests.values() {
+            guest.send_away();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,10 +123,8 @@ fn shed(guests: &HashMap<u64, Arc<Guest>>, several: usize) {
     let mut crowd: Vec<&Arc<Guest>> = idle().filter(|guest| counts[&guest.address] == crowd).collect();
     crowd.sort_unstable_by_key(|guest| (guest.has_asked(), guest.since.load(Ordering::Relaxed)));
     for guest in crowd.into_iter().take(several) {
-        if let Some(task) = guest.task.get() {
-            task.abort(); // it waits, so nothing is cut in the middle
-            tracing::debug!(from = %guest.address, "a connection made room for others");
-        }
+        guest.send_away(); // it waits, so nothing is cut in the middle
+        tracing::debug!(from = %guest.address, "a connection made room for others");
     }
 }
 
@@ -156,6 +161,12 @@ impl Guest {
     /// What to end when the place is needed for somebody else.
     pub(crate) fn served_by(&self, task: AbortHandle) {
         let _ = self.task.set(task); // there is one
+    }
+
+    fn send_away(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
     }
 
     /// Until when the phase it is in may last. A request has limits of its own.
