@@ -22,13 +22,16 @@ const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
 const NO_TENANT: &str = "No tenant id provided";
 const NO_TOKEN: &str = "No authentication token provided";
 const BAD_TOKEN: &str = "Invalid or expired authentication token";
-const BAD_LOGIN: &str = "Invalid user name, key or password";
+/// Whatever is wrong with it: nobody is told which names there are.
+pub(crate) const BAD_LOGIN: &str = "Invalid user name, key or password";
 
 /// Who may come in.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     keys: Arc<Keys>,
     access: AccessRule,
+    /// How often the users were replaced.
+    generation: u64,
     allowances: HashMap<TenantId, Arc<Allowance>>,
     default_allowance: Arc<Allowance>,
 }
@@ -80,7 +83,13 @@ impl Accounts {
     pub(crate) fn new(keys: Arc<Keys>, users: Option<Users>) -> Self {
         let default_allowance = Arc::new(Allowance::default());
         let Some(Users { users, allowances }) = users else {
-            return Self { keys, access: AccessRule::Open, allowances: HashMap::new(), default_allowance };
+            return Self {
+                keys,
+                access: AccessRule::Open,
+                generation: 0,
+                allowances: HashMap::new(),
+                default_allowance,
+            };
         };
         let mut listed = Listed::default();
         for user in users {
@@ -91,13 +100,13 @@ impl Accounts {
             listed.by_number.insert(known.number, known);
         }
         let allowances = allowances.into_iter().map(|(tenant, allowance)| (tenant, Arc::new(allowance))).collect();
-        Self { keys, access: AccessRule::Listed(listed), allowances, default_allowance }
+        Self { keys, access: AccessRule::Listed(listed), generation: 0, allowances, default_allowance }
     }
 
     /// The same with other users. Who has not changed keeps what is known about the key, so that a new file does not
     /// make everyone's next login slow.
     pub(crate) fn with(&self, users: Users) -> Self {
-        let mut new = Self::new(self.keys.clone(), Some(users));
+        let mut new = Self { generation: self.generation + 1, ..Self::new(self.keys.clone(), Some(users)) };
         let (AccessRule::Listed(new_users), AccessRule::Listed(old_users)) = (&mut new.access, &self.access) else {
             return new;
         };
@@ -108,6 +117,11 @@ impl Accounts {
             }
         }
         new
+    }
+
+    /// Another number for other users: what was wrong may be right now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -211,12 +225,14 @@ fn tenant_id(text: &str) -> Option<TenantId> {
 }
 
 /// What somebody logs in with.
+#[derive(Hash)]
 pub(crate) struct Credentials<'a> {
     name: &'a str,
     tenant: Option<&'a str>,
     proof: Proof<'a>,
 }
 
+#[derive(Hash)]
 enum Proof<'a> {
     ApiKey(&'a str),
     Password(&'a str),

@@ -3,9 +3,12 @@
 //! From an address that has failed too often, attempts are looked at one after the other, with growing pauses. For a
 //! name that is guessed at from everywhere only the answers that say no are held back: whoever has the right key
 //! comes in at once, so nobody can lock a user out from elsewhere.
+//!
+//! The same mistake again teaches nobody anything: it is answered as before, unseen, and only its own answers are held back.
+//! Programs that still have an old key say it for ever, and those beside them with the new one must come in.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +23,8 @@ const DOUBLINGS: u32 = 5;
 const LONGEST_WAIT: u64 = 4_000;
 /// Failures are forgotten so long after the last one.
 const MEMORY_MS: u64 = 15 * 60_000;
+/// What was wrong is looked at again after so long, once.
+const MISTAKE_MS: u64 = 60_000;
 /// How many counts are kept. The oldest half goes when there are more.
 const CAPACITY: usize = 10_000;
 
@@ -41,39 +46,71 @@ struct Count {
     is_known: bool,
 }
 
-/// Of whom failures are counted: numbers that stand for them, so that a count is small whatever they are called.
-struct Lanes {
+/// An attempt to log in, and of whom failures are counted: numbers that stand for them, so that a count is small whatever they
+/// are called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
     pair: u64,
     address: u64,
     name: u64,
+    /// What is said to be right, by whom, and from where.
+    claim: u64,
+}
+
+/// When an attempt is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// After it was looked at, from then on.
+    At(u64),
+    /// As before, at that time: it was wrong a moment ago.
+    Wrong(u64),
+    /// At once, unseen: too many are waiting.
+    TooMany,
 }
 
 impl Slowing {
-    /// When an attempt that arrives now may be looked at; none if too many are waiting already.
-    pub(crate) fn turn(&self, now: u64, name: &str, from: IpAddr) -> Option<u64> {
-        let lanes = self.lanes(name, from);
+    /// An attempt under this name from this address; `claim` is all that decides whether it is right.
+    pub(crate) fn attempt(&self, name: &str, from: IpAddr, claim: impl Hash) -> Attempt {
+        let from = network(from);
+        Attempt {
+            pair: self.hasher.hash_one((name, from)),
+            address: self.hasher.hash_one(from),
+            name: self.hasher.hash_one(name),
+            claim: self.hasher.hash_one((claim, from)),
+        }
+    }
+
+    /// When an attempt that arrives now is answered.
+    pub(crate) fn turn(&self, now: u64, attempt: Attempt) -> Turn {
         let mut counts = self.lock();
+        if let Some(mistake) = counts.get_mut(&attempt.claim) {
+            if now.saturating_sub(mistake.last) < MISTAKE_MS {
+                let held = mistake.failures.checked_sub(FREE_PAIR).map_or(0, pause);
+                mistake.failures = mistake.failures.saturating_add(1);
+                return Turn::Wrong(now + held);
+            }
+            mistake.last = now; // of many that wait for this, one is looked at
+        }
         let seen = |lane: &u64| counts.get(lane).filter(|count| count.is_remembered(now)).copied().unwrap_or_default();
-        let (pair, address) = (seen(&lanes.pair), seen(&lanes.address));
+        let (pair, address) = (seen(&attempt.pair), seen(&attempt.address));
         let (lane, free) = if pair.failures >= FREE_PAIR {
-            (lanes.pair, FREE_PAIR)
+            (attempt.pair, FREE_PAIR)
         } else if address.failures >= FREE_ADDRESS && !pair.is_known {
-            (lanes.address, FREE_ADDRESS)
+            (attempt.address, FREE_ADDRESS)
         } else {
-            return Some(now);
+            return Turn::At(now);
         };
-        let count = counts.get_mut(&lane)?;
+        let Some(count) = counts.get_mut(&lane) else { return Turn::At(now) };
         let turn = count.next.max(now);
         if turn > now + LONGEST_WAIT {
-            return None;
+            return Turn::TooMany;
         }
         count.next = turn + pause(count.failures - free);
-        Some(turn)
+        Turn::At(turn)
     }
 
     /// Counts a failure. Returns until when its answer is to be held back.
-    pub(crate) fn failed(&self, now: u64, name: &str, from: IpAddr) -> u64 {
-        let lanes = self.lanes(name, from);
+    pub(crate) fn failed(&self, now: u64, attempt: Attempt) -> u64 {
         let mut counts = self.lock();
         let mut count = |lane| {
             make_room(&mut counts, now);
@@ -84,29 +121,21 @@ impl Slowing {
             *count = Count { failures: count.failures.saturating_add(1), last: now, ..*count };
             count.failures
         };
-        count(lanes.pair);
-        count(lanes.address);
-        match count(lanes.name).checked_sub(FREE_NAME) {
+        count(attempt.claim);
+        count(attempt.pair);
+        count(attempt.address);
+        match count(attempt.name).checked_sub(FREE_NAME) {
             Some(above) => now + pause(above),
             None => now,
         }
     }
 
     /// Forgives a pair its mistakes.
-    pub(crate) fn succeeded(&self, now: u64, name: &str, from: IpAddr) {
-        let pair = self.lanes(name, from).pair;
+    pub(crate) fn succeeded(&self, now: u64, attempt: Attempt) {
         let mut counts = self.lock();
         make_room(&mut counts, now);
-        counts.insert(pair, Count { last: now, is_known: true, ..Count::default() });
-    }
-
-    fn lanes(&self, name: &str, from: IpAddr) -> Lanes {
-        let from = network(from);
-        Lanes {
-            pair: self.hasher.hash_one((name, from)),
-            address: self.hasher.hash_one(from),
-            name: self.hasher.hash_one(name),
-        }
+        counts.remove(&attempt.claim);
+        counts.insert(attempt.pair, Count { last: now, is_known: true, ..Count::default() });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Count>> {
@@ -157,55 +186,79 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+    /// One that makes another claim each time, as who guesses does.
+    fn guess(slowing: &Slowing, name: &str, from: IpAddr) -> Attempt {
+        slowing.attempt(name, from, fastrand::u64(..))
+    }
+
     #[test]
     fn a_few_mistakes_are_free_then_attempts_queue_up() {
         let slowing = Slowing::default();
+        let turn = |now, name, from| slowing.turn(now, guess(&slowing, name, from));
+        let failed = |now| slowing.failed(now, guess(&slowing, "joe", HERE));
         for _ in 0..FREE_PAIR {
-            assert_eq!(slowing.turn(0, "joe", HERE), Some(0));
-            slowing.failed(0, "joe", HERE);
+            assert_eq!(turn(0, "joe", HERE), Turn::At(0));
+            failed(0);
         }
-        assert_eq!(slowing.turn(0, "joe", HERE), Some(0));
-        assert_eq!(slowing.turn(0, "joe", HERE), Some(100), "together does not help");
-        slowing.failed(200, "joe", HERE);
-        assert_eq!((slowing.turn(200, "joe", HERE), slowing.turn(200, "joe", HERE)), (Some(200), Some(400)));
-        (0..100).for_each(|_| _ = slowing.turn(200, "joe", HERE));
-        assert_eq!(slowing.turn(200, "joe", HERE), None);
-        assert_eq!(slowing.turn(200, "ann", HERE), Some(200), "another user at the same place");
-        assert_eq!(slowing.turn(200, "joe", ELSEWHERE), Some(200), "the right user elsewhere");
-        slowing.succeeded(10_000, "joe", HERE);
-        assert_eq!(
-            (slowing.turn(10_000, "joe", HERE), slowing.turn(10_000, "joe", HERE)),
-            (Some(10_000), Some(10_000))
-        );
+        assert_eq!(turn(0, "joe", HERE), Turn::At(0));
+        assert_eq!(turn(0, "joe", HERE), Turn::At(100), "together does not help");
+        failed(200);
+        assert_eq!((turn(200, "joe", HERE), turn(200, "joe", HERE)), (Turn::At(200), Turn::At(400)));
+        (0..100).for_each(|_| _ = turn(200, "joe", HERE));
+        assert_eq!(turn(200, "joe", HERE), Turn::TooMany);
+        assert_eq!(turn(200, "ann", HERE), Turn::At(200), "another user at the same place");
+        assert_eq!(turn(200, "joe", ELSEWHERE), Turn::At(200), "the right user elsewhere");
+        slowing.succeeded(10_000, guess(&slowing, "joe", HERE));
+        assert_eq!((turn(10_000, "joe", HERE), turn(10_000, "joe", HERE)), (Turn::At(10_000), Turn::At(10_000)));
+    }
+
+    #[test]
+    fn the_same_mistake_for_ever_is_in_nobodys_way() {
+        let slowing = Slowing::default();
+        let (old, new) = (slowing.attempt("joe", HERE, "old key"), slowing.attempt("joe", HERE, "new key"));
+        assert_eq!(slowing.turn(0, old), Turn::At(0));
+        slowing.failed(0, old);
+        let held: Vec<Turn> = (0..10).map(|_| slowing.turn(1, old)).collect();
+        assert_eq!(held[..5], [1, 1, 1, 1, 101].map(Turn::Wrong));
+        assert_eq!(held[9], Turn::Wrong(3_201));
+        assert_eq!(slowing.turn(1, new), Turn::At(1));
+        assert_eq!(slowing.turn(1, slowing.attempt("joe", ELSEWHERE, "old key")), Turn::At(1));
+        let later = MISTAKE_MS + 1;
+        assert_eq!(slowing.turn(later, old), Turn::At(later), "it may be right by now");
+        assert_eq!(slowing.turn(later, old), Turn::Wrong(later + 3_200), "but one attempt tells");
+        slowing.succeeded(later, old);
+        assert_eq!(slowing.turn(later, old), Turn::At(later));
     }
 
     #[test]
     fn names_in_turn_do_not_help_either_but_who_was_right_there_before_is_let_through() {
         let slowing = Slowing::default();
-        slowing.succeeded(0, "joe", HERE);
-        for guess in 0..FREE_ADDRESS {
-            slowing.failed(0, &format!("user{guess}"), HERE);
+        let turn = |name| slowing.turn(0, guess(&slowing, name, HERE));
+        slowing.succeeded(0, guess(&slowing, "joe", HERE));
+        for number in 0..FREE_ADDRESS {
+            slowing.failed(0, guess(&slowing, &format!("user{number}"), HERE));
         }
-        assert_eq!((slowing.turn(0, "new", HERE), slowing.turn(0, "new2", HERE)), (Some(0), Some(100)));
-        assert_eq!((slowing.turn(0, "joe", HERE), slowing.turn(0, "joe", HERE)), (Some(0), Some(0)));
+        assert_eq!((turn("new"), turn("new2")), (Turn::At(0), Turn::At(100)));
+        assert_eq!((turn("joe"), turn("joe")), (Turn::At(0), Turn::At(0)));
     }
 
     #[test]
     fn a_name_guessed_at_from_everywhere_is_answered_later() {
         let slowing = Slowing::default();
         let from = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
-        let held: Vec<u64> = (0..40).map(|n| slowing.failed(0, "joe", from(n))).collect();
+        let held: Vec<u64> = (0..40).map(|n| slowing.failed(0, guess(&slowing, "joe", from(n)))).collect();
         assert_eq!((held[18], held[19], held[20], held[39]), (0, 100, 200, 3_200));
-        assert_eq!(slowing.turn(0, "joe", ELSEWHERE), Some(0));
+        assert_eq!(slowing.turn(0, guess(&slowing, "joe", ELSEWHERE)), Turn::At(0));
     }
 
     #[test]
     fn failures_are_forgotten_and_never_too_many() {
         let slowing = Slowing::default();
-        (0..20).for_each(|_| _ = slowing.failed(0, "joe", HERE));
-        assert_eq!(slowing.failed(MEMORY_MS, "joe", HERE), MEMORY_MS);
+        (0..20).for_each(|_| _ = slowing.failed(0, guess(&slowing, "joe", HERE)));
+        assert_eq!(slowing.failed(MEMORY_MS, guess(&slowing, "joe", HERE)), MEMORY_MS);
         for n in 0..30_000_u32 {
-            slowing.failed(u64::from(n), &n.to_string(), IpAddr::from(std::net::Ipv4Addr::from_bits(n)));
+            let from = IpAddr::from(std::net::Ipv4Addr::from_bits(n));
+            slowing.failed(u64::from(n), guess(&slowing, &n.to_string(), from));
             assert!(slowing.lock().len() <= CAPACITY);
         }
     }

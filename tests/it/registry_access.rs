@@ -180,16 +180,16 @@ fn guessing_slows_nobody_else() {
     let address = address(&registry);
     let mut joe = Client::new(address).logged_in("joe", "joes-key");
     let (id, mut token) = joe.create("/sessions", json!({"heartbeat_timeout": 30}));
-    let guess = |name: &'static str| {
+    let guess = |(number, name): (usize, &'static str)| {
         std::thread::spawn(move || {
             let mut client = Client::new(address);
             let bodies = (0..40)
-                .map(|n| json!({"auth": {"RAX-KSKEY:apiKeyCredentials": {"username": name, "apiKey": n.to_string()}}}));
+                .map(|n| json!({"auth": {"RAX-KSKEY:apiKeyCredentials": {"username": name, "apiKey": format!("{number}-{n}")}}}));
             let answers = bodies.map(|body| client.send("POST", "@/v2.0/tokens", &[], body.to_string()));
             answers.take(8).map(|answer| answer.fault().2).collect::<Vec<_>>()
         })
     };
-    let guessers: Vec<_> = (0..12).map(|_| guess("joe")).chain((0..12).map(|_| guess("eve"))).collect();
+    let guessers: Vec<_> = ["joe", "eve"].repeat(12).into_iter().enumerate().map(guess).collect();
     let mut beats = 0;
     while !guessers.iter().all(std::thread::JoinHandle::is_finished) || beats < 100 {
         let answer = joe.post(&format!("/sessions/{id}/heartbeat"), json!({ "token": token }));
@@ -201,6 +201,31 @@ fn guessing_slows_nobody_else() {
     }
     let said: Vec<String> = guessers.into_iter().flat_map(|guesser| guesser.join().unwrap()).collect();
     assert!(said.iter().any(|details| details.starts_with("Too many failed logins")), "nobody was slowed: {said:?}");
+}
+
+/// They say the same for ever, as fast as they are answered. When that is the key again, they come in.
+#[test]
+fn programs_with_an_old_key_lock_nobody_out() {
+    let (mut registry, file) = with_users(&hashed_users());
+    let address = address(&registry);
+    let (tell, told) = std::sync::mpsc::channel();
+    for tell in vec![tell; 12] {
+        std::thread::spawn(move || {
+            let mut client = Client::new(address);
+            while tell.send(key_login(&mut client, "ann", "old-key")).is_ok() {}
+        });
+    }
+    for status in told.iter().take(20) {
+        assert_eq!(status, 401);
+    }
+    for _ in 0..8 {
+        assert_eq!(key_login(&mut Client::new(address), "ann", "anns-key"), 200);
+    }
+    let key = hash_of("old-key");
+    std::fs::write(file.path(), format!("[[user]]\nname = 'ann'\ntenant = 8888\napi_key_hash = '{key}'\n")).unwrap();
+    registry.process.line("--users: read again");
+    assert_eq!(key_login(&mut Client::new(address), "ann", "old-key"), 200);
+    assert!(told.iter().any(|status| status == 200));
 }
 
 #[test]

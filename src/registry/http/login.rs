@@ -15,10 +15,11 @@ use super::Front;
 use super::answer::Answer;
 use super::base::Base;
 use super::faults::Problem;
-use crate::registry::accounts::{Credentials, Login};
+use crate::registry::accounts::{BAD_LOGIN, Credentials, Login};
 use crate::registry::clock::Now;
 use crate::registry::json::Json;
 use crate::registry::refusal::Refusal;
+use crate::registry::slowing::Turn;
 use crate::registry::validation;
 
 const TOO_MANY: &str = "Too many failed logins; try again in a few seconds";
@@ -83,17 +84,23 @@ pub(super) async fn login(
     let credentials = Credentials::read(body)?;
     let accounts = front.accounts.load();
     let tried = credentials.tried().filter(|_| !accounts.is_open());
-    if let Some(name) = tried {
-        let turn = front.slowing.turn(now.mono, name, from).ok_or(Refusal::Unauthorized(TOO_MANY))?;
-        pause(turn - now.mono).await;
+    let attempt = tried.map(|name| front.slowing.attempt(name, from, (&credentials, accounts.generation())));
+    match attempt.map(|attempt| front.slowing.turn(now.mono, attempt)) {
+        Some(Turn::TooMany) => return Err(Refusal::Unauthorized(TOO_MANY).into()),
+        Some(Turn::Wrong(until)) => {
+            pause(until - now.mono).await;
+            return Err(Refusal::Unauthorized(BAD_LOGIN).into());
+        }
+        Some(Turn::At(time)) => pause(time - now.mono).await,
+        None => {}
     }
     let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make it differ; the seal is the secret
     let login = accounts.login(now, nonce, &credentials).await;
-    if let Some(name) = tried {
+    if let Some(attempt) = attempt {
         let now = front.engine.now().mono;
         match login {
-            Ok(_) => front.slowing.succeeded(now, name, from),
-            Err(_) => pause(front.slowing.failed(now, name, from) - now).await,
+            Ok(_) => front.slowing.succeeded(now, attempt),
+            Err(_) => pause(front.slowing.failed(now, attempt) - now).await,
         }
     }
     let login = login?;
