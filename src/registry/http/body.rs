@@ -1,5 +1,6 @@
 //! The body of a request: how large, of which type, and what it says.
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
@@ -90,7 +91,13 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, Refusal> {
     if body.is_empty() {
         return Ok(Json::EMPTY);
     }
-    serde_json::from_slice(body).map_err(|error| Refusal::Malformed(format!("Failed to parse request body: {error}")))
+    let text = text(body);
+    serde_json::from_str(&text).map_err(|error| Refusal::Malformed(format!("Failed to parse request body: {error}")))
+}
+
+/// A body that is no UTF-8 is taken for Latin-1: the original Java client sends that, and says nothing of it.
+fn text(body: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(body).map_or_else(|_| body.iter().copied().map(char::from).collect(), Cow::Borrowed)
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
