@@ -217,6 +217,11 @@ fn no_answer(phase: Phase, url: &str, why: NoAnswer, detail: &str) -> String {
                 "{phase}cannot trust {url} ({detail}); check whose certificate it shows, and the authorities trusted here"
             )
         }
+        NoAnswer::Connect if detail.contains("(os error 24)") => {
+            format!(
+                "{phase}cannot connect to {url} ({detail}); raise the limit on open files (ulimit -n, LimitNOFILE=)"
+            )
+        }
         NoAnswer::Connect => {
             format!("{phase}cannot connect to {url} ({detail}); check the address and that a registry runs there")
         }

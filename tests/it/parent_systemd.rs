@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::cmsg_space;
+use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt};
 
-use crate::bench::{DEADLINE, Running, clean, eventually, need, wrapper};
+use crate::bench::{DEADLINE, Registry, Running, clean, eventually, need, wrapper};
 use crate::wrapper_start::registry;
 
 /// The manager's end of NOTIFY_SOCKET.
@@ -173,6 +174,44 @@ async fn readiness_is_told_on_behalf_of_a_child_that_does_not() {
     let _registered = Running::start(&mut command);
     assert_eq!(manager.hear().0, "READY=1");
     assert!(registry.lines().contains(&"POST /v1.0/services".to_owned()));
+
+    // A registry that comes late may have all the time it takes: the child runs already.
+    let late = Registry::start();
+    let address = late.url.strip_prefix("http://").unwrap().to_owned();
+    drop(late);
+    let mut command = wrapper(&format!("http://{address}"));
+    command.env("NOTIFY_SOCKET", &manager.path).args(["--id=web0", "--interval=3", "--notify-when=registered"]);
+    let _waiting = Running::start(command.args(["sleep", "1000"]));
+    assert_eq!(manager.hear().0, "EXTEND_TIMEOUT_USEC=31536000000000");
+    let _registry = Registry::start_at(&address, &[]);
+    assert_eq!(manager.hear().0, "READY=1");
+}
+
+/// Where stderr leads to the journal, as systemd says it does.
+#[test]
+fn a_journal_hears_how_urgent_a_line_is() {
+    let stderr = "$(stat -Lc %d:%i /proc/self/fd/2)";
+    for (stream, prefix) in [(stderr, "<4>"), ("1:1", ""), ("", "")] {
+        let script = format!("JOURNAL_STREAM={stream} exec \"$@\"");
+        let mut command = clean("bash");
+        command.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_service-registry-wrapper"), "--id=web0"]);
+        let mut running = Running::start(command.args(["--registry-url=http://127.0.0.1:1", "sleep", "1000"]));
+        let line = running.line("web0 is not registered");
+        assert!(line.starts_with(&format!("{prefix}service-registry-wrapper: warning: web0")), "{line}");
+        running.signal(Signal::SIGTERM);
+        running.end();
+    }
+    let mut command = clean("bash");
+    let script = format!("JOURNAL_STREAM={stderr} exec \"$@\"");
+    command.args([
+        "-c",
+        &script,
+        "bash",
+        env!("CARGO_BIN_EXE_service-registry-wrapper"),
+        "--id=web0",
+        "no-such-program",
+    ]);
+    Running::start(&mut command).line("<3>service-registry-wrapper: no-such-program: not found");
 }
 
 #[test]
@@ -181,11 +220,11 @@ fn sockets_that_systemd_passes_on_are_the_childs_alone() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
-    let script = "exec env LISTEN_FDS=1 LISTEN_FDNAMES=web WATCHDOG_PID=$$ WATCHDOG_USEC=1 LISTEN_PID=$$ LISTEN_PIDFDID=7 \"$@\" 3<&0 0</dev/null";
+    let script = "exec env LISTEN_FDS=1 LISTEN_FDNAMES=web WATCHDOG_PID=$$ WATCHDOG_USEC=1 LISTEN_PID=$$ LISTEN_PIDFDID=7 SYSTEMD_EXEC_PID=$$ \"$@\" 3<&0 0</dev/null";
     let program = "
 import os, socket
 pid = str(os.getpid())
-print('right', os.environ['LISTEN_PID'] == pid, os.environ['WATCHDOG_PID'] == pid, os.environ['LISTEN_FDNAMES'], 'LISTEN_PIDFDID' in os.environ, flush=True)
+print('right', os.environ['LISTEN_PID'] == pid, os.environ['WATCHDOG_PID'] == pid, os.environ['SYSTEMD_EXEC_PID'] == pid, os.environ['LISTEN_FDNAMES'], 'LISTEN_PIDFDID' in os.environ, flush=True)
 connection, _ = socket.socket(fileno=3).accept()
 connection.send(b'hello')
 # The socket was closed with the object that held it.
@@ -196,7 +235,7 @@ connection.recv(1)
     command.args(["--registry-url=http://127.0.0.1:1", "python3", "-c", program]);
     let mut running = Running::start_with_stdin(command.stdin(OwnedFd::from(listener)));
     drop(command); // it has a copy, too
-    running.line("right True True web False");
+    running.line("right True True True web False");
     let mut hello = [0; 5];
     let mut connection = std::os::unix::net::UnixStream::connect(&path).unwrap();
     std::io::Read::read_exact(&mut connection, &mut hello).unwrap();

@@ -163,6 +163,20 @@ fn orphans_of_the_child_are_buried() {
 }
 
 #[test]
+fn too_few_descriptors_are_an_error_with_a_cure() {
+    for limit in 4..16 {
+        let mut command = clean("sh");
+        let script = format!("ulimit -n {limit}; exec \"$@\"");
+        command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_service-registry-wrapper"), "--id=web0"]);
+        let mut running = Running::start(command.args(["--registry-url=http://127.0.0.1:1", "true"]));
+        let code = running.end().code();
+        let said = running.said_to_the_end();
+        assert!(code == Some(0) || (code == Some(125) && limit < 12), "{limit}: {code:?} {said}");
+        assert_eq!(limit < 12, said.contains("raise the limit"), "{limit}: {said}");
+    }
+}
+
+#[test]
 fn a_broken_stderr_hurts_nobody() {
     let mut command = wrapper(NOWHERE);
     let mut running = command

@@ -1,8 +1,10 @@
 //! What the registry may do to the start of the child: nothing, unless `--abort-on-failure` asks for it.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::bench::{Running, child, eventually, free_address, need, wrapper};
@@ -133,6 +135,25 @@ async fn with_abort_on_failure_the_attempts_are_counted_and_then_it_is_status_10
     assert!(said.contains("web0 could not be registered in 2 attempt(s)") && said.contains("500"), "{said}");
     assert!(!said.contains("ready"), "the child must not run: {said}");
     assert_eq!(count(&registry, "POST /v1.0/sessions"), 2);
+}
+
+/// As if it had ended the child: that is what `--reraise` and `--exit-map` are told for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_the_wrapper_before_the_start_is_its_end_as_it_would_be_the_childs() {
+    for (options, code, signal) in [
+        (&["-v"][..], Some(143), None),
+        (&["--reraise"], None, Some(15)),
+        (&["--exit-map=143=0"], Some(0), None),
+        (&["--reraise", "--exit-map=143=0"], Some(0), None),
+    ] {
+        let registry = Misbehaving::start(|_| Reply::Silence).await;
+        let mut wrapped = started_at_leisure(wrapper(&registry.url).args(options));
+        registry.requests(1).await;
+        wrapped.signal(Signal::SIGTERM);
+        let status = wrapped.end();
+        assert_eq!((status.code(), status.signal()), (code, signal), "{options:?}");
+        assert!(!wrapped.said_to_the_end().contains("ready"), "the child must not run");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

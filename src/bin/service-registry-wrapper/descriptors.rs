@@ -4,9 +4,21 @@
 //! the wrapper keeps no descriptor that it was started with, but for stderr, which it speaks on.
 
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use anyhow::{Context, Result};
 use nix::libc;
+
+/// What the event loop opens, which takes it ill when it cannot.
+const LEAST: usize = 6;
+
+/// Sees to it that the wrapper can open what it cannot do without.
+pub(crate) fn leave_room() -> Result<()> {
+    let stderr = io::stderr();
+    let room: io::Result<Vec<OwnedFd>> = (0..LEAST).map(|_| stderr.as_fd().try_clone_to_owned()).collect();
+    room.map(drop).context("too few files may be opened; raise the limit (ulimit -n, LimitNOFILE=) to 16 or more")
+}
 
 /// Closes what was inherited. All that the wrapper opens itself is close-on-exec; what is not came from outside.
 #[expect(unsafe_code, reason = "these descriptors were never opened by this program, so nothing owns them")]

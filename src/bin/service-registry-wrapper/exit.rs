@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use serde_json::json;
+use tracing::Level;
 
 use crate::cli::LogFormat;
 use crate::log;
@@ -78,7 +79,7 @@ impl Failure {
             LogFormat::Text => format!("service-registry-wrapper: {cause}\n"),
             LogFormat::Json => format!("{}\n", json!({"level": "ERROR", "message": cause})),
         };
-        let _ = log::Stderr.write_all(line.as_bytes());
+        let _ = log::Stderr.write_all([log::priority(Level::ERROR), &line].concat().as_bytes());
         self.status
     }
 }

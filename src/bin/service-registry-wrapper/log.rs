@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::fstat;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -53,7 +54,7 @@ impl Subscriber for Lines {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = String::new();
+        let mut line = priority(*event.metadata().level()).to_owned();
         let written = match self.format {
             LogFormat::Text => write_prose(&mut line, event),
             LogFormat::Json => write_json(&mut line, event),
@@ -71,6 +72,23 @@ impl Subscriber for Lines {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
+}
+
+/// How urgent a line is, for a journal that stands behind stderr (sd-daemon(3)); it takes this off again.
+pub(crate) fn priority(level: Level) -> &'static str {
+    match level {
+        _ if !is_journal(io::stderr().as_fd()) => "",
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}
+
+/// Whether this is what systemd has connected to its journal, and says so.
+fn is_journal(descriptor: BorrowedFd<'_>) -> bool {
+    let Some(journal) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    fstat(descriptor).is_ok_and(|found| *journal == *format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 /// `service-registry-wrapper: message name=value`: no time and no colour, since the line stands between those of the

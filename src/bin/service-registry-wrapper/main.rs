@@ -41,6 +41,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nix::libc::pid_t;
@@ -63,6 +64,9 @@ use crate::status::StatusSocket;
 use crate::supervise::{Parting, Supervisor};
 use crate::terminal::Terminal;
 
+/// For ever, to systemd.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
 fn live_by(arguments: Vec<OsString>) -> u8 {
     let blocked = Blocked::all(); // first of all: process 1 would lose what comes before
@@ -77,12 +81,16 @@ fn live_by(arguments: Vec<OsString>) -> u8 {
 }
 
 fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
-    let core_limit = no_core_dumps()?;
+    let core_limit = no_core_dumps();
     let plan = Plan::of(options).map_err(|error| Failure::new(exit::USAGE, error))?;
     log::start(Voice::of(options));
     for warning in &plan.warnings {
         warn!("{warning}");
     }
+    if core_limit.is_none() {
+        warn!("core dumps cannot be limited: one of the wrapper would hold its API key");
+    }
+    descriptors::leave_room()?;
     let program = plan.command.first().context("no command")?;
     let program = child::find(program)?;
     // Orphans of the child come to us, wherever we stand; a kernel without this leaves them to process 1.
@@ -97,13 +105,13 @@ fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
 }
 
 /// A core dump of the wrapper would hold its API key. The child gets the limit back.
-fn no_core_dumps() -> Result<rlim_t, Failure> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_CORE).context("cannot read the limit on core dumps")?;
-    setrlimit(Resource::RLIMIT_CORE, 0, hard).context("cannot limit core dumps")?;
-    Ok(soft)
+fn no_core_dumps() -> Option<rlim_t> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_CORE).ok()?;
+    setrlimit(Resource::RLIMIT_CORE, 0, hard).ok()?;
+    Some(soft)
 }
 
-async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t) -> Result<u8, Failure> {
+async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: Option<rlim_t>) -> Result<u8, Failure> {
     let (mask, sigchld) = (blocked.inherited_mask, blocked.inherited_sigchld);
     let mut signals = blocked.listen()?;
     let relay = Relay::open().unwrap_or_else(|error| {
@@ -131,10 +139,8 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: rlim_t)
         Start::Signalled(signal) => {
             warn!("{} came before the start: the command is not run", signals::name(signal.number));
             registration.leave.withdraw().await;
-            if signal.origin == Origin::Kernel {
-                exit::die_of(signal.number); // a key: so a shell sees that a script is to end
-            }
-            return Ok(exit::of_signal(signal.number));
+            // As if it had ended the command, and as a key if it was one: so a shell sees that a script is to end.
+            return Ok(end_with(plan, ExitStatus::from_raw(signal.number), signal.origin == Origin::Kernel));
         }
     };
     let foreground = Foreground::of(terminal, &plan.parenting);
@@ -196,7 +202,13 @@ async fn notify(plan: &Plan, relay: Option<&Relay>, registration: &mut Registrat
     let Some(relay) = relay else { return std::future::pending().await };
     let on_behalf = async {
         match plan.parenting.notify_when {
-            Some(NotifyWhen::Registered) => registration.registered().await,
+            Some(NotifyWhen::Registered) => {
+                if !registration.standing.borrow().registered {
+                    // A registry that is down is no reason for systemd to end the command.
+                    relay.say(&format!("EXTEND_TIMEOUT_USEC={}", A_YEAR.as_micros())).await;
+                }
+                registration.registered().await;
+            }
             Some(NotifyWhen::Spawned) => {}
             None => return,
         }

@@ -32,8 +32,11 @@ const LARGEST: usize = 8192;
 const MOST_DESCRIPTORS: usize = 253;
 /// More datagrams than may wait in a socket (net.unix.max_dgram_qlen).
 const LONGEST_QUEUE: usize = 1024;
-/// Between two attempts to read or to send.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two attempts to read or to send: the first, and no more than the longest.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// Attempts to send, which add up to a second.
+const ATTEMPTS: u32 = 55;
 
 /// Between the child and systemd.
 pub(crate) struct Relay {
@@ -78,7 +81,7 @@ impl Relay {
                 Err(Errno::EINTR) => {}
                 Err(error) => {
                     warn!("a notification of the command cannot be read: {}", error.desc());
-                    sleep(PAUSE).await;
+                    sleep(LONGEST_PAUSE).await;
                 }
             }
         }
@@ -115,14 +118,16 @@ impl Relay {
     async fn send(&self, text: &[u8], descriptors: &[RawFd]) {
         let rights = [ControlMessage::ScmRights(descriptors)];
         let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-        for _ in 0..50 {
+        let mut pause = PAUSE;
+        for _ in 0..ATTEMPTS {
             let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
             let socket = self.socket.get_ref().as_raw_fd();
             match sendmsg(socket, &[IoSlice::new(text)], rights, flags, Some(&self.systemd)) {
                 Ok(_) => return,
-                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => sleep(PAUSE).await,
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => sleep(pause).await,
                 Err(error) => return warn!("a notification did not reach systemd: {}", error.desc()),
             }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         warn!("a notification did not reach systemd: it does not read");
     }

@@ -32,8 +32,8 @@ pub(crate) struct Circumstances<'a> {
     pub mask: SigSet,
     /// What it was started with.
     pub sigchld: SigHandler,
-    /// How large its core dumps may have been, in bytes.
-    pub core_limit: rlim_t,
+    /// How large its core dumps may have been, in bytes; none if that was not changed.
+    pub core_limit: Option<rlim_t>,
     pub parenting: &'a Parenting,
     /// Whether it leads a process group of its own.
     pub own_group: bool,
@@ -68,7 +68,10 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'
             if with.may_host { ", or name a registry with --registry-url: hosting one takes a thread" } else { "" };
         anyhow!("cannot start a process: {}; see ulimit -u{taken}", error.desc())
     })?;
-    started.map_err(|error| {
+    started.map_err(|(step, error)| {
+        if let Some(step) = step {
+            return anyhow!("{step}: {}; a filter of system calls may forbid it", error.desc()).into();
+        }
         let cure = match error {
             Errno::ENOEXEC => "; a script needs a first line such as #!/bin/sh",
             Errno::ENOENT => "; its interpreter (in a script the first line says which) is missing",
@@ -93,7 +96,7 @@ fn environment(notify_socket: Option<&OsStr>) -> Environment {
             Some(ours) if name == "NOTIFY_SOCKET" => ours.to_owned(),
             _ => value,
         };
-        let is_own_pid = (name == "LISTEN_PID" || name == "WATCHDOG_PID") && *value == *wrapper;
+        let is_own_pid = OWN_PID.iter().any(|variable| name == *variable) && *value == *wrapper;
         let value = if is_own_pid { ROOM.as_ref() } else { value.as_bytes() };
         if let Ok(string) = CString::new([name.as_bytes(), b"=", value].concat()) {
             if is_own_pid {
@@ -116,6 +119,9 @@ fn lost_by_fork() -> Option<libc::sched_attr> {
     };
     (read == 0 && own.sched_flags & libc::SCHED_FLAG_RESET_ON_FORK as u64 != 0).then_some(own)
 }
+
+/// What systemd says about the process that it has started, which compares it with its own number.
+const OWN_PID: [&str; 3] = ["LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID"];
 
 /// Longer than any process id.
 const ROOM: [u8; 10] = *b"0000000000";
@@ -141,9 +147,12 @@ struct Image {
     parent_death_signal: i32,
     parent: libc::pid_t,
     mask: SigSet,
-    core_limit: rlim_t,
+    core_limit: Option<rlim_t>,
     sigchld: SigHandler,
 }
+
+/// What could not be done before the program was there to be executed; none if it could not be executed itself.
+type Step = Option<&'static str>;
 
 /// Strings, and the array of pointers to them that ends with a null, as exec wants it.
 struct Pointers {
@@ -161,7 +170,7 @@ impl Pointers {
 impl Image {
     /// Outside, that there is a process; inside, that it runs the program.
     #[expect(unsafe_code, reason = "the child shares the memory of the wrapper until it has called exec")]
-    fn start(mut self) -> Result<Result<libc::pid_t, Errno>, Errno> {
+    fn start(mut self) -> Result<Result<libc::pid_t, (Step, Errno)>, Errno> {
         let strings = self.environment.strings.iter();
         let environment: Vec<_> = strings.map(|string| string.as_ptr().cast()).chain([ptr::null()]).collect();
         let mut stack = vec![0; STACK];
@@ -188,28 +197,29 @@ impl Image {
 
     /// What the child does. Returns only when it failed.
     #[expect(unsafe_code, reason = "system calls between fork and exec")]
-    fn become_it(&mut self, environment: &[*const libc::c_char]) -> Errno {
+    fn become_it(&mut self, environment: &[*const libc::c_char]) -> (Step, Errno) {
         // SAFETY: getpid cannot fail. The C library's copy of the number would be the wrapper's in a shared memory, but
         // it keeps none.
         let own = unsafe { libc::getpid() };
         for &(string, place) in &self.environment.own_pid {
             write_number(&mut self.environment.strings[string][place..place + ROOM.len()], own);
         }
-        if let Err(error) = self.arrange(own) {
-            return error;
+        if let Err((step, error)) = self.arrange(own) {
+            return (Some(step), error);
         }
         // SAFETY: the pointers are to strings that live as long as `self`, and both arrays end with a null.
         unsafe { libc::execve(self.path.as_ptr(), self.arguments.pointers.as_ptr(), environment.as_ptr()) };
-        Errno::last()
+        (None, Errno::last())
     }
 
     /// Group, terminal, tie to the wrapper, signals.
     #[expect(unsafe_code, reason = "system calls between fork and exec")]
-    fn arrange(&self, own: libc::pid_t) -> Result<(), Errno> {
+    fn arrange(&self, own: libc::pid_t) -> Result<(), (&'static str, Errno)> {
+        let cannot = |step| move |error| (step, error);
         // SAFETY: system calls with numbers for arguments; no handler is installed.
         unsafe {
             if self.own_group {
-                Errno::result(libc::setpgid(0, 0))?;
+                Errno::result(libc::setpgid(0, 0)).map_err(cannot("cannot make a process group"))?;
             }
             if let Some(terminal) = self.foreground {
                 // SIGTTOU is blocked, so a background process may do this. A terminal that is gone is no reason to fail.
@@ -219,19 +229,24 @@ impl Image {
                 libc::syscall(libc::SYS_sched_setattr, 0, scheduling, 0); // without the right to it there is no cure
             }
             if self.parent_death_signal != 0 {
-                Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, self.parent_death_signal))?;
+                let tied = Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, self.parent_death_signal));
+                tied.map_err(cannot("cannot tie the command to the wrapper"))?;
                 // Seen from a pid namespace that begins with the child, its parent is 0.
                 if ![self.parent, 0].contains(&libc::getppid()) {
-                    return Err(Errno::ESRCH); // the wrapper died before the tie held; nobody is left to hear this
+                    return Err(("the wrapper died before the tie held", Errno::ESRCH)); // nobody is left to hear this
                 }
             }
-            let mut core: libc::rlimit = std::mem::zeroed();
-            Errno::result(libc::getrlimit(libc::RLIMIT_CORE, &mut core))?;
-            core.rlim_cur = self.core_limit;
-            Errno::result(libc::setrlimit(libc::RLIMIT_CORE, &core))?;
-            signal(Signal::SIGCHLD, self.sigchld)?;
+            if let Some(limit) = self.core_limit {
+                let mut core: libc::rlimit = std::mem::zeroed();
+                let read = Errno::result(libc::getrlimit(libc::RLIMIT_CORE, &mut core));
+                core.rlim_cur = limit;
+                let set = read.and_then(|_| Errno::result(libc::setrlimit(libc::RLIMIT_CORE, &core)));
+                set.map_err(cannot("cannot give the limit on core dumps back"))?;
+            }
+            signal(Signal::SIGCHLD, self.sigchld).map_err(cannot("cannot give SIGCHLD back"))?;
             // Last: a signal that waits acts from here on.
-            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
+            let unblocked = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None);
+            unblocked.map_err(cannot("cannot give the blocked signals back"))
         }
     }
 }

@@ -248,7 +248,9 @@ impl<'a> Supervisor<'a> {
         self.budget = None;
         if self.killing {
             let status = self.family.ended()?;
-            warn!("some processes cannot even be killed (they wait inside the kernel); leaving them");
+            warn!(
+                "leaving processes that cannot be killed (they wait inside the kernel) or, without /proc, not be found"
+            );
             return Some(status);
         }
         warn!("the time to stop is up; killing what is left");
