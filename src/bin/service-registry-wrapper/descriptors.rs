@@ -4,20 +4,24 @@
 //! the wrapper keeps no descriptor that it was started with, but for stderr, which it speaks on.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit};
 
 /// What the event loop opens, which takes it ill when it cannot.
-const LEAST: usize = 6;
+const LEAST: u64 = 6;
 
-/// Sees to it that the wrapper can open what it cannot do without.
-pub(crate) fn leave_room() -> Result<()> {
-    let stderr = io::stderr();
-    let room: io::Result<Vec<OwnedFd>> = (0..LEAST).map(|_| stderr.as_fd().try_clone_to_owned()).collect();
-    room.map(drop).context("too few files may be opened; raise the limit (ulimit -n, LimitNOFILE=) to 16 or more")
+/// Sees to it that the wrapper can open what it cannot do without, above the first descriptor that it has opened.
+pub(crate) fn leave_room(first: &impl AsRawFd) -> Result<()> {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
+    let is_enough = u64::try_from(first.as_raw_fd()).is_ok_and(|first| first + LEAST < limit);
+    ensure!(
+        is_enough,
+        "only {limit} files may be open at a time; raise the limit (ulimit -n, LimitNOFILE=) to 16 or more"
+    );
+    Ok(())
 }
 
 /// Closes what was inherited. All that the wrapper opens itself is close-on-exec; what is not came from outside.

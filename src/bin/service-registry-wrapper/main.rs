@@ -90,7 +90,7 @@ fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
     if core_limit.is_none() {
         warn!("core dumps cannot be limited: one of the wrapper would hold its API key");
     }
-    descriptors::leave_room()?;
+    descriptors::leave_room(&blocked.fd)?;
     let program = plan.command.first().context("no command")?;
     let program = child::find(program)?;
     // Orphans of the child come to us, wherever we stand; a kernel without this leaves them to process 1.

@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 
 /// Signals wait in the kernel from here on.
 pub(crate) struct Blocked {
-    fd: SignalFd,
+    pub fd: SignalFd,
     /// What the wrapper was started with, and what the child gets.
     pub inherited_mask: SigSet,
     /// What SIGCHLD did to it then.
