@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::bench::{Registry, Running, child, clean, eventually, free_address, get, kill_raw, need, request, wrapper};
 use crate::heal_faults::{Step, pass_on, step};
 use crate::misbehaving::{Misbehaving, Seen};
+use crate::wrapper_start::registry;
 
 /// The service with this id, when the registry has it.
 pub fn service(registry: &Registry, id: &str) -> Option<serde_json::Value> {
@@ -29,6 +30,28 @@ pub fn events(registry: &Registry, kind: &str) -> Vec<serde_json::Value> {
     let (status, page) = get(&registry.url, &format!("/v1.0/events?type={kind}")).unwrap();
     assert_eq!(status, 200, "{page}");
     page["values"].as_array().unwrap().clone()
+}
+
+/// How often a process has woken up so far.
+fn wakes(pid: i32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+/// Once to send it and once for the answer, whatever else is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_wakes_up_for_heartbeats_only() {
+    let healthy = registry(|_, _| None).await;
+    let mut command = wrapper(&healthy.url);
+    let wrapped = Running::start(command.args(["--id=web0", "--interval=10", "--on-lost=stop", "sleep", "1000"]));
+    let first = 3; // after the session and the service
+    healthy.requests(first).await;
+    let before = wakes(wrapped.pid.as_raw());
+    healthy.requests(first + 1).await;
+    healthy.requests(first + 2).await;
+    let woken = wakes(wrapped.pid.as_raw()) - before;
+    assert!((2..=6).contains(&woken), "{woken} times for two heartbeats");
 }
 
 #[test]

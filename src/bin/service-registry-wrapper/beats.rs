@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use crate::host;
 use crate::memory;
 use crate::registries::Registries;
+use crate::rest::rest;
 use crate::standing::Standing;
 
 /// In seconds. From here on heartbeats are so rare that memory counts for more than time: between them the code is given
@@ -38,11 +39,18 @@ impl Beats<'_> {
         let elsewhere = Notify::new();
         let (mut failing, mut accepted) = (false, 0);
         let opened = self.standing.borrow().accepted;
-        sleep(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
+        rest(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
+        let pause = |time| {
+            let rest = rest(time);
+            if self.interval >= LONG {
+                memory::give_back_code();
+            }
+            rest
+        };
         loop {
             let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
             tokio::select! {
-                lost = beater.run(|beat| self.hear(beat, &mut failing, &mut accepted, &elsewhere)) => return lost,
+                lost = beater.run_by(pause, |beat| self.hear(beat, &mut failing, &mut accepted, &elsewhere)) => return lost,
                 () = elsewhere.notified() => {}
             }
             token = beater.token();
@@ -58,9 +66,6 @@ impl Beats<'_> {
     fn hear(&self, beat: Beat<'_>, failing: &mut bool, accepted: &mut u32, elsewhere: &Notify) {
         match beat {
             Beat::Accepted { sent, .. } => {
-                if self.interval >= LONG {
-                    memory::give_back_code();
-                }
                 let recovered = std::mem::take(failing);
                 self.standing.send_modify(|standing| {
                     standing.accepted = Some(sent);

@@ -27,6 +27,7 @@ mod parenting;
 mod plan;
 mod register;
 mod registries;
+mod rest;
 mod signals;
 mod spawn;
 mod standing;
@@ -165,13 +166,13 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: Option<
         supervisor.family.pass_on(number);
     }
     descriptors::let_go();
-    memory::give_back_code();
     let parting = Parting::of(plan, &registration);
     let (wanted, standing) = (registration.wanted.clone(), registration.standing.clone());
     let ended = tokio::select! {
         ended = supervisor.until_gone(&mut signals, parting) => ended?,
         never = notify(plan, relay.as_ref(), &mut registration) => match never {},
         never = answer(status, &plan.service.id, child, wanted, standing) => match never {},
+        never = settle() => match never {},
     };
     if let Some(relay) = &relay {
         relay.finish().await;
@@ -181,6 +182,15 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: Option<
         return Err(Failure::new(exit::NOT_REGISTERED, why));
     }
     exit::now(end_with(plan, ended, supervisor.family.was_interrupted(ended)))
+}
+
+/// Gives back what only the start needed, once everybody waits. Never done.
+async fn settle() -> Infallible {
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
+    memory::give_back_code();
+    std::future::pending().await
 }
 
 /// Answers on the status socket, if there is one. Never done.

@@ -20,6 +20,7 @@ use crate::inherited;
 use crate::parenting::Parenting;
 use crate::plan::Plan;
 use crate::register::{Leave, Registration};
+use crate::rest::rest;
 use crate::signals::{Received, Signals};
 use crate::standing::Standing;
 
@@ -113,7 +114,7 @@ impl<'a> Supervisor<'a> {
                 removed = &mut withdrawn, if self.withdrawal == Withdrawal::UnderWay => Next::Withdrawn(removed),
                 () = sleep_until(self.drained.unwrap_or_else(Instant::now)), if self.drained.is_some() => Next::Drained,
                 () = sleep_until(self.deadline.unwrap_or_else(Instant::now)), if self.deadline.is_some() => Next::TimeIsUp,
-                () = sleep_until(fence.unwrap_or_else(Instant::now)), if fence.is_some() => Next::Fence,
+                () = rest(fence.unwrap_or_else(Instant::now).duration_since(Instant::now())), if fence.is_some() => Next::Fence,
                 Ok(()) = parting.standing.changed(), if fence.is_some() => Next::Standing,
             };
             let gone = match next {
