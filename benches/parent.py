@@ -88,12 +88,12 @@ def exit_latency(name, parent, environment, run):
 def awake():
     """Keeps every processor from sleeping, with work that everybody else goes before."""
     busy = []
-    for processor in os.sched_getaffinity(0):
-        def prepare(processor=processor):
-            os.sched_setaffinity(0, [processor])
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        busy.append(subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=prepare))
     try:
+        for processor in os.sched_getaffinity(0):
+            def prepare(processor=processor):
+                os.sched_setaffinity(0, [processor])
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            busy.append(subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=prepare))
         yield
     finally:
         for process in busy:

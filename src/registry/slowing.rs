@@ -73,10 +73,10 @@ impl Slowing {
     pub(crate) fn attempt(&self, name: &str, from: IpAddr, claim: impl Hash) -> Attempt {
         let from = network(from);
         Attempt {
-            pair: self.hasher.hash_one((name, from)),
-            address: self.hasher.hash_one(from),
-            name: self.hasher.hash_one(name),
-            claim: self.hasher.hash_one((claim, from)),
+            pair: self.hasher.hash_one(("pair", name, from)),
+            address: self.hasher.hash_one(("address", from)),
+            name: self.hasher.hash_one(("name", name)),
+            claim: self.hasher.hash_one(("claim", claim, from)),
         }
     }
 
@@ -85,9 +85,7 @@ impl Slowing {
         let mut counts = self.lock();
         if let Some(mistake) = counts.get_mut(&attempt.claim) {
             if now.saturating_sub(mistake.last) < MISTAKE_MS {
-                let held = mistake.failures.checked_sub(FREE_PAIR).map_or(0, pause);
-                mistake.failures = mistake.failures.saturating_add(1);
-                return Turn::Wrong(now + held);
+                return Turn::Wrong(now + mistake.repeated());
             }
             mistake.last = now; // of many that wait for this, one is looked at
         }
@@ -109,9 +107,13 @@ impl Slowing {
         Turn::At(turn)
     }
 
-    /// Counts a failure. Returns until when its answer is to be held back.
+    /// Counts a failure, but the same one only once. Returns until when its answer is to be held back.
     pub(crate) fn failed(&self, now: u64, attempt: Attempt) -> u64 {
         let mut counts = self.lock();
+        if let Some(known) = counts.get_mut(&attempt.claim).filter(|known| known.is_remembered(now)) {
+            known.last = now;
+            return now + known.repeated();
+        }
         let mut count = |lane| {
             make_room(&mut counts, now);
             let count = counts.entry(lane).or_default();
@@ -144,6 +146,13 @@ impl Slowing {
 }
 
 impl Count {
+    /// Counts the same mistake again. Returns how long its answer is to be held back.
+    fn repeated(&mut self) -> u64 {
+        let held = self.failures.checked_sub(FREE_PAIR).map_or(0, pause);
+        self.failures = self.failures.saturating_add(1);
+        held
+    }
+
     fn is_remembered(&self, now: u64) -> bool {
         now.saturating_sub(self.last) < MEMORY_MS
     }
@@ -228,6 +237,24 @@ mod tests {
         assert_eq!(slowing.turn(later, old), Turn::Wrong(later + 3_200), "but one attempt tells");
         slowing.succeeded(later, old);
         assert_eq!(slowing.turn(later, old), Turn::At(later));
+    }
+
+    /// For hours, or many at once: those with the right key, and others at that address, do not notice.
+    #[test]
+    fn a_mistake_is_counted_once_however_often_it_is_looked_at() {
+        let slowing = Slowing::default();
+        let old = slowing.attempt("joe", HERE, "old key");
+        for now in (0..3_600_000).step_by(1_000) {
+            if slowing.turn(now, old) == Turn::At(now) {
+                slowing.failed(now, old);
+            }
+        }
+        let together = slowing.attempt("joe", HERE, "another old key");
+        (0..60).for_each(|_| assert_eq!(slowing.turn(3_600_000, together), Turn::At(3_600_000)));
+        (0..60).for_each(|_| _ = slowing.failed(3_600_000, together));
+        for name in ["joe", "joe", "joe", "joe", "joe", "ann", "bob"] {
+            assert_eq!(slowing.turn(3_600_000, slowing.attempt(name, HERE, "right")), Turn::At(3_600_000));
+        }
     }
 
     #[test]

@@ -59,6 +59,21 @@ fn is_gone_first(registry: &str, proxy: &Misbehaving, id: &str) {
 }
 
 #[test]
+fn a_registry_that_comes_after_the_child_is_counted_on_as_well() {
+    let registry = Registry::start();
+    let address = registry.url.strip_prefix("http://").unwrap().to_owned();
+    drop(registry);
+    let mut command = wrapper(&format!("http://{address}"));
+    command.args(["--id=web0", "--interval=3", "--on-lost=stop", "python3"]);
+    let mut wrapped = Running::start(command.arg(child("signals.py")));
+    wrapped.ready();
+    let registry = Registry::start_at(&address, &[]);
+    wrapped.line("registered web0");
+    drop(registry);
+    assert_eq!(wrapped.end().code(), Some(100), "{}", wrapped.said());
+}
+
+#[test]
 fn a_stop_that_was_asked_for_has_its_own_time() {
     let registry = Registry::start();
     let mut command = wrapper(&registry.url);

@@ -42,20 +42,21 @@ fn a_body_may_come_in_chunks_and_must_be_short_all_the_same() {
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
 }
 
-/// As the original Java client writes them.
+/// As the original Java client writes them, unless the type says that they are something else.
 #[test]
 fn letters_may_come_as_utf_8_or_as_latin_1() {
     let server = Server::open();
     let mut client = server.client();
-    let mut set = |key: &str, body: &[u8]| {
-        let length = body.len();
-        let head =
-            format!("PUT /v1.0/1/configuration/{key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    let mut set = |key: &str, kind: &str, body: &[u8]| {
+        let about = format!("Host: localhost\r\nContent-Type: {kind}\r\nContent-Length: {}", body.len());
+        let head = format!("PUT /v1.0/1/configuration/{key} HTTP/1.1\r\n{about}\r\n\r\n");
         client.exchange(&[head.as_bytes(), body].concat(), false).status
     };
-    assert_eq!(set("utf-8", "{\"value\": \"caf\u{e9} \u{20ac}\"}".as_bytes()), 204);
-    assert_eq!(set("latin-1", b"{\"value\": \"caf\xe9 \xdf\"}"), 204);
-    assert_eq!(set("neither", b"{\"value\": \xe9}"), 400);
+    let latin_1 = b"{\"value\": \"caf\xe9 \xdf\"}";
+    assert_eq!(set("utf-8", "application/json", "{\"value\": \"caf\u{e9} \u{20ac}\"}".as_bytes()), 204);
+    assert_eq!(set("latin-1", "application/json", latin_1), 204);
+    assert_eq!(set("said", "application/json; charset=UTF-8", latin_1), 400);
+    assert_eq!(set("neither", "application/json", b"{\"value\": \xe9}"), 400);
     assert_eq!(server.client().get("/configuration/utf-8").json()["value"], "caf\u{e9} \u{20ac}");
     assert_eq!(server.client().get("/configuration/latin-1").json()["value"], "caf\u{e9} \u{df}");
 }

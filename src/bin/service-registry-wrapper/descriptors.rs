@@ -16,10 +16,11 @@ const LEAST: u64 = 6;
 /// Sees to it that the wrapper can open what it cannot do without, above the first descriptor that it has opened.
 pub(crate) fn leave_room(first: &impl AsRawFd) -> Result<()> {
     let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
-    let is_enough = u64::try_from(first.as_raw_fd()).is_ok_and(|first| first + LEAST < limit);
+    let first = u64::try_from(first.as_raw_fd()).unwrap_or_default();
+    let wanted = first + 13; // so that registering finds some as well
     ensure!(
-        is_enough,
-        "only {limit} files may be open at a time; raise the limit (ulimit -n, LimitNOFILE=) to 16 or more"
+        first + LEAST < limit,
+        "only {limit} files may be open at a time; raise the limit (ulimit -n, LimitNOFILE=) to {wanted} or more"
     );
     Ok(())
 }

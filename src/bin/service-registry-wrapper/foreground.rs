@@ -45,7 +45,7 @@ impl Foreground {
         let is_standard = terminal.as_ref().is_some_and(|terminal| terminal.is_standard);
         let own_group = parenting.scope == Scope::Group && (is_alone || rewrites || !is_standard);
         let wanted = own_group && is_alone && !rewrites;
-        let modes = terminal.as_ref().filter(|_| is_alone).and_then(Terminal::modes);
+        let modes = terminal.as_ref().filter(|terminal| is_alone && terminal.is_ours()).and_then(Terminal::modes);
         Self { terminal, child: 0, own_group, wanted, heard: HashSet::new(), went_on: false, had: false, modes }
     }
 

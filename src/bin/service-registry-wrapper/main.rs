@@ -98,7 +98,9 @@ fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let events =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build_local(Default::default());
-    let events = events.context("cannot start the event loop")?;
+    let events = events.context(
+        "cannot start the event loop; if too many files are open, raise the limit (ulimit -n, LimitNOFILE=)",
+    )?;
     let end = events.block_on(live(&plan, &program, blocked, core_limit));
     // The kernel tidies up faster than destructors do, and none may wait, say for a name that is still being looked up.
     std::mem::forget((events, plan));

@@ -32,8 +32,9 @@ const LARGEST: usize = 8192;
 const MOST_DESCRIPTORS: usize = 253;
 /// More datagrams than may wait in a socket (net.unix.max_dgram_qlen).
 const LONGEST_QUEUE: usize = 1024;
-/// Between two attempts to read or to send: the first, and no more than the longest.
+/// After the first failed attempt to send; doubled after each further one.
 const PAUSE: Duration = Duration::from_millis(1);
+/// After a failed attempt to read, and the longest after one to send.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// Attempts to send, which add up to a second.
 const ATTEMPTS: u32 = 55;

@@ -1,7 +1,7 @@
 //! Waiting without waking up in between.
 //!
 //! tokio keeps timers in a wheel and turns it: who waits for seconds wakes up two or three times before they are over. A timer
-//! of the kernel's wakes the wrapper up once. It also counts the time that the machine is suspended, as the registry does.
+//! of the kernel's, by the same clock, wakes the wrapper up once.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use tokio::time::sleep;
 
 /// Waits so long from now on. To be called inside the event loop.
 pub(crate) fn rest(time: Duration) -> impl Future<Output = ()> {
-    let alarm = alarm(time);
+    let alarm = (!time.is_zero()).then(|| alarm(time)); // the kernel takes zero for no timer
     async move {
         match alarm {
-            _ if time.is_zero() => {} // the kernel takes it for no timer
-            Ok(alarm) if alarm.readable().await.is_ok() => {}
-            _ => sleep(time).await, // no descriptor is left
+            None => {}
+            Some(Ok(alarm)) if alarm.readable().await.is_ok() => {}
+            Some(_) => sleep(time).await, // no descriptor is left
         }
     }
 }
 
 #[expect(unsafe_code, reason = "tokio takes no descriptor on trust")]
 fn alarm(time: Duration) -> Result<AsyncFd<OwnedFd>> {
-    let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
     timer.set(Expiration::OneShot(TimeSpec::from_duration(time)), TimerSetTimeFlags::empty())?;
     // SAFETY: an OwnedFd is one descriptor from its creation to its end.
     Ok(unsafe { AsyncFd::register_with_interest(timer.into(), Interest::READABLE) }?)

@@ -108,14 +108,21 @@ impl<'a> Supervisor<'a> {
         let mut stopped = false;
         let gone = loop {
             let fence = parting.fence.filter(|_| self.family.ended().is_none() && !self.fenced);
+            let is_fenced_in = fence.is_some();
             let fence = fence.and_then(|fence| Some(fence.asks(parting.standing.borrow().accepted?)));
+            let at_fence = async {
+                match fence {
+                    Some(at) => rest(at.duration_since(Instant::now())).await,
+                    None => std::future::pending().await, // nothing was accepted yet
+                }
+            };
             let next = tokio::select! {
                 signal = signals.next() => Next::Signal(signal?),
                 removed = &mut withdrawn, if self.withdrawal == Withdrawal::UnderWay => Next::Withdrawn(removed),
                 () = sleep_until(self.drained.unwrap_or_else(Instant::now)), if self.drained.is_some() => Next::Drained,
                 () = sleep_until(self.deadline.unwrap_or_else(Instant::now)), if self.deadline.is_some() => Next::TimeIsUp,
-                () = rest(fence.unwrap_or_else(Instant::now).duration_since(Instant::now())), if fence.is_some() => Next::Fence,
-                Ok(()) = parting.standing.changed(), if fence.is_some() => Next::Standing,
+                () = at_fence, if is_fenced_in => Next::Fence,
+                Ok(()) = parting.standing.changed(), if is_fenced_in => Next::Standing,
             };
             let gone = match next {
                 Next::Signal(signal) => self.take(signal, &parting),
@@ -249,9 +256,7 @@ impl<'a> Supervisor<'a> {
         self.budget = None;
         if self.killing {
             let status = self.family.ended()?;
-            warn!(
-                "leaving processes that cannot be killed (they wait inside the kernel) or, without /proc, not be found"
-            );
+            warn!("leaving processes that cannot be killed (they wait inside the kernel) or found (there is no /proc)");
             return Some(status);
         }
         warn!("the time to stop is up; killing what is left");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap};
+use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
@@ -91,13 +91,18 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, Refusal> {
     if body.is_empty() {
         return Ok(Json::EMPTY);
     }
-    let text = text(body);
-    serde_json::from_str(&text).map_err(|error| Refusal::Malformed(format!("Failed to parse request body: {error}")))
+    let text = text(headers, body);
+    serde_json::from_slice(&text).map_err(|error| Refusal::Malformed(format!("Failed to parse request body: {error}")))
 }
 
-/// A body that is no UTF-8 is taken for Latin-1: the original Java client sends that, and says nothing of it.
-fn text(body: &[u8]) -> Cow<'_, str> {
-    std::str::from_utf8(body).map_or_else(|_| body.iter().copied().map(char::from).collect(), Cow::Borrowed)
+/// A body that is no UTF-8, and is not said to be, is taken for Latin-1: the original Java client sends that, and says nothing
+/// of it.
+fn text<'a>(headers: &HeaderMap, body: &'a [u8]) -> Cow<'a, [u8]> {
+    let is_said = |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().ends_with(b"utf-8");
+    if std::str::from_utf8(body).is_ok() || headers.get(CONTENT_TYPE).is_some_and(is_said) {
+        return Cow::Borrowed(body);
+    }
+    Cow::Owned(body.iter().copied().map(char::from).collect::<String>().into_bytes())
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
