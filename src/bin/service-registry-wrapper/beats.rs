@@ -14,7 +14,7 @@ use crate::rest::rest;
 use crate::standing::Standing;
 
 /// In seconds. From here on heartbeats are so rare that memory counts for more than time: between them the code is given
-/// back, which costs a third more processor time for each, and leaves a third less memory, and a faster end.
+/// back, which costs half as much processor time again for each, and leaves a third less memory.
 const LONG: u32 = 10;
 /// The service is looked for behind every fifth heartbeat, so every third interval; a time of its own would wake the process up
 /// once more.

@@ -113,7 +113,7 @@ impl<'a> Supervisor<'a> {
             let at_fence = async {
                 match fence {
                     Some(at) => rest(at.duration_since(Instant::now())).await,
-                    None => std::future::pending().await, // nothing was accepted yet
+                    None => std::future::pending().await, // there is none, or nothing was accepted yet
                 }
             };
             let next = tokio::select! {
@@ -121,7 +121,7 @@ impl<'a> Supervisor<'a> {
                 removed = &mut withdrawn, if self.withdrawal == Withdrawal::UnderWay => Next::Withdrawn(removed),
                 () = sleep_until(self.drained.unwrap_or_else(Instant::now)), if self.drained.is_some() => Next::Drained,
                 () = sleep_until(self.deadline.unwrap_or_else(Instant::now)), if self.deadline.is_some() => Next::TimeIsUp,
-                () = at_fence, if is_fenced_in => Next::Fence,
+                () = at_fence => Next::Fence,
                 Ok(()) = parting.standing.changed(), if is_fenced_in => Next::Standing,
             };
             let gone = match next {
