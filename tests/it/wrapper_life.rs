@@ -47,14 +47,11 @@ async fn it_wakes_up_for_heartbeats_only() {
     let wrapped = Running::start(command.args(["--id=web0", "--interval=10", "--on-lost=stop", "sleep", "1000"]));
     let first = 3; // after the session and the service
     healthy.requests(first).await;
-    let mut woken = Vec::new();
-    for beat in 1..=3 {
-        let before = wakes(wrapped.pid.as_raw());
-        healthy.requests(first + beat).await;
-        woken.push(wakes(wrapped.pid.as_raw()) - before);
-    }
-    // An answer that comes in pieces, on a busy machine, wakes it up once more.
-    assert!(woken.iter().min().is_some_and(|least| (1..=3).contains(least)), "for each heartbeat: {woken:?}");
+    let before = wakes(wrapped.pid.as_raw());
+    healthy.requests(first + 1).await;
+    healthy.requests(first + 2).await;
+    let woken = wakes(wrapped.pid.as_raw()) - before;
+    assert!((1..=7).contains(&woken), "{woken} times for two heartbeats");
 }
 
 #[test]
