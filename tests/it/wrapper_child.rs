@@ -164,15 +164,20 @@ fn orphans_of_the_child_are_buried() {
 
 #[test]
 fn too_few_descriptors_are_an_error_with_a_cure() {
-    for limit in 4..16 {
+    for limit in 4..20 {
         let mut command = clean("sh");
         let script = format!("ulimit -n {limit}; exec \"$@\"");
         command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_service-registry-wrapper"), "--id=web0"]);
         let mut running = Running::start(command.args(["--registry-url=http://127.0.0.1:1", "true"]));
         let code = running.end().code();
         let said = running.said_to_the_end();
-        assert!(code == Some(0) || (code == Some(125) && limit < 12), "{limit}: {code:?} {said}");
-        assert_eq!(limit < 12, said.contains("raise the limit"), "{limit}: {said}");
+        let has_cure = said.contains("raise the limit");
+        match limit {
+            4..9 => assert!(code == Some(125) && has_cure, "{limit}: {code:?} {said}"),
+            // The command runs. If a file is left for registering depends on what else is open at that moment.
+            9..16 => assert!(code == Some(0) || (code == Some(125) && has_cure), "{limit}: {code:?} {said}"),
+            _ => assert!(code == Some(0) && !has_cure, "{limit}: {code:?} {said}"),
+        }
     }
 }
 

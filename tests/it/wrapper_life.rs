@@ -1,6 +1,8 @@
 //! The main job: a process is registered, runs, is heartbeated, and is gone from the registry after its end.
 
 use std::fs;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -32,9 +34,12 @@ pub fn events(registry: &Registry, kind: &str) -> Vec<serde_json::Value> {
     page["values"].as_array().unwrap().clone()
 }
 
-/// How often a process has woken up so far.
+/// How often a process has woken up so far. Waits until it sleeps.
 fn wakes(pid: i32) -> u32 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let status = eventually("the process to sleep", || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.contains("State:\tS").then_some(status)
+    });
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     count.unwrap().trim().parse().unwrap()
 }
@@ -42,16 +47,26 @@ fn wakes(pid: i32) -> u32 {
 /// Once to send it and once for the answer, whatever else is waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_wakes_up_for_heartbeats_only() {
-    let healthy = registry(|_, _| None).await;
+    let pid = Arc::new(AtomicI32::new(0));
+    let counts = Arc::new(Mutex::new(Vec::new()));
+    let (whose, count) = (pid.clone(), counts.clone());
+    let healthy = registry(move |request, _| {
+        // It has sent a heartbeat and sleeps until the answer comes.
+        if request.ends_with("/heartbeat") {
+            count.lock().unwrap().push(wakes(whose.load(Ordering::SeqCst)));
+        }
+        None
+    })
+    .await;
     let mut command = wrapper(&healthy.url);
     let wrapped = Running::start(command.args(["--id=web0", "--interval=10", "--on-lost=stop", "sleep", "1000"]));
-    let first = 3; // after the session and the service
-    healthy.requests(first).await;
-    let before = wakes(wrapped.pid.as_raw());
-    healthy.requests(first + 1).await;
-    healthy.requests(first + 2).await;
-    let woken = wakes(wrapped.pid.as_raw()) - before;
-    assert!((1..=7).contains(&woken), "{woken} times for two heartbeats");
+    pid.store(wrapped.pid.as_raw(), Ordering::SeqCst);
+    for request in 3..=6 {
+        healthy.requests(request).await; // after the session and the service, four heartbeats
+    }
+    let counts = counts.lock().unwrap().clone();
+    let least = counts.windows(2).map(|pair| pair[1] - pair[0]).min();
+    assert_eq!(least, Some(2), "{counts:?}"); // not each time: a busy machine wakes it up now and then
 }
 
 #[test]
