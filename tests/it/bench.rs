@@ -2,7 +2,7 @@
 //! condition with a deadline instead of sleeping.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -99,22 +99,24 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the command with its output piped here (stdin: nothing, unless the command says otherwise).
+    /// Starts the command with its output piped here, stdout and stderr in one, so that they keep their order (stdin: nothing,
+    /// unless the command says otherwise).
     pub fn start(command: &mut Command) -> Self {
         Self::start_with_stdin(command.stdin(Stdio::null()))
     }
 
     /// The same, with the stdin that the command was given.
     pub fn start_with_stdin(command: &mut Command) -> Self {
+        let (output, input) = pipe().unwrap();
         let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(input.try_clone().unwrap())
+            .stderr(input)
             .process_group(0) // so that what it started can be ended with it
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()); // the pipe ends when those that write do
         let (line, lines) = channel();
-        pass_lines(child.stdout.take().unwrap(), line.clone());
-        pass_lines(child.stderr.take().unwrap(), line);
+        pass_lines(output, line);
         let pid = Pid::from_raw(child.id().cast_signed());
         let (end, status) = channel();
         thread::spawn(move || {
@@ -170,7 +172,7 @@ impl Running {
         self.seen.join("\n")
     }
 
-    /// Everything it said until both its outputs were closed.
+    /// Everything it said until its output was closed.
     pub fn said_to_the_end(&mut self) -> String {
         while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
             self.seen.push(line);
@@ -188,6 +190,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_ended() {
             killpg(self.pid, Signal::SIGKILL).ok();
+            self.status.recv_timeout(DEADLINE).ok(); // what it held is free
         }
     }
 }

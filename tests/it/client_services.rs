@@ -64,10 +64,11 @@ async fn waiting_ends_and_other_refusals_are_told_at_once() {
     })
     .await;
     let client = server.client();
-    let services = client.services().retry_every(Duration::from_millis(30)).retry_for(Duration::from_millis(100));
+    let services = client.services().retry_every(Duration::from_millis(300)).retry_for(Duration::from_secs(1));
     let error = services.register("seMine0000", "web0", &payload()).await.unwrap_err();
     assert!(error.is_fault("serviceWithThisIdExists") && error.is_retryable(), "{error}");
-    assert_eq!(server.lines().iter().filter(|line| line.starts_with("POST")).count(), 4);
+    let attempts = server.lines().iter().filter(|line| line.starts_with("POST")).count();
+    assert!((2..=4).contains(&attempts), "{attempts}: four, or fewer on a busy machine");
 
     let server = Misbehaving::start(|_| Reply::fault(404, "notFoundError", "object does not exist")).await;
     let error = server.client().services().register("seGone0000", "web0", &payload()).await.unwrap_err();
