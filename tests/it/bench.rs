@@ -7,11 +7,12 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -25,8 +26,17 @@ pub fn need(program: &str) {
     assert!(found, "this test needs {program}: install it (.ci/run knows Debian's package)");
 }
 
-/// A command with nothing in its environment but what a program needs to run.
+/// A command with nothing in its environment but what a program needs to run, and no signal ignored.
 pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    static KEYS: Once = Once::new();
+    KEYS.call_once(|| {
+        // Who runs the tests in the background, by nohup or from a script, lets them ignore these.
+        for key in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+            #[expect(unsafe_code, reason = "a handler could do harm; this is none")]
+            // SAFETY: the default runs no code of this process.
+            unsafe { signal(key, SigHandler::SigDfl) }.unwrap();
+        }
+    });
     let mut command = Command::new(program);
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR", "LANG"] {
