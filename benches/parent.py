@@ -8,7 +8,7 @@ memory while a child sleeps, from a signal to the child's handler, from the chil
 a minute of idling (the wrapper with an interval of 120 s, so that no heartbeat falls into it).
 The end is measured once as the machine is, and once with its processors kept awake. In many virtual machines Linux takes a
 processor that sleeps for one that the host has taken away, and puts the registry, which hears that the connection is
-closed, on the processor where the wrapper is about to end. An awake one gets it, as elsewhere.
+closed, on the processor where the wrapper ends, before the parent that waits. An awake one gets it, as elsewhere.
 Compare ratios within one run only. Needs Linux, Python 3 and cargo.
 """
 import contextlib
