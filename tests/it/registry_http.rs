@@ -228,6 +228,18 @@ fn who_sends_no_more_is_answered_all_the_same() {
     assert!(is_closed(connection));
 }
 
+/// The original Twisted client does not read such an answer, and logs in and asks again.
+#[test]
+fn a_token_that_is_refused_ends_the_connection() {
+    let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()));
+    let mut connection = connect(server.address);
+    let request = "GET /v1.0/7777/services HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: void\r\n\r\n";
+    connection.get_mut().write_all(request.as_bytes()).unwrap();
+    let answer = read_answer(&mut connection, false);
+    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+    assert!(is_closed(connection));
+}
+
 #[test]
 fn the_end_does_not_wait_for_idle_connections() {
     let mut server = Server::open();

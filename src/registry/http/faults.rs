@@ -97,7 +97,12 @@ impl Problem {
         let code = kind.status();
         let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into() };
         let answer = Answer::json(code, &fault);
-        if kind == Type::Unauthorized { answer.challenge(base) } else { answer }
+        if kind != Type::Unauthorized {
+            return answer;
+        }
+        // The Twisted client does not read this answer. Twisted before 14 then hears nothing more on the connection, where the
+        // client asks again after its login.
+        answer.challenge(base).closing()
     }
 }
 
