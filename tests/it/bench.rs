@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,11 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long anything that must happen may take. Generous: a test that meets it is broken, not slow.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A script that says `up`, and once the file that is its argument is there, ends a second later with the status that is its
+/// name.
+pub const UNTIL_ASKED: &str = "echo up; until [ -e \"$1\" ]; do sleep 0.01; done; sleep 1; exit \"$0\"";
 
 /// Says in one line what is missing on this machine for a test.
 pub fn need(program: &str) {
@@ -148,6 +153,15 @@ impl Running {
         panic!("no line with {part:?}; it said:\n{}", self.seen.join("\n"));
     }
 
+    /// Waits for lines that contain these parts, in whatever order they come.
+    pub fn all(&mut self, parts: &[&str]) {
+        let mut missing = parts.to_vec();
+        while !missing.is_empty() {
+            let line = self.line("");
+            missing.retain(|part| !line.contains(part));
+        }
+    }
+
     /// Waits until the child that prints its signals is ready for them; gives its process id.
     pub fn ready(&mut self) -> i32 {
         loop {
@@ -257,8 +271,25 @@ impl Registry {
 }
 
 /// A loopback address where nothing listens now.
+///
+/// The address is nobody else's, so the port stays free until it is used, and between two uses.
 pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    free_port(&format!("127.{}.{high}.{low}", 64 + std::process::id() % 128))
+}
+
+/// This address, with a port that nothing listens at just now.
+pub fn free_port(address: &str) -> String {
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().to_string()
+}
+
+/// Makes an executable file. Another process writes it: a program that starts just then would inherit it open for writing,
+/// and it could not be run.
+pub fn executable(path: &Path, text: &str) {
+    let made =
+        clean("sh").args(["-c", "printf %s \"$2\" >\"$1\" && chmod +x \"$1\"", "sh"]).arg(path).arg(text).status();
+    assert!(made.unwrap().success());
 }
 
 /// Holds the options in a `--help` text and in the manual page of this name equal, both ways.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Registry, Running, child, eventually, get, wrapper};
+use crate::bench::{Registry, Running, child, eventually, free_address, get, wrapper};
 use crate::heal_faults::{Step, pass_on, step};
 use crate::misbehaving::{Misbehaving, Reply};
 
@@ -44,7 +44,7 @@ fn is_gone_first(registry: &str, proxy: &Misbehaving, id: &str) {
     let scratch = tempfile::tempdir().unwrap();
     let ticks = scratch.path().join("ticks");
     let mut command = wrapper(&proxy.url);
-    command.args([&format!("--id={id}"), "--interval=6", "--on-lost=stop", "python3"]);
+    command.args([&format!("--id={id}"), "--interval=10", "--on-lost=stop", "python3"]);
     let mut wrapped = Running::start(command.arg(child("ticking.py")).arg(&ticks));
     let pid = wrapped.ready();
     let expired = eventually("the expiry", || {
@@ -60,9 +60,7 @@ fn is_gone_first(registry: &str, proxy: &Misbehaving, id: &str) {
 
 #[test]
 fn a_registry_that_comes_after_the_child_is_counted_on_as_well() {
-    let registry = Registry::start();
-    let address = registry.url.strip_prefix("http://").unwrap().to_owned();
-    drop(registry);
+    let address = free_address();
     let mut command = wrapper(&format!("http://{address}"));
     command.args(["--id=web0", "--interval=3", "--on-lost=stop", "python3"]);
     let mut wrapped = Running::start(command.arg(child("signals.py")));
@@ -77,9 +75,9 @@ fn a_registry_that_comes_after_the_child_is_counted_on_as_well() {
 fn a_stop_that_was_asked_for_has_its_own_time() {
     let registry = Registry::start();
     let mut command = wrapper(&registry.url);
-    command.args(["--id=web0", "--interval=3", "--on-lost=stop", "--stop-timeout=1000"]);
+    command.args(["--id=web0", "--interval=8", "--on-lost=stop", "--stop-timeout=1000"]);
     // Longer than the interval, since the session that the fence counts for is withdrawn already.
-    let script = "trap 'sleep 4; exit 7' TERM; echo up; while :; do sleep 0.01; done";
+    let script = "trap 'sleep 9; exit 7' TERM; echo up; while :; do sleep 0.01; done";
     let mut wrapped = Running::start(command.args(["sh", "-c", script]));
     wrapped.line("up");
     wrapped.signal(Signal::SIGTERM);
@@ -96,7 +94,7 @@ async fn a_stop_that_the_registry_does_not_hear_of_is_over_in_time_as_well() {
     })
     .await;
     let mut command = wrapper(&proxy.url);
-    command.args(["--id=web0", "--interval=3", "--on-lost=stop", "--stop-timeout=1000", "python3"]);
+    command.args(["--id=web0", "--interval=10", "--on-lost=stop", "--stop-timeout=1000", "python3"]);
     let mut wrapped = Running::start(command.arg(child("signals.py")));
     wrapped.ready();
     wrapped.signal(Signal::SIGTERM);

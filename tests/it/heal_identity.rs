@@ -47,9 +47,9 @@ fn a_stranger_keeps_the_id_unless_it_is_to_be_replaced() {
     holder.line("registered web0");
     let held = service(&registry, "web0").unwrap()["session_id"].clone();
     let mut second = Running::start(wrapped(&registry.url).args(["sh", "-c", "echo up; exec sleep 1000"]));
-    let said = second.line("is held by session");
+    second.all(&["is held by session", "up"]);
+    let said = second.said();
     assert!(said.contains(held.as_str().unwrap()) && said.contains(r#""owner": "me""#), "{said}");
-    second.line("up");
     assert_eq!(service(&registry, "web0").unwrap()["session_id"], held);
     let mut third = Running::start(wrapped(&registry.url).args(["--replace", "sleep", "1000"]));
     third.line("replacing it");

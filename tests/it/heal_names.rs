@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::bench::{Registry, Running, child, clean, eventually, free_address, need};
+use crate::bench::{Registry, Running, child, clean, eventually, free_port, need};
 use crate::wrapper_life::service;
 
 /// A command that limits on processes hold for: they do not for root.
@@ -35,14 +35,13 @@ fn threads(process: &Running) -> usize {
 
 #[test]
 fn a_name_that_no_thread_can_look_up_is_looked_up_later() {
-    let address = free_address();
+    let address = free_port("127.0.0.1");
     let mut registry = Registry::start_at(&address, &[]);
     let mut command = limited(env!("CARGO_BIN_EXE_service-registry-wrapper"));
     command.arg(format!("--registry-url=http://{}", address.replace("127.0.0.1", "localhost")));
     command.args(["--id=web0", "--interval=3", "-v", "python3"]).arg(child("signals.py"));
     let mut wrapped = Running::start(&mut command);
-    wrapped.line("registered web0");
-    wrapped.ready();
+    wrapped.all(&["registered web0", "ready "]);
     eventually("the end of the thread that looked it up", || (threads(&wrapped) == 1).then_some(()));
     allow(&wrapped, 1);
     registry.process.signal(Signal::SIGKILL);

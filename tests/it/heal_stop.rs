@@ -14,14 +14,15 @@ use crate::wrapper_life::{events, service};
 
 fn wrapped(registry: &Registry, options: &[&str]) -> Command {
     let mut command = wrapper(&registry.url);
-    command.args(["--id=web0", "--interval=3"]).args(options);
+    // The registration comes first, however busy the machine is.
+    command.args(["--id=web0", "--interval=3", "--on-registry-down=wait:60"]).args(options);
     command
 }
 
 #[test]
 fn a_stop_withdraws_then_drains_then_signals() {
     let registry = Registry::start();
-    let mut command = wrapped(&registry, &["--drain-delay=1"]);
+    let mut command = wrapped(&registry, &["--drain-delay=3"]);
     let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
     running.ready();
     running.signal(Signal::SIGTERM);
@@ -51,7 +52,7 @@ fn a_second_signal_waits_for_nothing() {
 #[test]
 fn the_budget_bounds_the_whole_stop() {
     let registry = Registry::start();
-    for options in [["--drain-delay=1000", "--stop-budget=0.5"], ["--stop-timeout=0", "--stop-budget=0.5"]] {
+    for options in [["--drain-delay=1000", "--stop-budget=2"], ["--stop-timeout=0", "--stop-budget=2"]] {
         let mut command = wrapped(&registry, &options);
         let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
         running.ready();
@@ -109,14 +110,16 @@ fn the_end_of_the_child_can_deregister_at_once() {
     assert!(service(&registry, "web0").is_none());
     assert_eq!(events(&registry, "service.remove").len(), 1);
     registry.process.signal(Signal::SIGSTOP);
-    let mut command = wrapped(&registry, &["--on-exit=deregister", "sh", "-c", "exit 8"]);
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--interval=3", "--on-exit=deregister", "sh", "-c", "exit 8"]);
     assert_eq!(Running::start(&mut command).end().code(), Some(8), "whatever the registry does");
 }
 
 #[test]
 fn the_fence_stops_the_child_before_its_place_can_be_given_away() {
     let registry = Registry::start();
-    let mut command = wrapped(&registry, &["--on-lost=stop"]);
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--interval=8", "--on-registry-down=wait:60", "--on-lost=stop"]);
     let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
     running.line("registered");
     running.ready();

@@ -97,13 +97,15 @@ fn sent() -> impl Iterator<Item = i32> {
 /// in which they came.
 fn arrived(mut command: Command, enough: impl Fn(&[i32]) -> bool) -> Vec<i32> {
     let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
-    running.ready();
+    let pid = running.ready();
     sent().for_each(|signal| kill_raw(running.pid.as_raw(), signal));
     running.signal(Signal::SIGTERM);
     running.line("got 15");
-    eventually("enough signals", || {
+    let got = eventually("enough signals", || {
         let said = running.said();
         let got: Vec<i32> = said.lines().filter_map(|line| line.strip_prefix("got ")?.parse().ok()).collect();
         enough(&got).then_some(got)
-    })
+    });
+    kill_raw(pid, 9); // an init that is killed leaves it behind
+    got
 }

@@ -10,7 +10,7 @@ use nix::cmsg_space;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt};
 
-use crate::bench::{DEADLINE, Registry, Running, clean, eventually, need, wrapper};
+use crate::bench::{DEADLINE, Registry, Running, clean, eventually, free_address, need, wrapper};
 use crate::wrapper_start::registry;
 
 /// The manager's end of NOTIFY_SOCKET.
@@ -33,7 +33,7 @@ impl Manager {
         let mut text = [0; 4096];
         let mut space = cmsg_space!(UnixCredentials, [i32; 253]);
         let mut parts = [IoSliceMut::new(&mut text)];
-        let flags = MsgFlags::empty();
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC; // children of other tests are not to have them
         let message = recvmsg::<UnixAddr>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
         let mut sender = 0;
         let mut descriptors = Vec::new();
@@ -176,9 +176,7 @@ async fn readiness_is_told_on_behalf_of_a_child_that_does_not() {
     assert!(registry.lines().contains(&"POST /v1.0/services".to_owned()));
 
     // A registry that comes late may have all the time it takes: the child runs already.
-    let late = Registry::start();
-    let address = late.url.strip_prefix("http://").unwrap().to_owned();
-    drop(late);
+    let address = free_address();
     let mut command = wrapper(&format!("http://{address}"));
     command.env("NOTIFY_SOCKET", &manager.path).args(["--id=web0", "--interval=3", "--notify-when=registered"]);
     let _waiting = Running::start(command.args(["sleep", "1000"]));

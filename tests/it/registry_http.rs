@@ -151,7 +151,7 @@ fn a_registry_that_is_dropped_drops_its_connections() {
 /// Each of the limits is short once, and the others so long that the test would give up before them.
 #[test]
 fn connections_that_keep_it_waiting_are_closed() {
-    let (short, long) = (Duration::from_millis(200), Duration::from_secs(3_600));
+    let (short, long) = (Duration::from_secs(1), Duration::from_secs(3_600));
     let all = Patience { idle: long, newcomer: long, head: long, body: long, handshake: long, unread: long };
     let server = |patience| Server::start(Config::open().patience(patience));
     let head = b"POST /v1.0/1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n";

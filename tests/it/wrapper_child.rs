@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 
-use crate::bench::{Running, child, clean, eventually, kill_raw, wrapper};
+use crate::bench::{Running, UNTIL_ASKED, child, clean, eventually, kill_raw, wrapper};
 
 const NOWHERE: &str = "http://127.0.0.1:1";
 
@@ -222,21 +222,33 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
 
 #[test]
 fn what_the_kernel_sends_the_wrapper_alone_is_passed_on() {
-    let alarm = "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, 1); os.execv(sys.argv[1], sys.argv[1:])";
+    // What is blocked stays so until the child expects it, and a timer outlives exec.
+    let alarm = "import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+signal.setitimer(signal.ITIMER_REAL, 1)
+os.execv(sys.argv[1], sys.argv[1:])";
+    let expecting = "import signal
+signal.signal(signal.SIGALRM, lambda *_: print('got it', flush=True))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+while True:
+    signal.pause()";
     let mut command = clean("python3");
     command.args(["-c", alarm, env!("CARGO_BIN_EXE_service-registry-wrapper"), "-qq", "--id=web0"]);
-    command.args(["--registry-url", NOWHERE, "python3"]).arg(child("signals.py"));
-    Running::start(&mut command).line("got 14");
+    command.args(["--registry-url", NOWHERE, "python3", "-c", expecting]);
+    Running::start(&mut command).line("got it");
 }
 
 #[test]
 fn a_signal_that_was_ignored_from_the_start_is_no_request_to_stop() {
     let mut shell = clean("sh");
     shell.args(["-c", "trap '' INT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_service-registry-wrapper"), "--id=web0"]);
-    shell.args(["--registry-url", NOWHERE, "--stop-timeout=0.2", "sh", "-c", "echo up; sleep 1; exit 5"]);
-    let mut running = Running::start(&mut shell);
+    shell.args(["--registry-url", NOWHERE, "--stop-timeout=0.2", "sh", "-c", UNTIL_ASKED, "5"]);
+    let scratch = tempfile::tempdir().unwrap();
+    let asked = scratch.path().join("asked");
+    let mut running = Running::start(shell.arg(&asked));
     running.line("up");
     running.signal(Signal::SIGINT);
+    std::fs::write(asked, "").unwrap();
     assert_eq!(running.end().code(), Some(5));
 }
 

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Registry, Running, child, clean, eventually, free_address, get, kill_raw, need, request, wrapper};
+use crate::bench::{
+    Registry, Running, child, clean, eventually, executable, free_address, get, kill_raw, need, request, wrapper,
+};
 use crate::heal_faults::{Step, pass_on, step};
 use crate::misbehaving::{Misbehaving, Seen};
 use crate::wrapper_start::registry;
@@ -74,7 +76,7 @@ fn the_originals_example_works_as_written() {
     let scratch = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     let program = scratch.path().join("api");
-    fs::copy(child("inherited.sh"), &program).unwrap();
+    executable(&program, &fs::read_to_string(child("inherited.sh")).unwrap());
     let mut wrapped = Running::start(
         wrapper(&registry.url)
             .args(["--id=my-host1-api0", "--tags=api,www", "--metadata=port=8000,host=localhost,is_public=true"])
@@ -123,7 +125,7 @@ fn a_killed_wrapper_is_noticed_within_its_timeout_and_a_second() {
     let registry = Registry::start();
     let mut wrapped =
         Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
-    wrapped.ready();
+    wrapped.all(&["registered web0", "ready "]);
     wrapped.signal(Signal::SIGKILL);
     assert_eq!(wrapped.end().code(), None);
     let last_possible_beat = now_ms();
@@ -152,11 +154,10 @@ fn what_cannot_run_is_never_registered() {
     }
     // Found and executable, but only exec can tell that it does not run: then it is taken back.
     let program = scratch.path().join("program");
-    fs::copy(child("inherited.sh"), &program).unwrap();
     for (attempt, (text, word)) in
         [("#!/no/such/interpreter\n", "interpreter"), ("echo guessed\n", "needs a first line")].into_iter().enumerate()
     {
-        fs::write(&program, text).unwrap();
+        executable(&program, text);
         let mut wrapped = Running::start(wrapper(&registry.url).arg("--id=web0").arg(&program));
         assert_eq!(wrapped.end().code(), Some(126));
         let said = wrapped.said_to_the_end();
@@ -177,11 +178,10 @@ fn two_wrappers_with_one_id_take_turns() {
         Running::start(command.args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")))
     };
     let mut first = start();
-    first.ready();
+    first.all(&["registered web0", "ready "]);
     let holder = service(&registry, "web0").unwrap()["session_id"].clone();
     let mut second = start();
-    second.line("already exists");
-    second.ready(); // it runs all the same
+    second.all(&["already exists", "ready "]); // it runs all the same
     assert_eq!(service(&registry, "web0").unwrap()["session_id"], holder);
     first.signal(Signal::SIGKILL);
     second.line("registered web0");
@@ -241,8 +241,7 @@ fn a_registry_that_comes_later_is_found() {
     let mut wrapped = Running::start(
         wrapper(&format!("http://{address}")).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")),
     );
-    wrapped.line("web0 is not registered, will try again");
-    wrapped.ready();
+    wrapped.all(&["web0 is not registered, will try again", "ready "]);
     let registry = Registry::start_at(&address, &[]);
     wrapped.line("registered web0");
     assert!(service(&registry, "web0").is_some());
@@ -254,7 +253,7 @@ fn a_registry_that_is_replaced_is_told_again() {
     let mut registry = Registry::start_at(&address, &[]);
     let mut wrapped =
         Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
-    wrapped.ready();
+    wrapped.all(&["registered web0", "ready "]);
     registry.process.signal(Signal::SIGKILL);
     registry.process.end();
     wrapped.line("heartbeat failed");
@@ -269,7 +268,7 @@ fn a_registry_that_forgets_is_told_again() {
     let registry = Registry::start();
     let mut wrapped =
         Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
-    wrapped.ready();
+    wrapped.all(&["registered web0", "ready "]);
     let session = service(&registry, "web0").unwrap()["session_id"].as_str().unwrap().to_owned();
     request(&registry.url, "DELETE", &format!("/v1.0/sessions/{session}"), "").unwrap();
     wrapped.line("registering again");
