@@ -46,8 +46,8 @@ fn a_stranger_keeps_the_id_unless_it_is_to_be_replaced() {
     let mut holder = Running::start(wrapped(&registry.url).args(["--metadata=owner=me", "sleep", "1000"]));
     holder.line("registered web0");
     let held = service(&registry, "web0").unwrap()["session_id"].clone();
-    let mut second = Running::start(wrapped(&registry.url).args(["sh", "-c", "echo up; exec sleep 1000"]));
-    second.all(&["is held by session", "up"]);
+    let mut second = Running::start(wrapped(&registry.url).args(["sh", "-c", "echo the child is up; exec sleep 1000"]));
+    second.all(&["is held by session", "the child is up"]);
     let said = second.said();
     assert!(said.contains(held.as_str().unwrap()) && said.contains(r#""owner": "me""#), "{said}");
     assert_eq!(service(&registry, "web0").unwrap()["session_id"], held);
