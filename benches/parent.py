@@ -6,9 +6,11 @@
 Builds the slim release build, starts a registry on loopback in a process of its own, and measures in turns, in one run:
 memory while a child sleeps, from a signal to the child's handler, from the child's death to the parent's end, and CPU over
 a minute of idling (the wrapper with an interval of 120 s, so that no heartbeat falls into it).
-The end is measured once as the machine is, and once with its processors kept awake. In many virtual machines Linux takes a
-processor that sleeps for one that the host has taken away, and puts the registry, which hears that the connection is
-closed, on the processor where the wrapper ends, before the parent that waits. An awake one gets it, as elsewhere.
+The end is measured three times, since the kernel tells the registry that the connection is closed before it tells the parent
+that waits. First with a registry that has no time on these processors, as one on another machine: it is stopped while the
+children die, and only its kernel answers. Then with the registry here; and with it here and every processor kept awake: in
+many virtual machines Linux takes one that sleeps for one that the host has taken away, and puts the registry on the processor
+where the wrapper ends, before the parent. An awake one gets it.
 Compare ratios within one run only. Needs Linux, Python 3 and cargo.
 """
 import contextlib
@@ -90,7 +92,17 @@ def awake():
             process.wait()
 
 
-def exit_latencies(label, everybody, environment):
+@contextlib.contextmanager
+def stopped(registry):
+    registry.send_signal(signal.SIGSTOP)
+    os.waitpid(registry.pid, os.WUNTRACED)
+    try:
+        yield
+    finally:
+        registry.send_signal(signal.SIGCONT)
+
+
+def exit_latencies(label, everybody, environment, circumstances=contextlib.nullcontext):
     """Of children that have run for a while: the wrapper's first heartbeat, a second after its start, is over."""
     taken = {name: [] for name in everybody}
     for batch in range(0, RUNS, BATCH):
@@ -99,12 +111,13 @@ def exit_latencies(label, everybody, environment):
         running = [(name, process, child_of(process.pid)) for name, process in running]
         time.sleep(2)
         random.shuffle(running)  # who comes after whom matters
-        for name, process, child in running:
-            time.sleep(0.005)  # everybody waits in the kernel again
-            before = time.perf_counter()
-            os.kill(child, signal.SIGKILL)
-            process.wait()
-            taken[name].append(time.perf_counter() - before)
+        with circumstances():
+            for name, process, child in running:
+                time.sleep(0.005)  # everybody waits in the kernel again
+                before = time.perf_counter()
+                os.kill(child, signal.SIGKILL)
+                process.wait()
+                taken[name].append(time.perf_counter() - before)
     return taken
 
 
@@ -117,9 +130,10 @@ def main():
         environment = {**os.environ, "SERVICE_REGISTRY_API_KEY": "bench"}
         everybody = parents(f"{slim}/service-registry-wrapper", url)
         signals = {name: signal_latency(name, parent, environment) for name, parent in everybody.items()}
-        exits = exit_latencies("asleep", everybody, environment)
+        far = exit_latencies("far", everybody, environment, lambda: stopped(registry))
+        here = exit_latencies("here", everybody, environment)
         with awake():
-            awake_exits = exit_latencies("awake", everybody, environment)
+            awake_here = exit_latencies("awake", everybody, environment)
         sleeping = {name: start(parent(f"idle-{name}") + ["sleep", "1000"], environment)
                     for name, parent in everybody.items()}
         time.sleep(3)
@@ -133,7 +147,7 @@ def main():
     finally:
         registry.terminate()
         registry.wait()
-    times = {"signal": signals, "exit": exits, "exit, awake": awake_exits}
+    times = {"signal": signals, "exit, far": far, "exit, here": here, "exit, awake": awake_here}
     print(f"\n{'':26}" + "".join(f"{what:>14}" for what in times) + f"{'CPU a minute':>15} {'USS':>8}")
     for name in everybody:
         print(f"{name:26}" + "".join(f"{statistics.median(taken[name]) * 1e6:11.0f} us" for taken in times.values())
