@@ -107,7 +107,8 @@ fn ask(connection: &mut BufReader<TcpStream>) -> u16 {
 
 /// Waits for the other side to close.
 fn is_closed(mut connection: BufReader<TcpStream>) -> bool {
-    connection.read(&mut [0]).is_ok_and(|n| n == 0)
+    // Unlike `read`, goes on after a stop of this process.
+    connection.read_exact(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof)
 }
 
 #[test]
