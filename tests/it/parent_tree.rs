@@ -234,14 +234,28 @@ fn a_child_that_ignores_sigterm_is_killed_with_all_its_family() {
 
 #[test]
 fn with_no_stop_timeout_nobody_is_killed() {
-    let mut running = Running::start(wrapped().args(["--stop-timeout=0", "python3"]).arg(child("signals.py")));
-    running.ready();
-    running.signal(Signal::SIGTERM);
-    running.line("got 15");
-    assert!(!running.has_ended());
-    running.signal(Signal::SIGTERM); // the second one is passed on, too
-    running.line("got 15");
-    assert_eq!(running.end().code(), Some(0));
+    let mut command = wrapped();
+    command.arg("--stop-timeout=0");
+    for mut parent in [command].into_iter().chain(inits()) {
+        let mut running = Running::start(parent.arg("python3").arg(child("signals.py")));
+        running.ready();
+        running.signal(Signal::SIGTERM);
+        running.line("got 15");
+        assert!(!running.has_ended(), "{parent:?}");
+        running.signal(Signal::SIGTERM); // the second one is passed on, too
+        running.line("got 15");
+        assert_eq!(running.end().code(), Some(0), "{parent:?}");
+    }
+}
+
+/// The other inits, to be told what to run.
+fn inits() -> impl Iterator<Item = Command> {
+    INITS.into_iter().map(|(init, options)| {
+        need(init);
+        let mut command = clean(init);
+        command.args(options);
+        command
+    })
 }
 
 /// How many of two get SIGUSR1: a child, and a grandchild in the child's group.
@@ -328,19 +342,23 @@ fn a_signal_at_any_moment_of_the_start_ends_it() {
 
 #[test]
 fn a_stopped_child_is_not_an_ended_one() {
-    let mut command = wrapped();
-    let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
-    let pid = running.ready();
-    kill_raw(pid, 19);
-    let state = |pid: i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        stat.rsplit(") ").next().unwrap().chars().next().unwrap()
-    };
-    eventually("the child to stop", || (state(pid) == 'T').then_some(()));
-    assert!(!running.has_ended() && state(running.pid.as_raw()) != 'T', "without a terminal the wrapper goes on");
-    running.signal(Signal::SIGUSR1); // waits for the child
-    running.signal(Signal::SIGCONT);
-    running.line("got 10");
+    for mut parent in [wrapped()].into_iter().chain(inits()) {
+        let mut running = Running::start(parent.arg("python3").arg(child("signals.py")));
+        let pid = running.ready();
+        kill_raw(pid, 19);
+        let state = |pid: i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.rsplit(") ").next().unwrap().chars().next().unwrap()
+        };
+        eventually("the child to stop", || (state(pid) == 'T').then_some(()));
+        let goes_on = !running.has_ended() && state(running.pid.as_raw()) != 'T';
+        assert!(goes_on, "without a terminal {parent:?} goes on");
+        running.signal(Signal::SIGUSR1); // waits for the child
+        running.signal(Signal::SIGCONT);
+        running.line("got 10");
+        kill_raw(pid, 9);
+        assert_eq!(running.end().code(), Some(137), "{parent:?}");
+    }
 }
 
 #[test]
