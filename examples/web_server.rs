@@ -2,12 +2,13 @@
 //! while it runs, registers again when the registry has lost it, and takes itself out on ctrl-c.
 //!
 //! ```text
+//! cargo run --release --bin service-registry -- serve --in-memory
 //! cargo run --example web_server -- http://127.0.0.1:7117
-//! curl http://127.0.0.1:7117/v1.0/services?tag=web
+//! curl 'http://127.0.0.1:7117/v1.0/services?tag=web'
 //! ```
 
 use std::error::Error;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,14 +27,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let registry = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:7117".to_owned());
     let client = Client::builder().registry_url(&registry).build()?;
 
-    let listener = TcpListener::bind("0.0.0.0:0").await?;
-    let (ip, port) = (own_address(&client)?, listener.local_addr()?.port());
-    let metadata = [("ip", ip.to_string()), ("port", port.to_string()), ("version", env!("CARGO_PKG_VERSION").into())];
+    let ip = own_address(&client)?;
+    let listener = TcpListener::bind((ip, 0)).await?;
+    let address = listener.local_addr()?;
+    let metadata =
+        [("ip", ip.to_string()), ("port", address.port().to_string()), ("version", env!("CARGO_PKG_VERSION").into())];
     let metadata: Metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
     let payload = ServicePayload { tags: vec!["web".to_owned()], metadata };
 
     let registration = tokio::spawn(stay_registered(client.clone(), payload));
-    println!("listening on http://{ip}:{port}");
+    println!("listening on http://{address}");
     let router = Router::new().route("/", get(|| async { "found\n" }));
     axum::serve(listener, router).with_graceful_shutdown(interrupted()).await?;
 
@@ -71,9 +74,10 @@ async fn register(client: &Client, payload: &ServicePayload, failures: &mut u32)
 
 /// The address of this machine as the registry sees it. Nothing is sent: connecting a UDP socket only picks a route.
 fn own_address(client: &Client) -> Result<IpAddr, Box<dyn Error>> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    let url = client.registry_url();
-    socket.connect((url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default()))?;
+    let registry = *client.registry_url().socket_addrs(|| None)?.first().ok_or("the registry's name has no address")?;
+    let any: IpAddr = if registry.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(registry)?;
     Ok(socket.local_addr()?.ip())
 }
 

@@ -14,6 +14,11 @@ impl Base {
         let mut url = parse(given, "registry URL")?;
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/v1.0").unwrap_or(path).trim_end_matches('/').to_owned();
+        if path.rsplit('/').nth(1) == Some("v1.0") {
+            return Err(Error::unusable(
+                "the registry URL goes on behind /v1.0; leave that out, logging in tells the account",
+            ));
+        }
         url.set_path(&format!("{path}/v1.0"));
         Ok(Self(url))
     }
@@ -75,10 +80,14 @@ fn parse(given: &str, what: &str) -> Result<Url, Error> {
     })?;
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = printable(url.scheme());
-        return Err(Error::unusable(format!("the {what} begins with {scheme}:; only http: and https: are spoken")));
+        return Err(Error::unusable(format!(
+            "the {what} begins with {scheme}:; write http://host:port or https://host"
+        )));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::unusable(format!("the {what} holds a user name or password; give them as credentials")));
+        return Err(Error::unusable(format!(
+            "the {what} holds a user name or password; give them apart from it, as the credentials"
+        )));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Error::unusable(format!("the {what} has a `?` or `#` part; leave it out")));
@@ -105,7 +114,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_registry_is_refused_without_repeating_it() {
-        for given in ["", "localhost:7117", "ftp://h", "http://me:secret@h", "http://h/?a=b", "http://h/#a", "http://"]
+        let tenant = "http://h/v1.0/7001/";
+        for given in
+            ["", "localhost:7117", "ftp://h", "http://me:secret@h", "http://h/?a=b", "http://h/#a", "http://", tenant]
         {
             let said = Base::parse(given).unwrap_err().to_string();
             assert!(said.starts_with("the registry URL "), "{given}: {said}");

@@ -133,6 +133,13 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// The variable that sends requests for this URL through a proxy, unless `no_proxy` has its host.
+pub(crate) fn proxy_variable(url: &Url) -> Option<&'static str> {
+    let names = if url.scheme() == "https" { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    names.into_iter().chain(["all_proxy", "ALL_PROXY"]).find(is_set).filter(|_| !is_loopback(url))
+}
+
 /// Whether a proxy of the environment is itself spoken to by TLS.
 fn proxy_wants_tls() -> bool {
     ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]

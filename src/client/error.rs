@@ -222,10 +222,18 @@ fn no_answer(phase: Phase, url: &str, why: NoAnswer, detail: &str) -> String {
                 "{phase}cannot connect to {url} ({detail}); raise the limit on open files (ulimit -n, LimitNOFILE=)"
             )
         }
+        NoAnswer::Connect if detail.contains("InvalidContentType") => {
+            format!("{phase}cannot connect to {url} ({detail}); if it speaks no TLS, write http:// instead of https://")
+        }
         NoAnswer::Connect => {
             format!("{phase}cannot connect to {url} ({detail}); check the address and that a registry runs there")
         }
         NoAnswer::Timeout => format!("{phase}no answer from {url} {detail}; it may be overloaded or cut off"),
+        NoAnswer::Broken if detail.contains("invalid HTTP version") => {
+            format!(
+                "{phase}{url} answers in another language ({detail}); if it is TLS, write https:// instead of http://"
+            )
+        }
         NoAnswer::Broken => {
             format!("{phase}the connection to {url} ended before the answer was complete ({detail}); try again")
         }
@@ -249,6 +257,9 @@ fn refused(phase: Phase, method: &str, url: &str, status: u16, fault: Option<&Fa
         (_, 401 | 403) => "; give a user name and an API key that this registry knows",
         (_, 300..=399) => "; redirects are not followed, so give the address it leads to",
         (_, 429) => "; try again later",
+        (_, 500..=599) if fault.is_none() => {
+            "; no registry answers like this: check the address and what stands in between"
+        }
         (_, 500..=599) => "; the trouble is on the other side, try again later",
         _ => "",
     });

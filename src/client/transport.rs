@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::Client;
-use super::connection::root_cause;
+use super::connection::{proxy_variable, root_cause};
 use super::error::{Error, NoAnswer, Phase};
 use super::login::Login;
 use super::timestamp::until_http_date;
@@ -198,7 +198,9 @@ impl Request {
         let (why, detail) = if error.is_timeout() {
             (NoAnswer::Timeout, format!("within {:?}", self.limit))
         } else if error.is_connect() {
-            (NoAnswer::Connect, root_cause(error))
+            let proxy = proxy_variable(&self.url)
+                .map(|name| format!("; {name} names a proxy, and no_proxy those it is not for"));
+            (NoAnswer::Connect, root_cause(error) + &proxy.unwrap_or_default())
         } else {
             (NoAnswer::Broken, root_cause(error))
         };

@@ -197,7 +197,7 @@ struct Indulgence {
     lenient_heartbeats: bool,
 }
 
-/// Why a registry cannot be.
+/// Why a registry cannot be. The cause in the words of the system, where there is one, is the `source`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -206,13 +206,13 @@ pub enum Error {
     #[error("a registry without users listens on loopback addresses only, and {0} is none")]
     NotLoopback(SocketAddr),
     /// The listener cannot be used.
-    #[error("listener: {0}")]
+    #[error("the listener cannot be used")]
     Listener(#[source] io::Error),
     /// The users file is not one.
     #[error("users file: {0}")]
     Users(String),
     /// The data directory cannot be used.
-    #[error("data directory {}: {source}", path.display())]
+    #[error("data directory {}", path.display())]
     DataDir {
         /// Which.
         path: PathBuf,
@@ -231,7 +231,7 @@ pub enum Error {
     #[error("there is a registry in {} already", .0.display())]
     Occupied(PathBuf),
     /// A backup cannot be written, or is none.
-    #[error("backup {}: {source}", path.display())]
+    #[error("backup {}", path.display())]
     Backup {
         /// Which.
         path: PathBuf,
@@ -239,7 +239,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The thread that writes to the disk cannot be started.
-    #[error("no thread: {0}")]
+    #[error("no thread can be started")]
     Thread(#[source] io::Error),
     /// Certificate, key or authority of clients cannot be used.
     #[error("TLS: {0}")]

@@ -352,14 +352,14 @@ fn files_that_make_no_certificate_are_refused_by_name() {
     };
     let (certificate, key, foreign) =
         (authority.path("server"), authority.path("server.key"), other.path("server.key"));
-    for (cert, key, named) in [
-        (&*certificate, &*foreign, &*foreign),
-        ("/no/such/file", &key, "/no/such/file"),
-        (&key, &key, "no certificate in it"),
-        (&certificate, &certificate, "no private key"),
+    for (cert, key, option, named) in [
+        (&*certificate, &*foreign, "--tls-cert", &*foreign),
+        ("/no/such/file", &key, "--tls-cert", "/no/such/file"),
+        (&key, &key, "--tls-key", "no certificate in it"),
+        (&certificate, "/no/such/key", "--tls-key", "no private key"),
     ] {
         let said = refused(&["--tls-cert", cert, "--tls-key", key]);
-        assert!(said.contains("--tls-cert: TLS: ") && said.contains(named), "{said}");
+        assert!(said.contains(&format!("{option}: TLS: ")) && said.contains(named), "{said}");
     }
     assert!(refused(&["--tls-cert", &certificate]).contains("--tls-key"));
     assert!(Path::new(&certificate).exists());

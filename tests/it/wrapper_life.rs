@@ -181,7 +181,7 @@ fn two_wrappers_with_one_id_take_turns() {
     first.all(&["registered web0", "ready "]);
     let holder = service(&registry, "web0").unwrap()["session_id"].clone();
     let mut second = start();
-    second.all(&["already exists", "ready "]); // it runs all the same
+    second.all(&["is held by session", "ready "]); // it runs all the same
     assert_eq!(service(&registry, "web0").unwrap()["session_id"], holder);
     first.signal(Signal::SIGKILL);
     second.line("registered web0");

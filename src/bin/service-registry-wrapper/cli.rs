@@ -11,7 +11,7 @@ mod words;
 
 use std::ffi::{OsStr, OsString};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
@@ -25,7 +25,7 @@ const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line wins. What follows the first bare word belongs to COMMAND.
 
 Exit status: that of COMMAND; 128+n when signal n killed it; 2 for wrong options, 100 when \
---abort-on-failure is set and the service could not be registered, 125 when the wrapper itself failed, \
+--abort-on-failure is set and the service could not be registered, or --on-lost=stop and it could not be kept so, 125 when the wrapper itself failed, \
 126 when COMMAND cannot be executed, 127 when it is not found.";
 
 /// Make a program discoverable: register it in a service registry, run it, heartbeat while it runs, exit with its status
@@ -81,7 +81,7 @@ impl Options {
                 return Err(command.error(ErrorKind::InvalidUtf8, told));
             }
         }
-        let matches = command.try_get_matches_from(arguments)?;
+        let matches = command.try_get_matches_from_mut(arguments).map_err(|error| name_variable(&command, error))?;
         let mut options = Self::from_arg_matches(&matches)?;
         for [one, other] in RIVALS {
             if typed(&matches, one) && !typed(&matches, other) {
@@ -140,6 +140,18 @@ fn is_unreadable(command: &Command, variable: &OsStr, value: &OsStr) -> bool {
     let files = ["api_key_file", "ca_file", "client_cert", "client_key", "state_dir", "status_socket"];
     let mut texts = command.get_arguments().filter(|option| !files.contains(&option.get_id().as_str()));
     value.to_str().is_none() && texts.any(|option| option.get_env() == Some(variable))
+}
+
+/// clap names the option where the variable is wrong.
+fn name_variable(command: &Command, mut error: clap::Error) -> clap::Error {
+    let told = |kind| error.get(kind).map(ToString::to_string);
+    if let (Some(option), Some(value)) = (told(ContextKind::InvalidArg), told(ContextKind::InvalidValue)) {
+        let found = command.get_arguments().find(|known| known.to_string() == option).and_then(Arg::get_env);
+        if let Some(variable) = found.filter(|variable| std::env::var_os(variable) == Some(value.into())) {
+            error.insert(ContextKind::InvalidArg, ContextValue::String(variable.display().to_string()));
+        }
+    }
+    error
 }
 
 fn typed(matches: &ArgMatches, option: &str) -> bool {

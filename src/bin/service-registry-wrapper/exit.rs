@@ -77,7 +77,7 @@ impl Failure {
         let cause = format!("{:#}", self.cause);
         let line = match format {
             LogFormat::Text => format!("service-registry-wrapper: {cause}\n"),
-            LogFormat::Json => format!("{}\n", json!({"level": "ERROR", "message": cause})),
+            LogFormat::Json => format!("{}\n", json!({"timestamp": log::now(), "level": "ERROR", "message": cause})),
         };
         let _ = log::Stderr.write_all([log::priority(Level::ERROR), &line].concat().as_bytes());
         self.status

@@ -155,13 +155,15 @@ impl Keeper {
                 // An answer was lost: it is there already.
                 Some((holder, _)) if holder == session => {}
                 Some((holder, about)) if self.replace => {
-                    warn!("{id} is held by session {holder} ({about}); replacing it, as --replace says");
+                    warn!("{id} is held by session {holder}{about}; replacing it, as --replace says");
                     client.services().remove(id).await?;
                     client.services().create(session, id, &self.service.payload).await?;
                 }
                 Some((holder, about)) => {
                     if self.standing.borrow().failures == 0 {
-                        warn!("{id} is held by session {holder} ({about}); waiting for it to expire");
+                        warn!(
+                            "{id} is held by session {holder}{about} until that expires; --replace would take it over"
+                        );
                     }
                     return Err(error);
                 }
@@ -217,9 +219,14 @@ impl Keeper {
     /// Says that an attempt failed, once for a row of failures, and waits until it is time for the next one.
     async fn failed(&mut self, error: Error) {
         let failures = self.standing.borrow().failures.saturating_add(1);
-        let state = if self.standing.borrow().registered { "still registered" } else { "not registered" };
-        if failures == 1 {
-            warn!("{} is {state}, will try again: {error}", self.service.id);
+        let state = match (self.standing.borrow().registered, self.steady) {
+            (true, _) => "still registered, will try again",
+            (false, false) => "not registered, will try again",
+            (false, true) => "not registered yet", // whoever counts the attempts says what comes of it
+        };
+        // Of an id that is taken more was said already.
+        if failures == 1 && !error.is_fault("serviceWithThisIdExists") {
+            warn!("{} is {state}: {error}", self.service.id);
         } else {
             debug!(failures, "still so: {error}");
         }
@@ -255,10 +262,11 @@ fn pause(interval: Duration, steady: bool, failures: u32, asked: Duration, rando
 
 /// The session that holds this id, and what its service says about itself.
 async fn holder(client: &service_registry::client::Client, id: &str) -> Option<(String, String)> {
-    match client.services().get(id).await.ok()? {
-        Found::InSession(service) => Some((service.session_id, format!("{:?}", service.metadata))),
-        Found::Own(service) => Some(("of its own".to_owned(), format!("{:?}", service.metadata))),
-    }
+    let (holder, about) = match client.services().get(id).await.ok()? {
+        Found::InSession(service) => (service.session_id, service.metadata),
+        Found::Own(service) => ("of its own".to_owned(), service.metadata),
+    };
+    Some((holder, if about.is_empty() { String::new() } else { format!(" {about:?}") }))
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn write_prose(line: &mut String, event: &Event<'_>) -> fmt::Result {
 /// One object: time, level, message, and what else there is.
 fn write_json(line: &mut String, event: &Event<'_>) -> fmt::Result {
     line.push_str("{\"timestamp\":\"");
-    SystemTime.format_time(&mut Writer::new(line))?;
+    line.push_str(&now());
     line.push_str("\",\"level\":\"");
     line.push_str(event.metadata().level().as_str());
     line.push_str("\",");
@@ -117,6 +117,13 @@ fn write_json(line: &mut String, event: &Event<'_>) -> fmt::Result {
     line.push_str(fields.strip_prefix('{').unwrap_or(&fields)); // at least the message is in it
     line.push('\n');
     Ok(())
+}
+
+/// The time, as lines of JSON have it.
+pub(crate) fn now() -> String {
+    let mut now = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut now)); // into a string, which takes everything
+    now
 }
 
 /// stderr, but a line is dropped rather than waited for: a pipe that nobody reads must not hold up the wrapper, and with it

@@ -230,8 +230,24 @@ fn registries(options: &Options, interval: u32, warnings: &mut Vec<String>) -> R
         papers: papers(options)?,
         limit: Duration::from_secs(interval.into()) / 4,
     };
-    let suspect = if options.registry.auth_url.is_some() { "auth_url" } else { "registry_url" };
-    Registries::new(access, key).with_context(|| options.origin(suspect))
+    let lists = &options.registry.registry_url;
+    let has_gap = lists.iter().any(|list| !list.is_empty() && list.split(',').any(|url| url.trim().is_empty()));
+    ensure!(!has_gap, "{}: there is nothing between two commas, or beside one", options.origin("registry_url"));
+    Registries::new(access, key).map_err(|error| {
+        let option = at_fault(&error.to_string());
+        error.context(options.origin(option))
+    })
+}
+
+/// The option that the client library complains of.
+fn at_fault(complaint: &str) -> &'static str {
+    let options = [
+        ("the auth URL", "auth_url"),
+        ("the CA file", "ca_file"),
+        ("the client certificate", "client_cert"),
+        ("the client key", "client_key"),
+    ];
+    options.into_iter().find(|(subject, _)| complaint.contains(subject)).map_or("registry_url", |(_, option)| option)
 }
 
 /// What https is set up with.
@@ -309,7 +325,11 @@ mod tests {
     fn a_certificate_needs_its_key() {
         assert!(complaint(&["--id=abc", "--client-cert=c"]).contains("--client-cert is given without its key"));
         assert!(complaint(&["--id=abc", "--client-key=k"]).contains("--client-key is given without a certificate"));
-        assert!(complaint(&["--id=abc", "--ca-file=/no/such/ca"]).contains("cannot use the CA file /no/such/ca"));
+        assert!(
+            complaint(&["--id=abc", "--ca-file=/no/such/ca"])
+                .starts_with("--ca-file: cannot use the CA file /no/such/ca")
+        );
+        assert!(complaint(&["--id=abc", "--registry-url=http://x,,http://y"]).contains("between two commas"));
     }
 
     #[test]

@@ -1,18 +1,35 @@
-//! The command line. Reading it touches nothing but the arguments and the environment.
+//! The command line. Reading it touches nothing but the arguments and the environment. An empty variable counts as not given, so
+//! that `SERVICE_REGISTRY_USERS=` in a container file is harmless.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{Arg, ArgAction, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// The registry that service-registry-wrapper and other clients of the v1.0 API register in.
 #[derive(Debug, Parser)]
-#[command(name = "service-registry", version, about, max_term_width = 100)]
+#[command(name = "service-registry", version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) log: Log,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads arguments and environment; ends the process where they are wrong, or ask for help.
+    pub(crate) fn read() -> Self {
+        let matches = without_empty_variables(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn without_empty_variables(command: Parsed) -> Parsed {
+    let is_empty = |option: &Arg| option.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|option| if is_empty(&option) { option.env(None::<&str>) } else { option })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// What is told on the way, on stderr.
@@ -77,15 +94,15 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Keep everything in memory, whatever --data-dir says: it is gone when the registry ends
-    #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY")]
+    #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY", value_parser = BoolishValueParser::new())]
     pub(crate) in_memory: bool,
     /// How long events are kept: a number with s, m, h or d behind it, as in 12h
     #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", default_value = "30d", value_parser = duration)]
     pub(crate) events_retention: Duration,
     /// Without --users: let other machines in, too
-    #[arg(long, env = "SERVICE_REGISTRY_OPEN", conflicts_with = "users")]
+    #[arg(long, env = "SERVICE_REGISTRY_OPEN", value_parser = BoolishValueParser::new())]
     pub(crate) open: bool,
-    /// With --open: a name of this machine that clients ask for; repeatable
+    /// Without --users: a name of this machine that clients ask for; repeatable, or separated by ','
     ///
     /// Requests for other names are refused. Loopback names and addresses of this machine need not be given.
     #[arg(long, value_name = "NAME", env = "SERVICE_REGISTRY_HOST_NAMES", value_delimiter = ',')]
@@ -106,7 +123,7 @@ pub(crate) struct Serve {
     /// Hide events that clients of the time did not know
     ///
     /// `service.remove` for a service that lives in a session: some old clients stop reading the feed at it.
-    #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED")]
+    #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED", value_parser = BoolishValueParser::new())]
     pub(crate) strict_feed: bool,
     /// Which members services have in lists
     #[arg(long, value_name = "SHAPE", env = "SERVICE_REGISTRY_SERVICE_SHAPE", default_value = "form")]
@@ -114,7 +131,7 @@ pub(crate) struct Serve {
     /// Take heartbeats for the sessions `null` and `None` for those of the token's owner
     ///
     /// Some old clients send them; without this they are answered with 404, and their sessions expire.
-    #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS")]
+    #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS", value_parser = BoolishValueParser::new())]
     pub(crate) lenient_heartbeats: bool,
 }
 

@@ -25,14 +25,14 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
 pub(crate) fn backup(options: Backup) -> Result<(), Failure> {
     let folder = folder(options.data_dir)?;
     let records = registry::backup(&folder, &options.file)?;
-    tracing::info!("{}: {records} records of {}", options.file.display(), folder.display());
+    tracing::info!("copied {records} records of {} to {}", folder.display(), options.file.display());
     Ok(())
 }
 
 pub(crate) fn restore(options: Restore) -> Result<(), Failure> {
     let folder = folder(options.data_dir)?;
     let records = registry::restore(&options.file, &folder, options.force).map_err(|error| in_words(error, &folder))?;
-    tracing::info!("{}: {records} records of {}", folder.display(), options.file.display());
+    tracing::info!("copied {records} records of {} to {}", options.file.display(), folder.display());
     Ok(())
 }
 

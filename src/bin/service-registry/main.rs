@@ -11,8 +11,6 @@ mod reload;
 mod serve;
 mod wrapper;
 
-use clap::Parser;
-
 use cli::{Cli, Command};
 
 #[cfg(target_os = "linux")]
@@ -20,7 +18,7 @@ use cli::{Cli, Command};
 static ALLOCATOR: pages::LargePages = pages::LargePages;
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     log::start(&cli.log);
     let outcome = match cli.command {
         Command::Serve(options) => serve::run(options),

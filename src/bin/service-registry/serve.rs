@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -48,12 +49,22 @@ fn tls_files(options: &Serve) -> Option<TlsFiles> {
 }
 
 fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
+    if options.open && options.users.is_some() {
+        let both = "--open lets everyone in, and --users only those in the file: give one of them (or \
+                    SERVICE_REGISTRY_OPEN=false)";
+        return Err(Failure::usage(anyhow!(both)));
+    }
+    if options.users.is_some() && !options.host_name.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "--host-name: with --users the name that is asked for does not matter; leave it out"
+        )));
+    }
     let config = match &options.users {
         Some(file) => Config::with_users(Users::read(file).map_err(|error| anyhow!("--users: {error}"))?),
         None => Config::open().open_to_all(options.open).host_names(options.host_name.iter().cloned()),
     };
     let config = match tls {
-        Some(files) => config.tls(Tls::read(files).map_err(|error| anyhow!("--tls-cert: {error}"))?),
+        Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(files, &error.to_string()))?),
         None => config,
     };
     let config = config.max_connections(connections(options.max_connections));
@@ -63,6 +74,17 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
         Shape::Union => ServiceShape::Union,
     };
     Ok(config.service_shape(shape).events_retention(options.events_retention))
+}
+
+/// The complaint, with the option that leads to the file.
+fn tls_option(files: &TlsFiles, complaint: &str) -> anyhow::Error {
+    let is_about = |file: &Path| complaint.contains(&format!(" {}: ", file.display()));
+    let option = match &files.client_ca {
+        Some(file) if is_about(file) => "--tls-client-ca",
+        _ if is_about(&files.key) => "--tls-key",
+        _ => "--tls-cert",
+    };
+    anyhow!("{option}: {complaint}")
 }
 
 /// Says where the data is before anything is done there.

@@ -185,7 +185,10 @@ struct Sealed {
 
 impl Sealed {
     fn take(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        self.from.read_exact(bytes)?;
+        self.from.read_exact(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it ends too early: this is no whole backup"),
+            _ => error,
+        })?;
         self.seal.write(bytes);
         Ok(())
     }

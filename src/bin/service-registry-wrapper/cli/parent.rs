@@ -44,7 +44,7 @@ pub(crate) struct Parent {
     #[arg(long, value_name = "STATUS=STATUS,...", env = "SERVICE_REGISTRY_EXIT_MAP", hide_env_values = true)]
     pub exit_map: Vec<String>,
 
-    /// Die of the signal that killed COMMAND, instead of exiting with 128+n
+    /// Die of the signal that killed COMMAND, or that came before its start, instead of exiting with 128+n
     #[arg(long, env = "SERVICE_REGISTRY_RERAISE", hide_env_values = true)]
     #[arg(value_parser = BoolishValueParser::new())]
     pub reraise: bool,

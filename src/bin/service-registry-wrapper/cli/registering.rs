@@ -13,7 +13,7 @@ pub(crate) struct Registering {
     #[arg(value_parser = BoolishValueParser::new())]
     pub abort_on_failure: bool,
 
-    /// With --abort-on-failure: how often registering is attempted, 2 seconds apart
+    /// With --abort-on-failure: how often registering is attempted, 2 seconds apart [default: 15]
     #[arg(long, value_name = "N", env = "SERVICE_REGISTRY_RETRIES", hide_env_values = true)]
     pub retries: Option<String>,
 
