@@ -353,7 +353,7 @@ fn files_that_make_no_certificate_are_refused_by_name() {
     let (certificate, key, foreign) =
         (authority.path("server"), authority.path("server.key"), other.path("server.key"));
     for (cert, key, option, named) in [
-        (&*certificate, &*foreign, "--tls-cert", &*foreign),
+        (&*certificate, &*foreign, "--tls-key", &*foreign),
         ("/no/such/file", &key, "--tls-cert", "/no/such/file"),
         (&key, &key, "--tls-key", "no certificate in it"),
         (&certificate, "/no/such/key", "--tls-key", "no private key"),
