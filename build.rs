@@ -13,7 +13,8 @@ fn main() -> io::Result<()> {
     if target("OS") == "linux" && target("ENV") == "gnu" {
         let folder = env::var("OUT_DIR").map_err(io::Error::other)?;
         fs::write(Path::new(&folder).join("libgcc_s.so"), "INPUT(-lgcc_eh -lgcc)\n")?;
-        println!("cargo::rustc-link-search=native={folder}");
+        // For the programs of this package only: who uses the library links as ever.
+        println!("cargo::rustc-link-arg-bins=-L{folder}");
     }
     Ok(())
 }

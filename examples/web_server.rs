@@ -16,6 +16,7 @@ use axum::routing::get;
 use service_registry::client::{self, Client, ServicePayload, backoff};
 use service_registry::wire::Metadata;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 const SERVICE_ID: &str = "example-web0";
@@ -35,22 +36,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let metadata: Metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
     let payload = ServicePayload { tags: vec!["web".to_owned()], metadata };
 
-    let registration = tokio::spawn(stay_registered(client.clone(), payload));
+    let (here, session) = watch::channel(None);
+    let registration = tokio::spawn(stay_registered(client.clone(), payload, here));
     println!("listening on http://{address}");
     let router = Router::new().route("/", get(|| async { "found\n" }));
     axum::serve(listener, router).with_graceful_shutdown(interrupted()).await?;
 
     registration.abort();
     // Nobody should be sent here any more; if the registry does not answer, expiry sees to it.
-    let _ = timeout(Duration::from_secs(2), client.services().remove(SERVICE_ID)).await;
+    let session = session.borrow().clone();
+    if let Some(session) = session {
+        // By its session: the service of that name may be another server's, while this one waits for its place.
+        let _ = timeout(Duration::from_secs(2), client.sessions().remove(&session)).await;
+    }
     Ok(())
 }
 
 /// Registers, and registers again whenever the registry has lost the session or could not be reached.
-async fn stay_registered(client: Client, payload: ServicePayload) {
+async fn stay_registered(client: Client, payload: ServicePayload, session: watch::Sender<Option<String>>) {
     let mut failures = 0;
     loop {
-        let lost = register(&client, &payload, &mut failures).await;
+        let lost = register(&client, &payload, &session, &mut failures).await;
         eprintln!("not registered, will try again: {lost}");
         sleep(backoff(failures, Duration::from_secs(5), fastrand::f64())).await;
         failures += 1;
@@ -58,11 +64,17 @@ async fn stay_registered(client: Client, payload: ServicePayload) {
 }
 
 /// Returns when the session is lost, or could not be had in the first place.
-async fn register(client: &Client, payload: &ServicePayload, failures: &mut u32) -> client::Error {
+async fn register(
+    client: &Client,
+    payload: &ServicePayload,
+    here: &watch::Sender<Option<String>>,
+    failures: &mut u32,
+) -> client::Error {
     let mut session = match client.sessions().create(HEARTBEAT_TIMEOUT, &Metadata::new()).await {
         Ok(session) => session,
         Err(error) => return error,
     };
+    here.send_replace(Some(session.id.clone()));
     session.heartbeater.start(); // before registering, which may have to wait until a predecessor has expired
     if let Err(error) = client.services().register(&session.id, SERVICE_ID, payload).await {
         return error;

@@ -16,7 +16,7 @@ impl Account<'_> {
     /// # Errors
     ///
     /// Any [`Error`].
-    pub async fn limits(&self) -> Result<Limits, Error> {
+    pub async fn limits(self) -> Result<Limits, Error> {
         self.client.send(Call::get(&["limits"])).await?.json()
     }
 }

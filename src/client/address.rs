@@ -45,6 +45,10 @@ impl Base {
         {
             let mut segments = url.path_segments_mut().map_err(|()| Error::unusable("the registry URL has no path"))?;
             for segment in tenant.iter().chain(path) {
+                if segment.contains(char::is_control) {
+                    // The URL would leave some of them out, and lead to what has the rest for its id.
+                    return Err(Error::unusable("an id must not have control characters, such as a line's end"));
+                }
                 if matches!(*segment, "." | "..") {
                     return Err(Error::unusable("an id must not have `.` or `..` as a part"));
                 }
@@ -132,7 +136,9 @@ mod tests {
         assert_eq!(join(&["services", "a/b?c#d%2e"]).unwrap(), "http://h/v1.0/7/services/a%2Fb%3Fc%23d%252e");
         assert_eq!(join(&["configuration", "", "ns", "key"]).unwrap(), "http://h/v1.0/7/configuration//ns/key");
         assert_eq!(join(&["configuration", "ns", ""]).unwrap(), "http://h/v1.0/7/configuration/ns/");
-        assert!(join(&["services", ".."]).is_err());
+        for id in ["..", "web0\n", "a\tb", "\t", ".\t."] {
+            assert!(join(&["services", id]).is_err(), "{id:?}");
+        }
         assert!(join(&["services", "."]).is_err());
     }
 }

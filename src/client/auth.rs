@@ -1,94 +1,100 @@
 //! The keeper of the token.
 //!
 //! At any time at most one login is under way; everybody who needs one waits for it and shares its outcome, be it
-//! good or bad. Who holds a token that still serves never waits.
+//! good or bad. Who holds a token that still serves never waits. It is a task of its own: a caller that gives up, or is not
+//! polled for a while, neither ends it nor holds it up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::Client;
 use super::connection::Kind;
-use super::error::{Error, Phase};
+use super::error::{Error, NoAnswer, Phase};
 use super::login::{Credentials, Login};
-use super::transport::{Request, to_json};
+use super::transport::{Request, TimeLimit, to_json};
+
+/// The least pause between two attempts to renew a token that still serves.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
 
 pub(crate) struct Auth {
     credentials: Credentials,
     url: Url,
-    login: Mutex<Option<Arc<Login>>>,
-    /// Held while logging in.
-    turn: AsyncMutex<Turn>,
-    /// Logins that have ended, so that one who waited for a turn knows whether somebody else took it.
-    ended: AtomicU64,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Turn {
+struct State {
+    login: Option<Arc<Login>>,
+    under_way: Option<watch::Receiver<Option<Outcome>>>,
+    /// A token that still serves is not renewed before.
+    renew_after: Option<Instant>,
     /// Where it differs in kind from the registry's, built when it is first needed.
     http: Option<reqwest::Client>,
-    failed: Option<Error>,
 }
+
+type Outcome = Result<Arc<Login>, Error>;
 
 impl Auth {
     pub(crate) fn new(credentials: Credentials, url: Url) -> Self {
-        Self { credentials, url, login: Mutex::default(), turn: AsyncMutex::default(), ended: AtomicU64::new(0) }
+        Self { credentials, url, state: Mutex::default() }
     }
 
-    /// The token to use now. One that nears its end is renewed behind the caller's back.
-    pub(crate) async fn current(&self, client: &Client) -> Result<Arc<Login>, Error> {
-        match self.kept() {
-            Some(login) if login.is_over() => self.renewed(client, Some(&login)).await,
-            Some(login) => {
-                if login.is_due() && self.turn.try_lock().is_ok() {
-                    tokio::spawn(renew(client.clone(), login.clone()));
+    /// The token to use now. One that nears its end is renewed behind the caller's back; if that fails there is time to try
+    /// again, so nobody is told.
+    pub(crate) async fn current(&self, client: &Client, limit: TimeLimit) -> Outcome {
+        let outcome = {
+            let mut state = self.lock();
+            match &state.login {
+                Some(login) if !login.is_over() => {
+                    let login = login.clone();
+                    if login.is_due() && state.renew_after.is_none_or(|after| Instant::now() >= after) {
+                        state.log_in(client);
+                    }
+                    return Ok(login);
                 }
-                Ok(login)
+                _ => state.log_in(client),
             }
-            None => self.renewed(client, None).await,
-        }
+        };
+        self.wait(outcome, limit).await
     }
 
     /// Another token than `refused`: the one that somebody else got meanwhile, or a new one.
-    pub(crate) async fn renewed(&self, client: &Client, refused: Option<&Arc<Login>>) -> Result<Arc<Login>, Error> {
-        let seen = self.ended.load(Ordering::Acquire);
-        let mut turn = self.turn.lock().await;
-        match (self.kept(), refused) {
-            (Some(login), Some(refused)) if !Arc::ptr_eq(&login, refused) => return Ok(login),
-            (Some(login), None) => return Ok(login),
-            _ => {}
-        }
-        if let Some(error) = &turn.failed
-            && self.ended.load(Ordering::Acquire) != seen
-        {
-            return Err(error.clone());
-        }
-        let outcome = self.log_in(client, &mut turn.http).await.map(Arc::new);
-        turn.failed = outcome.as_ref().err().cloned();
-        if let Ok(login) = &outcome {
-            *self.login.lock().unwrap_or_else(PoisonError::into_inner) = Some(login.clone());
-        }
-        self.ended.fetch_add(1, Ordering::Release);
-        outcome
-    }
-
-    fn kept(&self) -> Option<Arc<Login>> {
-        self.login.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn log_in(&self, client: &Client, own: &mut Option<reqwest::Client>) -> Result<Login, Error> {
-        let inner = &client.inner;
-        let http = match own {
-            Some(http) => http,
-            None => own.insert(match Kind::of(&self.url) {
-                kind if kind == Kind::of(inner.base.url()) => inner.http.clone(),
-                kind => kind.build(&inner.papers)?,
-            }),
+    pub(crate) async fn renewed(&self, client: &Client, refused: &Arc<Login>, limit: TimeLimit) -> Outcome {
+        let outcome = {
+            let mut state = self.lock();
+            match &state.login {
+                Some(login) if !Arc::ptr_eq(login, refused) => return Ok(login.clone()),
+                _ => state.log_in(client),
+            }
         };
+        self.wait(outcome, limit).await
+    }
+
+    async fn wait(&self, mut outcome: watch::Receiver<Option<Outcome>>, limit: TimeLimit) -> Outcome {
+        let told = timeout_at(limit.end, outcome.wait_for(Option::is_some)).await;
+        let (why, detail) = match told {
+            Ok(Ok(outcome)) => match &*outcome {
+                Some(outcome) => return outcome.clone(),
+                None => (NoAnswer::Broken, String::new()), // cannot be: it was waited for
+            },
+            Ok(Err(_)) => (NoAnswer::Broken, "the runtime in which it was under way has ended".to_owned()),
+            Err(_) => (NoAnswer::Timeout, limit.to_string()),
+        };
+        Err(Error::NoAnswer { phase: Phase::Login, url: self.url.to_string(), why, detail })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn log_in(&self, client: &Client) -> Result<Login, Error> {
+        let http = self.http(client)?;
         let request = Request {
             phase: Phase::Login,
             method: Method::POST,
@@ -96,19 +102,56 @@ impl Auth {
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
             body: Some(to_json(&self.credentials.document())?),
             expect: StatusCode::OK,
-            limit: inner.request_timeout,
+            limit: TimeLimit::from_now(client.inner.request_timeout),
         };
-        let login = Login::read(&request.send(http).await?)?;
+        let answer = request.send(&http).await.map_err(|error| error.without(&self.credentials.api_key))?;
+        let login = Login::read(&answer)?;
         tracing::debug!("logged in at {}", self.url);
         Ok(login)
     }
+
+    fn http(&self, client: &Client) -> Result<reqwest::Client, Error> {
+        let inner = &client.inner;
+        let kind = Kind::of(&self.url);
+        if kind == Kind::of(inner.base.url()) {
+            return Ok(inner.http.clone());
+        }
+        let mut state = self.lock();
+        match &state.http {
+            Some(http) => Ok(http.clone()),
+            None => Ok(state.http.insert(kind.build(&inner.papers)?).clone()),
+        }
+    }
 }
 
-/// Exchanges a token that still serves. If that fails there is time to try again, so nobody is told but the log.
-async fn renew(client: Client, old: Arc<Login>) {
-    if let Some(auth) = &client.inner.auth
-        && let Err(error) = auth.renewed(&client, Some(&old)).await
-    {
-        tracing::debug!("the token is not renewed yet: {error}");
+impl State {
+    /// The login that is under way, from now on at the latest.
+    fn log_in(&mut self, client: &Client) -> watch::Receiver<Option<Outcome>> {
+        // One whose runtime has ended will never tell.
+        if let Some(outcome) = self.under_way.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {
+            return outcome.clone();
+        }
+        let (tell, outcome) = watch::channel(None);
+        self.under_way = Some(outcome.clone());
+        tokio::spawn(log_in(client.clone(), tell));
+        outcome
     }
+}
+
+async fn log_in(client: Client, tell: watch::Sender<Option<Outcome>>) {
+    let Some(auth) = &client.inner.auth else { return };
+    let outcome = auth.log_in(&client).await.map(Arc::new);
+    {
+        let mut state = auth.lock();
+        state.under_way = None;
+        match &outcome {
+            Ok(login) => state.login = Some(login.clone()),
+            Err(error) => {
+                tracing::debug!("not logged in: {error}");
+                let pause = error.retry_after().unwrap_or_default().max(RENEW_AGAIN);
+                state.renew_after = Some(Instant::now() + pause);
+            }
+        }
+    }
+    let _ = tell.send(Some(outcome)); // nobody may be waiting any more
 }

@@ -1,5 +1,6 @@
 //! Settings of a client, checked and made into one.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ impl Region {
 /// Settings of a [`Client`]; begin with [`Client::builder`].
 ///
 /// Without any, the client speaks to `http://127.0.0.1:7117` and does not log in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct ClientBuilder {
     registry_url: Option<String>,
@@ -48,6 +49,13 @@ pub struct ClientBuilder {
     request_timeout: Option<Duration>,
     ca_file: Option<PathBuf>,
     client_certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL may hold a password, before `build` refuses it.
+        f.debug_struct("ClientBuilder").field("credentials", &self.credentials).finish_non_exhaustive()
+    }
 }
 
 impl ClientBuilder {
@@ -77,8 +85,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long one request may take, from connecting to the end of the answer; 10 s by default. Heartbeats have
-    /// a limit of their own: a quarter of the session's timeout.
+    /// How long one call may take, from connecting to the end of the answer, with a login where it needs one; 10 s by default,
+    /// a day at most. Heartbeats have a limit of their own: a quarter of the session's timeout.
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.request_timeout = Some(limit);
         self

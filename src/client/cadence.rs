@@ -19,6 +19,8 @@ pub(crate) enum Last {
         failures: u32,
         /// What the answer asked to wait.
         retry_after: Option<Duration>,
+        /// Since the last accepted one was sent.
+        since_accepted: Duration,
     },
 }
 
@@ -32,15 +34,21 @@ pub(crate) fn limit(timeout: Duration) -> Duration {
 /// - After an accepted beat: 0.6 of the timeout, 5 % more or less, counted from when it was sent.
 /// - After the first failure: at once.
 /// - After the next ones: [`backoff`], up to a quarter of the timeout.
-/// - When the answer asks to wait: so long and up to 5 % more, but no longer than a regular interval. A session
-///   that is not heartbeated is lost, so waiting longer would only turn a busy registry into a forgetful one.
+/// - When the answer asks to wait: so long and up to 5 % more, but while the session lives no longer than until two thirds of
+///   the timeout are over, and then as after any failure. A session that is not heartbeated is lost, so waiting longer would only
+///   turn a busy registry into a forgetful one. When it must have expired: a regular interval at most.
 pub(crate) fn delay(timeout: Duration, last: Last, random: f64) -> Duration {
     let random = random.clamp(0.0, 1.0);
     let regular = timeout.mul_f64(0.6);
     match last {
         Last::Accepted { since_sent } => regular.mul_f64(0.95 + 0.1 * random).saturating_sub(since_sent),
-        Last::Failed { retry_after: Some(asked), .. } if !asked.is_zero() => {
-            asked.min(regular).max(CLOSEST).mul_f64(1.0 + 0.05 * random)
+        Last::Failed { retry_after: Some(asked), since_accepted, failures } if !asked.is_zero() => {
+            let lives = since_accepted < timeout;
+            let most = if lives { (timeout * 2 / 3).saturating_sub(since_accepted) } else { regular };
+            if most < CLOSEST {
+                return backoff(failures, timeout / 4, random);
+            }
+            asked.clamp(CLOSEST, most).mul_f64(1.0 + 0.05 * random)
         }
         Last::Failed { failures: 0 | 1, .. } => Duration::ZERO,
         Last::Failed { failures, .. } => backoff(failures - 1, timeout / 4, random),
@@ -93,7 +101,8 @@ mod tests {
     #[test]
     fn failures_are_followed_at_once_then_later_and_later_and_never_too_fast() {
         for timeout in timeouts() {
-            let after = |failures, random| delay(timeout, Last::Failed { failures, retry_after: None }, random);
+            let failed = |failures| Last::Failed { failures, retry_after: None, since_accepted: Duration::ZERO };
+            let after = |failures, random| delay(timeout, failed(failures), random);
             for random in RANDOM {
                 assert_eq!(after(1, random), Duration::ZERO);
             }
@@ -109,16 +118,25 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_asks_to_wait_is_heard_up_to_a_regular_interval() {
+    fn an_answer_that_asks_to_wait_is_heard_while_another_beat_is_in_time() {
         for timeout in timeouts() {
-            let regular = timeout.mul_f64(0.6);
             for failures in [1, 2, 10] {
                 for random in RANDOM {
-                    for asked in [0, 1, 2, 10, 3600].map(Duration::from_secs) {
-                        let delay = delay(timeout, Last::Failed { failures, retry_after: Some(asked) }, random);
-                        let least = asked.min(regular);
-                        assert!(delay >= least, "{timeout:?} {asked:?} {delay:?}");
-                        assert!(asked.is_zero() || delay <= least.mul_f64(1.051), "{timeout:?} {asked:?} {delay:?}");
+                    for asked in [1, 2, 10, 3600].map(Duration::from_secs) {
+                        let after = |share| {
+                            let since_accepted = timeout.mul_f64(share);
+                            let last = Last::Failed { failures, retry_after: Some(asked), since_accepted };
+                            delay(timeout, last, random)
+                        };
+                        // It has time to run into its limit.
+                        for share in [0.0, 0.3, 0.63] {
+                            let next = timeout.mul_f64(share) + after(share);
+                            assert!(next + limit(timeout) < timeout.mul_f64(0.97), "{timeout:?} {asked:?} {share}");
+                            assert!(after(share) >= CLOSEST.min(asked));
+                        }
+                        assert!((CLOSEST..=timeout / 4).contains(&after(0.7)), "as after any failure");
+                        let lost = after(1.0);
+                        assert!((asked.min(timeout.mul_f64(0.6))..=timeout.mul_f64(0.631)).contains(&lost), "{lost:?}");
                     }
                 }
             }

@@ -18,7 +18,7 @@ impl Configuration<'_> {
     /// # Errors
     ///
     /// Any [`Error`].
-    pub async fn list(&self, options: &ListOptions) -> Result<Page<ConfigurationValue>, Error> {
+    pub async fn list(self, options: &ListOptions) -> Result<Page<ConfigurationValue>, Error> {
         Ok(self.client.page(&["configuration"], options.query()).await?.0)
     }
 
@@ -27,7 +27,7 @@ impl Configuration<'_> {
     /// # Errors
     ///
     /// Any [`Error`].
-    pub async fn list_all(&self) -> Result<Vec<ConfigurationValue>, Error> {
+    pub async fn list_all(self) -> Result<Vec<ConfigurationValue>, Error> {
         self.client.all_pages(&["configuration"], &[]).await
     }
 
@@ -38,7 +38,7 @@ impl Configuration<'_> {
     ///
     /// Any [`Error`].
     pub async fn list_for_namespace(
-        &self,
+        self,
         namespace: &str,
         options: &ListOptions,
     ) -> Result<Page<ConfigurationValue>, Error> {
@@ -50,7 +50,7 @@ impl Configuration<'_> {
     /// # Errors
     ///
     /// Any [`Error`].
-    pub async fn list_all_for_namespace(&self, namespace: &str) -> Result<Vec<ConfigurationValue>, Error> {
+    pub async fn list_all_for_namespace(self, namespace: &str) -> Result<Vec<ConfigurationValue>, Error> {
         self.client.all_pages(&namespace_path(namespace)?, &[]).await
     }
 
@@ -59,7 +59,7 @@ impl Configuration<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is none.
-    pub async fn get(&self, id: &str) -> Result<String, Error> {
+    pub async fn get(self, id: &str) -> Result<String, Error> {
         let value: ConfigurationValue = self.client.send(Call::get(&value_path(id)?)).await?.json()?;
         Ok(value.value)
     }
@@ -69,7 +69,7 @@ impl Configuration<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; of faults, `badRequest` for an id or a value out of the rules, and `limitReached`.
-    pub async fn set(&self, id: &str, value: &str) -> Result<(), Error> {
+    pub async fn set(self, id: &str, value: &str) -> Result<(), Error> {
         self.client.send(Call::put(&value_path(id)?).json(&json!({"value": value}))?).await?;
         Ok(())
     }
@@ -79,7 +79,7 @@ impl Configuration<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is none.
-    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+    pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&value_path(id)?)).await?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use rustls::crypto::CryptoProvider;
@@ -14,6 +15,9 @@ use url::{Host, Url};
 
 use super::error::Error;
 use super::names::Names;
+
+/// More than a lost packet costs, less than most heartbeats have.
+const CONNECTING: Duration = Duration::from_secs(3);
 
 /// What decides how a connection is built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +52,10 @@ impl Kind {
             .dns_resolver(Names)
             // The registry says how long it keeps a connection; to look whether one is too old would wake an idle program.
             .pool_idle_timeout(None)
+            // What a burst left open is of no use afterwards, and when the registry falls silent each would have to be tried.
+            .pool_max_idle_per_host(1)
+            // Divided among the addresses of a name, so that one that is silent does not stand for all.
+            .connect_timeout(CONNECTING)
             .tls_backend_preconfigured(tls);
         let builder = if self.proxy { builder } else { builder.no_proxy() };
         builder.build().map_err(|error| Error::unusable(format!("cannot set up HTTP: {}", root_cause(&error))))
@@ -65,7 +73,8 @@ pub(crate) fn read_own(
     key: &Path,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
     let chain = read_certificates(certificate, "client certificate")?;
-    let refused = |error| Error::unusable(format!("cannot use the client key {}: {error}", key.display()));
+    let cure = "give a file with one private key (PEM) that is not encrypted";
+    let refused = |error| Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display()));
     Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(refused)?))
 }
 
@@ -104,7 +113,9 @@ fn verifying(papers: &Papers) -> Result<ClientConfig, Error> {
         .dangerous() // the name rustls gives to every verifier but its own
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &papers.own {
-        Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(refused)?,
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|error| Error::unusable(format!("the client key does not fit the client certificate: {error}")))?,
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -126,9 +137,12 @@ fn provider() -> Arc<CryptoProvider> {
 /// A proxy of the environment never stands between a program and its own machine.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost") || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.'); // in small letters already
+            name == "localhost" || name.ends_with(".localhost")
+        }
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
         None => false,
     }
 }

@@ -8,6 +8,9 @@ use crate::wire::Fault;
 /// How much of a text that came from outside is repeated in a message.
 const ECHOED: usize = 400;
 
+/// How the complaint about an answer that is longer than what is read begins.
+pub(crate) const TOO_LONG: &str = "is longer than ";
+
 /// A token shorter than this many bytes is no secret, and might be a part of any word.
 const SECRET: usize = 8;
 
@@ -191,6 +194,11 @@ impl Error {
         matches!(self, Self::NoAnswer { why: NoAnswer::Connect, .. })
     }
 
+    /// Whether the answer has more bytes than are read. A shorter page may have fewer.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, Self::BadAnswer { what, .. } if what.starts_with(TOO_LONG))
+    }
+
     pub(crate) fn unusable(what: impl Into<String>) -> Self {
         Self::Unusable { what: what.into() }
     }
@@ -229,6 +237,9 @@ fn no_answer(phase: Phase, url: &str, why: NoAnswer, detail: &str) -> String {
             format!("{phase}cannot connect to {url} ({detail}); check the address and that a registry runs there")
         }
         NoAnswer::Timeout => format!("{phase}no answer from {url} {detail}; it may be overloaded or cut off"),
+        NoAnswer::Broken if detail.contains("CertificateRequired") || detail.contains("received fatal alert") => {
+            format!("{phase}{url} lets nobody in without a client certificate that it trusts ({detail}); give one")
+        }
         NoAnswer::Broken if detail.contains("invalid HTTP version") => {
             format!(
                 "{phase}{url} answers in another language ({detail}); if it is TLS, write https:// instead of http://"
@@ -255,6 +266,7 @@ fn refused(phase: Phase, method: &str, url: &str, status: u16, fault: Option<&Fa
         (Phase::Login, 400..=403) => "; check user name and API key",
         (Phase::Login, 404) => "; check the address for logging in",
         (_, 401 | 403) => "; give a user name and an API key that this registry knows",
+        (_, 413) => "; a request has 4999 bytes at most: shorten metadata, tags or value",
         (_, 300..=399) => "; redirects are not followed, so give the address it leads to",
         (_, 429) => "; try again later",
         (_, 500..=599) if fault.is_none() => {

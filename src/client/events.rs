@@ -36,12 +36,12 @@ impl Events<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; of faults, `badRequest` for a marker before the account was made or after now.
-    pub async fn list(&self, options: &EventOptions) -> Result<Page<Event>, Error> {
+    pub async fn list(self, options: &EventOptions) -> Result<Page<Event>, Error> {
         Ok(self.client.page(&["events"], options.query()).await?.0)
     }
 
     /// Follows the events as they happen, beginning with those of the last hour.
-    pub fn poller(&self) -> EventsPoller {
+    pub fn poller(self) -> EventsPoller {
         EventsPoller::new(self.client)
     }
 }

@@ -87,14 +87,15 @@ impl HeartBeater {
         }
     }
 
-    /// Waits until what [`start`](Self::start) began has ended by itself, and says why; for ever if nothing was
-    /// started.
+    /// Waits until what [`start`](Self::start) began has ended by itself, and says why, once; for ever if nothing was
+    /// started, or the runtime that it was started in has ended.
     pub async fn lost(&mut self) -> Error {
-        if let Some(task) = &mut self.task
-            && let Ok(error) = task.await
-        {
-            self.task = None;
-            return error;
+        if let Some(task) = &mut self.task {
+            let ended = task.await;
+            self.task = None; // it must not be asked again
+            if let Ok(error) = ended {
+                return error;
+            }
         }
         std::future::pending().await
     }
@@ -160,18 +161,21 @@ async fn beat<F: Future<Output = Result<(), Error>>, S: Future<Output = ()>>(
     mut on_beat: impl FnMut(Beat<'_>),
 ) -> Error {
     let mut failures: u32 = 0;
+    let mut accepted = Instant::now(); // or a little earlier: when the session was created
     loop {
         let sent = Instant::now();
         let delay = match send().await {
             Ok(()) => {
                 failures = 0;
+                accepted = sent;
                 on_beat(Beat::Accepted { sent });
                 cadence::delay(timeout, Last::Accepted { since_sent: sent.elapsed() }, fastrand::f64())
             }
             Err(error) if is_final(&error) => return error,
             Err(error) => {
                 failures = failures.saturating_add(1);
-                let last = Last::Failed { failures, retry_after: error.retry_after() };
+                let (retry_after, since_accepted) = (error.retry_after(), accepted.elapsed());
+                let last = Last::Failed { failures, retry_after, since_accepted };
                 let retry_in = cadence::delay(timeout, last, fastrand::f64());
                 on_beat(Beat::Failed { error: &error, retry_in });
                 retry_in

@@ -45,7 +45,13 @@ impl Client {
         let mut all = Vec::new();
         loop {
             let query = query.iter().cloned().chain(options.query()).collect();
-            let (page, answer) = self.page::<T>(path, query).await?;
+            let (page, answer) = match (self.page::<T>(path, query).await, options.limit) {
+                (Err(error), Some(limit @ 2..)) if error.is_too_long() => {
+                    options.limit = Some(limit / 2);
+                    continue;
+                }
+                (page, _) => page?,
+            };
             all.extend(page.values);
             match page.metadata.next_marker {
                 None => return Ok(all),

@@ -7,9 +7,9 @@
 //!
 //! let client = Client::builder().registry_url("http://127.0.0.1:7117").build()?;
 //! let mut session = client.sessions().create(30, &Metadata::new()).await?;
+//! session.heartbeater.start(); // in the background, until `session` is dropped or the registry has lost it
 //! let payload = ServicePayload { tags: vec!["api".to_owned()], ..ServicePayload::default() };
 //! client.services().register(&session.id, "my-host1-api0", &payload).await?;
-//! session.heartbeater.start(); // the service stays in the registry as long as `session` lives
 //! # Ok(())
 //! # }
 //! ```

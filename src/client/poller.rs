@@ -11,6 +11,12 @@ use crate::wire::{Event, Page};
 /// How often the registry is asked, unless set: every 10 s.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How many events a page has when nobody says.
+const USUAL_PAGE: u32 = 100;
+
+/// As good as for ever, and not beyond what clocks can count.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// A registry that was set up anew refuses markers older than itself with a message that ends so.
 const BEFORE_ACCOUNT: &str = "greater than or equal to the account creation date";
 
@@ -34,6 +40,8 @@ pub struct EventsPoller {
     every: Duration,
     kind: Option<String>,
     due: Instant,
+    /// How many events are asked for, where a page as the registry likes it is longer than what is read.
+    limit: Option<u32>,
     feed: Feed,
 }
 
@@ -56,6 +64,7 @@ impl EventsPoller {
             every: DEFAULT_POLL_INTERVAL,
             kind: None,
             due: Instant::now(),
+            limit: None,
             feed: Feed::default(),
         }
     }
@@ -103,13 +112,20 @@ impl EventsPoller {
             if self.feed.next_page.is_none() {
                 sleep_until(self.due).await;
             }
-            let options = EventOptions { limit: None, marker: self.feed.marker(), kind: self.kind.clone() };
+            let options = EventOptions { limit: self.limit, marker: self.feed.marker(), kind: self.kind.clone() };
             let page = self.client.events().list(&options).await;
             let asked_to_wait = page.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
-            self.due = Instant::now() + self.every.max(asked_to_wait);
-            match page {
-                Ok(page) => self.feed.take(page),
-                Err(error) => self.feed.fail(error)?,
+            self.due = Instant::now() + self.every.max(asked_to_wait).min(LONGEST_PAUSE);
+            match (page, self.limit.unwrap_or(USUAL_PAGE)) {
+                (Ok(page), _) => {
+                    self.feed.take(page);
+                    self.limit = self.limit.filter(|_| self.feed.next_page.is_some());
+                }
+                (Err(error), limit @ 2..) if error.is_too_long() => {
+                    self.limit = Some(limit / 2);
+                    self.due = Instant::now();
+                }
+                (Err(error), _) => self.feed.fail(error)?,
             }
         }
     }

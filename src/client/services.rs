@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::address::not_empty;
+use super::cadence::CLOSEST;
 use super::stale::{Question, ServiceList};
 use super::transport::Call;
 use super::{Client, Error, ListOptions};
@@ -32,7 +33,7 @@ pub struct Services<'a> {
 pub struct ServicePayload {
     /// At most 10 labels of 1 to 55 characters.
     pub tags: Vec<String>,
-    /// At most 20 pairs of 1 to 255 characters each.
+    /// At most 20 pairs of 1 to 255 characters each; the whole payload must fit into 4999 bytes of JSON.
     pub metadata: Metadata,
 }
 
@@ -55,9 +56,9 @@ impl<'a> Services<'a> {
         Self { client, retry_every: RETRY_EVERY, retry_for: RETRY_FOR }
     }
 
-    /// How often [`register`](Self::register) tries again; 2 s by default.
+    /// How often [`register`](Self::register) tries again; 2 s by default, 100 ms at least.
     pub fn retry_every(mut self, pause: Duration) -> Self {
-        self.retry_every = pause;
+        self.retry_every = pause.max(CLOSEST);
         self
     }
 
@@ -72,7 +73,7 @@ impl<'a> Services<'a> {
     /// # Errors
     ///
     /// Any [`Error`]; of faults, `serviceWithThisIdExists`, `limitReached`, and 404 when there is no such session.
-    pub async fn create(&self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<String, Error> {
+    pub async fn create(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<String, Error> {
         let ServicePayload { tags, metadata } = payload;
         let body = json!({"id": service_id, "session_id": session_id, "tags": tags, "metadata": metadata});
         let call = Call::new(Method::POST, &["services"], StatusCode::CREATED).json(&body)?;
@@ -80,7 +81,7 @@ impl<'a> Services<'a> {
     }
 
     /// Creates a service in a session and returns its id. While the id is taken (a predecessor that has not
-    /// expired yet), tries again every 2 s for up to 30 s.
+    /// expired yet), tries again every 2 s for up to 30 s. That is longer than some sessions live, so heartbeat it meanwhile.
     ///
     /// May be repeated: a service that is in this session already, because an earlier answer was lost, is brought
     /// to this payload.
@@ -88,12 +89,7 @@ impl<'a> Services<'a> {
     /// # Errors
     ///
     /// Those of [`create`](Self::create); any other than `serviceWithThisIdExists` at once.
-    pub async fn register(
-        &self,
-        session_id: &str,
-        service_id: &str,
-        payload: &ServicePayload,
-    ) -> Result<String, Error> {
+    pub async fn register(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<String, Error> {
         let start = Instant::now();
         loop {
             let error = match self.create(session_id, service_id, payload).await {
@@ -111,7 +107,7 @@ impl<'a> Services<'a> {
     }
 
     /// Brings the service of this id to the payload if it lives in this session.
-    async fn adopt(&self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<bool, Error> {
+    async fn adopt(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<bool, Error> {
         let held = match self.get(service_id).await {
             Ok(Service::InSession(service)) if service.session_id == session_id => {
                 let ServicePayload { tags, metadata } = payload.clone();
@@ -132,7 +128,7 @@ impl<'a> Services<'a> {
     /// # Errors
     ///
     /// Any [`Error`], unless the same was asked before and was answered.
-    pub async fn list(&self, options: &ListOptions) -> Result<ServiceList, Error> {
+    pub async fn list(self, options: &ListOptions) -> Result<ServiceList, Error> {
         self.find(None, Some(options)).await
     }
 
@@ -141,7 +137,7 @@ impl<'a> Services<'a> {
     /// # Errors
     ///
     /// Any [`Error`], unless the same was asked before and was answered.
-    pub async fn list_all(&self) -> Result<ServiceList, Error> {
+    pub async fn list_all(self) -> Result<ServiceList, Error> {
         self.find(None, None).await
     }
 
@@ -151,7 +147,7 @@ impl<'a> Services<'a> {
     ///
     /// Any [`Error`], unless the same was asked before and was answered; of faults, `badRequest` for a tag that
     /// cannot be asked for (3 to 65 of letters, digits, `_`, `-`, `.`).
-    pub async fn list_for_tag(&self, tag: &str, options: &ListOptions) -> Result<ServiceList, Error> {
+    pub async fn list_for_tag(self, tag: &str, options: &ListOptions) -> Result<ServiceList, Error> {
         self.find(Some(tag), Some(options)).await
     }
 
@@ -160,11 +156,11 @@ impl<'a> Services<'a> {
     /// # Errors
     ///
     /// Those of [`list_for_tag`](Self::list_for_tag).
-    pub async fn list_all_for_tag(&self, tag: &str) -> Result<ServiceList, Error> {
+    pub async fn list_all_for_tag(self, tag: &str) -> Result<ServiceList, Error> {
         self.find(Some(tag), None).await
     }
 
-    async fn find(&self, tag: Option<&str>, page: Option<&ListOptions>) -> Result<ServiceList, Error> {
+    async fn find(self, tag: Option<&str>, page: Option<&ListOptions>) -> Result<ServiceList, Error> {
         let question = Question { tag: tag.map(str::to_owned), page: page.cloned() };
         let tag = tag.map(|tag| ("tag", tag.to_owned()));
         let answer = match page {
@@ -184,7 +180,7 @@ impl<'a> Services<'a> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
-    pub async fn get(&self, id: &str) -> Result<Service, Error> {
+    pub async fn get(self, id: &str) -> Result<Service, Error> {
         self.client.send(Call::get(&["services", not_empty(id, "service id")?])).await?.json()
     }
 
@@ -193,7 +189,7 @@ impl<'a> Services<'a> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
-    pub async fn update(&self, id: &str, update: &ServiceUpdate) -> Result<(), Error> {
+    pub async fn update(self, id: &str, update: &ServiceUpdate) -> Result<(), Error> {
         self.client.send(Call::put(&["services", not_empty(id, "service id")?]).json(update)?).await?;
         Ok(())
     }
@@ -203,7 +199,7 @@ impl<'a> Services<'a> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
-    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+    pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&["services", not_empty(id, "service id")?])).await?;
         Ok(())
     }

@@ -37,7 +37,8 @@ impl fmt::Debug for NewSession {
 /// What to change of a session. What is none stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SessionUpdate {
-    /// Seconds, 3 to 120; counts from the next heartbeat on.
+    /// Seconds, 3 to 120; counts from the next heartbeat on. A [`HeartBeater`] keeps the pace it was made for: give it up for
+    /// a [new one](HeartBeater::new) with this timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_timeout: Option<u32>,
     /// Replaces all pairs.
@@ -53,7 +54,7 @@ impl Sessions<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; of faults, `badRequest` for values out of range and `limitReached`.
-    pub async fn create(&self, heartbeat_timeout: u32, metadata: &Metadata) -> Result<NewSession, Error> {
+    pub async fn create(self, heartbeat_timeout: u32, metadata: &Metadata) -> Result<NewSession, Error> {
         let body = json!({"heartbeat_timeout": heartbeat_timeout, "metadata": metadata});
         let call = Call::new(Method::POST, &["sessions"], StatusCode::CREATED).json(&body)?;
         let answer = self.client.send(call).await?;
@@ -69,16 +70,11 @@ impl Sessions<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) says that the session or the token is gone.
-    pub async fn heartbeat(&self, id: &str, token: &str) -> Result<Token, Error> {
+    pub async fn heartbeat(self, id: &str, token: &str) -> Result<Token, Error> {
         self.heartbeat_within(id, token, None).await
     }
 
-    pub(crate) async fn heartbeat_within(
-        &self,
-        id: &str,
-        token: &str,
-        limit: Option<Duration>,
-    ) -> Result<Token, Error> {
+    pub(crate) async fn heartbeat_within(self, id: &str, token: &str, limit: Option<Duration>) -> Result<Token, Error> {
         let path = ["sessions", not_empty(id, "session id")?, "heartbeat"];
         let mut call = Call::new(Method::POST, &path, StatusCode::OK).json(&json!({"token": token}))?;
         call.limit = limit;
@@ -92,7 +88,7 @@ impl Sessions<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such session.
-    pub async fn get(&self, id: &str) -> Result<Session, Error> {
+    pub async fn get(self, id: &str) -> Result<Session, Error> {
         self.client.send(Call::get(&["sessions", not_empty(id, "session id")?])).await?.json()
     }
 
@@ -101,7 +97,7 @@ impl Sessions<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; of faults, `invalidLimit` and `badRequest` for a marker that cannot be one.
-    pub async fn list(&self, options: &ListOptions) -> Result<Page<Session>, Error> {
+    pub async fn list(self, options: &ListOptions) -> Result<Page<Session>, Error> {
         Ok(self.client.page(&["sessions"], options.query()).await?.0)
     }
 
@@ -110,7 +106,7 @@ impl Sessions<'_> {
     /// # Errors
     ///
     /// Any [`Error`].
-    pub async fn list_all(&self) -> Result<Vec<Session>, Error> {
+    pub async fn list_all(self) -> Result<Vec<Session>, Error> {
         self.client.all_pages(&["sessions"], &[]).await
     }
 
@@ -119,7 +115,7 @@ impl Sessions<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such session.
-    pub async fn update(&self, id: &str, update: &SessionUpdate) -> Result<(), Error> {
+    pub async fn update(self, id: &str, update: &SessionUpdate) -> Result<(), Error> {
         self.client.send(Call::put(&["sessions", not_empty(id, "session id")?]).json(update)?).await?;
         Ok(())
     }
@@ -130,7 +126,7 @@ impl Sessions<'_> {
     /// # Errors
     ///
     /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such session.
-    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+    pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&["sessions", not_empty(id, "session id")?])).await?;
         Ok(())
     }

@@ -1,20 +1,23 @@
 //! One request and its answer: time limit, authentication, the bounds of what is read, and the error it becomes.
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use url::Url;
 
 use super::Client;
 use super::connection::{proxy_variable, root_cause};
-use super::error::{Error, NoAnswer, Phase};
+use super::error::{Error, NoAnswer, Phase, TOO_LONG};
 use super::login::Login;
 use super::timestamp::until_http_date;
 
-/// The longest answer that is read, in bytes. A page of 1000 of the largest services is well below it.
+/// The longest answer that is read, in bytes. A page of 1000 of the largest services is well below it; of events and overviews,
+/// which may hold many services each, shorter pages are asked for where one is longer.
 const LONGEST_ANSWER: usize = 8 << 20;
 
 /// The longest wait that an answer may ask for: a day.
@@ -95,18 +98,19 @@ impl Answer {
 impl Client {
     /// Sends a call, logging in first where that is needed, and once again when the token turns out to be refused.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
-        let Some(auth) = &self.inner.auth else { return self.send_once(&call, None).await };
-        let login = auth.current(self).await?;
-        match self.send_once(&call, Some(&login)).await {
+        let limit = TimeLimit::from_now(call.limit.unwrap_or(self.inner.request_timeout));
+        let Some(auth) = &self.inner.auth else { return self.send_once(&call, None, limit).await };
+        let login = auth.current(self, limit).await?;
+        match self.send_once(&call, Some(&login), limit).await {
             Err(error) if error.status() == Some(401) => {
-                let login = auth.renewed(self, Some(&login)).await?;
-                self.send_once(&call, Some(&login)).await
+                let login = auth.renewed(self, &login, limit).await?;
+                self.send_once(&call, Some(&login), limit).await
             }
             other => other,
         }
     }
 
-    async fn send_once(&self, call: &Call<'_>, login: Option<&Login>) -> Result<Answer, Error> {
+    async fn send_once(&self, call: &Call<'_>, login: Option<&Login>, limit: TimeLimit) -> Result<Answer, Error> {
         let url = self.inner.base.join(login.map(|login| login.tenant.as_str()), call.path, &call.query)?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -120,15 +124,36 @@ impl Client {
             headers,
             body: call.body.clone(),
             expect: call.expect,
-            limit: call.limit.unwrap_or(self.inner.request_timeout),
+            limit,
         };
         // Reading and replacing may be done twice, so a kept connection that the other side closed just now is no
         // reason to fail. Unsent requests are sent again by the layer below; creating is left to the caller.
         let twice = matches!(request.method, Method::GET | Method::PUT);
-        match request.send(&self.inner.http).await {
+        let answer = match request.send(&self.inner.http).await {
             Err(Error::NoAnswer { why: NoAnswer::Broken, .. }) if twice => request.send(&self.inner.http).await,
             other => other,
-        }
+        };
+        let token = login.and_then(|login| login.token.to_str().ok());
+        answer.map_err(|error| if let Some(token) = token { error.without(token) } else { error })
+    }
+}
+
+/// How long a call may take in all, with a login and another attempt where it needs them.
+#[derive(Clone, Copy)]
+pub(crate) struct TimeLimit {
+    whole: Duration,
+    pub(crate) end: Instant,
+}
+
+impl TimeLimit {
+    pub(crate) fn from_now(whole: Duration) -> Self {
+        Self { whole, end: Instant::now() + whole.min(LONGEST_WAIT) }
+    }
+}
+
+impl fmt::Display for TimeLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "within {:?}", self.whole)
     }
 }
 
@@ -140,7 +165,7 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) expect: StatusCode,
-    pub(crate) limit: Duration,
+    pub(crate) limit: TimeLimit,
 }
 
 impl Request {
@@ -150,7 +175,11 @@ impl Request {
         if let Some(body) = &self.body {
             request = request.body(body.clone());
         }
-        let response = request.timeout(self.limit).send().await.map_err(|error| self.no_answer(&error))?;
+        let response = request
+            .timeout(self.limit.end.saturating_duration_since(Instant::now()))
+            .send()
+            .await
+            .map_err(|error| self.no_answer(&error))?;
         let status = response.status();
         if status.is_success() && status != self.expect {
             return Err(self.bad(format!(
@@ -171,7 +200,7 @@ impl Request {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(&error))? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
-                return Err(self.bad(format!("is longer than {} MiB", LONGEST_ANSWER >> 20)));
+                return Err(self.bad(format!("{TOO_LONG}{} MiB", LONGEST_ANSWER >> 20)));
             }
             body.extend_from_slice(&chunk);
         }
@@ -196,7 +225,7 @@ impl Request {
 
     fn no_answer(&self, error: &reqwest::Error) -> Error {
         let (why, detail) = if error.is_timeout() {
-            (NoAnswer::Timeout, format!("within {:?}", self.limit))
+            (NoAnswer::Timeout, self.limit.to_string())
         } else if error.is_connect() {
             let proxy = proxy_variable(&self.url)
                 .map(|name| format!("; {name} names a proxy, and no_proxy those it is not for"));

@@ -15,7 +15,7 @@ impl Views<'_> {
     /// # Errors
     ///
     /// Any [`Error`].
-    pub async fn overview(&self, options: &ListOptions) -> Result<Page<Overview>, Error> {
+    pub async fn overview(self, options: &ListOptions) -> Result<Page<Overview>, Error> {
         Ok(self.client.page(&["views", "overview"], options.query()).await?.0)
     }
 
@@ -24,7 +24,7 @@ impl Views<'_> {
     /// # Errors
     ///
     /// Any [`Error`].
-    pub async fn overview_all(&self) -> Result<Vec<Overview>, Error> {
+    pub async fn overview_all(self) -> Result<Vec<Overview>, Error> {
         self.client.all_pages(&["views", "overview"], &[]).await
     }
 }

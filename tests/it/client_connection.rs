@@ -41,6 +41,25 @@ async fn a_kept_connection_that_the_server_closed_is_replaced_unnoticed() {
 }
 
 #[tokio::test]
+async fn after_a_burst_one_connection_is_kept() {
+    let server = Misbehaving::start(|_| page(&json!([]), None)).await;
+    let client = server.client();
+    let calls = (0..5).map(|_| {
+        let client = client.clone();
+        async move { client.services().list_all().await }
+    });
+    let mut calls: tokio::task::JoinSet<_> = calls.collect();
+    while let Some(answered) = calls.join_next().await {
+        answered.unwrap().unwrap();
+    }
+    assert!(server.connections() > 1);
+    server.closed(server.connections() - 1).await;
+    client.services().list_all().await.unwrap();
+    let (one, other) = tokio::join!(client.services().list_all(), client.sessions().list_all());
+    assert!(one.is_ok() && other.is_ok());
+}
+
+#[tokio::test]
 async fn reading_is_tried_twice_when_the_connection_breaks_and_creating_is_not() {
     let server = Misbehaving::start(|_| Reply::Close).await;
     let client = server.client();

@@ -46,6 +46,25 @@ async fn next(poller: &mut service_registry::client::EventsPoller, count: usize)
 }
 
 #[tokio::test]
+async fn a_page_that_is_too_long_is_read_in_parts() {
+    let events: Events = Arc::default();
+    *events.lock().unwrap() = (1..=2).map(event).collect();
+    let all = events.clone();
+    let server = Misbehaving::start(move |seen| {
+        let limit = seen.target.split(['?', '&']).find_map(|pair| pair.strip_prefix("limit="));
+        match limit.map_or(100, |limit| limit.parse().unwrap()) {
+            0..=3 => feed(&all, seen),
+            _ => Reply::ok(&json!("x".repeat(9 << 20))),
+        }
+    })
+    .await;
+    let mut poller = server.client().events().poller().every(Duration::from_secs(3600));
+    assert_eq!([1, 2], *next(&mut poller, 2).await);
+    let error = server.client().sessions().list_all().await.unwrap_err();
+    assert!(error.to_string().contains("is not the documented JSON"), "a page of its kind in the end: {error}");
+}
+
+#[tokio::test]
 async fn no_event_is_lost_or_given_twice_whatever_fails() {
     let events: Events = Arc::default();
     let (all, mut count) = (events.clone(), 0);

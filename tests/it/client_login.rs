@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use service_registry::client::{Client, Phase};
+use service_registry::client::{Beat, Client, HeartBeater, Phase};
 use time::OffsetDateTime;
 
 use crate::misbehaving::{Misbehaving, Reply, Seen, page, skip, within};
@@ -161,6 +161,64 @@ async fn many_wait_for_one_login_and_share_its_failure() {
     assert_eq!(server.lines(), [LOGIN]);
     client.account().limits().await.unwrap_err();
     assert_eq!(server.lines(), [LOGIN, LOGIN], "one who comes later tries again");
+}
+
+#[tokio::test]
+async fn a_login_goes_on_without_the_caller_that_began_it() {
+    let server = server(|_, _| limits()).await;
+    let client = server.client_with_credentials();
+    let (first, second) = (client.account().limits(), client.account().limits());
+    let mut first = std::pin::pin!(first);
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("nobody can have answered yet"),
+        () = std::future::ready(()) => {}
+    }
+    within("a call beside one that nobody asks on", second).await.unwrap();
+    within("the first one", first).await.unwrap();
+    assert_eq!(server.lines().iter().filter(|line| *line == LOGIN).count(), 1);
+}
+
+#[tokio::test]
+async fn a_call_with_its_login_keeps_the_time_limit() {
+    let mut logins = 0;
+    let server = Misbehaving::start(move |seen| {
+        logins += usize::from(seen.line() == LOGIN);
+        match seen.line().as_str() {
+            LOGIN if logins == 1 => Reply::login("token-1"),
+            LOGIN => Reply::Silence,
+            _ => unauthorized(),
+        }
+    })
+    .await;
+    // A heartbeat has 750 ms, and a login by itself the client's 10 s.
+    let mut heartbeater = HeartBeater::new(&server.client_with_credentials(), "seAAAAAAAA", "token", 3);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let beats = heartbeater.run(|beat| {
+        if let Beat::Failed { error, .. } = beat {
+            let _ = tell.send(error.clone());
+        }
+    });
+    let error = tokio::select! {
+        lost = beats => panic!("{lost}"),
+        error = within("a failed beat", told.recv()) => error.unwrap(),
+    };
+    assert!(error.is_timeout() && error.phase() == Some(Phase::Login), "{error}");
+    assert!(error.to_string().contains("within 750ms"), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_other_side_repeats_of_a_secret_is_not_told() {
+    let server = Misbehaving::start(|seen| match seen.line().as_str() {
+        LOGIN => Reply::login("token-of-length"),
+        _ => Reply::fault(400, "badRequest", "what is token-of-length?"),
+    })
+    .await;
+    let error = server.client_with_credentials().account().limits().await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("token-of-length"), "{error}");
+    let server = Misbehaving::start(|_| Reply::fault(401, "unauthorized", "no such key: secret-key")).await;
+    let error = server.client_with_credentials().account().limits().await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("secret-key"), "{error}");
 }
 
 /// A login whose token is good for an hour.
