@@ -269,7 +269,7 @@ fn refused(phase: Phase, method: &str, url: &str, status: u16, fault: Option<&Fa
         (_, 413) => "; a request has 4999 bytes at most: shorten metadata, tags or value",
         (_, 300..=399) => "; redirects are not followed, so give the address it leads to",
         (_, 429) => "; try again later",
-        (_, 500..=599) if fault.is_none() => {
+        (Phase::Call, 404) | (_, 500..=599) if fault.is_none() => {
             "; no registry answers like this: check the address and what stands in between"
         }
         (_, 500..=599) => "; the trouble is on the other side, try again later",
