@@ -1,6 +1,6 @@
 //! `service-registry hash-key`.
 
-use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
 
 use anyhow::{Context, anyhow, ensure};
 use service_registry::registry::hash_key;
@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn read_key() -> anyhow::Result<String> {
     let mut key = String::new();
     if stdin().is_terminal() {
-        eprintln!("Type the key (it is shown), then Enter:");
+        let _ = writeln!(stderr(), "Type the key (it is shown), then Enter:"); // whoever types it knows
         stdin().read_line(&mut key).context("reading the key from stdin")?;
     } else {
         stdin().take(LONGEST + 2).read_to_string(&mut key).context("reading the key from stdin")?;

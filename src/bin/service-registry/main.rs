@@ -31,7 +31,7 @@ fn main() -> std::process::ExitCode {
     match outcome {
         Ok(()) => exit::SUCCESS.into(),
         Err(failure) => {
-            eprintln!("service-registry: {:#}", failure.error);
+            log::tell(&format!("{:#}", failure.error));
             failure.code.into()
         }
     }

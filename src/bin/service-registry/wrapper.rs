@@ -1,6 +1,6 @@
 //! What is asked of a running wrapper, over its `--status-socket`: one line there, one line of JSON back.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write, stdout};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn ask(options: &Status, request: &str) -> Result<(), Failure> {
     let mut line = String::new();
     BufReader::new(socket).read_line(&mut line).with_context(named)?;
     let answer: Value = serde_json::from_str(&line).with_context(named)?;
-    println!("{answer:#}");
+    writeln!(stdout(), "{answer:#}").context("writing to stdout")?;
     match answer["error"].as_str() {
         Some(error) => Err(anyhow!("{error}").into()),
         None => Ok(()),
