@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
+use super::changes::Change;
 use super::clock::{Clock, Now};
 use super::expiry::GRACE_MS;
 use super::objects::TenantId;
@@ -105,7 +106,7 @@ impl Engine {
         if self.disk.is_some() {
             inner.state.will_keep(&changes);
         }
-        let receipt = inner.store.submit(changes, all);
+        let receipt = inner.submit(changes, all);
         if inner.needs_earlier_look() {
             self.clock.unsettle();
             self.earlier.notify_one();
@@ -172,7 +173,8 @@ impl Engine {
             state.has_looked(self.clock.now());
             is_done
         };
-        while !self.run(chunk).await {
+        // What cannot be kept is undone, and would be swept again for as long as that lasts.
+        while let (false, true) = self.act(false, chunk).await {
             yield_now().await;
         }
     }
@@ -209,6 +211,15 @@ impl Shared {
 }
 
 impl Inner {
+    fn submit(&mut self, changes: Vec<Change>, all: bool) -> Receipt {
+        if !self.store.has_ended() || changes.is_empty() {
+            return self.store.submit(changes, all);
+        }
+        self.state.undo(changes);
+        self.state.has_kept(std::iter::empty());
+        Receipt::Refused
+    }
+
     fn needs_earlier_look(&self) -> bool {
         match (self.state.next_deadline(), self.awaited) {
             (Some(next), Some(awaited)) => next < awaited,

@@ -6,9 +6,12 @@
 //! before it; until that has succeeded nothing else is.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use super::record::{Write, event_key};
 use super::{Batch, Disk, Store};
@@ -54,11 +57,14 @@ impl Keeper {
 
     /// Commits until the store is closed and everything is on disk.
     pub(crate) fn run(mut self) {
+        let _end = End(self.shared.clone());
         while let Some(group) = self.take() {
             if let Some(failed) = self.failed {
                 thread::sleep(PAUSE.saturating_sub(failed.elapsed()));
             }
-            match self.keep(&group) {
+            // A mistake in the store is one more way to fail.
+            let kept = catch_unwind(AssertUnwindSafe(|| self.keep(&group)));
+            match kept.unwrap_or_else(|_| Err(io::Error::other("the store panicked; this is a mistake in it"))) {
                 Ok(()) => self.settle(group),
                 Err(error) => self.give_up(group, &error),
             }
@@ -89,20 +95,12 @@ impl Keeper {
             self.disk.commit(&self.debt)?;
             self.debt.clear();
         }
-        let changes = || group.iter().flat_map(|batch| &batch.changes);
-        let writes: Vec<Write> = changes().map(Write::of).collect();
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.disk.commit(&writes).inspect_err(|_| {
-            self.debt = changes().cloned().map(|change| Write::of(&change.inverse())).rev().collect();
-        })
+        let writes: Vec<Write> = group.iter().flat_map(|batch| &batch.changes).map(Write::of).collect();
+        if writes.is_empty() { Ok(()) } else { self.disk.commit(&writes) }
     }
 
     fn settle(&mut self, group: Vec<Batch>) {
-        if self.failed.take().is_some() {
-            tracing::info!("the disk takes writes again");
-        }
+        let had_failed = self.failed.take().is_some();
         let mut inner = self.shared.lock();
         let Inner { state, store, .. } = &mut *inner;
         if let Store::Disk(queue) = store {
@@ -112,6 +110,9 @@ impl Keeper {
         drop(inner);
         for batch in group {
             let _ = batch.receipt.send(true); // unless nobody waits any more
+        }
+        if had_failed {
+            tracing::info!("the disk takes writes again");
         }
         let now = self.clock.now().wall;
         if now >= self.next_trim || self.has_more {
@@ -123,27 +124,16 @@ impl Keeper {
     }
 
     fn give_up(&mut self, group: Vec<Batch>, error: &io::Error) {
-        if self.failed.replace(Instant::now()).is_none() {
-            tracing::error!(%error, "the disk takes no writes; requests that change something are refused until it does");
+        if self.debt.is_empty() {
+            let changes = group.iter().flat_map(|batch| &batch.changes);
+            self.debt = changes.cloned().map(|change| Write::of(&change.inverse())).rev().collect();
         }
         let mut inner = self.shared.lock();
-        let Inner { state, store, .. } = &mut *inner;
-        let mut batches = group;
-        if let Store::Disk(queue) = store {
-            queue.in_flight = false;
-            batches.append(&mut queue.batches);
-        }
-        let mut receipts = Vec::new();
-        let mut changes: Vec<Change> = Vec::new();
-        for batch in batches {
-            changes.extend(batch.changes);
-            receipts.push(batch.receipt);
-        }
-        state.undo(changes);
-        state.has_kept(std::iter::empty());
+        let receipts = undo(&mut inner, group);
         drop(inner);
-        for receipt in receipts {
-            let _ = receipt.send(false);
+        drop(receipts);
+        if self.failed.replace(Instant::now()).is_none() {
+            tracing::error!(%error, "the disk takes no writes; requests that change something are refused until it does");
         }
     }
 
@@ -174,10 +164,45 @@ impl Keeper {
     }
 }
 
+/// Takes back what these changed, and all that waits behind them. A receipt that is dropped says so to its request.
+fn undo(inner: &mut Inner, mut batches: Vec<Batch>) -> Vec<oneshot::Sender<bool>> {
+    if let Store::Disk(queue) = &mut inner.store {
+        queue.in_flight = false;
+        batches.append(&mut queue.batches);
+    }
+    let mut receipts = Vec::new();
+    let mut changes: Vec<Change> = Vec::new();
+    for batch in batches {
+        changes.extend(batch.changes);
+        receipts.push(batch.receipt);
+    }
+    inner.state.undo(changes);
+    inner.state.has_kept(std::iter::empty());
+    receipts
+}
+
+/// When the thread ends, however it does, nobody waits for it any more.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut inner = self.0.lock();
+        if let Store::Disk(queue) = &mut inner.store {
+            queue.ended = true;
+        }
+        let receipts = undo(&mut inner, Vec::new());
+        drop(inner);
+        drop(receipts);
+        if thread::panicking() {
+            tracing::error!("the thread that writes has ended by a mistake; changes are refused until a restart");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Mutex;
+    use std::sync::{Mutex, PoisonError};
     use std::task::{Context, Waker};
 
     use super::*;
@@ -206,6 +231,10 @@ mod tests {
         Full,
         /// It is written, but says it is not.
         Lying,
+        /// There is a mistake in how it writes.
+        Panicking,
+        /// There is one in how it reads.
+        Blind,
     }
 
     impl Fragile {
@@ -232,6 +261,7 @@ mod tests {
             if mood == Mood::Full {
                 return Err(io::ErrorKind::StorageFull.into());
             }
+            assert_ne!(mood, Mood::Panicking);
             let mut records = self.records.lock().unwrap();
             for Write { key, value } in writes {
                 match value {
@@ -244,6 +274,7 @@ mod tests {
         }
 
         fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+            assert_ne!(*self.mood.lock().unwrap_or_else(PoisonError::into_inner), Mood::Blind);
             Self::visit(self.records.lock().unwrap().range(from.to_vec()..to.to_vec()), visit)
         }
 
@@ -297,7 +328,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_cannot_be_kept_is_undone_and_tried_again_later() {
-        for mood in [Mood::Full, Mood::Lying] {
+        for mood in [Mood::Full, Mood::Lying, Mood::Panicking] {
             let bench = Bench::new();
             assert!(bench.set("key", "old").await);
             let before = bench.now().await;
@@ -311,6 +342,25 @@ mod tests {
             assert_eq!(bench.value("other").await.as_deref(), Some("y"));
             assert_eq!(bench.after_restart(), bench.now().await, "{mood:?}: what failed is not there after a restart");
         }
+    }
+
+    /// It should not come to that, but if it does, nobody waits for a thread that is no more.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_the_thread_changes_are_refused() {
+        let disk = Arc::new(Fragile::default());
+        let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
+        let state = start::state(&*disk, clock.now()).unwrap();
+        disk.feel(Mood::Blind);
+        let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+        engine.meet(clock.now(), vec![1]); // after which it looks for old events
+        let body = json(r#"{"value": "x"}"#);
+        let set = |id: &'static str| {
+            engine.write(|state| state.set_value(clock.now(), 1, &Allowance::default(), id, &body).unwrap())
+        };
+        let patience = Duration::from_secs(20);
+        let _ = tokio::time::timeout(patience, set("first")).await.unwrap(); // perhaps in time
+        assert!(tokio::time::timeout(patience, set("second")).await.unwrap().is_none());
+        assert!(engine.run(|state| state.value(1, "second").is_err()).await, "it was undone");
     }
 
     /// A request that finds its work done must not say so before that is kept.

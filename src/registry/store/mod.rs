@@ -57,6 +57,8 @@ pub(crate) struct Queue {
     in_flight: bool,
     /// Nothing more will come.
     closed: bool,
+    /// The keeper is no more, so nothing can be kept.
+    ended: bool,
 }
 
 /// What one request changed, and how it learns of its fate.
@@ -81,6 +83,11 @@ impl Store {
         Receipt::Awaited(awaited)
     }
 
+    /// Whether there is nobody any more who keeps anything.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self, Self::Disk(queue) if queue.ended)
+    }
+
     /// Nothing more will come: the keeper ends once everything is committed.
     pub(crate) fn close(&mut self) {
         if let Self::Disk(queue) = self {
@@ -97,6 +104,8 @@ pub(crate) enum Receipt {
     Kept,
     /// They may be.
     Awaited(oneshot::Receiver<bool>),
+    /// They are undone.
+    Refused,
 }
 
 impl Receipt {
@@ -105,6 +114,7 @@ impl Receipt {
         match self {
             Self::Kept => true,
             Self::Awaited(receipt) => receipt.await.unwrap_or(false),
+            Self::Refused => false,
         }
     }
 }
