@@ -24,6 +24,7 @@ mod registry_access;
 mod registry_api_documents;
 mod registry_bench;
 mod registry_cases;
+mod registry_disk;
 mod registry_durable;
 mod registry_expiry;
 mod registry_http;

@@ -1,14 +1,16 @@
 //! The disk: a log-structured store (fjall) with two keyspaces, one for what is read as a whole at the start, one for
 //! the events, of which there may be many more.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::record::{EVENT, Write};
+use super::start::KEYS;
 use super::{Disk, Visit};
 
 /// What is gathered in memory before it is sorted into files, for each keyspace. Small: the whole registry is in memory
@@ -23,9 +25,14 @@ const JOURNALS: u64 = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Files {
     path: PathBuf,
+    place: Place,
     /// None while it cannot be opened again after a failure.
     open: RwLock<Option<Open>>,
 }
+
+/// What tells that the path still leads to the store that was opened: device and inode of the file that it begins with, and of
+/// the lock beside the store, if there is one.
+type Place = ((u64, u64), Option<(u64, u64)>);
 
 struct Open {
     database: Database,
@@ -43,7 +50,16 @@ impl Files {
     /// Opens the store in this directory, or makes one there.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let open = Open::at(path).map_err(io_error)?;
-        Ok(Self { path: path.to_owned(), open: RwLock::new(Some(open)) })
+        Ok(Self { path: path.to_owned(), place: place(path)?, open: RwLock::new(Some(open)) })
+    }
+
+    /// What is written into a directory that is no longer at its place is acknowledged, and not found by the next start.
+    fn check_place(&self) -> io::Result<()> {
+        if place(&self.path).is_ok_and(|place| place == self.place) {
+            return Ok(());
+        }
+        let cure = "was moved, removed or replaced while it was used; put it back, or restart the registry";
+        Err(io::Error::other(format!("{} {cure}", self.path.display())))
     }
 
     fn read<T>(&self, act: impl FnOnce(&Open) -> io::Result<T>) -> io::Result<T> {
@@ -51,17 +67,24 @@ impl Files {
         act(open.as_ref().ok_or_else(|| io::Error::other("the store could not be opened again"))?)
     }
 
-    /// After a failure fjall takes no more writes until it was opened anew, which reads back what is really there.
+    /// After a failure fjall takes no more writes until it was opened anew, which reads back what is really there. Where there
+    /// is nothing it would make a new store, and everything from before would be gone.
     fn reopen(&self) -> io::Result<()> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         *open = None; // the old one must be gone first: it holds the lock
-        *open = Some(Open::at(&self.path).map_err(io_error)?);
+        self.check_place()?;
+        let again = Open::at(&self.path).map_err(io_error)?;
+        if !again.records.contains_key(KEYS).map_err(io_error)? {
+            return Err(io::Error::other(format!("what was in {} is gone; restore a backup", self.path.display())));
+        }
+        *open = Some(again);
         Ok(())
     }
 }
 
 impl Disk for Files {
     fn commit(&self, writes: &[Write]) -> io::Result<()> {
+        self.check_place()?;
         if self.open.read().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.reopen()?;
         }
@@ -101,6 +124,11 @@ fn each(records: impl Iterator<Item = fjall::Guard>, visit: &mut Visit<'_>) -> i
     Ok(())
 }
 
+fn place(path: &Path) -> io::Result<Place> {
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    Ok((identity(&path.join("version"))?, identity(&path.with_file_name("lock")).ok()))
+}
+
 impl Open {
     fn at(path: &Path) -> fjall::Result<Self> {
         let database = Database::builder(path)
@@ -137,5 +165,30 @@ fn io_error(error: fjall::Error) -> io::Error {
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error,
         other => io::Error::other(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &[u8]) -> Write {
+        Write { key: key.to_vec(), value: Some(b"x".to_vec()) }
+    }
+
+    #[test]
+    fn a_store_that_is_gone_is_not_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, aside] = ["store", "aside"].map(|name| folder.path().join(name));
+        let files = Files::open(&path).unwrap();
+        files.commit(&[put(KEYS)]).unwrap();
+        fs::rename(&path, &aside).unwrap();
+        assert!(files.reopen().is_err() && !path.exists());
+        fs::rename(&aside, &path).unwrap();
+        files.reopen().unwrap();
+        for part in fs::read_dir(&path).unwrap().map(|part| part.unwrap().path()) {
+            if part.is_dir() { fs::remove_dir_all(part).unwrap() } else { fs::remove_file(part).unwrap() }
+        }
+        assert!(files.reopen().is_err() && fs::read_dir(&path).unwrap().count() == 0);
     }
 }

@@ -1,0 +1,47 @@
+//! The data directory: one that goes away while it is used, who may look into it, and what a restore leaves.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::bench::{Registry, eventually};
+use crate::registry_bench::Client;
+
+fn start(folder: &Path) -> (Registry, Client) {
+    let registry = Registry::start_at("127.0.0.1:0", &["--data-dir", folder.to_str().unwrap()]);
+    let client = Client::new(registry.url.strip_prefix("http://").unwrap().parse::<SocketAddr>().unwrap());
+    (registry, client)
+}
+
+fn set(client: &mut Client, key: &str) -> u16 {
+    client.put(&format!("/configuration/{key}"), json!({"value": "x"})).status
+}
+
+#[test]
+fn a_data_directory_that_is_gone_takes_no_writes_and_is_not_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, elsewhere] = ["data", "elsewhere"].map(|name| folder.path().join(name));
+    let (mut registry, mut client) = start(&data);
+    assert_eq!(set(&mut client, "before"), 204);
+    fs::rename(&data, &elsewhere).unwrap();
+    assert_eq!((set(&mut client, "lost"), set(&mut client, "lost")), (503, 503));
+    registry.process.line("was moved, removed or replaced");
+    assert!(!data.exists());
+    assert_eq!(client.get("/configuration/lost").status, 404);
+
+    fs::rename(&elsewhere, &data).unwrap();
+    eventually("a write that is taken", || (set(&mut client, "after") == 204).then_some(()));
+    registry.process.signal(Signal::SIGTERM);
+    registry.process.end();
+    let (registry, mut client) = start(&data);
+    let known = ["before", "lost", "after"].map(|key| client.get(&format!("/configuration/{key}")).status);
+    assert_eq!(known, [200, 404, 200]);
+
+    fs::remove_dir_all(&data).unwrap();
+    assert_eq!(set(&mut client, "lost"), 503);
+    assert!(!data.exists());
+    drop(registry);
+}
