@@ -22,6 +22,7 @@ mod parent_terminal;
 mod parent_tree;
 mod registry_access;
 mod registry_api_documents;
+mod registry_backup;
 mod registry_bench;
 mod registry_cases;
 mod registry_disk;

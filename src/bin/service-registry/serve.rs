@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,12 +18,17 @@ use crate::reload::Reload;
 /// Descriptors that are not for connections: the store, the standard streams, the event loop, files that are read.
 const RESERVED: usize = 64;
 
+/// How long is waited at the end for what other threads have begun: backups, hashes, a look at old events.
+const LAST: Duration = Duration::from_secs(2);
+
 /// Serves until it is told to stop.
 pub(crate) fn run(options: Serve) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     // As a task, so that the thread that hears of a connection accepts it too. What `block_on` is given runs in this thread,
     // which would have to be woken up for each.
-    runtime.block_on(runtime.spawn(serve(options))).context("serving")?
+    let outcome = runtime.block_on(runtime.spawn(serve(options))).context("serving");
+    runtime.shutdown_timeout(LAST); // without a bound it would wait for a backup that nobody reads
+    outcome?
 }
 
 async fn serve(options: Serve) -> Result<(), Failure> {

@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
@@ -27,7 +28,7 @@ pub(crate) struct Files {
     path: PathBuf,
     place: Place,
     /// None while it cannot be opened again after a failure.
-    open: RwLock<Option<Open>>,
+    open: RwLock<Option<Arc<Open>>>,
 }
 
 /// What tells that the path still leads to the store that was opened: device and inode of the file that it begins with, and of
@@ -38,6 +39,8 @@ struct Open {
     database: Database,
     records: Keyspace,
     events: Keyspace,
+    /// It is to be opened again, which it cannot be before everybody has let go of it.
+    is_over: AtomicBool,
 }
 
 impl std::fmt::Debug for Open {
@@ -50,7 +53,7 @@ impl Files {
     /// Opens the store in this directory, or makes one there.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let open = Open::at(path).map_err(io_error)?;
-        Ok(Self { path: path.to_owned(), place: place(path)?, open: RwLock::new(Some(open)) })
+        Ok(Self { path: path.to_owned(), place: place(path)?, open: RwLock::new(Some(Arc::new(open))) })
     }
 
     /// What is written into a directory that is no longer at its place is acknowledged, and not found by the next start.
@@ -64,20 +67,22 @@ impl Files {
 
     fn read<T>(&self, act: impl FnOnce(&Open) -> io::Result<T>) -> io::Result<T> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        act(open.as_ref().ok_or_else(|| io::Error::other("the store could not be opened again"))?)
+        act(open.as_ref().ok_or_else(closed)?)
     }
 
     /// After a failure fjall takes no more writes until it was opened anew, which reads back what is really there. Where there
     /// is nothing it would make a new store, and everything from before would be gone.
     fn reopen(&self) -> io::Result<()> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        *open = None; // the old one must be gone first: it holds the lock
+        if let Some(old) = open.take() {
+            old.is_over.store(true, Ordering::Relaxed); // and must be gone first: it holds the lock
+        }
         self.check_place()?;
         let again = Open::at(&self.path).map_err(io_error)?;
         if !again.records.contains_key(KEYS).map_err(io_error)? {
             return Err(io::Error::other(format!("what was in {} is gone; restore a backup", self.path.display())));
         }
-        *open = Some(again);
+        *open = Some(Arc::new(again));
         Ok(())
     }
 }
@@ -106,11 +111,15 @@ impl Disk for Files {
     }
 
     fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()> {
-        self.read(|open| {
-            let snapshot = open.database.snapshot();
-            each(snapshot.iter(&open.records), visit)?;
-            each(snapshot.iter(&open.events), visit)
-        })
+        // Not under the lock: whoever visits may take its time, and commits would wait for it.
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let open = open.ok_or_else(closed)?;
+        let mut visit = |key: &[u8], value: &[u8]| {
+            if open.is_over.load(Ordering::Relaxed) { Err(closed()) } else { visit(key, value) }
+        };
+        let snapshot = open.database.snapshot();
+        each(snapshot.iter(&open.records), &mut visit)?;
+        each(snapshot.iter(&open.events), &mut visit)
     }
 }
 
@@ -122,6 +131,10 @@ fn each(records: impl Iterator<Item = fjall::Guard>, visit: &mut Visit<'_>) -> i
         }
     }
     Ok(())
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the store must be opened again after a failure, and was not yet")
 }
 
 fn place(path: &Path) -> io::Result<Place> {
@@ -142,7 +155,7 @@ impl Open {
         let events = database.keyspace("events", options)?;
         // fjall syncs what is in a new keyspace, but not its name.
         File::open(path.join("keyspaces"))?.sync_all()?;
-        Ok(Self { database, records, events })
+        Ok(Self { database, records, events, is_over: AtomicBool::new(false) })
     }
 
     fn keyspace(&self, key: &[u8]) -> &Keyspace {
@@ -170,10 +183,42 @@ fn io_error(error: fjall::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     fn put(key: &[u8]) -> Write {
         Write { key: key.to_vec(), value: Some(b"x".to_vec()) }
+    }
+
+    /// Whoever takes a copy may stand still, and the next commit must not wait for that.
+    #[test]
+    fn a_copy_gives_way_to_opening_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(&folder.path().join("store")).unwrap();
+        files.commit(&[put(KEYS), put(b"m/other")]).unwrap();
+        let (began, begun) = mpsc::channel();
+        let (go_on, told) = mpsc::channel::<()>();
+        let files = &files;
+        thread::scope(|scope| {
+            let copy = scope.spawn(move || {
+                files.dump(&mut |_, _| {
+                    began.send(()).unwrap();
+                    let _ = told.recv();
+                    Ok(true)
+                })
+            });
+            begun.recv().unwrap();
+            let (ended, end) = mpsc::channel();
+            scope.spawn(move || ended.send(files.reopen()).unwrap());
+            let end = end.recv_timeout(Duration::from_secs(20));
+            drop(go_on);
+            assert!(end.is_ok_and(|reopened| reopened.is_err()), "it is refused, but not delayed");
+            assert!(copy.join().unwrap().is_err());
+        });
+        files.reopen().unwrap();
     }
 
     #[test]

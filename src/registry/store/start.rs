@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::files::Files;
 use super::folder::Folder;
@@ -21,6 +22,9 @@ const CURRENT: &[u8] = b"1";
 
 /// How many events of a tenant are kept in memory. Pollers that keep up, and most that do not, are answered from there.
 const RECENT: usize = 10_000;
+
+/// How long whoever takes a copy may take nothing of it.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// A data directory that was opened: ours until it is dropped.
 #[derive(Debug)]
@@ -113,12 +117,15 @@ pub(crate) async fn give_copies(folder: &Folder, disk: Arc<dyn Disk>) {
         let give = move || {
             let mut stream = stream.into_std()?;
             stream.set_nonblocking(false)?;
+            stream.set_write_timeout(Some(UNREAD))?;
             backup::write(&*disk, &mut stream)
         };
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = give() {
-                tracing::warn!(%error, "a backup was cut short");
+        tokio::task::spawn_blocking(move || match give() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tracing::warn!("a backup was cut short: nobody read on for {UNREAD:?}");
             }
+            Err(error) => tracing::warn!(%error, "a backup was cut short"),
+            Ok(()) => {}
         });
     }
 }
