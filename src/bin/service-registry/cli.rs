@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Write a copy of a registry to a file, while it runs
     ///
-    /// The file is there as a whole or not at all, and replaces one of the same name.
+    /// The file is there as a whole or not at all, and replaces one of the same name, but nothing that is no regular file.
     Backup(Backup),
     /// Verify a copy, and make it the registry of a data directory
     ///

@@ -35,11 +35,12 @@ const BATCH: usize = 10_000;
 ///
 /// # Errors
 ///
-/// [`Error::Backup`], [`Error::DataDir`].
+/// [`Error::Backup`], also if there is something else than a regular file at that place; [`Error::DataDir`].
 pub fn backup(data_dir: &Path, file: &Path) -> Result<u64, Error> {
     let failed = |source| Error::Backup { path: file.to_owned(), source };
+    check_target(file).map_err(failed)?;
     let mut name = file.as_os_str().to_owned();
-    name.push(".part");
+    name.push(format!(".{:08x}.part", fastrand::u32(..))); // of this backup alone
     let part = Path::new(&name);
     let copied = copy(data_dir, part);
     let records = copied.and_then(|()| {
@@ -55,13 +56,24 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<u64, Error> {
     records
 }
 
+/// What is renamed to a name replaces whatever has it, be it /dev/null.
+fn check_target(file: &Path) -> io::Result<()> {
+    let is_good = match fs::symlink_metadata(file) {
+        Ok(there) => there.is_file(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => file != Path::new("-"),
+        Err(error) => return Err(error),
+    };
+    let cure = "only a regular file is replaced; give a file to write to";
+    if is_good { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, cure)) }
+}
+
 fn copy(data_dir: &Path, part: &Path) -> Result<(), Error> {
     let failed = |source| Error::Backup { path: part.to_owned(), source };
     let no_dir = |source| Error::DataDir { path: data_dir.to_owned(), source };
     if !fs::metadata(data_dir).map_err(no_dir)?.is_dir() || !data_dir.join("store").exists() {
         return Err(no_dir(io::Error::new(io::ErrorKind::NotFound, "there is no registry in it")));
     }
-    let create = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part);
+    let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(part);
     match UnixStream::connect(socket(data_dir)) {
         Ok(mut registry) => {
             let mut to = create().map_err(failed)?;
