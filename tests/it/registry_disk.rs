@@ -1,7 +1,8 @@
 //! The data directory: one that goes away while it is used, who may look into it, and what a restore leaves.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -44,4 +45,18 @@ fn a_data_directory_that_is_gone_takes_no_writes_and_is_not_made_again() {
     assert_eq!(set(&mut client, "lost"), 503);
     assert!(!data.exists());
     drop(registry);
+}
+
+/// There are keys in it, and a directory that was made for it by somebody else may let everybody in.
+#[test]
+fn nobody_else_may_look_into_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let store = folder.path().join("store");
+    let mode = || fs::metadata(&store).unwrap().permissions().mode() & 0o777;
+    drop(start(folder.path()));
+    assert_eq!(mode(), 0o700);
+    fs::set_permissions(&store, Permissions::from_mode(0o755)).unwrap();
+    drop(start(folder.path()));
+    assert_eq!(mode(), 0o700, "one of an earlier version");
 }

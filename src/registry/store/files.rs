@@ -1,9 +1,9 @@
 //! The disk: a log-structured store (fjall) with two keyspaces, one for what is read as a whole at the start, one for
 //! the events, of which there may be many more.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -52,6 +52,7 @@ impl std::fmt::Debug for Open {
 impl Files {
     /// Opens the store in this directory, or makes one there.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        make_private(path)?;
         let open = Open::at(path).map_err(io_error)?;
         Ok(Self { path: path.to_owned(), place: place(path)?, open: RwLock::new(Some(Arc::new(open))) })
     }
@@ -129,6 +130,18 @@ fn each(records: impl Iterator<Item = fjall::Guard>, visit: &mut Visit<'_>) -> i
         if !visit(&key, &value)? {
             break;
         }
+    }
+    Ok(())
+}
+
+/// Keys and values are nobody else's, whatever the umask and whoever made the directory around it. A folder that belongs to
+/// another user, as on shared volumes, may be good all the same.
+fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    if fs::metadata(path)?.mode() & 0o777 != 0o700
+        && let Err(error) = fs::set_permissions(path, Permissions::from_mode(0o700))
+    {
+        tracing::warn!(%error, "{} cannot be closed to others; give it to this user", path.display());
     }
     Ok(())
 }
