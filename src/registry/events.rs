@@ -81,9 +81,10 @@ pub(crate) fn kind(values: &[&str]) -> Result<Option<&'static str>, Refusal> {
 
 impl State {
     /// Where the part of the feed begins that is asked for.
-    pub(crate) fn feed_start(&mut self, now: Now, tenant: TenantId, feed: &Feed) -> Result<Uuid1, Refusal> {
+    pub(crate) fn feed_start(&self, now: Now, tenant: TenantId, feed: &Feed) -> Result<Uuid1, Refusal> {
         let first = first_kept(now.wall, self.retention);
-        let tenant = self.tenants.entry(tenant).or_default();
+        let unknown = Tenant::default();
+        let tenant = self.tenants.get(&tenant).unwrap_or(&unknown);
         let from = match feed.from {
             Some(marker) => tenant.check_marker(now, marker)?,
             None => Uuid1::first_of(tenant.created.max(now.wall.saturating_sub(RECENT_MS))),
@@ -92,9 +93,9 @@ impl State {
     }
 
     /// Up to `most` events from there on, oldest first.
-    pub(crate) fn feed_part(&mut self, id: TenantId, from: Uuid1, most: usize, feed: &Feed) -> Part {
+    pub(crate) fn feed_part(&self, id: TenantId, from: Uuid1, most: usize, feed: &Feed) -> Part {
         let unkept = self.unkept.get(&id).copied();
-        let tenant = self.tenants.entry(id).or_default();
+        let Some(tenant) = self.tenants.get(&id) else { return Part::Rest(Vec::new()) };
         if let Some(recent) = tenant.recent_from.filter(|recent| from < *recent) {
             return Part::OnDisk(recent);
         }
@@ -252,6 +253,16 @@ pub(super) mod tests {
             let Part::Rest(events) = self.feed_part(tenant, from, usize::MAX, &feed) else { panic!("on disk") };
             events.iter().map(Event::to_wire).collect()
         }
+    }
+
+    /// Its first request was not kept, so it was undone; what looks at the feed all the same must not make it known.
+    #[test]
+    fn a_look_at_the_feed_makes_nobody_known() {
+        let mut state = state();
+        assert!(state.events(at(0), 2).is_empty());
+        state.take_changes();
+        state.contact(at(0), 2);
+        assert!(matches!(state.take_changes()[..], [Change { tenant: 2, slot: Slot::Tenant { .. } }]));
     }
 
     #[test]

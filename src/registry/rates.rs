@@ -75,9 +75,9 @@ impl State {
 
     /// How much of each rate is used.
     pub(crate) fn used(&mut self, now: Now, id: TenantId, allowance: &Allowance) -> Vec<u64> {
-        let windows = &mut self.tenants.entry(id).or_default().windows;
-        windows.resize_with(allowance.rates.len(), Window::default);
-        windows.iter_mut().zip(&allowance.rates).map(|(window, rate)| window.used(now, rate)).collect()
+        let Some(tenant) = self.tenants.get_mut(&id) else { return vec![0; allowance.rates.len()] };
+        tenant.windows.resize_with(allowance.rates.len(), Window::default);
+        tenant.windows.iter_mut().zip(&allowance.rates).map(|(window, rate)| window.used(now, rate)).collect()
     }
 }
 
