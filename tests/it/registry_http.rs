@@ -42,6 +42,21 @@ fn a_body_may_come_in_chunks_and_must_be_short_all_the_same() {
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
 }
 
+/// Ids may be longer than markers were once.
+#[test]
+fn values_with_long_ids_are_listed_to_the_end() {
+    let server = Server::open();
+    let mut client = server.client();
+    for number in 0..3 {
+        let id = format!("{}/key-{number}", format!("/{}", "n".repeat(50)).repeat(9));
+        assert_eq!(client.put(&format!("/configuration/{id}"), json!({"value": "x"})).status, 204);
+    }
+    let first = client.get("/configuration?limit=1").json();
+    let next = first["metadata"]["next_href"].as_str().unwrap().split_once("/v1.0").unwrap().1.to_owned();
+    let next = client.get(&format!("@/v1.0{next}"));
+    assert_eq!((next.status, next.json()["metadata"]["count"].as_u64()), (200, Some(1)));
+}
+
 /// As the original Java client writes them, unless the type says that they are something else.
 #[test]
 fn letters_may_come_as_utf_8_or_as_latin_1() {
