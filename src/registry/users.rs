@@ -68,9 +68,13 @@ impl Users {
     ///
     /// # Errors
     ///
-    /// [`Error::Users`] if it does not say what a users file says.
+    /// [`Error::Users`] if it does not say what a users file says, or has no user in it.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let file: File = toml::from_str(text).map_err(|error| Error::Users(one_line(&error.to_string())))?;
+        if file.user.is_empty() {
+            let cure = "add one for each who may log in (service-registry hash-key makes hashes of keys)";
+            return Err(Error::Users(format!("there is no [[user]] in it; {cure}")));
+        }
         let mut users = Self::default();
         for entry in file.user {
             let name = entry.name.clone();

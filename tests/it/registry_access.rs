@@ -162,6 +162,10 @@ fn a_new_users_file_holds_as_soon_as_it_is_noticed() {
     assert!(line.contains("--users: users file: ") && line.contains("missing field `tenant`"), "{line}");
     assert_eq!(joe.get("/services").status, 200);
 
+    std::fs::write(file.path(), "").unwrap();
+    assert!(registry.process.line("what was read before stays in force").contains("no [[user]]"));
+    assert_eq!(joe.get("/services").status, 200);
+
     // Replaced by another file under the same name, as editors and platforms do.
     let other = tempfile::NamedTempFile::new_in(file.path().parent().unwrap()).unwrap();
     std::fs::write(other.path(), new.replace("joes-key", "joes-new-key")).unwrap();

@@ -75,6 +75,9 @@ fn what_it_cannot_do_it_says_in_one_line_with_the_cure() {
     let (code, said) = refused(&["--users", file.path().to_str().unwrap()]);
     assert_eq!((code, said.lines().count()), (1, 1), "{said}");
     assert!(said.contains("missing field `tenant`"), "{said}");
+    let file = users_file("# nobody yet\n");
+    let (code, said) = refused(&["--users", file.path().to_str().unwrap()]);
+    assert_eq!((code, said.contains("no [[user]]") && said.contains("hash-key")), (1, true), "{said}");
     assert_eq!(refused(&["--no-such-option"]).0, 2);
 }
 
