@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Registry, eventually};
+use crate::bench::{Registry, Running, clean, eventually};
 use crate::registry_bench::Client;
 
 fn start(folder: &Path) -> (Registry, Client) {
@@ -59,4 +59,37 @@ fn nobody_else_may_look_into_the_store() {
     fs::set_permissions(&store, Permissions::from_mode(0o755)).unwrap();
     drop(start(folder.path()));
     assert_eq!(mode(), 0o700, "one of an earlier version");
+}
+
+/// Runs the program to its end; returns its exit code and what it said.
+fn run(arguments: &[&str]) -> (i32, String) {
+    let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(arguments));
+    let code = process.end().code().unwrap();
+    (code, process.said_to_the_end())
+}
+
+#[test]
+fn a_restore_that_fails_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    drop(start(&folder.path().join("one")));
+    assert_eq!(run(&["backup", &path("copy"), "--data-dir", &path("one")]).0, 0);
+    fs::create_dir(path("two")).unwrap();
+    fs::write(path("two/store.old"), "in the way").unwrap();
+    let (code, said) = run(&["restore", &path("copy"), "--data-dir", &path("two")]);
+    assert_eq!((code, said.contains("Not a directory")), (1, true), "{said}");
+    assert!(!Path::new(&path("two/store.new")).exists(), "{said}");
+}
+
+/// A restore was killed when it had put the old store aside, and the new one not yet in its place.
+#[test]
+fn a_store_that_was_put_aside_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, mut client) = start(folder.path());
+    assert_eq!(set(&mut client, "key"), 204);
+    drop(registry);
+    fs::rename(folder.path().join("store"), folder.path().join("store.old")).unwrap();
+    let (mut registry, mut client) = start(folder.path());
+    assert_eq!(client.get("/configuration/key").status, 200);
+    assert!(registry.process.said().contains("put back"), "{}", registry.process.said());
 }

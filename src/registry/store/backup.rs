@@ -104,17 +104,23 @@ pub fn restore(file: &Path, data_dir: &Path, force: bool) -> Result<u64, Error> 
         return Err(Error::Occupied(data_dir.to_owned()));
     }
     let scratch = folder.scratch().map_err(failed)?;
-    let files = Files::open(&scratch).map_err(failed)?;
+    let restored = build(file, &scratch).and_then(|()| folder.install(&scratch));
+    if restored.is_err() {
+        let _ = folder.scratch(); // what there is of it is of no use, and may be what fills the disk
+    }
+    restored.map_err(failed)?;
+    Ok(records)
+}
+
+/// Makes a store of a copy.
+fn build(file: &Path, store: &Path) -> io::Result<()> {
+    let files = Files::open(store)?;
     let mut batch = Vec::new();
     read(file, |key, value| {
         batch.push(record::Write { key: key.to_vec(), value: Some(value.to_vec()) });
         if batch.len() < BATCH { Ok(()) } else { files.commit(&std::mem::take(&mut batch)) }
-    })
-    .and_then(|_| files.commit(&batch))
-    .map_err(failed)?;
-    drop(files);
-    folder.install(&scratch).map_err(failed)?;
-    Ok(records)
+    })?;
+    files.commit(&batch)
 }
 
 /// Writes everything there is at this moment.

@@ -60,7 +60,25 @@ impl Folder {
         }
         // A full disk must not keep a registry from starting: whoever else comes is told all but the number.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        folder.put_back().map_err(failed)?;
+        Ok(folder)
+    }
+
+    /// A restore may have been killed between putting the old store aside and the new one in its place.
+    fn put_back(&self) -> io::Result<()> {
+        let old = self.old();
+        if self.is_used() || !old.is_dir() {
+            return Ok(());
+        }
+        fs::rename(&old, self.store())?;
+        self.sync()?;
+        tracing::warn!("a restore was cut short; the store that was there before, {}, was put back", old.display());
+        Ok(())
+    }
+
+    fn old(&self) -> PathBuf {
+        self.path.join("store.old")
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -86,12 +104,15 @@ impl Folder {
 
     /// Puts another store in place of the one that may be there; `new` is in this directory.
     pub(crate) fn install(&self, new: &Path) -> io::Result<()> {
-        let old = self.path.join("store.old");
+        let old = self.old();
         remove(&old)?;
         if self.is_used() {
             fs::rename(self.store(), &old)?;
         }
-        fs::rename(new, self.store())?;
+        if let Err(error) = fs::rename(new, self.store()) {
+            self.put_back()?;
+            return Err(error);
+        }
         self.sync()?;
         remove(&old)
     }
