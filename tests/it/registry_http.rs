@@ -40,6 +40,8 @@ fn a_body_may_come_in_chunks_and_must_be_short_all_the_same() {
     let long = format!("{}0\r\n\r\n", format!("3e8\r\n{}\r\n", "z".repeat(1_000)).repeat(5));
     let answer = client.send("PUT", "/configuration/key", &headers, long);
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+    let answer = client.send("PUT", "/configuration/key", &headers, "zz\r\n");
+    assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "these are no chunks");
 }
 
 /// Ids may be longer than markers were once.

@@ -1,7 +1,9 @@
 //! The body of a request: how large, of which type, and what it says.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -35,6 +37,7 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, patience: Dura
     match read {
         Some(Ok(Ok(bytes))) => Ok(bytes),
         Some(Err(_)) | Some(Ok(Err(Stop::Broken))) => Err(Problem::TooSlow),
+        Some(Ok(Err(Stop::Garbled))) => Err(Problem::Garbled),
         Some(Ok(Err(Stop::TooLarge))) | None => {
             let _ = timeout(patience, drain(&mut body)).await;
             Err(Problem::TooLarge)
@@ -54,13 +57,25 @@ async fn promptly<T>(patience: Duration, wanted: impl Future<Output = T>) -> Res
 enum Stop {
     TooLarge,
     Broken,
+    Garbled,
+}
+
+impl From<hyper::Error> for Stop {
+    /// hyper says of what kind an error is by the error below it.
+    fn from(error: hyper::Error) -> Self {
+        let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+        match kind {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Garbled,
+            _ => Self::Broken,
+        }
+    }
 }
 
 async fn collect(body: &mut Incoming) -> Result<Bytes, Stop> {
     let mut first = Bytes::new();
     let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Stop::Broken)?.into_data() else { continue };
+        let Ok(data) = frame?.into_data() else { continue };
         if first.is_empty() && all.is_empty() {
             first = data; // nearly always the only one
         } else {

@@ -25,6 +25,8 @@ pub(crate) enum Problem {
     TooLarge,
     /// The body did not arrive.
     TooSlow,
+    /// The body is not what its transfer encoding says.
+    Garbled,
     /// The disk does not take it. Nothing has changed.
     NotKept,
 }
@@ -78,7 +80,9 @@ impl Type {
 impl Problem {
     /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
     pub(crate) fn answer(self, id: &str, base: &Base<'_>) -> Answer {
+        let is_garbled = matches!(self, Self::Garbled); // where the next request would begin, nobody knows
         let (kind, message, details) = match self {
+            Self::Garbled => twice(Type::BadRequest, "Invalid transfer encoding".into()),
             Self::TooLarge => return Answer::empty(StatusCode::PAYLOAD_TOO_LARGE).closing(),
             Self::TooSlow => return Answer::empty(StatusCode::REQUEST_TIMEOUT).closing(),
             Self::Refused(refusal) => words(refusal),
@@ -98,7 +102,7 @@ impl Problem {
         let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into() };
         let answer = Answer::json(code, &fault);
         if kind != Type::Unauthorized {
-            return answer;
+            return if is_garbled { answer.closing() } else { answer };
         }
         // The Twisted client does not read this answer. Twisted before 14 then hears nothing more on the connection, where the
         // client asks again after its login.
