@@ -282,7 +282,7 @@ impl Authority {
         std::fs::write(self.path(file), certificate.pem()).unwrap();
     }
 
-    fn serve(&self, options: &[&str]) -> Registry {
+    pub fn serve(&self, options: &[&str]) -> Registry {
         let own = ["--tls-cert", &self.path("server"), "--tls-key", &self.path("server.key")].map(str::to_owned);
         let options: Vec<&str> = own.iter().map(String::as_str).chain(options.iter().copied()).collect();
         let registry = Registry::start_with(&options);

@@ -1,6 +1,6 @@
 //! `service-registry serve`, the program.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::{Registry, Running, clean, compare_with_manual, eventually};
+use crate::registry_access::Authority;
 use crate::registry_bench::{Client, USERS, connect, read_answer};
 
 fn client(registry: &Registry) -> Client {
@@ -36,6 +37,27 @@ fn it_says_where_it_listens_and_ends_when_told() {
         assert_eq!(client(&registry).get("/services").status, 200);
         registry.process.signal(signal);
         assert_eq!(registry.process.end().code(), Some(0), "{signal}");
+    }
+}
+
+/// Who has asked nothing yet, or half of something, is not waited for.
+#[test]
+fn strangers_do_not_hold_up_the_end() {
+    let authority = Authority::new();
+    let head = &b"GET /v1.0/services HTTP/1.1\r\n"[..];
+    let hello = &b"\x16"[..];
+    for (mut registry, begun) in [(Registry::start(), head), (authority.serve(&[]), hello)] {
+        let address: SocketAddr = registry.url.split("://").nth(1).unwrap().parse().unwrap();
+        let _silent = connect(address);
+        let mut half = connect(address);
+        half.get_mut().write_all(begun).unwrap();
+        let mut last = connect(address); // whoever came before it has been let in when it is answered
+        last.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let _ = last.read_to_end(&mut Vec::new());
+        registry.process.signal(Signal::SIGTERM);
+        assert_eq!(registry.process.end().code(), Some(0));
+        let said = registry.process.said_to_the_end();
+        assert!(!said.contains("still busy"), "{said}");
     }
 }
 

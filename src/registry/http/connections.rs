@@ -26,6 +26,8 @@ const MAX_HEADERS: usize = 64;
 const MAX_BUFFER: usize = 16 * 1024;
 /// How long requests under way may take once the end has been called.
 const LAST_CALL: Duration = Duration::from_secs(5);
+/// How long it may take from a request that has arrived to one that is seen to be under way.
+const MOMENT: Duration = Duration::from_millis(100);
 /// The pause after a connection could not be accepted: the process has no descriptor left, and may have one soon.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -58,8 +60,15 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
+    let strangers = async {
+        loop {
+            sleep(MOMENT).await;
+            guests.send_strangers_away();
+        }
+    };
     tokio::select! {
         () = graceful.shutdown() => {}
+        () = strangers => {}
         () = sleep(LAST_CALL) => tracing::warn!("some connections were still busy, and are cut"),
     }
 }

@@ -100,6 +100,15 @@ impl Guests {
         Place { guests: self.clone(), number, guest }
     }
 
+    /// Sends away whoever has begun nothing that could be finished; for the end.
+    pub(crate) fn send_strangers_away(&self) {
+        for guest in self.lock().guests.values() {
+            if guest.is_strange() {
+                guest.send_away();
+            }
+        }
+    }
+
     /// Sends everybody away.
     pub(crate) fn show_out(&self) {
         for guest in self.lock().guests.values() {
@@ -177,6 +186,15 @@ impl Guest {
             Phase::Idle => Some(since + self.patience.newcomer),
             Phase::Head => Some(since + self.patience.head),
             Phase::Busy => None,
+        }
+    }
+
+    /// It has sent part of a head, or nothing. Who has been answered may still be reading that.
+    fn is_strange(&self) -> bool {
+        match self.phase() {
+            Phase::Idle => !self.has_asked(),
+            Phase::Head => true,
+            Phase::Busy => false,
         }
     }
 
