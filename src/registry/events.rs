@@ -266,6 +266,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_account_that_a_wrong_clock_has_made_shows_its_events() {
+        let mut state = state();
+        let slot = Slot::Tenant { before: None, after: Some(at(86_400_000).wall) };
+        state.restore(at(0), Change { tenant: 2, slot });
+        let feed = Feed { from: None, kind: None, strict: false };
+        assert!(state.feed_start(at(5), 2, &feed).unwrap() <= Uuid1::first_of(at(0).wall));
+        let feed = Feed { from: Some(Uuid1::first_of(at(1).wall)), ..feed };
+        assert!(state.feed_start(at(5), 2, &feed).is_ok());
+    }
+
+    #[test]
     fn what_is_not_on_disk_is_neither_shown_nor_forgotten() {
         let mut state = state();
         state.recent = 2;

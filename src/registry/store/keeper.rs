@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::record::{Write, event_key};
 use super::{Batch, Disk, Store};
 use crate::registry::changes::Change;
-use crate::registry::clock::Clock;
+use crate::registry::clock::{Clock, Now};
 use crate::registry::engine::{Inner, Shared};
 use crate::registry::events::first_kept;
 use crate::registry::objects::TenantId;
@@ -40,6 +40,8 @@ pub(crate) struct Keeper {
     /// What puts things right after a commit that failed.
     debt: Vec<Write>,
     failed: Option<Instant>,
+    /// The last reading, with a wall time that is believed.
+    believed: Now,
     /// How long events are kept, and when the old ones are to be looked for next.
     retention: u64,
     next_trim: u64,
@@ -51,8 +53,8 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, clock: Clock, retention: u64) -> Self {
-        let (debt, trimmed) = (Vec::new(), Uuid1::lowest(0));
-        Self { shared, disk, clock, debt, failed: None, retention, next_trim: 0, has_more: false, trimmed }
+        let (debt, trimmed, believed) = (Vec::new(), Uuid1::lowest(0), clock.now());
+        Self { shared, disk, clock, debt, failed: None, believed, retention, next_trim: 0, has_more: false, trimmed }
     }
 
     /// Commits until the store is closed and everything is on disk.
@@ -114,7 +116,7 @@ impl Keeper {
         if had_failed {
             tracing::info!("the disk takes writes again");
         }
-        let now = self.clock.now().wall;
+        let now = self.believe();
         if now >= self.next_trim || self.has_more {
             self.next_trim = now + self.retention / TRIMS;
             if let Err(error) = self.trim(now) {
@@ -135,6 +137,16 @@ impl Keeper {
         if self.failed.replace(Instant::now()).is_none() {
             tracing::error!(%error, "the disk takes no writes; requests that change something are refused until it does");
         }
+    }
+
+    /// A wall time that follows a step forward no faster than by as much time as has passed since. Whoever sets a clock a month
+    /// ahead for a moment should not lose a month of events: what is removed is gone for good.
+    fn believe(&mut self) -> u64 {
+        let now = self.clock.now();
+        let passed = now.mono.saturating_sub(self.believed.mono);
+        let wall = now.wall.min(self.believed.wall.saturating_add(2 * passed));
+        self.believed = Now { mono: now.mono, wall };
+        wall
     }
 
     /// Removes events that are older than they are kept, a part at a time so that nobody waits for long. It goes on
@@ -361,6 +373,32 @@ mod tests {
         let _ = tokio::time::timeout(patience, set("first")).await.unwrap(); // perhaps in time
         assert!(tokio::time::timeout(patience, set("second")).await.unwrap().is_none());
         assert!(engine.run(|state| state.value(1, "second").is_err()).await, "it was undone");
+    }
+
+    /// What a wrong clock removes is gone for good. It is believed as time goes by.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_step_of_the_clock_removes_nothing_from_the_disk() {
+        let disk = Arc::new(Fragile::default());
+        let hand = ManualClock::new(1_700_000_000_000);
+        let clock = Clock::manual(&hand);
+        let mut state = start::state(&*disk, clock.now()).unwrap();
+        state.retention = 60_000;
+        let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+        engine.meet(clock.now(), vec![1]);
+        // Twice: after the second, what followed the first commit has been done.
+        let change = async |value: &str| {
+            for part in ["a", "b"] {
+                let body = json(&format!(r#"{{"value": "{value}-{part}"}}"#));
+                let set = |state: &mut State| state.set_value(clock.now(), 1, &Allowance::default(), "key", &body);
+                assert!(engine.write(set).await.is_some());
+            }
+            disk.records.lock().unwrap().keys().filter(|key| key.first() == Some(&EVENT)).count()
+        };
+        assert_eq!(change("first").await, 2);
+        hand.step_forward(Duration::from_secs(31 * 86_400));
+        assert_eq!(change("second").await, 4);
+        hand.jump(Duration::from_secs(61));
+        assert_eq!(change("third").await, 4, "the first two were old by any clock");
     }
 
     /// A request that finds its work done must not say so before that is kept.
