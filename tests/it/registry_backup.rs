@@ -55,6 +55,8 @@ fn a_copy_takes_no_place_but_a_files() {
         let (code, said) = run(&["backup", file, "--data-dir", &path("data")]);
         assert_eq!((code, said.contains(file) && said.contains("give a file")), (1, true), "{said}");
     }
+    let (code, said) = run(&["backup", &path("nowhere/copy"), "--data-dir", &path("data")]);
+    assert_eq!((code, said.contains("nowhere/copy: ")), (1, true), "{said}");
     assert!(fs::symlink_metadata(path("pipe")).unwrap().file_type().is_fifo());
     assert!(fs::symlink_metadata(path("link")).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(path("target")).unwrap(), "theirs");

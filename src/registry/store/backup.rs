@@ -42,7 +42,7 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<u64, Error> {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{:08x}.part", fastrand::u32(..))); // of this backup alone
     let part = Path::new(&name);
-    let copied = copy(data_dir, part);
+    let copied = copy(data_dir, file, part);
     let records = copied.and_then(|()| {
         let records = read(part, |_, _| Ok(())).map_err(failed)?;
         fs::rename(part, file).map_err(failed)?;
@@ -67,8 +67,8 @@ fn check_target(file: &Path) -> io::Result<()> {
     if is_good { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, cure)) }
 }
 
-fn copy(data_dir: &Path, part: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Backup { path: part.to_owned(), source };
+fn copy(data_dir: &Path, file: &Path, part: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Backup { path: file.to_owned(), source };
     let no_dir = |source| Error::DataDir { path: data_dir.to_owned(), source };
     if !fs::metadata(data_dir).map_err(no_dir)?.is_dir() || !data_dir.join("store").exists() {
         return Err(no_dir(io::Error::new(io::ErrorKind::NotFound, "there is no registry in it")));
