@@ -21,9 +21,11 @@ impl Base<'_> {
         self.parts.headers.get(name)?.to_str().ok()
     }
 
-    /// That of the client, or of the proxy it used.
+    /// That of the client, or of the proxy it used: of several, the first is the client's own.
     fn scheme(&self) -> &'static str {
-        match self.header(FORWARDED_PROTO) {
+        let forwarded =
+            self.header(FORWARDED_PROTO).map(|schemes| schemes.split(',').next().unwrap_or_default().trim());
+        match forwarded {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
             None if self.is_secure => "https",
             _ => "http",
