@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,13 +11,13 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::json;
 
-use crate::bench::{Registry, Running, clean};
-use crate::registry_bench::Client;
+use crate::bench::Registry;
+use crate::registry_durable::{self, run};
 
 /// A registry that has more in it than a socket takes.
 fn start(folder: &Path) -> Registry {
-    let registry = Registry::start_at("127.0.0.1:0", &["--data-dir", folder.to_str().unwrap()]);
-    let mut client = Client::new(registry.url.strip_prefix("http://").unwrap().parse::<SocketAddr>().unwrap());
+    let registry = registry_durable::start("127.0.0.1:0", folder);
+    let mut client = registry_durable::client(&registry);
     for number in 0..500 {
         let path = format!("/configuration/key-{number}");
         assert_eq!(client.put(&path, json!({"value": "x".repeat(1_000)})).status, 204);
@@ -34,13 +33,6 @@ fn a_copy_that_nobody_takes_does_not_hold_up_the_end() {
     reader.read_exact(&mut [0; 10]).unwrap();
     registry.process.signal(Signal::SIGTERM);
     assert_eq!(registry.process.end().code(), Some(0));
-}
-
-/// Runs the program to its end; returns its exit code and what it said.
-fn run(arguments: &[&str]) -> (i32, String) {
-    let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(arguments));
-    let code = process.end().code().unwrap();
-    (code, process.said_to_the_end())
 }
 
 #[test]

@@ -1,19 +1,19 @@
 //! The data directory: one that goes away while it is used, who may look into it, and what a restore leaves.
 
 use std::fs::{self, Permissions};
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Registry, Running, clean, eventually};
+use crate::bench::{Registry, eventually};
 use crate::registry_bench::Client;
+use crate::registry_durable::{self, run};
 
 fn start(folder: &Path) -> (Registry, Client) {
-    let registry = Registry::start_at("127.0.0.1:0", &["--data-dir", folder.to_str().unwrap()]);
-    let client = Client::new(registry.url.strip_prefix("http://").unwrap().parse::<SocketAddr>().unwrap());
+    let registry = registry_durable::start("127.0.0.1:0", folder);
+    let client = registry_durable::client(&registry);
     (registry, client)
 }
 
@@ -59,13 +59,6 @@ fn nobody_else_may_look_into_the_store() {
     fs::set_permissions(&store, Permissions::from_mode(0o755)).unwrap();
     drop(start(folder.path()));
     assert_eq!(mode(), 0o700, "one of an earlier version");
-}
-
-/// Runs the program to its end; returns its exit code and what it said.
-fn run(arguments: &[&str]) -> (i32, String) {
-    let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(arguments));
-    let code = process.end().code().unwrap();
-    (code, process.said_to_the_end())
 }
 
 #[test]

@@ -12,16 +12,16 @@ use service_registry::registry::Config;
 use crate::bench::{Registry, Running, clean, eventually, free_address, need};
 use crate::registry_bench::{Client, Server, USERS};
 
-fn start(at: &str, folder: &Path) -> Registry {
+pub fn start(at: &str, folder: &Path) -> Registry {
     Registry::start_at(at, &["--data-dir", folder.to_str().unwrap()])
 }
 
-fn client(registry: &Registry) -> Client {
+pub fn client(registry: &Registry) -> Client {
     Client::new(registry.url.strip_prefix("http://").unwrap().parse::<SocketAddr>().unwrap())
 }
 
 /// Runs the program to its end; returns its exit code and what it said.
-fn run(arguments: &[&str]) -> (i32, String) {
+pub fn run(arguments: &[&str]) -> (i32, String) {
     let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(arguments));
     let code = process.end().code().unwrap();
     (code, process.said_to_the_end())

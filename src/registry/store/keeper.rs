@@ -307,9 +307,15 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
+            Self::keeping_events_for(u64::MAX, &ManualClock::new(1_700_000_000_000))
+        }
+
+        /// In milliseconds.
+        fn keeping_events_for(retention: u64, hand: &ManualClock) -> Self {
             let disk = Arc::new(Fragile::default());
-            let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
-            let state = start::state(&*disk, clock.now()).unwrap();
+            let clock = Clock::manual(hand);
+            let mut state = start::state(&*disk, clock.now()).unwrap();
+            state.retention = retention;
             let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
             engine.meet(clock.now(), vec![1]);
             Self { disk, clock, engine }
@@ -320,6 +326,11 @@ mod tests {
             let set =
                 |state: &mut State| state.set_value(self.clock.now(), 1, &Allowance::default(), id, &body).unwrap();
             self.engine.write(set).await.is_some()
+        }
+
+        /// How many events are on the disk.
+        fn events(&self) -> usize {
+            self.disk.records.lock().unwrap().keys().filter(|key| key.first() == Some(&EVENT)).count()
         }
 
         async fn value(&self, id: &str) -> Option<String> {
@@ -378,21 +389,14 @@ mod tests {
     /// What a wrong clock removes is gone for good. It is believed as time goes by.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_step_of_the_clock_removes_nothing_from_the_disk() {
-        let disk = Arc::new(Fragile::default());
         let hand = ManualClock::new(1_700_000_000_000);
-        let clock = Clock::manual(&hand);
-        let mut state = start::state(&*disk, clock.now()).unwrap();
-        state.retention = 60_000;
-        let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
-        engine.meet(clock.now(), vec![1]);
+        let bench = Bench::keeping_events_for(60_000, &hand);
         // Twice: after the second, what followed the first commit has been done.
         let change = async |value: &str| {
             for part in ["a", "b"] {
-                let body = json(&format!(r#"{{"value": "{value}-{part}"}}"#));
-                let set = |state: &mut State| state.set_value(clock.now(), 1, &Allowance::default(), "key", &body);
-                assert!(engine.write(set).await.is_some());
+                assert!(bench.set("key", &format!("{value}-{part}")).await);
             }
-            disk.records.lock().unwrap().keys().filter(|key| key.first() == Some(&EVENT)).count()
+            bench.events()
         };
         assert_eq!(change("first").await, 2);
         hand.step_forward(Duration::from_secs(31 * 86_400));
@@ -435,26 +439,20 @@ mod tests {
     /// Whoever writes a lot and then nothing does not leave it on the disk for ever.
     #[tokio::test(flavor = "multi_thread")]
     async fn old_events_leave_the_disk_though_nothing_is_written() {
-        let disk = Arc::new(Fragile::default());
         let hand = ManualClock::new(1_700_000_000_000);
-        let clock = Clock::manual(&hand);
-        let mut state = start::state(&*disk, clock.now()).unwrap();
-        state.retention = 60_000;
-        let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
-        engine.meet(clock.now(), vec![1]);
+        let bench = Bench::keeping_events_for(60_000, &hand);
         let churn = |state: &mut State| {
             for number in 0..2 * TRIM + 1 {
                 let body = json(&format!(r#"{{"value": "{number}"}}"#));
-                state.set_value(clock.now(), 1, &Allowance::default(), "key", &body).unwrap();
+                state.set_value(bench.clock.now(), 1, &Allowance::default(), "key", &body).unwrap();
             }
         };
-        assert!(engine.write(churn).await.is_some());
-        let events = || disk.records.lock().unwrap().keys().filter(|key| key.first() == Some(&EVENT)).count();
-        assert_eq!(events(), 2 * TRIM + 1);
+        assert!(bench.engine.write(churn).await.is_some());
+        assert_eq!(bench.events(), 2 * TRIM + 1);
         hand.jump(Duration::from_secs(61));
         let start = Instant::now();
-        while events() > 0 {
-            assert!(start.elapsed() < Duration::from_secs(20), "{} events are still there", events());
+        while bench.events() > 0 {
+            assert!(start.elapsed() < Duration::from_secs(20), "{} events are still there", bench.events());
             tokio::time::sleep(Duration::from_millis(10)).await; // the pause between two looks
         }
     }
