@@ -15,6 +15,7 @@ use url::{Host, Url};
 
 use super::error::Error;
 use super::names::Names;
+use crate::files::{self, LARGEST_PEM};
 
 /// More than a lost packet costs, less than most heartbeats have.
 const CONNECTING: Duration = Duration::from_secs(3);
@@ -74,16 +75,20 @@ pub(crate) fn read_own(
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
     let chain = read_certificates(certificate, "client certificate")?;
     let cure = "give a file with one private key (PEM) that is not encrypted";
-    let refused = |error| Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display()));
-    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(refused)?))
+    let refused = |error: &dyn std::error::Error| {
+        Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display()))
+    };
+    let pem = files::read(key, LARGEST_PEM).map_err(|error| refused(&error))?;
+    Ok((chain, PrivateKeyDer::from_pem_slice(&pem).map_err(|error| refused(&error))?))
 }
 
 fn read_certificates(file: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let refused = |why: String| {
         Error::unusable(format!("cannot use the {what} {}: {why}; give a file of PEM certificates", file.display()))
     };
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let pem = files::read(file, LARGEST_PEM).map_err(|error| refused(error.to_string()))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refused(error.to_string()))?;
     if certificates.is_empty() { Err(refused("no certificate in it".to_owned())) } else { Ok(certificates) }
 }

@@ -28,6 +28,7 @@ mod registry_cases;
 mod registry_disk;
 mod registry_durable;
 mod registry_expiry;
+mod registry_files;
 mod registry_http;
 mod registry_log;
 mod registry_power;
