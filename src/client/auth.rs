@@ -17,7 +17,7 @@ use super::Client;
 use super::connection::Kind;
 use super::error::{Error, NoAnswer, Phase};
 use super::login::{Credentials, Login};
-use super::transport::{Request, TimeLimit, to_json};
+use super::transport::{Request, TimeLimit};
 
 /// The least pause between two attempts to renew a token that still serves.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
@@ -100,7 +100,7 @@ impl Auth {
             method: Method::POST,
             url: self.url.clone(),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-            body: Some(to_json(&self.credentials.document())?),
+            body: Some(self.credentials.document()?),
             expect: StatusCode::OK,
             limit: TimeLimit::from_now(client.inner.request_timeout),
         };

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -28,7 +29,7 @@ pub(crate) struct Call<'a> {
     pub(crate) method: Method,
     pub(crate) path: &'a [&'a str],
     pub(crate) query: Vec<(&'static str, String)>,
-    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) body: Option<Bytes>,
     pub(crate) expect: StatusCode,
     /// The time limit, where it is not the client's.
     pub(crate) limit: Option<Duration>,
@@ -57,13 +58,15 @@ impl<'a> Call<'a> {
     }
 
     pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
-        self.body = Some(to_json(body)?);
+        let mut json = Vec::new();
+        write_json(&mut json, body)?;
+        self.body = Some(json.into());
         Ok(self)
     }
 }
 
-pub(crate) fn to_json(body: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(body).map_err(|error| Error::unusable(format!("the request cannot be written: {error}")))
+pub(crate) fn write_json(to: &mut Vec<u8>, body: &impl Serialize) -> Result<(), Error> {
+    serde_json::to_writer(to, body).map_err(|error| Error::unusable(format!("the request cannot be written: {error}")))
 }
 
 /// An answer with the status that was hoped for.
@@ -163,7 +166,7 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) body: Option<Bytes>,
     pub(crate) expect: StatusCode,
     pub(crate) limit: TimeLimit,
 }
