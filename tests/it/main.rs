@@ -34,6 +34,8 @@ mod registry_log;
 mod registry_power;
 mod registry_serve;
 mod wrapper_child;
+mod wrapper_files;
 mod wrapper_life;
 mod wrapper_options;
+mod wrapper_secrets;
 mod wrapper_start;

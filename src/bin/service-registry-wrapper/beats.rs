@@ -36,7 +36,7 @@ pub(crate) struct Beats<'a> {
 impl Beats<'_> {
     /// Heartbeats until the registry does not know the session any more, and says so.
     pub(crate) async fn until_lost(&self, session: &str, mut token: String) -> Error {
-        let elsewhere = Notify::new();
+        let (elsewhere, refused) = (Notify::new(), Notify::new());
         let (mut failing, mut accepted) = (false, 0);
         let opened = self.standing.borrow().accepted;
         rest(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
@@ -50,8 +50,11 @@ impl Beats<'_> {
         loop {
             let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
             tokio::select! {
-                lost = beater.run_by(pause, |beat| self.hear(beat, &mut failing, &mut accepted, &elsewhere)) => return lost,
+                lost = beater.run_by(pause, |beat| self.hear(beat, &mut failing, &mut accepted, &elsewhere, &refused)) => {
+                    return lost;
+                }
                 () = elsewhere.notified() => {}
+                () = self.another_key(&refused) => {}
             }
             token = beater.token();
             // Each registry begins with a beat at once; when all of them have failed, that would be no pause at all.
@@ -62,8 +65,18 @@ impl Beats<'_> {
         }
     }
 
+    /// Waits until there is another key than the one that was refused. Heartbeats go on meanwhile.
+    async fn another_key(&self, refused: &Notify) {
+        loop {
+            refused.notified().await;
+            if self.registries.read_key_again().await {
+                return;
+            }
+        }
+    }
+
     /// Says once that heartbeats fail and once that they are accepted again.
-    fn hear(&self, beat: Beat<'_>, failing: &mut bool, accepted: &mut u32, elsewhere: &Notify) {
+    fn hear(&self, beat: Beat<'_>, failing: &mut bool, accepted: &mut u32, elsewhere: &Notify, refused: &Notify) {
         match beat {
             Beat::Accepted { sent, .. } => {
                 let recovered = std::mem::take(failing);
@@ -98,7 +111,9 @@ impl Beats<'_> {
                 if self.may_host && error.is_connect() {
                     host::begin(); // whoever hosted the registry is gone; the next heartbeat will find a new one
                 }
-                if self.registries.learn_from(error) {
+                if error.status() == Some(401) {
+                    refused.notify_one();
+                } else if self.registries.fail_over(error) {
                     elsewhere.notify_one();
                 }
             }

@@ -19,13 +19,15 @@ use crate::registries::Registries;
 use crate::standing::Standing;
 
 /// What the original clients waited between two attempts.
-const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
+pub(crate) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
 /// What the task tells whoever waits for the registration.
 pub(crate) enum News {
     Registered,
     /// An attempt failed; another follows.
     Failed(Error),
+    /// What registering needs is not there; it is waited for.
+    Unprepared(anyhow::Error),
 }
 
 pub(crate) struct Keeper {
@@ -81,6 +83,10 @@ impl Keeper {
             match client.sessions().remove(predecessor).await {
                 Ok(()) => info!("retired the session {predecessor}, which was ours"),
                 Err(error) if error.is_lost() => {}
+                // Nothing would ever change that, and a new session needs no more than that the old one expires.
+                Err(error) if !error.is_retryable() && error.status() != Some(401) => {
+                    warn!("the session {predecessor}, which was ours, is left to expire: {error}");
+                }
                 Err(error) => return Err(error),
             }
             self.predecessor = None;
@@ -88,7 +94,7 @@ impl Keeper {
         let sent = Instant::now();
         let session = client.sessions().create(self.service.interval, &self.service.session_metadata).await?;
         if let Some(ghost) = &self.ghost {
-            ghost.write(&session.id);
+            ghost.write(&session.id).await;
         }
         self.standing.send_modify(|standing| {
             standing.session = Some((client, session.id.clone()));
@@ -231,7 +237,10 @@ impl Keeper {
             debug!(failures, "still so: {error}");
         }
         let hosting = self.may_host && error.is_connect() && host::begin();
-        let elsewhere = self.registries.learn_from(&error) && failures == 1;
+        let is_refused = error.status() == Some(401);
+        let another =
+            if is_refused { self.registries.read_key_again().await } else { self.registries.fail_over(&error) };
+        let elsewhere = another && failures == 1;
         let interval = Duration::from_secs(self.service.interval.into());
         let asked = error.retry_after().unwrap_or_default();
         let pause = if hosting || elsewhere {
