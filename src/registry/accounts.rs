@@ -258,7 +258,11 @@ impl<'a> Credentials<'a> {
             let missing = || Refusal::Malformed(format!("auth.{form}.{field} is not a string"));
             auth.get(form).and_then(|form| form.text(field)).ok_or_else(missing)
         };
-        let tenant = auth.text("tenantName");
+        let tenant = match auth.get("tenantName") {
+            None | Some(Json::Null) => None,
+            Some(Json::Text(tenant)) => Some(&**tenant),
+            Some(_) => return Err(Refusal::malformed("auth.tenantName is not a string")),
+        };
         const KEY: &str = "RAX-KSKEY:apiKeyCredentials";
         const PASSWORD: &str = "passwordCredentials";
         if auth.get(KEY).is_some() {

@@ -179,8 +179,9 @@ impl Front {
         notes: &mut Notes,
     ) -> Result<Answer, Problem> {
         let accounts = &*self.accounts.load();
+        let host = gate::host(parts)?;
         if accounts.is_open() {
-            gate::check(&parts.headers, caller.local, &self.host_names)?;
+            gate::check(host, &parts.headers, caller.local, &self.host_names)?;
         }
         let body = body::read(&parts.headers, body, self.patience.body).await?;
         let now = *notes.now.insert(self.engine.now());
