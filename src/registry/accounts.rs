@@ -18,6 +18,9 @@ pub(crate) const OPEN_TENANT: TenantId = 1;
 pub(crate) const OPEN_TENANT_ID: &str = "1";
 
 const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
+/// How far ahead the clock may have been that a token was made by. One that was made further in the future is void: it
+/// would be good for as much longer.
+const TOKEN_SKEW_MS: u64 = 60_000;
 
 const NO_TENANT: &str = "No tenant id provided";
 const NO_TOKEN: &str = "No authentication token provided";
@@ -162,6 +165,9 @@ impl Accounts {
     fn owner(&self, now: Now, token: &str) -> Option<(&Arc<Known>, u64)> {
         let AccessRule::Listed(users) = &self.access else { return None };
         let access = Access::open(&self.keys, token, now.wall)?;
+        if access.expires > now.wall + TOKEN_LIFE_MS + TOKEN_SKEW_MS {
+            return None;
+        }
         Some((users.by_number.get(&access.user)?, access.expires))
     }
 
@@ -252,7 +258,11 @@ impl<'a> Credentials<'a> {
             let missing = || Refusal::Malformed(format!("auth.{form}.{field} is not a string"));
             auth.get(form).and_then(|form| form.text(field)).ok_or_else(missing)
         };
-        let tenant = auth.text("tenantName");
+        let tenant = match auth.get("tenantName") {
+            None | Some(Json::Null) => None,
+            Some(Json::Text(tenant)) => Some(&**tenant),
+            Some(_) => return Err(Refusal::malformed("auth.tenantName is not a string")),
+        };
         const KEY: &str = "RAX-KSKEY:apiKeyCredentials";
         const PASSWORD: &str = "passwordCredentials";
         if auth.get(KEY).is_some() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::engine::Engine;
 use super::events::{Feed, Part};
 use super::objects::{Event, TenantId};
+use super::pending::Scope;
 use super::store::Disk;
 use super::store::record::{self, event_key};
 use super::uuid1::Uuid1;
@@ -21,7 +22,9 @@ impl Engine {
     ) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
         while events.len() < most {
-            let part = self.run(|state| state.feed_part(tenant, from, most - events.len(), feed)).await;
+            let part = self
+                .run(tenant, Scope::Nothing, |state| state.feed_part(tenant, from, most - events.len(), feed))
+                .await;
             match (part, &self.disk) {
                 (Part::OnDisk(until), Some(disk)) => {
                     let (disk, feed, most) = (disk.clone(), feed.clone(), most - events.len());

@@ -38,6 +38,7 @@ mod objects;
 mod overview;
 mod packed;
 mod pages;
+mod pending;
 mod rates;
 mod refusal;
 mod secrets;

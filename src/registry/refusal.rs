@@ -2,7 +2,7 @@
 //! in `http::faults`.
 
 /// What an account may only have so many of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Resource {
     Session,
     Service,

@@ -6,6 +6,7 @@ use super::faults::Problem;
 use crate::registry::events::{Feed, kind, marker};
 use crate::registry::objects::Event;
 use crate::registry::pages::{Listing, Page};
+use crate::registry::pending::Scope;
 
 /// The marker is a time here and has rules of its own; `metadata.marker` never repeats it.
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
@@ -13,7 +14,7 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let from = marker(&asked.query.values("marker"))?;
     let kind = kind(&asked.query.values("type"))?;
     let feed = Feed { from, kind, strict: asked.front.indulgence.strict_feed };
-    let start = asked.run_swept(|state| state.feed_start(asked.now, asked.tenant, &feed)).await?;
+    let start = asked.run_swept(Scope::Nothing, |state| state.feed_start(asked.now, asked.tenant, &feed)).await?;
     // One more than asked for: the next page starts with it.
     let events = asked.front.engine.feed(asked.tenant, start, limit + 1, &feed).await.map_err(|error| {
         tracing::error!(%error, "old events cannot be read");

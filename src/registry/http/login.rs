@@ -18,6 +18,7 @@ use super::faults::Problem;
 use crate::registry::accounts::{BAD_LOGIN, Credentials, Login};
 use crate::registry::clock::Now;
 use crate::registry::json::Json;
+use crate::registry::pending::Scope;
 use crate::registry::refusal::Refusal;
 use crate::registry::slowing::Turn;
 use crate::registry::validation;
@@ -104,7 +105,7 @@ pub(super) async fn login(
         }
     }
     let login = login?;
-    front.engine.run(|state| state.contact(now, login.tenant)).await;
+    front.engine.run(login.tenant, Scope::Nothing, |state| state.contact(now, login.tenant)).await;
     Ok(document(&login, base))
 }
 

@@ -43,6 +43,7 @@ use super::json::Json;
 use super::limits::Allowance;
 use super::objects::TenantId;
 use super::pages::{Listing, Page};
+use super::pending::Scope;
 use super::rates::Usage;
 use super::refusal::Refusal;
 use super::slowing::Slowing;
@@ -178,8 +179,9 @@ impl Front {
         notes: &mut Notes,
     ) -> Result<Answer, Problem> {
         let accounts = &*self.accounts.load();
+        let host = gate::host(parts)?;
         if accounts.is_open() {
-            gate::check(&parts.headers, caller.local, &self.host_names)?;
+            gate::check(host, &parts.headers, caller.local, &self.host_names)?;
         }
         let body = body::read(&parts.headers, body, self.patience.body).await?;
         let now = *notes.now.insert(self.engine.now());
@@ -269,20 +271,21 @@ impl Asked<'_> {
         }
     }
 
-    /// Does something to the tenant's state.
-    async fn run<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    /// Looks at the tenant's state. The answer is built upon nothing that can still be undone.
+    async fn run<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
         let contact = |state: &mut State| state.contact(self.now, self.tenant);
-        self.front.engine.run(|state| (contact(state), act(state)).1).await
+        self.front.engine.run(self.tenant, scope, |state| (contact(state), act(state)).1).await
     }
 
     /// The same, after everyone who is overdue has been expired.
-    async fn run_swept<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    async fn run_swept<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
         let contact = |state: &mut State| state.contact(self.now, self.tenant);
-        self.front.engine.run_swept(self.now, |state| (contact(state), act(state)).1).await
+        let engine = &self.front.engine;
+        engine.run_swept(self.now, self.tenant, scope, |state| (contact(state), act(state)).1).await
     }
 
     /// Changes the tenant's state, after everyone who is overdue has been expired. What cannot be kept is refused.
-    async fn write<T>(&self, act: impl FnOnce(&mut State) -> Result<T, Refusal>) -> Result<T, Problem> {
+    async fn write<T>(&self, act: impl Fn(&mut State) -> Result<T, Refusal>) -> Result<T, Problem> {
         let contact = |state: &mut State| state.contact(self.now, self.tenant);
         let written = self.front.engine.write_swept(self.now, |state| (contact(state), act(state)).1).await;
         Ok(written.ok_or(Problem::NotKept)??)
