@@ -30,6 +30,7 @@ mod registry_durable;
 mod registry_expiry;
 mod registry_http;
 mod registry_log;
+mod registry_logins;
 mod registry_power;
 mod registry_serve;
 mod wrapper_child;
