@@ -8,6 +8,7 @@ mod client_connection;
 mod client_events;
 mod client_heartbeat;
 mod client_login;
+mod client_proxy;
 mod client_services;
 mod client_tls;
 mod heal_faults;
