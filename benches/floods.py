@@ -28,9 +28,10 @@ async def connect(port, source):
     return await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
 
 
-async def ask(stream, method, path, body=""):
+async def ask(stream, method, path, body="", headers=""):
     reader, writer = stream
-    writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}{headers}\r\n\r\n"
+    writer.write((head + body).encode())
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     length = re.search(r"content-length: (\d+)", head)
     return int(head.split()[1]), head, (await reader.readexactly(int(length.group(1)) if length else 0)).decode()
@@ -166,4 +167,5 @@ async def main():
         registry.wait()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -7,14 +7,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::Client;
-use super::connection::Kind;
+use super::connection::{Http, Kind};
 use super::error::{Error, NoAnswer, Phase};
 use super::login::{Credentials, Login};
 use super::transport::{Request, TimeLimit};
@@ -35,7 +35,7 @@ struct State {
     /// A token that still serves is not renewed before.
     renew_after: Option<Instant>,
     /// Where it differs in kind from the registry's, built when it is first needed.
-    http: Option<reqwest::Client>,
+    http: Option<Http>,
 }
 
 type Outcome = Result<Arc<Login>, Error>;
@@ -110,7 +110,7 @@ impl Auth {
         Ok(login)
     }
 
-    fn http(&self, client: &Client) -> Result<reqwest::Client, Error> {
+    fn http(&self, client: &Client) -> Result<Http, Error> {
         let inner = &client.inner;
         let kind = Kind::of(&self.url);
         if kind == Kind::of(inner.base.url()) {

@@ -5,17 +5,20 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::HeaderValue;
+use hyper::header::HeaderValue;
 use serde_json::Value;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::timestamp::until_timestamp;
-use super::transport::{Answer, write_json};
+use super::transport::{Answer, is_id, write_json};
 
 /// A token is renewed when a tenth of its life is left, but not before the last five minutes.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// The longest token, in bytes: servers take heads of 8 kB and more.
+const LONGEST_TOKEN: usize = 6 << 10;
 
 /// What a user shows to be let in. The key is overwritten in memory when it is not needed any more.
 #[derive(Clone)]
@@ -58,7 +61,7 @@ impl Login {
         let document: Value = answer.json()?;
         let token = document.pointer("/access/token/id").and_then(Value::as_str).unwrap_or_default();
         let mut token = match HeaderValue::from_str(token) {
-            Ok(token) if !token.is_empty() => token,
+            Ok(token) if (1..=LONGEST_TOKEN).contains(&token.len()) => token,
             _ => return Err(answer.bad("holds no token at access.token.id")),
         };
         token.set_sensitive(true);
@@ -97,7 +100,7 @@ fn tenant(document: &Value) -> Option<String> {
 
 fn text(id: &Value) -> Option<String> {
     match id {
-        Value::String(id) if !id.is_empty() => Some(id.clone()),
+        Value::String(id) if is_id(id) => Some(id.clone()),
         Value::Number(id) => Some(id.to_string()),
         _ => None,
     }

@@ -10,6 +10,7 @@ use super::objects::TenantId;
 use super::refusal::Refusal;
 use super::secrets::{self, Secret};
 use super::tokens::{Access, Keys};
+use super::turns::Lane;
 use super::users::{User, Users};
 
 /// The tenant of everyone who logs in to an open registry.
@@ -27,6 +28,8 @@ const NO_TOKEN: &str = "No authentication token provided";
 const BAD_TOKEN: &str = "Invalid or expired authentication token";
 /// Whatever is wrong with it: nobody is told which names there are.
 pub(crate) const BAD_LOGIN: &str = "Invalid user name, key or password";
+/// Whatever is right about it: it was not looked at.
+pub(crate) const TOO_MANY_LOGINS: &str = "Too many failed logins; try again in a few seconds";
 
 /// Who may come in.
 #[derive(Debug)]
@@ -171,8 +174,15 @@ impl Accounts {
         Some((users.by_number.get(&access.user)?, access.expires))
     }
 
-    /// Logs in with a key, a password, or a token that is still good.
-    pub(crate) async fn login(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Result<Login, Refusal> {
+    /// Logs in with a key, a password, or a token that is still good. Where a hash must be computed for that, it waits in
+    /// this lane.
+    pub(crate) async fn login(
+        &self,
+        now: Now,
+        nonce: u64,
+        credentials: &Credentials<'_>,
+        lane: Lane,
+    ) -> Result<Login, Refusal> {
         let AccessRule::Listed(users) = &self.access else { return Ok(self.welcome(now, nonce, credentials)) };
         let (known, token) = match credentials.proof {
             Proof::Token(token) => {
@@ -185,7 +195,8 @@ impl Accounts {
                 let own = |known: &Arc<Known>| if is_key { &known.user.api_key } else { &known.user.password }.clone();
                 let secret = known.and_then(own);
                 let decoy = users.decoy(&self.keys, credentials.name);
-                let is_right = secrets::is_right(secret.as_ref(), decoy, self.keys.clone(), given).await;
+                let is_right = secrets::is_right(secret.as_ref(), decoy, self.keys.clone(), given, lane).await;
+                let is_right = is_right.ok_or(Refusal::Busy(TOO_MANY_LOGINS))?;
                 let known = known.filter(|_| is_right).ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
                 (known, None)
             }
@@ -290,7 +301,7 @@ mod tests {
         for name in ["nobody", "joe"] {
             let accounts = Accounts::new(keys.clone(), Some(Users::parse(&format!("{plain}{hashed}")).unwrap()));
             let credentials = Credentials { name, tenant: None, proof: Proof::ApiKey("anns") };
-            accounts.login(now, 0, &credentials).await.unwrap_err();
+            accounts.login(now, 0, &credentials, Lane::Known).await.unwrap_err();
             let AccessRule::Listed(users) = &accounts.access else { panic!() };
             assert!(users.hashes[0].is_at_once(&keys, "anns"), "{name}: it was not computed");
         }

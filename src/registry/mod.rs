@@ -51,9 +51,11 @@ mod state;
 mod store;
 mod tls;
 mod tokens;
+mod turns;
 mod users;
 mod uuid1;
 mod validation;
+mod waiting;
 
 use std::future::Future;
 use std::io;
@@ -63,6 +65,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use clock::{Clock, ManualClock};
+pub use http::forwarded::TrustedProxy;
 pub use http::patience::Patience;
 pub use secrets::hash_key;
 pub use shapes::ServiceShape;
@@ -83,6 +86,7 @@ pub struct Config {
     users: Option<Users>,
     is_open_to_all: bool,
     host_names: Vec<String>,
+    trusted_proxies: Vec<TrustedProxy>,
     tls: Option<Tls>,
     indulgence: Indulgence,
     clock: Clock,
@@ -102,6 +106,7 @@ impl Config {
             users: None,
             is_open_to_all: false,
             host_names: Vec::new(),
+            trusted_proxies: Vec::new(),
             tls: None,
             indulgence: Indulgence::default(),
             clock: Clock::system(),
@@ -130,6 +135,13 @@ impl Config {
     #[must_use]
     pub fn host_names(self, names: impl IntoIterator<Item = String>) -> Self {
         Self { host_names: names.into_iter().collect(), ..self }
+    }
+
+    /// Proxies that are believed about whom they ask for: what a client's address counts for, above all failed logins, then
+    /// goes by `X-Forwarded-For` or `Forwarded`. From anybody else these headers count for nothing.
+    #[must_use]
+    pub fn trusted_proxies(self, proxies: impl IntoIterator<Item = TrustedProxy>) -> Self {
+        Self { trusted_proxies: proxies.into_iter().collect(), ..self }
     }
 
     /// Speaks TLS, and nothing else.
@@ -294,9 +306,10 @@ impl Registry {
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
         engine.meet(now, accounts.tenants());
-        let Config { tls, host_names, indulgence, patience, .. } = config;
-        let front = Arc::new(Front::new(engine, accounts, tls, address, host_names, indulgence, patience));
-        Ok(Self { listener, address, front, opened, max_connections: config.max_connections })
+        let Config { tls, host_names, trusted_proxies, indulgence, patience, max_connections, .. } = config;
+        let front = Front::new(engine, accounts, tls, address, host_names, indulgence, patience);
+        let front = Arc::new(front.for_connections(max_connections, trusted_proxies));
+        Ok(Self { listener, address, front, opened, max_connections })
     }
 
     /// The address it listens on.

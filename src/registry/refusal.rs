@@ -49,6 +49,8 @@ pub(crate) enum Refusal {
     Missing { kind: Kind, key: String },
     /// Who asks is not known, or not for this tenant.
     Unauthorized(&'static str),
+    /// It was not looked at, since too much else is.
+    Busy(&'static str),
 }
 
 impl Refusal {

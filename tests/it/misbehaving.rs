@@ -46,6 +46,8 @@ pub enum Reply {
         headers: Vec<(&'static str, String)>,
         body: String,
     },
+    /// Exactly these bytes, and the connection goes on.
+    Exactly(Vec<u8>),
     /// Exactly these bytes, then the end of the connection.
     Bytes(Vec<u8>),
     /// The same, but the connection stays open and silent.
@@ -54,6 +56,8 @@ pub enum Reply {
     AnswerThenClose(Box<Self>),
     /// An answer, one byte at a time with so much time between two.
     Dripped(Box<Self>, Duration),
+    /// These bytes, then these again and again until the connection ends.
+    Endless(Vec<u8>, Vec<u8>),
     /// The end of the connection.
     Close,
     /// Nothing, for ever.
@@ -109,7 +113,9 @@ impl Reply {
                 }
                 (text + "\r\n" + body).into_bytes()
             }
-            Self::Bytes(bytes) | Self::BytesThenSilence(bytes) => bytes.clone(),
+            Self::Exactly(bytes) | Self::Bytes(bytes) | Self::BytesThenSilence(bytes) | Self::Endless(bytes, _) => {
+                bytes.clone()
+            }
             Self::AnswerThenClose(reply) | Self::Dripped(reply, _) => reply.bytes(),
             Self::Close | Self::Silence => Vec::new(),
         }
@@ -233,7 +239,11 @@ async fn converse(
             return;
         }
         match reply {
-            Reply::Answer { .. } | Reply::Dripped(..) => {}
+            Reply::Answer { .. } | Reply::Exactly(_) | Reply::Dripped(..) => {}
+            Reply::Endless(_, again) => {
+                while stream.write_all(&again).await.is_ok() {}
+                return;
+            }
             Reply::Bytes(_) | Reply::AnswerThenClose(_) | Reply::Close => {
                 stream.shutdown().await.ok();
                 return;

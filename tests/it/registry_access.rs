@@ -24,7 +24,7 @@ fn hash_key(input: &str) -> Output {
     process.wait_with_output().unwrap()
 }
 
-fn hash_of(key: &str) -> String {
+pub fn hash_of(key: &str) -> String {
     let output = hash_key(key);
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -40,7 +40,7 @@ fn login(client: &mut Client, form: &str, field: &str, name: &str, secret: &str)
     client.send("POST", "@/v2.0/tokens", &[], body.to_string()).status
 }
 
-fn key_login(client: &mut Client, name: &str, key: &str) -> u16 {
+pub fn key_login(client: &mut Client, name: &str, key: &str) -> u16 {
     login(client, "RAX-KSKEY:apiKeyCredentials", "apiKey", name, key)
 }
 
@@ -153,14 +153,14 @@ fn tenants_see_nothing_of_each_other() {
 }
 
 /// A registry with a users file, and that file.
-fn with_users(text: &str) -> (Registry, tempfile::NamedTempFile) {
+pub fn with_users(text: &str) -> (Registry, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let registry = Registry::start_with(&["--users", file.path().to_str().unwrap()]);
     (registry, file)
 }
 
-fn address(registry: &Registry) -> SocketAddr {
+pub fn address(registry: &Registry) -> SocketAddr {
     registry.url.split("://").nth(1).unwrap().parse().unwrap()
 }
 

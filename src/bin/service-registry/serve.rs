@@ -85,6 +85,7 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
         Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(files, &error.to_string()))?),
         None => config,
     };
+    let config = config.trusted_proxies(options.trusted_proxy.iter().copied());
     let config = config.max_connections(connections(options.max_connections));
     let config = config.strict_feed(options.strict_feed).lenient_heartbeats(options.lenient_heartbeats);
     let shape = match options.service_shape {

@@ -10,10 +10,11 @@ use serde_json::Value;
 use crate::cli::{Maintenance, Status, Switch};
 use crate::exit::Failure;
 
-/// Far longer than what a wrapper answers, in bytes.
-const LONGEST_ANSWER: u64 = 1 << 20;
 /// Longer than the wrapper itself takes for a change.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest answer that is read, in bytes; they have a few hundred.
+const LONGEST_ANSWER: u64 = 64 << 10;
 
 pub(crate) fn status(options: &Status) -> Result<(), Failure> {
     ask(options, "status")

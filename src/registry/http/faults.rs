@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use hyper::StatusCode;
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
@@ -81,6 +82,7 @@ impl Problem {
     /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
     pub(crate) fn answer(self, id: &str, base: &Base<'_>) -> Answer {
         let is_garbled = matches!(self, Self::Garbled); // where the next request would begin, nobody knows
+        let is_busy = matches!(self, Self::Refused(Refusal::Busy(_)));
         let (kind, message, details) = match self {
             Self::Garbled => twice(Type::BadRequest, "Invalid transfer encoding".into()),
             Self::TooLarge => return Answer::empty(StatusCode::PAYLOAD_TOO_LARGE).closing(),
@@ -101,6 +103,9 @@ impl Problem {
         let code = kind.status();
         let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into() };
         let answer = Answer::json(code, &fault);
+        if is_busy {
+            return answer.header(RETRY_AFTER, HeaderValue::from_static("1")).closing();
+        }
         if kind != Type::Unauthorized {
             return if is_garbled { answer.closing() } else { answer };
         }
@@ -138,6 +143,7 @@ fn words(refusal: Refusal) -> (Type, String, Value) {
             let details = format!("Object \"{kind}\" with key \"{key}\" does not exist");
             (Type::NotFound, "object does not exist".into(), details.into())
         }
+        Refusal::Busy(why) => (Type::SystemFailure, "Service Unavailable".into(), why.into()),
         Refusal::Unauthorized(why) => (Type::Unauthorized, "forbidden".into(), why.into()),
     }
 }

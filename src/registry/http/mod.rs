@@ -10,6 +10,7 @@ mod configuration;
 pub(super) mod connections;
 mod events;
 mod faults;
+pub(super) mod forwarded;
 mod gate;
 mod guarded;
 mod guests;
@@ -50,10 +51,12 @@ use super::slowing::Slowing;
 use super::state::State;
 use super::tls::Tls;
 use super::users::Users;
+use super::waiting::Waiting;
 use crate::wire;
 use answer::Answer;
 use base::Base;
 use faults::Problem;
+use forwarded::TrustedProxy;
 use patience::Patience;
 use query::Query;
 use response_ids::ResponseIds;
@@ -61,6 +64,10 @@ use routes::{Area, Route};
 
 const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// One connection of so many may be one with a login that waits, and no more than so many: each takes about 25 kB.
+const WAITING: usize = 4;
+const MOST_WAITING: usize = 500;
 
 /// The API for programs that generate clients, forms and tests.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -81,6 +88,8 @@ pub(crate) struct Front {
     accounts: ArcSwap<Accounts>,
     tls: RwLock<Option<Tls>>,
     slowing: Slowing,
+    waiting: Waiting,
+    trusted_proxies: Vec<TrustedProxy>,
     listening: SocketAddr,
     /// Names that an open registry is reached by, besides its addresses.
     host_names: Vec<String>,
@@ -131,7 +140,25 @@ impl Front {
         let (accounts, tls) = (ArcSwap::from_pointee(accounts), RwLock::new(tls));
         let (slowing, ids) = (Slowing::default(), ResponseIds::new());
         let engine = Arc::new(engine);
-        Self { engine, accounts, tls, slowing, listening, host_names, indulgence, patience, ids }
+        let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
+        Self {
+            engine,
+            accounts,
+            tls,
+            slowing,
+            waiting,
+            trusted_proxies,
+            listening,
+            host_names,
+            indulgence,
+            patience,
+            ids,
+        }
+    }
+
+    /// For so many connections, of which those from these proxies are somebody else's.
+    pub(crate) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
+        Self { waiting: Waiting::new((most / WAITING).min(MOST_WAITING)), trusted_proxies, ..self }
     }
 
     /// Other users from now on.
@@ -192,7 +219,8 @@ impl Front {
         let (tenant, rest) = match Area::of(path) {
             Area::Api { tenant, rest } => (tenant, rest),
             Area::Login if parts.method == Method::POST => {
-                return login::login(self, now, base, body, caller.address).await;
+                let from = forwarded::client(caller.address, &parts.headers, &self.trusted_proxies);
+                return login::login(self, now, base, body, from).await;
             }
             Area::Elsewhere if matches!(parts.method, Method::GET | Method::HEAD) => {
                 return match path {
