@@ -225,7 +225,7 @@ impl<'a> Supervisor<'a> {
     fn stop(&mut self) -> Option<ExitStatus> {
         self.drained = None;
         for signal in std::mem::take(&mut self.held) {
-            self.family.pass_on(signal);
+            self.family.ask_to_end(signal);
             self.set_deadline();
         }
         None
@@ -236,7 +236,7 @@ impl<'a> Supervisor<'a> {
         warn!("no heartbeat has been accepted for too long; stopping the command before its place can be given away");
         self.fenced = true;
         parting.leave.stop_heartbeats();
-        self.family.pass_on(libc::SIGTERM);
+        self.family.ask_to_end(libc::SIGTERM);
         let last = parting.fence.zip(parting.standing.borrow().accepted);
         let last = last.map(|(fence, accepted)| fence.kills(accepted));
         self.deadline = self.deadline.into_iter().chain(last).min();
