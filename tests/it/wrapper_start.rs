@@ -136,6 +136,34 @@ async fn with_abort_on_failure_the_attempts_are_counted_and_then_it_is_status_10
     assert_eq!(count(&registry, "POST /v1.0/sessions"), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_abort_on_failure_a_session_that_is_lost_is_one_failed_attempt() {
+    // Registering meets a session that is gone already; the id is taken, and the first heartbeat says that the session is gone.
+    for lost_at in ["POST /v1.0/services", "POST /v1.0/sessions/seAAAAAAAA/heartbeat"] {
+        let registry = registry(move |request, before| match request {
+            _ if request == lost_at && before < 2 => Some(fault(404, "notFoundError")),
+            "POST /v1.0/services" if before < 2 => Some(fault(400, "serviceWithThisIdExists")),
+            _ => None,
+        })
+        .await;
+        let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1000"]));
+        wrapped.ready();
+        assert!(count(&registry, "POST /v1.0/sessions") > 1, "{lost_at}: {:?}", registry.lines());
+    }
+    let registry = registry(|request, _| (request == "POST /v1.0/services").then(|| fault(404, "notFoundError"))).await;
+    let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=3"]));
+    assert_eq!(wrapped.end().code(), Some(100), "the attempts are counted as ever");
+    assert_eq!(count(&registry, "POST /v1.0/sessions"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_abort_on_failure_a_registry_that_opens_no_session_is_given_up() {
+    let registry = registry(|_, _| Some(fault(404, "notFoundError"))).await;
+    let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1000"]));
+    assert_eq!(wrapped.end().code(), Some(100), "the URL is wrong, and stays so");
+    assert_eq!(count(&registry, "POST /v1.0/sessions"), 1);
+}
+
 /// As if it had ended the child: that is what `--reraise` and `--exit-map` are told for.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_the_wrapper_before_the_start_is_its_end_as_it_would_be_the_childs() {

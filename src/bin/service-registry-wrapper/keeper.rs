@@ -26,6 +26,8 @@ pub(crate) enum News {
     Registered,
     /// An attempt failed; another follows.
     Failed(Error),
+    /// The session was lost before its first heartbeat; another is opened, so this error is never final.
+    Lost(Error),
 }
 
 pub(crate) struct Keeper {
@@ -64,12 +66,12 @@ impl Keeper {
                     // A session that never lived is a failed attempt, not a loss: no reason to hurry.
                     if accepted == opened {
                         self.stillborn = self.stillborn.saturating_add(1);
-                        self.failed(lost).await;
+                        self.failed(lost, News::Lost).await;
                     } else {
                         self.stillborn = 0;
                     }
                 }
-                Err(error) => self.failed(error).await,
+                Err(error) => self.failed(error, News::Failed).await,
             }
         }
     }
@@ -105,7 +107,7 @@ impl Keeper {
             match self.register(id).await {
                 Ok(()) => tokio::task::yield_now().await, // whoever waits for this comes first
                 Err(error) if error.is_lost() => return error,
-                Err(error) => self.failed(error).await,
+                Err(error) => self.failed(error, News::Failed).await,
             }
         }
         let beats = Beats {
@@ -139,7 +141,7 @@ impl Keeper {
             };
             match done {
                 Err(error) if error.is_lost() => return error,
-                Err(error) => self.failed(error).await,
+                Err(error) => self.failed(error, News::Failed).await,
                 Ok(()) => {}
             }
         }
@@ -217,7 +219,7 @@ impl Keeper {
     }
 
     /// Says that an attempt failed, once for a row of failures, and waits until it is time for the next one.
-    async fn failed(&mut self, error: Error) {
+    async fn failed(&mut self, error: Error, news: fn(Error) -> News) {
         let failures = self.standing.borrow().failures.saturating_add(1);
         let state = match (self.standing.borrow().registered, self.steady) {
             (true, _) => "still registered, will try again",
@@ -244,7 +246,7 @@ impl Keeper {
             standing.next_attempt = Some(Instant::now() + pause);
             standing.last_error = Some(error.to_string());
         });
-        self.tell(News::Failed(error));
+        self.tell(news(error));
         sleep(pause).await;
     }
 

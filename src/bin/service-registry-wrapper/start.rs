@@ -90,9 +90,13 @@ pub(crate) async fn ready_to_start(plan: &Plan, registration: &mut Registration)
 async fn registered_or_fail(plan: &Plan, registration: &mut Registration, attempts: u32) -> Result<(), Failure> {
     let mut failed = 0;
     while let Some(news) = registration.news().await {
-        let News::Failed(error) = news else { return Ok(()) };
+        let (is_final, error) = match news {
+            News::Registered => return Ok(()),
+            News::Failed(error) => (!error.is_retryable(), error),
+            News::Lost(error) => (false, error),
+        };
         failed += 1;
-        if failed >= attempts || !error.is_retryable() {
+        if failed >= attempts || is_final {
             let why = anyhow::Error::new(error)
                 .context(format!("{} could not be registered in {failed} attempt(s)", plan.service.id));
             return Err(Failure::new(exit::NOT_REGISTERED, why));
