@@ -14,6 +14,7 @@ mod heal_faults;
 mod heal_fence;
 mod heal_identity;
 mod heal_names;
+mod heal_place;
 mod heal_stop;
 mod misbehaving;
 mod parent_exit;

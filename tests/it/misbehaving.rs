@@ -54,6 +54,8 @@ pub enum Reply {
     AnswerThenClose(Box<Self>),
     /// An answer, one byte at a time with so much time between two.
     Dripped(Box<Self>, Duration),
+    /// An answer, after so much time.
+    Late(Box<Self>, Duration),
     /// The end of the connection.
     Close,
     /// Nothing, for ever.
@@ -110,7 +112,7 @@ impl Reply {
                 (text + "\r\n" + body).into_bytes()
             }
             Self::Bytes(bytes) | Self::BytesThenSilence(bytes) => bytes.clone(),
-            Self::AnswerThenClose(reply) | Self::Dripped(reply, _) => reply.bytes(),
+            Self::AnswerThenClose(reply) | Self::Dripped(reply, _) | Self::Late(reply, _) => reply.bytes(),
             Self::Close | Self::Silence => Vec::new(),
         }
     }
@@ -233,7 +235,7 @@ async fn converse(
             return;
         }
         match reply {
-            Reply::Answer { .. } | Reply::Dripped(..) => {}
+            Reply::Answer { .. } | Reply::Dripped(..) | Reply::Late(..) => {}
             Reply::Bytes(_) | Reply::AnswerThenClose(_) | Reply::Close => {
                 stream.shutdown().await.ok();
                 return;
@@ -255,6 +257,9 @@ async fn say(stream: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) -
             tokio::time::sleep(*pause).await;
         }
         return Ok(());
+    }
+    if let Reply::Late(_, time) = reply {
+        tokio::time::sleep(*time).await; // the server is slow
     }
     stream.write_all(&reply.bytes()).await?;
     stream.flush().await

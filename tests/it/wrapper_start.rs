@@ -36,6 +36,11 @@ fn healthy(request: &str) -> Reply {
     }
 }
 
+/// The service, in the session that a healthy registry opens.
+pub fn held() -> Reply {
+    Reply::ok(&json!({"id": "web0", "session_id": "seAAAAAAAA", "tags": [], "metadata": {}}))
+}
+
 pub fn fault(status: u16, kind: &str) -> Reply {
     Reply::fault(status, kind, "no")
 }
@@ -118,8 +123,13 @@ async fn the_start_can_be_told_to_wait_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_abort_on_failure_the_child_waits_for_its_registration() {
-    let taken = |request: &str, before| request == "POST /v1.0/services" && before < 1;
-    let registry = registry(move |r, before| taken(r, before).then(|| fault(400, "serviceWithThisIdExists"))).await;
+    let registry = registry(|request, before| match request {
+        "POST /v1.0/services" if before < 1 => Some(fault(400, "serviceWithThisIdExists")),
+        // Asked for the holder when the id is taken, and then by the fence.
+        "GET /v1.0/services/web0" if before >= 1 => Some(held()),
+        _ => None,
+    })
+    .await;
     let mut wrapped = started(wrapper(&registry.url).arg("--abort-on-failure"));
     wrapped.ready();
     assert_eq!(count(&registry, "POST /v1.0/services"), 2);

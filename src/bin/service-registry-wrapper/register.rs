@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::cli::OnLost;
 use crate::ghost::Ghost;
 use crate::keeper::Keeper;
 pub(crate) use crate::keeper::News;
@@ -41,7 +42,10 @@ impl Registration {
             replace: plan.replace,
             predecessor: plan.ghost.as_ref().and_then(Ghost::read),
             ghost: plan.ghost.clone(),
+            previous: None,
             stillborn: 0,
+            unseen: 0,
+            fenced: plan.on_lost == OnLost::Stop,
             steady: matches!(plan.on_registry_down, OnRegistryDown::Fail { .. }),
             news: to,
             standing: tell,
