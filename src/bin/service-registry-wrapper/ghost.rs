@@ -5,14 +5,18 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tracing::warn;
+
+use crate::claim::Claim;
 
 /// A file in `--state-dir`, of the user's own.
 #[derive(Clone)]
 pub(crate) struct Ghost {
     file: PathBuf,
+    claim: Arc<Claim>,
 }
 
 impl Ghost {
@@ -23,7 +27,18 @@ impl Ghost {
             .mode(0o700)
             .create(&folder)
             .with_context(|| format!("cannot make the state directory {}", folder.display()))?;
-        Ok(Self { file: folder.join(format!("{id}.session")) })
+        let claim = Arc::new(Claim::on(folder.join(format!("{id}.lock"))));
+        Ok(Self { file: folder.join(format!("{id}.session")), claim })
+    }
+
+    /// Whether what is left there is this wrapper's: its own, or its predecessor's. Not while another wrapper uses it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.claim.is_ours()
+    }
+
+    /// Takes it if no other wrapper uses it. True if it is this wrapper's now, and was not before.
+    pub(crate) fn take(&self) -> bool {
+        !self.is_ours() && self.claim.take()
     }
 
     /// The session of the predecessor.
@@ -40,6 +55,9 @@ impl Ghost {
 
     /// Leaves this session. Either the old or the new name is in the file, whatever happens meanwhile.
     pub(crate) fn write(&self, session: &str) {
+        if !self.is_ours() {
+            return;
+        }
         let new = self.file.with_extension("new");
         let written = File::options()
             .write(true)
@@ -56,6 +74,8 @@ impl Ghost {
 
     /// There is nothing to retire any more.
     pub(crate) fn forget(&self) {
-        let _ = fs::remove_file(&self.file);
+        if self.is_ours() {
+            let _ = fs::remove_file(&self.file);
+        }
     }
 }

@@ -115,6 +115,20 @@ impl Keeper {
         Ok(())
     }
 
+    /// Once the wrapper is gone that used the state directory, this one is its successor.
+    async fn succeed(&mut self, session: &str) -> Result<(), Error> {
+        let Some(ghost) = self.ghost.clone() else { return Ok(()) };
+        let is_new = ghost.take();
+        if is_new {
+            self.predecessor = ghost.read();
+        }
+        if is_new || self.predecessor.is_some() {
+            self.retire().await?;
+            ghost.write(session);
+        }
+        Ok(())
+    }
+
     /// Registers in this session and keeps it alive; returns when the registry does not know it any more.
     async fn hold(&mut self, id: &str, token: String) -> Error {
         let looks = Looks::new(self.service.interval, self.fenced);
@@ -147,7 +161,9 @@ impl Keeper {
                 self.standing.send_if_modified(|standing| standing.held.take().is_some());
             }
             let registered = self.standing.borrow().registered;
-            let done = if wanted && !registered {
+            let done = if let Err(error) = self.succeed(session).await {
+                Err(error)
+            } else if wanted && !registered {
                 self.register(session).await
             } else if registered && !wanted {
                 self.withdraw().await

@@ -6,6 +6,7 @@
 
 mod beats;
 mod child;
+mod claim;
 mod cli;
 mod decide;
 mod descriptors;

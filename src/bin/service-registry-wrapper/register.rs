@@ -40,7 +40,7 @@ impl Registration {
             service: plan.service.clone(),
             may_host: plan.may_host,
             replace: plan.replace,
-            predecessor: plan.ghost.as_ref().and_then(Ghost::read),
+            predecessor: plan.ghost.as_ref().filter(|ghost| ghost.take()).and_then(Ghost::read),
             ghost: plan.ghost.clone(),
             previous: None,
             stillborn: 0,
