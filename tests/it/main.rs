@@ -15,6 +15,7 @@ mod heal_faults;
 mod heal_fence;
 mod heal_identity;
 mod heal_names;
+mod heal_place;
 mod heal_stop;
 mod linear;
 mod misbehaving;

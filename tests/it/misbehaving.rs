@@ -58,6 +58,8 @@ pub enum Reply {
     Dripped(Box<Self>, Duration),
     /// These bytes, then these again and again until the connection ends.
     Endless(Vec<u8>, Vec<u8>),
+    /// An answer, after so much time.
+    Late(Box<Self>, Duration),
     /// The end of the connection.
     Close,
     /// Nothing, for ever.
@@ -116,7 +118,7 @@ impl Reply {
             Self::Exactly(bytes) | Self::Bytes(bytes) | Self::BytesThenSilence(bytes) | Self::Endless(bytes, _) => {
                 bytes.clone()
             }
-            Self::AnswerThenClose(reply) | Self::Dripped(reply, _) => reply.bytes(),
+            Self::AnswerThenClose(reply) | Self::Dripped(reply, _) | Self::Late(reply, _) => reply.bytes(),
             Self::Close | Self::Silence => Vec::new(),
         }
     }
@@ -239,7 +241,7 @@ async fn converse(
             return;
         }
         match reply {
-            Reply::Answer { .. } | Reply::Exactly(_) | Reply::Dripped(..) => {}
+            Reply::Answer { .. } | Reply::Exactly(_) | Reply::Dripped(..) | Reply::Late(..) => {}
             Reply::Endless(_, again) => {
                 while stream.write_all(&again).await.is_ok() {}
                 return;
@@ -265,6 +267,9 @@ async fn say(stream: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) -
             tokio::time::sleep(*pause).await;
         }
         return Ok(());
+    }
+    if let Reply::Late(_, time) = reply {
+        tokio::time::sleep(*time).await; // the server is slow
     }
     stream.write_all(&reply.bytes()).await?;
     stream.flush().await

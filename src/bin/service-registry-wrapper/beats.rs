@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::host;
+use crate::looks::Looks;
 use crate::memory;
 use crate::registries::Registries;
 use crate::rest::rest;
@@ -15,10 +16,7 @@ use crate::standing::Standing;
 
 /// In seconds. From here on heartbeats are so rare that memory counts for more than time: between them the code is given
 /// back, which costs half as much processor time again for each, and leaves a third less memory.
-const LONG: u32 = 10;
-/// The service is looked for behind every fifth heartbeat, so every third interval; a time of its own would wake the process up
-/// once more.
-const BETWEEN_LOOKS: u32 = 5;
+pub(crate) const LONG: u32 = 10;
 /// How long after a session was opened its first heartbeat is sent. A child that has just been started has better use for the
 /// processors, and the registry has only just heard of us.
 const FIRST: Duration = Duration::from_secs(1);
@@ -30,7 +28,7 @@ pub(crate) struct Beats<'a> {
     pub may_host: bool,
     pub interval: u32,
     /// Told when it is time to look for the service: now and then, and when heartbeats are accepted again.
-    pub look: &'a Notify,
+    pub looks: &'a Looks,
 }
 
 impl Beats<'_> {
@@ -40,12 +38,16 @@ impl Beats<'_> {
         let (mut failing, mut accepted) = (false, 0);
         let opened = self.standing.borrow().accepted;
         rest(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
+        self.looks.heartbeat_sent();
         let pause = |time| {
             let rest = rest(time);
-            if self.interval >= LONG {
+            if self.interval >= LONG && !self.looks.are_next() {
                 memory::give_back_code();
             }
-            rest
+            async move {
+                rest.await;
+                self.looks.heartbeat_sent();
+            }
         };
         loop {
             let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
@@ -92,9 +94,9 @@ impl Beats<'_> {
                     info!("heartbeats are accepted again");
                 }
                 *accepted += 1;
-                if recovered || *accepted >= BETWEEN_LOOKS {
+                if recovered || *accepted >= self.looks.every() {
                     *accepted = 0;
-                    self.look.notify_one();
+                    self.looks.ask();
                 }
             }
             Beat::Failed { error, retry_in, .. } => {

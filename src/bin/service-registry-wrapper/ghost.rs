@@ -5,6 +5,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use service_registry::files::own::OwnFolder;
 use tracing::warn;
 
 use crate::blocking::Blocking;
+use crate::claim::Claim;
 
 /// More than the id of any session, in bytes.
 const LONGEST_ID: u64 = 255;
@@ -25,6 +27,7 @@ pub(crate) struct Ghost {
     file: String,
     /// What it is called until it is complete.
     new: String,
+    claim: Arc<Claim>,
     blocking: Blocking,
 }
 
@@ -38,11 +41,28 @@ impl Ghost {
             .with_context(|| format!("cannot make the state directory {}", folder.display()))?;
         OwnFolder::open(&folder).with_context(|| format!("cannot use the state directory {}", folder.display()))?;
         let (file, new) = (format!("{id}.session"), format!("{id}.new"));
-        Ok(Self { folder, file, new, blocking: Blocking::default() })
+        let claim = Arc::new(Claim::on(folder.clone(), id));
+        Ok(Self { folder, file, new, claim, blocking: Blocking::default() })
     }
 
-    /// The session of the predecessor. May block.
-    pub(crate) fn read(&self) -> Option<String> {
+    /// Takes the place of the wrapper that used it, if that is gone: whether it is this wrapper's now and was not before, and
+    /// the session that was left there. May block.
+    pub(crate) fn take(&self) -> (bool, Option<String>) {
+        let is_new = !self.claim.is_ours() && self.claim.take();
+        (is_new, is_new.then(|| self.read()).flatten())
+    }
+
+    /// The same, for those who must not be held up.
+    pub(crate) async fn take_over(&self) -> (bool, Option<String>) {
+        if self.claim.is_ours() {
+            return (false, None);
+        }
+        let ghost = self.clone();
+        self.blocking.run(PATIENCE, move || ghost.take()).await.unwrap_or_default()
+    }
+
+    /// The session of the predecessor.
+    fn read(&self) -> Option<String> {
         let left_to_expire = |why: String| {
             warn!("{}: {why}; a session of a predecessor is left to expire", self.folder.join(&self.file).display());
             None
@@ -60,6 +80,9 @@ impl Ghost {
 
     /// Leaves this session. Either the old or the new id is in the file, whatever happens meanwhile.
     pub(crate) async fn write(&self, session: &str) {
+        if !self.claim.is_ours() {
+            return;
+        }
         let (ghost, line) = (self.clone(), format!("{session}\n"));
         let write = move || OwnFolder::open(&ghost.folder)?.replace(&ghost.file, &ghost.new, line.as_bytes());
         let why = match self.blocking.run(PATIENCE, write).await {
@@ -73,6 +96,9 @@ impl Ghost {
 
     /// There is nothing to retire any more.
     pub(crate) async fn forget(&self) {
+        if !self.claim.is_ours() {
+            return;
+        }
         let ghost = self.clone();
         let forget = move || OwnFolder::open(&ghost.folder)?.remove(&ghost.file);
         let _ = self.blocking.run(PATIENCE, forget).await; // a session that is not there is no trouble to anybody

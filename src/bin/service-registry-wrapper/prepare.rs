@@ -59,7 +59,8 @@ impl Preparation {
         let ghost = self.state_dir.map(|folder| Ghost::of(folder, &self.id)).transpose().map_err(wrong("state_dir"))?;
         let listen = |path: PathBuf| OwnSocket::listen(&path).with_context(|| path.display().to_string());
         let status_socket = self.status_socket.map(listen).transpose().map_err(wrong("status_socket"))?;
-        Ok(Prepared { registries, predecessor: ghost.as_ref().and_then(Ghost::read), ghost, status_socket })
+        let predecessor = ghost.as_ref().and_then(|ghost| ghost.take().1);
+        Ok(Prepared { registries, predecessor, ghost, status_socket })
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use url::Url;
 
+use crate::cli::OnLost;
 use crate::ghost::Ghost;
 pub(crate) use crate::keeper::News;
 use crate::keeper::{BETWEEN_ATTEMPTS, Keeper};
@@ -48,7 +49,7 @@ impl Registration {
         let url = prepared.as_ref().map(|prepared| prepared.registries.current().registry_url().clone());
         let run = {
             let (ghost, preparation, service) = (ghost.clone(), plan.preparation(), plan.service.clone());
-            let (may_host, replace) = (plan.may_host, plan.replace);
+            let (may_host, replace, fenced) = (plan.may_host, plan.replace, plan.on_lost == OnLost::Stop);
             let steady = matches!(plan.on_registry_down, OnRegistryDown::Fail { .. });
             async move {
                 let prepared = match prepared {
@@ -68,7 +69,10 @@ impl Registration {
                     replace,
                     predecessor: prepared.predecessor,
                     ghost: prepared.ghost,
+                    previous: None,
                     stillborn: 0,
+                    unseen: 0,
+                    fenced,
                     steady,
                     news: to,
                     standing: tell,

@@ -96,10 +96,11 @@ pub(crate) async fn ready_to_start(
 async fn registered_or_fail(plan: &Plan, registration: &mut Registration, attempts: u32) -> Result<(), Failure> {
     let mut failed = 0;
     while let Some(news) = registration.news().await {
-        let (error, is_final) = match news {
+        let (is_final, error) = match news {
             News::Registered => return Ok(()),
-            News::Failed(error) => (anyhow::Error::new(error.clone()), !error.is_retryable()),
-            News::Unprepared(error) => (error, false),
+            News::Failed(error) => (!error.is_retryable(), anyhow::Error::new(error)),
+            News::Lost(error) => (false, anyhow::Error::new(error)),
+            News::Unprepared(error) => (false, error),
         };
         failed += 1;
         if failed >= attempts || is_final {
