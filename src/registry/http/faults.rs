@@ -29,6 +29,8 @@ pub(crate) enum Problem {
     Garbled,
     /// The disk does not take it. Nothing has changed.
     NotKept,
+    /// The tenant has as many long answers under way as it may have, and that lasts.
+    Busy,
 }
 
 impl From<Refusal> for Problem {
@@ -80,6 +82,7 @@ impl Type {
 impl Problem {
     /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
     pub(crate) fn answer(self, id: &str, base: &Base<'_>) -> Answer {
+        let is_busy = matches!(self, Self::Busy);
         let is_garbled = matches!(self, Self::Garbled); // where the next request would begin, nobody knows
         let (kind, message, details) = match self {
             Self::Garbled => twice(Type::BadRequest, "Invalid transfer encoding".into()),
@@ -90,7 +93,7 @@ impl Problem {
                 let details = json!({ "requested_path": requested });
                 (Type::NotFound, "The page cannot be found.".into(), details)
             }
-            Self::NotKept => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
+            Self::NotKept | Self::Busy => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
             Self::Forbidden(why) => (Type::Forbidden, "forbidden".into(), why.into()),
             Self::RateReached { limit, period, path } => {
                 let details =
@@ -101,6 +104,9 @@ impl Problem {
         let code = kind.status();
         let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into() };
         let answer = Answer::json(code, &fault);
+        if is_busy {
+            return answer.retry();
+        }
         if kind != Type::Unauthorized {
             return if is_garbled { answer.closing() } else { answer };
         }

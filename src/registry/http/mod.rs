@@ -9,11 +9,13 @@ mod body;
 mod configuration;
 pub(super) mod connections;
 mod events;
+mod fair_share;
 mod faults;
 mod gate;
 mod guarded;
 mod guests;
 mod limits;
+mod lists;
 mod login;
 pub(super) mod patience;
 mod query;
@@ -33,7 +35,6 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
-use serde::Serialize;
 
 use super::Indulgence;
 use super::accounts::{Accounts, Claim, OPEN_TENANT_ID};
@@ -42,17 +43,17 @@ use super::engine::Engine;
 use super::json::Json;
 use super::limits::Allowance;
 use super::objects::TenantId;
-use super::pages::{Listing, Page};
+use super::pages::Page;
 use super::rates::Usage;
 use super::refusal::Refusal;
 use super::slowing::Slowing;
 use super::state::State;
 use super::tls::Tls;
 use super::users::Users;
-use crate::wire;
 use answer::Answer;
 use base::Base;
 use faults::Problem;
+use lists::Lists;
 use patience::Patience;
 use query::Query;
 use response_ids::ResponseIds;
@@ -86,6 +87,7 @@ pub(crate) struct Front {
     indulgence: Indulgence,
     patience: Patience,
     ids: ResponseIds,
+    lists: Lists,
 }
 
 /// Who is at the other end of a connection, and which of our addresses it came to.
@@ -128,9 +130,9 @@ impl Front {
         patience: Patience,
     ) -> Self {
         let (accounts, tls) = (ArcSwap::from_pointee(accounts), RwLock::new(tls));
-        let (slowing, ids) = (Slowing::default(), ResponseIds::new());
+        let (slowing, ids, lists) = (Slowing::default(), ResponseIds::new(), Lists::default());
         let engine = Arc::new(engine);
-        Self { engine, accounts, tls, slowing, listening, host_names, indulgence, patience, ids }
+        Self { engine, accounts, tls, slowing, listening, host_names, indulgence, patience, ids, lists }
     }
 
     /// Other users from now on.
@@ -291,19 +293,6 @@ impl Asked<'_> {
     /// Which page of a list is asked for.
     fn page(&self) -> Result<Page, Problem> {
         Ok(Page::read(&self.query.values("limit"), &self.query.values("marker"))?)
-    }
-
-    /// A page, and where the next one is.
-    fn listing<T: Serialize>(&self, listing: Listing<T>, limit: usize, marker: Option<String>) -> Answer {
-        let next_href = |marker: &String| format!("{}{}?{}", self.base, self.path, self.query.with_marker(marker));
-        let metadata = wire::PageMetadata {
-            count: listing.values.len(),
-            limit,
-            marker,
-            next_href: listing.next.as_ref().map(next_href),
-            next_marker: listing.next,
-        };
-        Answer::json(StatusCode::OK, &wire::Page { values: listing.values, metadata })
     }
 
     /// The URL of one of the tenant's resources.

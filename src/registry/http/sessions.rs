@@ -9,14 +9,14 @@ use crate::registry::heartbeats::{Beating, Shown};
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
-    let listing = asked.run_swept(|state| state.sessions(asked.tenant, &page)).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look = || async { Ok(asked.run_swept(|state| state.sessions(asked.tenant, &page)).await) };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(super) async fn overview(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
-    let listing = asked.run_swept(|state| state.overview(asked.tenant, &page)).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look = || async { Ok(asked.run_swept(|state| state.overview(asked.tenant, &page)).await) };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
