@@ -18,12 +18,13 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from floods import TITLE, Registry, ask, connect, measure, token_in  # noqa: E402
+from floods import TITLE, Registry, ask, connect, measure, silent, token_in  # noqa: E402
 
 SESSIONS, SERVICES = 100, 200
 METADATA = {f"key-{number:02}": "x" * 200 for number in range(20)}
 DYING, MEMBERS = 10, 4_000
 EVENTS = 200_000
+answered = {}
 GREEDY, INNOCENT = "/v1.0/1", "/v1.0/2"
 
 
@@ -81,10 +82,14 @@ async def make_events(port, count):
 
 
 def read(path):
-    """Asks for it again and again, and reads it as fast as it comes."""
+    """Asks for it again and again, and reads it as fast as it comes. A second after each 503, as it is told."""
     async def flood(stream, end):
         while time.monotonic() < end:
-            await ask(stream, "GET", GREEDY + path)
+            status, _, body = await ask(stream, "GET", GREEDY + path)
+            answered[status] = answered.get(status, 0) + 1
+            answered["longest"] = max(answered.get("longest", 0), len(body))
+            if status == 503:
+                await asyncio.sleep(1)
     return flood
 
 
@@ -112,7 +117,11 @@ def slowly(path):
 async def run(registry, floods):
     is_good = True
     for name, flood, connections in floods:
+        answered.clear()
         is_good &= await measure(name, registry.port, registry.pid, flood, connections, INNOCENT)
+        if answered:
+            refused, longest = answered.get(503, 0), answered["longest"] / 1e6
+            print(f"{'':<4}{answered.get(200, 0)} answers of up to {longest:.2f} MB, {refused} refused", flush=True)
     return is_good
 
 
@@ -121,6 +130,7 @@ async def lists():
         sessions = await fill(registry.port, SESSIONS, SERVICES, 120, METADATA)
         keep = asyncio.create_task(keep_alive(registry.port, sessions))
         is_good = await run(registry, [
+            ("none", silent, 0),
             ("overview, 8 clients", read("/views/overview?limit=1000"), 8),
             ("overview, 100 clients", read("/views/overview?limit=1000"), 100),
             ("overview, read by nobody", unread("/views/overview?limit=1000"), 100),

@@ -128,7 +128,7 @@ async def flooder(port, flood, end, gone):
             try:
                 await asyncio.wait_for(flood(stream, end), max(0.1, end - time.monotonic()))
             finally:
-                stream[1].close()
+                stream[1].transport.abort()  # it may have requests left that nobody takes
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, AttributeError):
             pass
         gone[0] += 1

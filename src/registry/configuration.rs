@@ -53,12 +53,7 @@ fn check_id(id: &str) -> Result<(), Refusal> {
 
 impl State {
     /// Values by id: all, or those of a namespace and below. A value whose id is the namespace itself is one of them.
-    pub(crate) fn values(
-        &mut self,
-        tenant: TenantId,
-        page: &Page,
-        namespace: Option<&str>,
-    ) -> Listing<NamedValue> {
+    pub(crate) fn values(&mut self, tenant: TenantId, page: &Page, namespace: Option<&str>) -> Listing<NamedValue> {
         let values = &self.tenants.entry(tenant).or_default().values;
         let marker = page.from();
         let (own, below) = match namespace {

@@ -345,4 +345,19 @@ pub(super) mod tests {
         assert_eq!(state.tenants[&1].events.len(), 2);
         assert_eq!(state.unkept.len(), 0);
     }
+
+    #[test]
+    fn events_of_other_types_are_passed_by_in_parts() {
+        let mut state = state();
+        for number in 0..2 * LOOK + 1 {
+            own(&mut state, at(0), &format!("node-{number}"), 30);
+        }
+        let feed = Feed { kind: Some("service.remove"), ..feed() };
+        let (mut from, mut parts, mut page) = (Uuid1::lowest(0), 0, Listing::default());
+        while let Rest::InMemory(next) = state.feed_part(1, from, &feed, &mut page) {
+            assert!(next > from);
+            (from, parts) = (next, parts + 1);
+        }
+        assert_eq!((parts, page), (2, Listing::default()));
+    }
 }

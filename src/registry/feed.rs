@@ -64,3 +64,56 @@ fn old(
     })?;
     Ok(page)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::changes::{Change, Slot};
+    use crate::registry::objects::{ValueRemove, What};
+    use crate::registry::store::Visit;
+    use crate::registry::store::record::Write;
+
+    /// As many removals of a value as anybody wants to read.
+    #[derive(Debug)]
+    struct Endless;
+
+    impl Disk for Endless {
+        fn commit(&self, _: &[Write]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn scan(&self, _: &[u8], _: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+            for ticks in 1.. {
+                let what = What::ValueRemove(Box::new(ValueRemove { id: "key".into(), old: "x".into() }));
+                let slot = Slot::Event { id: Uuid1::new(ticks, 0), before: None, after: Some(what) };
+                let Write { key, value } = Write::of(&Change { tenant: 1, slot });
+                if !visit(&key, &value.unwrap())? {
+                    break;
+                }
+            }
+            Ok(())
+        }
+
+        fn scan_back(&self, _: &[u8], _: &[u8], _: &mut Visit<'_>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn dump(&self, _: &mut Visit<'_>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn search_for_a_type_ends_and_continues_there() {
+        let disk: Arc<dyn Disk> = Arc::new(Endless);
+        let read = |kind, limit| {
+            let feed = Feed { from: None, kind: Some(kind), strict: false, limit };
+            old(&disk, 1, Uuid1::lowest(0)..Uuid1::lowest(1 << 59), &feed, Listing::default()).unwrap()
+        };
+        let none = read("service.join", 1);
+        let end = Uuid1::new(MAX_OLD_EVENTS as u64 + 1, 0).to_string();
+        assert_eq!((none.values.len(), none.next), (0, Some(end)));
+        let some = read("configuration_value.remove", 2);
+        assert_eq!((some.values.len(), some.next), (2, Some(Uuid1::new(3, 0).to_string())));
+    }
+}

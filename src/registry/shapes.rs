@@ -47,7 +47,9 @@ struct Union {
 impl Tenant {
     pub(super) fn show(&self, service: &Service, shape: ServiceShape) -> Shown {
         let (timeout, last_seen) = match (service.about.life, shape) {
-            (Life::Own { timeout }, _) => (Some(timeout), service.holder.as_ref().and_then(|holder| holder.last_seen())),
+            (Life::Own { timeout }, _) => {
+                (Some(timeout), service.holder.as_ref().and_then(|holder| holder.last_seen()))
+            }
             (Life::InSession(_), ServiceShape::Form) => (None, None),
             (Life::InSession(id), ServiceShape::Union) => {
                 let session = self.sessions.get(id);

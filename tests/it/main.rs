@@ -29,6 +29,7 @@ mod registry_disk;
 mod registry_durable;
 mod registry_expiry;
 mod registry_http;
+mod registry_lists;
 mod registry_log;
 mod registry_power;
 mod registry_serve;

@@ -55,6 +55,13 @@ struct Unread {
     taken: u64,
 }
 
+impl Unread {
+    /// Until when it is waited for. Who reads has more time, but not without end.
+    fn deadline(self, patience: Duration) -> Instant {
+        self.since + patience + Duration::from_secs(self.taken / SLOWEST)
+    }
+}
+
 impl Guarded {
     pub(crate) fn new(wire: Wire, guest: Arc<Guest>) -> Self {
         let seen = guest.doing();
@@ -70,8 +77,7 @@ impl Guarded {
             self.guest.lasts();
         }
         loop {
-            let patience = self.guest.patience.unread;
-            let unread = self.unread.map(|Unread { since, taken }| since + patience + taken_in(taken));
+            let unread = self.unread.map(|unread| unread.deadline(self.guest.patience.unread));
             let deadline = [self.guest.deadline(), unread].into_iter().flatten().min();
             if deadline.is_some_and(|deadline| self.alarm.deadline() > deadline.into()) {
                 self.set_alarm(deadline.unwrap_or_else(Instant::now));
@@ -117,11 +123,6 @@ impl Guarded {
         self.unread.get_or_insert_with(|| Unread { since: Instant::now(), taken: 0 });
         self.wait(cx)
     }
-}
-
-/// How long a reader may take for so many bytes.
-fn taken_in(bytes: u64) -> Duration {
-    Duration::from_secs(bytes / SLOWEST)
 }
 
 /// One piece for a few, if they are small: to send one is cheaper by more than the copy costs.
@@ -200,5 +201,17 @@ impl AsyncWrite for Guarded {
             Wire::Plain(stream) => stream.is_write_vectored(),
             Wire::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_reader_has_time_for_what_it_took() {
+        let since = Instant::now();
+        let left = |taken| Unread { since, taken }.deadline(Duration::from_secs(30)) - since;
+        assert_eq!([0, 8 << 10, 1 << 20].map(|taken| left(taken).as_secs()), [30, 31, 158]);
     }
 }

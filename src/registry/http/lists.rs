@@ -54,10 +54,11 @@ impl Asked<'_> {
         look: impl Fn() -> F,
     ) -> Result<Answer, Problem> {
         let Lists { turns, unsent } = &self.front.lists;
+        let party = (self.tenant, self.address);
         let until = Instant::now() + PATIENCE;
         let mut room = None;
         loop {
-            let turn = turns.take(self.tenant, 1, until).await.ok_or(Problem::Busy)?;
+            let turn = turns.take(party, 1, until).await.ok_or(Problem::Busy)?;
             let text = match self.page_text(look().await?, limit, marker).await {
                 Ok(text) => text,
                 Err(error) => return Ok(Answer::not_written(&error)),
@@ -66,12 +67,12 @@ impl Asked<'_> {
             if text.len() <= SHORT {
                 return Ok(Answer::page_of_list(text, None));
             }
-            if let Some(mut held) = room.or_else(|| unsent.try_take(self.tenant, text.len())) {
+            if let Some(mut held) = room.or_else(|| unsent.try_take(party, text.len())) {
                 held.shrink(text.len());
                 return Ok(Answer::page_of_list(text, Some(held)));
             }
             drop(text);
-            room = Some(unsent.take(self.tenant, MAX_PAGE_BYTES, until).await.ok_or(Problem::Busy)?);
+            room = Some(unsent.take(party, MAX_PAGE_BYTES, until).await.ok_or(Problem::Busy)?);
         }
     }
 

@@ -112,6 +112,7 @@ struct Asked<'a> {
     front: &'a Front,
     now: Now,
     tenant: TenantId,
+    address: IpAddr,
     allowance: &'a Arc<Allowance>,
     base: &'a Base<'a>,
     path: &'a str,
@@ -207,7 +208,7 @@ impl Front {
         let tenant = admit(accounts, now, &parts.headers, query, tenant, rest)?;
         notes.tenant = Some(tenant);
         let allowance = accounts.allowance(tenant);
-        let asked = Asked { front: self, now, tenant, allowance, base, path, query, body };
+        let asked = Asked { front: self, now, tenant, address: caller.address, allowance, base, path, query, body };
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         if is_read && !asked.allowance.rates.is_empty() {
             let (usage, verdict) = limits::count(&asked).await;
