@@ -289,6 +289,7 @@ impl Registry {
             return Err(Error::NotLoopback(address));
         }
         listener.set_nonblocking(true).map_err(Error::Listener)?;
+        http::connections::bound_send_buffers(&listener).map_err(Error::Listener)?;
         let now = config.clock.now();
         let (mut state, opened) = match &config.data_dir {
             None => (State::new(Arc::new(Keys::random().map_err(|error| Error::Random(error.to_string()))?)), None),

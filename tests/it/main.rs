@@ -33,6 +33,7 @@ mod registry_durable;
 mod registry_expiry;
 mod registry_files;
 mod registry_http;
+mod registry_lists;
 mod registry_log;
 mod registry_logins;
 mod registry_power;

@@ -19,8 +19,10 @@ pub(super) async fn read(asked: &Asked<'_>, path: &str) -> Result<Answer, Proble
         Place::Namespace(namespace) => Some(namespace),
         Place::All => None,
     };
-    let listing = asked.run(Scope::Values, |state| state.values(asked.tenant, &page, namespace.as_deref())).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look = || async {
+        Ok(asked.run(Scope::Values, |state| state.values(asked.tenant, &page, namespace.as_deref())).await)
+    };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(super) async fn set(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {

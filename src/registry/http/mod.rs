@@ -9,12 +9,14 @@ mod body;
 mod configuration;
 pub(super) mod connections;
 mod events;
+mod fair_share;
 mod faults;
 pub(super) mod forwarded;
 mod gate;
 mod guarded;
 mod guests;
 mod limits;
+mod lists;
 mod login;
 pub(super) mod patience;
 mod query;
@@ -34,7 +36,6 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
-use serde::Serialize;
 
 use super::Indulgence;
 use super::accounts::{Accounts, Claim, OPEN_TENANT_ID};
@@ -43,7 +44,7 @@ use super::engine::Engine;
 use super::json::Json;
 use super::limits::Allowance;
 use super::objects::TenantId;
-use super::pages::{Listing, Page};
+use super::pages::Page;
 use super::pending::Scope;
 use super::rates::Usage;
 use super::refusal::Refusal;
@@ -52,11 +53,11 @@ use super::state::State;
 use super::tls::Tls;
 use super::users::Users;
 use super::waiting::Waiting;
-use crate::wire;
 use answer::Answer;
 use base::Base;
 use faults::Problem;
 use forwarded::TrustedProxy;
+use lists::Lists;
 use patience::Patience;
 use query::Query;
 use response_ids::ResponseIds;
@@ -96,6 +97,7 @@ pub(crate) struct Front {
     indulgence: Indulgence,
     patience: Patience,
     ids: ResponseIds,
+    lists: Lists,
 }
 
 /// Who is at the other end of a connection, and which of our addresses it came to.
@@ -120,6 +122,7 @@ struct Asked<'a> {
     front: &'a Front,
     now: Now,
     tenant: TenantId,
+    address: IpAddr,
     allowance: &'a Arc<Allowance>,
     base: &'a Base<'a>,
     path: &'a str,
@@ -138,7 +141,7 @@ impl Front {
         patience: Patience,
     ) -> Self {
         let (accounts, tls) = (ArcSwap::from_pointee(accounts), RwLock::new(tls));
-        let (slowing, ids) = (Slowing::default(), ResponseIds::new());
+        let (slowing, ids, lists) = (Slowing::default(), ResponseIds::new(), Lists::default());
         let engine = Arc::new(engine);
         let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
         Self {
@@ -153,6 +156,7 @@ impl Front {
             indulgence,
             patience,
             ids,
+            lists,
         }
     }
 
@@ -235,7 +239,7 @@ impl Front {
         let tenant = admit(accounts, now, &parts.headers, query, tenant, rest)?;
         notes.tenant = Some(tenant);
         let allowance = accounts.allowance(tenant);
-        let asked = Asked { front: self, now, tenant, allowance, base, path, query, body };
+        let asked = Asked { front: self, now, tenant, address: caller.address, allowance, base, path, query, body };
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         if is_read && !asked.allowance.rates.is_empty() {
             let (usage, verdict) = limits::count(&asked).await;
@@ -322,19 +326,6 @@ impl Asked<'_> {
     /// Which page of a list is asked for.
     fn page(&self) -> Result<Page, Problem> {
         Ok(Page::read(&self.query.values("limit"), &self.query.values("marker"))?)
-    }
-
-    /// A page, and where the next one is.
-    fn listing<T: Serialize>(&self, listing: Listing<T>, limit: usize, marker: Option<String>) -> Answer {
-        let next_href = |marker: &String| format!("{}{}?{}", self.base, self.path, self.query.with_marker(marker));
-        let metadata = wire::PageMetadata {
-            count: listing.values.len(),
-            limit,
-            marker,
-            next_href: listing.next.as_ref().map(next_href),
-            next_marker: listing.next,
-        };
-        Answer::json(StatusCode::OK, &wire::Page { values: listing.values, metadata })
     }
 
     /// The URL of one of the tenant's resources.

@@ -14,8 +14,9 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
     let tags = asked.query.values("tag");
     let tag = wanted_tag(&tags)?;
-    let listing = asked.run_swept(Scope::Services, |state| state.services(asked.tenant, &page, tag)).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look =
+        || async { Ok(asked.run_swept(Scope::Services, |state| state.services(asked.tenant, &page, tag)).await) };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 /// The two forms are answered differently: a service of its own gets a token, one in a session an empty body.

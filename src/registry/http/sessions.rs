@@ -11,14 +11,14 @@ use crate::registry::state::State;
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
-    let listing = asked.run_swept(Scope::Sessions, |state| state.sessions(asked.tenant, &page)).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look = || async { Ok(asked.run_swept(Scope::Sessions, |state| state.sessions(asked.tenant, &page)).await) };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(super) async fn overview(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
-    let listing = asked.run_swept(Scope::Overview, |state| state.overview(asked.tenant, &page)).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look = || async { Ok(asked.run_swept(Scope::Overview, |state| state.overview(asked.tenant, &page)).await) };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
