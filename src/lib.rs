@@ -4,6 +4,8 @@
 //! itself; `registry` is the server.
 
 pub mod client;
+#[doc(hidden)] // for the programs of this package
+pub mod files;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod wire;

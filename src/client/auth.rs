@@ -7,17 +7,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::Client;
-use super::connection::Kind;
+use super::connection::{Http, Kind};
 use super::error::{Error, NoAnswer, Phase};
 use super::login::{Credentials, Login};
-use super::transport::{Request, TimeLimit, to_json};
+use super::transport::{Request, TimeLimit};
 
 /// The least pause between two attempts to renew a token that still serves.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ struct State {
     /// A token that still serves is not renewed before.
     renew_after: Option<Instant>,
     /// Where it differs in kind from the registry's, built when it is first needed.
-    http: Option<reqwest::Client>,
+    http: Option<Http>,
 }
 
 type Outcome = Result<Arc<Login>, Error>;
@@ -100,7 +100,7 @@ impl Auth {
             method: Method::POST,
             url: self.url.clone(),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-            body: Some(to_json(&self.credentials.document())?),
+            body: Some(self.credentials.document()?),
             expect: StatusCode::OK,
             limit: TimeLimit::from_now(client.inner.request_timeout),
         };
@@ -110,7 +110,7 @@ impl Auth {
         Ok(login)
     }
 
-    fn http(&self, client: &Client) -> Result<reqwest::Client, Error> {
+    fn http(&self, client: &Client) -> Result<Http, Error> {
         let inner = &client.inner;
         let kind = Kind::of(&self.url);
         if kind == Kind::of(inner.base.url()) {

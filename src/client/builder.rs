@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::address::{Base, parse_login};
 use super::auth::Auth;
 use super::connection::{Kind, Papers, read_authorities, read_own};
@@ -81,7 +83,7 @@ impl ClientBuilder {
     /// User name and API key. Without them the client does not log in, sends no token, and uses the paths without
     /// a tenant (`/v1.0/services`), as a registry that lets everyone in understands them.
     pub fn credentials(mut self, username: impl Into<String>, api_key: impl Into<String>) -> Self {
-        self.credentials = Some(Credentials { username: username.into(), api_key: api_key.into() });
+        self.credentials = Some(Credentials { username: username.into(), api_key: Zeroizing::new(api_key.into()) });
         self
     }
 

@@ -1,11 +1,16 @@
-//! Building what speaks HTTP: one connection that is kept, no redirects, and TLS only where a URL asks for it.
+//! What speaks HTTP: one connection that is kept, no redirects, and TLS only where a URL asks for it.
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use reqwest::redirect::Policy;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_util::client::legacy::{Client, Error as HttpError};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioExecutor;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,11 +18,36 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use url::{Host, Url};
 
+use super::connector::Connector;
 use super::error::Error;
-use super::names::Names;
+use crate::files::{self, LARGEST_PEM};
 
-/// More than a lost packet costs, less than most heartbeats have.
-const CONNECTING: Duration = Duration::from_secs(3);
+const OURSELVES: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+/// What hyper may read at a time.
+const BUFFER: usize = 32 << 10;
+
+/// Sends requests, and keeps a connection for the next one.
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: Client<Connector, Full<Bytes>>,
+    proxies: Option<Arc<Matcher>>,
+}
+
+impl Http {
+    /// Sends a request. Its answer's body is still to be read.
+    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+        let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(request.uri()));
+        let is_plain = request.uri().scheme_str() == Some("http");
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        // By https, the proxy is told when the connection is opened.
+        if let Some(auth) = proxy.as_ref().filter(|_| is_plain).and_then(|proxy| proxy.basic_auth()) {
+            headers.insert(PROXY_AUTHORIZATION, auth.clone());
+        }
+        self.client.request(request).await
+    }
+}
 
 /// What decides how a connection is built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,24 +71,18 @@ impl Kind {
         Self { tls: url.scheme() == "https" || (proxy && proxy_wants_tls()), proxy }
     }
 
-    /// Builds the HTTP client for URLs of this kind.
-    pub(crate) fn build(&self, papers: &Papers) -> Result<reqwest::Client, Error> {
+    /// Builds what sends requests to URLs of this kind.
+    pub(crate) fn build(&self, papers: &Papers) -> Result<Http, Error> {
         let tls = if self.tls { verifying(papers)? } else { never_used()? };
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .http1_only()
-            // A redirect would take the token to a place that nobody named.
-            .redirect(Policy::none())
-            .dns_resolver(Names)
+        let proxies = self.proxy.then(|| Arc::new(Matcher::from_env()));
+        let client = Client::builder(TokioExecutor::new())
             // The registry says how long it keeps a connection; to look whether one is too old would wake an idle program.
             .pool_idle_timeout(None)
             // What a burst left open is of no use afterwards, and when the registry falls silent each would have to be tried.
             .pool_max_idle_per_host(1)
-            // Divided among the addresses of a name, so that one that is silent does not stand for all.
-            .connect_timeout(CONNECTING)
-            .tls_backend_preconfigured(tls);
-        let builder = if self.proxy { builder } else { builder.no_proxy() };
-        builder.build().map_err(|error| Error::unusable(format!("cannot set up HTTP: {}", root_cause(&error))))
+            .http1_max_buf_size(BUFFER)
+            .build(Connector::new(tls, proxies.clone()));
+        Ok(Http { client, proxies })
     }
 }
 
@@ -74,16 +98,20 @@ pub(crate) fn read_own(
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
     let chain = read_certificates(certificate, "client certificate")?;
     let cure = "give a file with one private key (PEM) that is not encrypted";
-    let refused = |error| Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display()));
-    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(refused)?))
+    let refused = |error: &dyn std::error::Error| {
+        Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display()))
+    };
+    let pem = files::read(key, LARGEST_PEM).map_err(|error| refused(&error))?;
+    Ok((chain, PrivateKeyDer::from_pem_slice(&pem).map_err(|error| refused(&error))?))
 }
 
 fn read_certificates(file: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let refused = |why: String| {
         Error::unusable(format!("cannot use the {what} {}: {why}; give a file of PEM certificates", file.display()))
     };
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let pem = files::read(file, LARGEST_PEM).map_err(|error| refused(error.to_string()))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refused(error.to_string()))?;
     if certificates.is_empty() { Err(refused("no certificate in it".to_owned())) } else { Ok(certificates) }
 }
@@ -122,7 +150,7 @@ fn verifying(papers: &Papers) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// Trusts nobody: for connections without TLS. Left to itself, reqwest would load the system's authorities.
+/// Trusts nobody: for connections without TLS.
 fn never_used() -> Result<ClientConfig, Error> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

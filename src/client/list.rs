@@ -7,6 +7,9 @@ use crate::wire::Page;
 /// The most entries a page may have.
 const LARGEST_PAGE: u32 = 1000;
 
+/// The longest list of all pages that is read, in bytes: a registry that goes on for ever would fill the memory.
+const LONGEST_LIST: usize = 1 << 30;
+
 /// Which part of a list to get. The default is the first page, as long as the registry likes (100 entries).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ListOptions {
@@ -42,7 +45,7 @@ impl Client {
         query: &[(&'static str, String)],
     ) -> Result<Vec<T>, Error> {
         let mut options = ListOptions { limit: Some(LARGEST_PAGE), marker: None };
-        let mut all = Vec::new();
+        let (mut all, mut length) = (Vec::new(), 0);
         loop {
             let query = query.iter().cloned().chain(options.query()).collect();
             let (page, answer) = match (self.page::<T>(path, query).await, options.limit) {
@@ -53,6 +56,10 @@ impl Client {
                 (page, _) => page?,
             };
             all.extend(page.values);
+            length += answer.length();
+            if length > LONGEST_LIST {
+                return Err(answer.bad("is part of a list of more than 1 GiB; read it page by page"));
+            }
             match page.metadata.next_marker {
                 None => return Ok(all),
                 next if next <= options.marker => return Err(answer.bad("has a next_marker that does not lead on")),

@@ -1,30 +1,44 @@
 //! What is said when logging in (the Keystone v2.0 subset): user name and API key for a token and its tenant.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
-use serde_json::{Value, json};
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use serde_json::Value;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::timestamp::until_timestamp;
-use super::transport::Answer;
+use super::transport::{Answer, is_id, write_json};
 
 /// A token is renewed when a tenth of its life is left, but not before the last five minutes.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
-/// What a user shows to be let in.
+/// The longest token, in bytes: servers take heads of 8 kB and more.
+const LONGEST_TOKEN: usize = 6 << 10;
+
+/// What a user shows to be let in. The key is overwritten in memory when it is not needed any more.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) username: String,
-    pub(crate) api_key: String,
+    pub(crate) api_key: Zeroizing<String>,
 }
 
 impl Credentials {
-    pub(crate) fn document(&self) -> Value {
+    /// The body of a login: it is sent from one place in memory, which is overwritten afterwards.
+    pub(crate) fn document(&self) -> Result<Bytes, Error> {
+        /// In JSON, a byte takes six at most.
+        const ESCAPED: usize = 6;
         let Self { username, api_key } = self;
-        json!({"auth": {"RAX-KSKEY:apiKeyCredentials": {"username": username, "apiKey": api_key}}})
+        let key = BTreeMap::from([("apiKey", api_key.as_str()), ("username", username.as_str())]);
+        let document = BTreeMap::from([("auth", BTreeMap::from([("RAX-KSKEY:apiKeyCredentials", key)]))]);
+        // Room for all of it: a vector that grows leaves copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(100 + ESCAPED * (username.len() + api_key.len())));
+        write_json(&mut body, &document)?;
+        Ok(Bytes::from_owner(body))
     }
 }
 
@@ -47,7 +61,7 @@ impl Login {
         let document: Value = answer.json()?;
         let token = document.pointer("/access/token/id").and_then(Value::as_str).unwrap_or_default();
         let mut token = match HeaderValue::from_str(token) {
-            Ok(token) if !token.is_empty() => token,
+            Ok(token) if (1..=LONGEST_TOKEN).contains(&token.len()) => token,
             _ => return Err(answer.bad("holds no token at access.token.id")),
         };
         token.set_sensitive(true);
@@ -86,7 +100,7 @@ fn tenant(document: &Value) -> Option<String> {
 
 fn text(id: &Value) -> Option<String> {
     match id {
-        Value::String(id) if !id.is_empty() => Some(id.clone()),
+        Value::String(id) if is_id(id) => Some(id.clone()),
         Value::Number(id) => Some(id.to_string()),
         _ => None,
     }

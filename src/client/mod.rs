@@ -20,10 +20,12 @@
 mod account;
 mod address;
 mod auth;
+mod bound;
 mod builder;
 mod cadence;
 mod configuration;
 mod connection;
+mod connector;
 mod error;
 mod events;
 mod heartbeater;
@@ -70,7 +72,7 @@ pub struct Client {
 
 struct Inner {
     base: Base,
-    http: reqwest::Client,
+    http: connection::Http,
     papers: connection::Papers,
     auth: Option<Auth>,
     request_timeout: Duration,

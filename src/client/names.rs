@@ -1,24 +1,37 @@
 //! Looking names up: in a thread of its own, since the C library's way of doing it blocks.
 //!
-//! Left to itself, reqwest has tokio start that thread, which panics where the system allows no further one (`ulimit -u`),
+//! Left to itself, hyper-util has tokio start that thread, which panics where the system allows no further one (`ulimit -u`),
 //! and whatever kept a service registered would be lost with it. Here that is an attempt that failed.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::thread;
+use std::vec::IntoIter;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::oneshot;
+use tower_service::Service;
 
+#[derive(Clone)]
 pub(crate) struct Names;
 
-impl Resolve for Names {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move { Ok(Box::new(look_up(name.as_str().to_owned()).await?) as Addrs) })
+impl Service<Name> for Names {
+    type Response = IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        Box::pin(look_up(name.as_str().to_owned()))
     }
 }
 
-async fn look_up(name: String) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+async fn look_up(name: String) -> io::Result<IntoIter<SocketAddr>> {
     let (tell, told) = oneshot::channel();
     // The port is the URL's, which is put in later.
     let work = move || drop(tell.send((name, 0).to_socket_addrs()));

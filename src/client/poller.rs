@@ -55,6 +55,8 @@ struct Feed {
     fetched: Option<String>,
     /// Where the next page of an unfinished list begins.
     next_page: Option<String>,
+    /// Whether the last page brought anything new.
+    is_new: bool,
 }
 
 impl EventsPoller {
@@ -109,7 +111,7 @@ impl EventsPoller {
             if let Some(event) = self.feed.give() {
                 return Ok(event);
             }
-            if self.feed.next_page.is_none() {
+            if self.feed.next_page.is_none() || !self.feed.is_new {
                 sleep_until(self.due).await;
             }
             let options = EventOptions { limit: self.limit, marker: self.feed.marker(), kind: self.kind.clone() };
@@ -144,15 +146,17 @@ impl Feed {
     }
 
     fn take(&mut self, page: Page<Event>) {
-        let before = self.fetched.clone();
+        let (asked, before) = (self.marker(), self.fetched.clone());
         for event in page.values {
             if self.fetched.as_deref() != Some(&event.id) {
                 self.fetched = Some(event.id.clone());
                 self.waiting.push_back(event);
             }
         }
-        // A page that brings nothing new cannot lead on; asking at once again could go on for ever.
-        self.next_page = page.metadata.next_marker.filter(|_| self.fetched != before);
+        // A page may be empty and lead on, if the registry has found nothing of the type in as many events as it looks at for
+        // one question. Asking at once again could go on for ever.
+        self.is_new = self.fetched != before;
+        self.next_page = page.metadata.next_marker.filter(|next| self.is_new || asked.as_ref() != Some(next));
     }
 
     /// The next list begins after what has been fetched; or anew, when the registry did.

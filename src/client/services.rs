@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep};

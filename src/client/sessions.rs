@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
@@ -59,7 +59,7 @@ impl Sessions<'_> {
         let call = Call::new(Method::POST, &["sessions"], StatusCode::CREATED).json(&body)?;
         let answer = self.client.send(call).await?;
         let id = answer.created_id()?;
-        let Token { token } = answer.json()?;
+        let Token { token } = answer.heartbeat_token()?;
         let heartbeater = HeartBeater::new(self.client, &id, &token, heartbeat_timeout);
         Ok(NewSession { id, token, heartbeater })
     }
@@ -79,8 +79,7 @@ impl Sessions<'_> {
         let mut call = Call::new(Method::POST, &path, StatusCode::OK).json(&json!({"token": token}))?;
         call.limit = limit;
         let answer = self.client.send(call).await.map_err(|error| error.without(token))?;
-        let next: Token = answer.json()?;
-        if next.token.is_empty() { Err(answer.bad("holds an empty token")) } else { Ok(next) }
+        answer.heartbeat_token()
     }
 
     /// One session.

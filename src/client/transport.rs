@@ -1,34 +1,51 @@
 //! One request and its answer: time limit, authentication, the bounds of what is read, and the error it becomes.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Method, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::{Method, Response, StatusCode};
+use hyper_util::client::legacy::Error as HttpError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::Client;
-use super::connection::{proxy_variable, root_cause};
+use super::bound::{Bound, TooMuch};
+use super::connection::{Http, proxy_variable, root_cause};
 use super::error::{Error, NoAnswer, Phase, TOO_LONG};
 use super::login::Login;
 use super::timestamp::until_http_date;
+use crate::wire::Token;
 
 /// The longest answer that is read, in bytes. A page of 1000 of the largest services is well below it; of events and overviews,
 /// which may hold many services each, shorter pages are asked for where one is longer.
 const LONGEST_ANSWER: usize = 8 << 20;
 
+/// What is read of a connection for one: with chunks and TLS it takes more. Nobody sends each byte by itself.
+const LONGEST_TRANSFER: usize = 4 * LONGEST_ANSWER;
+
 /// The longest wait that an answer may ask for: a day.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest id of what was created, in bytes.
+const LONGEST_ID: usize = 255;
+
+/// The longest token of a heartbeat, in bytes: a request has less than 5000.
+const LONGEST_TOKEN: usize = 4 << 10;
 
 /// A request to the registry.
 pub(crate) struct Call<'a> {
     pub(crate) method: Method,
     pub(crate) path: &'a [&'a str],
     pub(crate) query: Vec<(&'static str, String)>,
-    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) body: Option<Bytes>,
     pub(crate) expect: StatusCode,
     /// The time limit, where it is not the client's.
     pub(crate) limit: Option<Duration>,
@@ -57,13 +74,15 @@ impl<'a> Call<'a> {
     }
 
     pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
-        self.body = Some(to_json(body)?);
+        let mut json = Vec::new();
+        write_json(&mut json, body)?;
+        self.body = Some(json.into());
         Ok(self)
     }
 }
 
-pub(crate) fn to_json(body: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(body).map_err(|error| Error::unusable(format!("the request cannot be written: {error}")))
+pub(crate) fn write_json(to: &mut Vec<u8>, body: &impl Serialize) -> Result<(), Error> {
+    serde_json::to_writer(to, body).map_err(|error| Error::unusable(format!("the request cannot be written: {error}")))
 }
 
 /// An answer with the status that was hoped for.
@@ -87,12 +106,33 @@ impl Answer {
     pub(crate) fn created_id(&self) -> Result<String, Error> {
         let location = self.location.as_deref().unwrap_or_default();
         let id = location.rsplit('/').next().unwrap_or_default();
-        if id.is_empty() { Err(self.bad("names no Location of what was created")) } else { Ok(id.to_owned()) }
+        if is_id(id) { Ok(id.to_owned()) } else { Err(self.bad("names no Location of what was created")) }
+    }
+
+    /// What the next heartbeat has to carry.
+    pub(crate) fn heartbeat_token(&self) -> Result<Token, Error> {
+        let next: Token = self.json()?;
+        match next.token.len() {
+            0 => Err(self.bad("holds an empty token")),
+            1..=LONGEST_TOKEN => Ok(next),
+            _ => Err(self.bad("holds a token that is too long to be sent")),
+        }
+    }
+
+    /// In bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.body.len()
     }
 
     pub(crate) fn bad(&self, what: impl Into<String>) -> Error {
         Error::BadAnswer { phase: self.phase, url: self.url.clone(), what: what.into() }
     }
+}
+
+/// Whether this can be an id that a registry made, or took. It becomes a part of paths.
+pub(super) fn is_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_plain) && !matches!(text, "." | "..")
 }
 
 impl Client {
@@ -163,23 +203,28 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) body: Option<Bytes>,
     pub(crate) expect: StatusCode,
     pub(crate) limit: TimeLimit,
 }
 
 impl Request {
     /// Sends it and reads the answer to its end.
-    pub(crate) async fn send(&self, http: &reqwest::Client) -> Result<Answer, Error> {
-        let mut request = http.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
-        if let Some(body) = &self.body {
-            request = request.body(body.clone());
+    pub(crate) async fn send(&self, http: &Http) -> Result<Answer, Error> {
+        let body = Full::from(self.body.clone().unwrap_or_default());
+        let mut request = hyper::Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        *request.uri_mut() = self
+            .url
+            .as_str()
+            .parse()
+            .map_err(|error| Error::unusable(format!("no request can be sent to {}: {error}", self.url)))?;
+        let sent = timeout_at(self.limit.end, http.send(request)).await;
+        let response = sent.map_err(|_| self.timeout())?.map_err(|error| self.no_answer(&error))?;
+        if let Some(bound) = response.extensions().get::<Bound>() {
+            bound.expect_body(LONGEST_TRANSFER);
         }
-        let response = request
-            .timeout(self.limit.end.saturating_duration_since(Instant::now()))
-            .send()
-            .await
-            .map_err(|error| self.no_answer(&error))?;
         let status = response.status();
         if status.is_success() && status != self.expect {
             return Err(self.bad(format!(
@@ -196,18 +241,20 @@ impl Request {
         Ok(Answer { phase: self.phase, url: self.url.to_string(), location, body })
     }
 
-    async fn read(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Error> {
+    async fn read(&self, mut response: Response<Incoming>) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(&error))? {
+        loop {
+            let frame = timeout_at(self.limit.end, response.frame()).await.map_err(|_| self.timeout())?;
+            let Some(frame) = frame.transpose().map_err(|error| self.no_answer(&error))? else { return Ok(body) };
+            let Ok(chunk) = frame.into_data() else { continue };
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(self.bad(format!("{TOO_LONG}{} MiB", LONGEST_ANSWER >> 20)));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
     }
 
-    async fn refused(&self, response: reqwest::Response) -> Error {
+    async fn refused(&self, response: Response<Incoming>) -> Error {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
         // The status is known; a body that is missing, cut or no fault takes nothing away from it.
@@ -223,10 +270,21 @@ impl Request {
         }
     }
 
-    fn no_answer(&self, error: &reqwest::Error) -> Error {
-        let (why, detail) = if error.is_timeout() {
-            (NoAnswer::Timeout, self.limit.to_string())
-        } else if error.is_connect() {
+    fn timeout(&self) -> Error {
+        let (why, detail) = (NoAnswer::Timeout, self.limit.to_string());
+        Error::NoAnswer { phase: self.phase, url: self.url.to_string(), why, detail }
+    }
+
+    fn no_answer(&self, error: &(dyn StdError + 'static)) -> Error {
+        if causes(error).any(is_too_much) {
+            return self
+                .bad("comes with more than any registry sends (64 kB before it, interim answers included)".to_owned());
+        }
+        if causes(error).any(is_timeout) {
+            return self.timeout();
+        }
+        let is_connect = error.downcast_ref::<HttpError>().is_some_and(HttpError::is_connect);
+        let (why, detail) = if is_connect {
             let proxy = proxy_variable(&self.url)
                 .map(|name| format!("; {name} names a proxy, and no_proxy those it is not for"));
             (NoAnswer::Connect, root_cause(error) + &proxy.unwrap_or_default())
@@ -239,6 +297,21 @@ impl Request {
     pub(crate) fn bad(&self, what: String) -> Error {
         Error::BadAnswer { phase: self.phase, url: self.url.to_string(), what }
     }
+}
+
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Whether a head was longer, or the whole of an answer.
+fn is_too_much(error: &(dyn StdError + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<TooMuch>())
+        || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large)
+}
+
+fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// `Retry-After` in either of its forms, seconds or a date (RFC 9110, 10.2.3).

@@ -10,6 +10,7 @@ use super::objects::TenantId;
 use super::refusal::Refusal;
 use super::secrets::{self, Secret};
 use super::tokens::{Access, Keys};
+use super::turns::Lane;
 use super::users::{User, Users};
 
 /// The tenant of everyone who logs in to an open registry.
@@ -18,12 +19,17 @@ pub(crate) const OPEN_TENANT: TenantId = 1;
 pub(crate) const OPEN_TENANT_ID: &str = "1";
 
 const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
+/// How far ahead the clock may have been that a token was made by. One that was made further in the future is void: it
+/// would be good for as much longer.
+const TOKEN_SKEW_MS: u64 = 60_000;
 
 const NO_TENANT: &str = "No tenant id provided";
 const NO_TOKEN: &str = "No authentication token provided";
 const BAD_TOKEN: &str = "Invalid or expired authentication token";
 /// Whatever is wrong with it: nobody is told which names there are.
 pub(crate) const BAD_LOGIN: &str = "Invalid user name, key or password";
+/// Whatever is right about it: it was not looked at.
+pub(crate) const TOO_MANY_LOGINS: &str = "Too many failed logins; try again in a few seconds";
 
 /// Who may come in.
 #[derive(Debug)]
@@ -162,11 +168,21 @@ impl Accounts {
     fn owner(&self, now: Now, token: &str) -> Option<(&Arc<Known>, u64)> {
         let AccessRule::Listed(users) = &self.access else { return None };
         let access = Access::open(&self.keys, token, now.wall)?;
+        if access.expires > now.wall + TOKEN_LIFE_MS + TOKEN_SKEW_MS {
+            return None;
+        }
         Some((users.by_number.get(&access.user)?, access.expires))
     }
 
-    /// Logs in with a key, a password, or a token that is still good.
-    pub(crate) async fn login(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Result<Login, Refusal> {
+    /// Logs in with a key, a password, or a token that is still good. Where a hash must be computed for that, it waits in
+    /// this lane.
+    pub(crate) async fn login(
+        &self,
+        now: Now,
+        nonce: u64,
+        credentials: &Credentials<'_>,
+        lane: Lane,
+    ) -> Result<Login, Refusal> {
         let AccessRule::Listed(users) = &self.access else { return Ok(self.welcome(now, nonce, credentials)) };
         let (known, token) = match credentials.proof {
             Proof::Token(token) => {
@@ -179,7 +195,8 @@ impl Accounts {
                 let own = |known: &Arc<Known>| if is_key { &known.user.api_key } else { &known.user.password }.clone();
                 let secret = known.and_then(own);
                 let decoy = users.decoy(&self.keys, credentials.name);
-                let is_right = secrets::is_right(secret.as_ref(), decoy, self.keys.clone(), given).await;
+                let is_right = secrets::is_right(secret.as_ref(), decoy, self.keys.clone(), given, lane).await;
+                let is_right = is_right.ok_or(Refusal::Busy(TOO_MANY_LOGINS))?;
                 let known = known.filter(|_| is_right).ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
                 (known, None)
             }
@@ -252,7 +269,11 @@ impl<'a> Credentials<'a> {
             let missing = || Refusal::Malformed(format!("auth.{form}.{field} is not a string"));
             auth.get(form).and_then(|form| form.text(field)).ok_or_else(missing)
         };
-        let tenant = auth.text("tenantName");
+        let tenant = match auth.get("tenantName") {
+            None | Some(Json::Null) => None,
+            Some(Json::Text(tenant)) => Some(&**tenant),
+            Some(_) => return Err(Refusal::malformed("auth.tenantName is not a string")),
+        };
         const KEY: &str = "RAX-KSKEY:apiKeyCredentials";
         const PASSWORD: &str = "passwordCredentials";
         if auth.get(KEY).is_some() {
@@ -280,7 +301,7 @@ mod tests {
         for name in ["nobody", "joe"] {
             let accounts = Accounts::new(keys.clone(), Some(Users::parse(&format!("{plain}{hashed}")).unwrap()));
             let credentials = Credentials { name, tenant: None, proof: Proof::ApiKey("anns") };
-            accounts.login(now, 0, &credentials).await.unwrap_err();
+            accounts.login(now, 0, &credentials, Lane::Known).await.unwrap_err();
             let AccessRule::Listed(users) = &accounts.access else { panic!() };
             assert!(users.hashes[0].is_at_once(&keys, "anns"), "{name}: it was not computed");
         }

@@ -6,12 +6,14 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 use super::changes::Slot;
 use super::clock::Now;
 use super::json::Json;
 use super::limits::Allowance;
 use super::objects::{TenantId, ValueRemove, ValueUpdate, What};
-use super::pages::{Listing, Page};
+use super::pages::{Entry, Listing, Page};
 use super::refusal::{Kind, Refusal, Resource};
 use super::state::State;
 use super::validation;
@@ -51,12 +53,7 @@ fn check_id(id: &str) -> Result<(), Refusal> {
 
 impl State {
     /// Values by id: all, or those of a namespace and below. A value whose id is the namespace itself is one of them.
-    pub(crate) fn values(
-        &mut self,
-        tenant: TenantId,
-        page: &Page,
-        namespace: Option<&str>,
-    ) -> Listing<wire::ConfigurationValue> {
+    pub(crate) fn values(&mut self, tenant: TenantId, page: &Page, namespace: Option<&str>) -> Listing<NamedValue> {
         let values = &self.tenants.entry(tenant).or_default().values;
         let marker = page.from();
         let (own, below) = match namespace {
@@ -69,15 +66,15 @@ impl State {
         };
         let (from, to) = below;
         let below = values.range::<str, _>((Bound::Included(&*from), to.as_ref().map(String::as_str)));
-        let show = |(id, value): (&Arc<str>, &Arc<str>)| wire_value(id, value);
-        Listing::take(own.into_iter().chain(below), page.limit, show, |(id, _)| id.to_string())
+        let values = own.into_iter().chain(below);
+        Listing::take(values.map(|(id, value)| NamedValue { id: id.clone(), value: value.clone() }), page.limit)
     }
 
     /// One value.
     pub(crate) fn value(&mut self, tenant: TenantId, id: &str) -> Result<wire::ConfigurationValue, Refusal> {
         check_id(id)?;
         let (id, value) = self.find_value(tenant, id)?;
-        Ok(wire_value(&id, &value))
+        Ok(NamedValue { id, value }.to_wire())
     }
 
     /// Sets a value. One that is the same as before changes nothing, and nothing has happened.
@@ -126,6 +123,31 @@ impl State {
     }
 }
 
-fn wire_value(id: &str, value: &str) -> wire::ConfigurationValue {
-    wire::ConfigurationValue { id: id.to_owned(), value: value.to_owned() }
+/// A value with its id, as an entry of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedValue {
+    id: Arc<str>,
+    value: Arc<str>,
+}
+
+impl NamedValue {
+    fn to_wire(&self) -> wire::ConfigurationValue {
+        wire::ConfigurationValue { id: self.id.to_string(), value: self.value.to_string() }
+    }
+}
+
+impl Serialize for NamedValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_wire().serialize(serializer)
+    }
+}
+
+impl Entry for NamedValue {
+    fn marker(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn min_bytes(&self) -> usize {
+        self.id.len() + self.value.len()
+    }
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
-use super::changes::Change;
 use super::clock::{Clock, Now};
 use super::expiry::GRACE_MS;
 use super::objects::TenantId;
+use super::pending::Scope;
 use super::state::State;
 use super::store::keeper::Keeper;
 use super::store::{Disk, Queue, Receipt, Store};
@@ -41,6 +41,16 @@ pub(crate) struct Engine {
     keeper: Option<JoinHandle<()>>,
     /// Somebody has a deadline before the one the background waits for.
     earlier: Notify,
+}
+
+/// What a request waits for beside its own changes. Changes wait for all that was submitted before them in any case.
+#[derive(Clone, Copy, Debug)]
+enum Wait<'a> {
+    Own,
+    /// Everything before it.
+    All,
+    /// What it looked at.
+    For(TenantId, Scope<'a>),
 }
 
 /// What requests share with the thread that commits.
@@ -76,37 +86,104 @@ impl Engine {
 
     /// Makes tenants known that are expected. If that cannot be kept now, they are met when they come.
     pub(crate) fn meet(&self, now: Now, tenants: Vec<TenantId>) {
-        drop(self.submit(false, |state| tenants.into_iter().for_each(|tenant| state.contact(now, tenant))));
+        let meet = |state: &mut State| tenants.iter().for_each(|tenant| state.contact(now, *tenant));
+        drop(self.submit(Wait::Own, None, meet));
     }
 
     pub(crate) fn now(&self) -> Now {
         self.clock.now()
     }
 
-    /// Does something to the state, and returns once what it changed is kept; or undone, for those who only look.
-    pub(crate) async fn run<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        self.act(false, act).await.0
+    /// Looks at the state, and returns once everything it saw there is kept. What had to be undone it does not see: then
+    /// it looks again. It may change what is not kept anyway, such as the time of a heartbeat.
+    pub(crate) async fn run<T>(&self, tenant: TenantId, scope: Scope<'_>, act: impl FnMut(&mut State) -> T) -> T {
+        self.look(tenant, scope, None, act).await
     }
 
-    /// Changes the state. Returns once that is kept, and everything it was built upon; none if it had to be undone.
-    pub(crate) async fn write<T>(&self, act: impl FnOnce(&mut State) -> T) -> Option<T> {
-        let (result, is_kept) = self.act(true, act).await;
-        is_kept.then_some(result)
+    /// The same, after everyone who is overdue has been expired.
+    pub(crate) async fn run_swept<T>(
+        &self,
+        now: Now,
+        tenant: TenantId,
+        scope: Scope<'_>,
+        act: impl FnMut(&mut State) -> T,
+    ) -> T {
+        self.look(tenant, scope, Some(now), act).await
     }
 
-    async fn act<T>(&self, all: bool, act: impl FnOnce(&mut State) -> T) -> (T, bool) {
-        let (result, receipt) = self.submit(all, act);
-        (result, receipt.fulfilled().await)
-    }
-
-    fn submit<T>(&self, all: bool, act: impl FnOnce(&mut State) -> T) -> (T, Receipt) {
-        let mut inner = self.shared.lock();
-        let result = act(&mut inner.state);
-        let changes = inner.state.take_changes();
-        if self.disk.is_some() {
-            inner.state.will_keep(&changes);
+    async fn look<T>(
+        &self,
+        tenant: TenantId,
+        scope: Scope<'_>,
+        swept: Option<Now>,
+        mut act: impl FnMut(&mut State) -> T,
+    ) -> T {
+        loop {
+            if let Some(now) = swept {
+                self.sweep_first(now).await;
+            }
+            let (result, receipt) = self.submit(Wait::For(tenant, scope), swept, &mut act);
+            let is_final = matches!(receipt, Receipt::Undone) || scope == Scope::Nothing;
+            if receipt.fulfilled().await || is_final {
+                return result;
+            }
         }
-        let receipt = inner.submit(changes, all);
+    }
+
+    /// Changes the state, after everyone who is overdue has been expired. Returns once that is kept, and everything it
+    /// was built upon; none if it had to be undone.
+    pub(crate) async fn write_swept<T>(&self, now: Now, act: impl FnMut(&mut State) -> T) -> Option<T> {
+        self.sweep_first(now).await;
+        self.change(Wait::All, Some(now), act).await
+    }
+
+    /// The same without expiring anyone.
+    #[cfg(test)]
+    pub(crate) async fn write<T>(&self, act: impl FnMut(&mut State) -> T) -> Option<T> {
+        self.change(Wait::All, None, act).await
+    }
+
+    /// While the disk takes no writes, nothing that is changed is left in the state for others to see: first it is
+    /// tried whether the disk takes writes again.
+    async fn change<T>(&self, wait: Wait<'_>, swept: Option<Now>, mut act: impl FnMut(&mut State) -> T) -> Option<T> {
+        for _ in 0..2 {
+            let (result, receipt) = self.submit(wait, swept, &mut act);
+            if !matches!(receipt, Receipt::Undone) {
+                return receipt.fulfilled().await.then_some(result);
+            }
+            let again = self.shared.lock().store.try_again();
+            self.shared.submitted.notify_one();
+            if !again.fulfilled().await {
+                break;
+            }
+        }
+        None
+    }
+
+    fn submit<T>(&self, wait: Wait<'_>, swept: Option<Now>, mut act: impl FnMut(&mut State) -> T) -> (T, Receipt) {
+        let mut inner = self.shared.lock();
+        let Inner { state, store, .. } = &mut *inner;
+        let is_failing = store.is_failing();
+        if let Some(now) = swept.filter(|_| !is_failing) {
+            state.sweep(now, usize::MAX); // under the same lock as what follows
+        }
+        let result = act(state);
+        let changes = state.take_changes();
+        let receipt = match wait {
+            _ if is_failing && !changes.is_empty() => {
+                state.undo(changes);
+                Receipt::Undone
+            }
+            _ if !changes.is_empty() => {
+                if self.disk.is_some() {
+                    state.will_keep(&changes);
+                }
+                store.submit(changes)
+            }
+            Wait::Own => Receipt::Kept,
+            Wait::All => store.kept_so_far(),
+            Wait::For(tenant, scope) => store.kept_of(tenant, scope, state.shape),
+        };
         if inner.needs_earlier_look() {
             self.clock.unsettle();
             self.earlier.notify_one();
@@ -120,30 +197,13 @@ impl Engine {
 
     /// Expires everyone who is overdue, as far as there is time. To be done before [`State::sweep`] under the lock.
     pub(crate) async fn sweep_first(&self, now: Now) {
-        let is_overdue = self.shared.lock().state.is_overdue(now);
+        let is_overdue = {
+            let inner = self.shared.lock();
+            inner.state.is_overdue(now) && !inner.store.is_failing()
+        };
         if is_overdue {
             self.sweep(now).await;
         }
-    }
-
-    /// Looks at the state after everyone who is overdue has been expired.
-    pub(crate) async fn run_swept<T>(&self, now: Now, act: impl FnOnce(&mut State) -> T) -> T {
-        self.sweep_first(now).await;
-        self.run(|state| {
-            state.sweep(now, usize::MAX); // under the same lock as what follows
-            act(state)
-        })
-        .await
-    }
-
-    /// Changes the state after everyone who is overdue has been expired.
-    pub(crate) async fn write_swept<T>(&self, now: Now, act: impl FnOnce(&mut State) -> T) -> Option<T> {
-        self.sweep_first(now).await;
-        self.write(|state| {
-            state.sweep(now, usize::MAX);
-            act(state)
-        })
-        .await
     }
 
     /// Expires everyone whose deadline has passed, in the background and for as long as it is polled.
@@ -174,7 +234,7 @@ impl Engine {
             is_done
         };
         // What cannot be kept is undone, and would be swept again for as long as that lasts.
-        while let (false, true) = self.act(false, chunk).await {
+        while let Some(false) = self.change(Wait::Own, None, chunk).await {
             yield_now().await;
         }
     }
@@ -211,15 +271,6 @@ impl Shared {
 }
 
 impl Inner {
-    fn submit(&mut self, changes: Vec<Change>, all: bool) -> Receipt {
-        if !self.store.has_ended() || changes.is_empty() {
-            return self.store.submit(changes, all);
-        }
-        self.state.undo(changes);
-        self.state.has_kept(std::iter::empty());
-        Receipt::Refused
-    }
-
     fn needs_earlier_look(&self) -> bool {
         match (self.state.next_deadline(), self.awaited) {
             (Some(next), Some(awaited)) => next < awaited,

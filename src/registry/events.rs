@@ -3,11 +3,12 @@
 //! The newest events are in memory; what is older is read from the disk when somebody asks for it. The feed ends before
 //! the first event that is not on disk yet: a poller must never see one that is then undone.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::changes::{Change, Slot};
 use super::clock::Now;
 use super::objects::{About, Event, Life, TenantId, What};
+use super::pages::{Entry, Listing};
 use super::refusal::Refusal;
 use super::state::{State, Tenant};
 use super::uuid1::{Uuid1, ticks_of};
@@ -23,6 +24,8 @@ const TYPES: [&str; 6] = [
 ];
 
 pub(crate) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
+/// The names of members, indentation, id, time and type of an event in a list, and more.
+const MIN_EVENT_BYTES: usize = 120;
 /// How far back the list goes if no marker is given.
 const RECENT_MS: u64 = 3_600_000;
 /// How many old events leave for every new one, until none is left: the feed shrinks, but nobody waits for it.
@@ -37,6 +40,8 @@ pub(crate) struct Feed {
     pub(crate) kind: Option<&'static str>,
     /// Leaves out what the session era did not know: the removal of a service that lives in a session.
     pub(crate) strict: bool,
+    /// How many events a page has at most.
+    pub(crate) limit: usize,
 }
 
 impl Feed {
@@ -45,12 +50,17 @@ impl Feed {
     }
 }
 
-/// What memory has of the feed from some point on.
-#[derive(Debug)]
-pub(crate) enum Part {
-    /// These, and there is no more.
-    Rest(Vec<Event>),
-    /// Nothing yet: up to here it is on disk.
+/// How many events are looked at before others get the lock.
+const LOOK: usize = 1_000;
+
+/// Where the feed continues after a part of it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nowhere: there is no more, or no room for it in the page.
+    End,
+    /// In memory, with this event.
+    InMemory(Uuid1),
+    /// On disk, up to before this event.
     OnDisk(Uuid1),
 }
 
@@ -92,16 +102,21 @@ impl State {
         Ok(from.max(first))
     }
 
-    /// Up to `most` events from there on, oldest first.
-    pub(crate) fn feed_part(&self, id: TenantId, from: Uuid1, most: usize, feed: &Feed) -> Part {
+    /// Adds to a page what memory has of the feed from there on, oldest first, but does not look at many events at once.
+    pub(crate) fn feed_part(&self, id: TenantId, from: Uuid1, feed: &Feed, page: &mut Listing<Event>) -> Rest {
         let unkept = self.unkept.get(&id).copied();
-        let Some(tenant) = self.tenants.get(&id) else { return Part::Rest(Vec::new()) };
+        let Some(tenant) = self.tenants.get(&id) else { return Rest::End };
         if let Some(recent) = tenant.recent_from.filter(|recent| from < *recent) {
-            return Part::OnDisk(recent);
+            return Rest::OnDisk(recent);
         }
         let start = tenant.events.partition_point(|event| event.id < from);
-        let kept = tenant.events.range(start..).take_while(|event| unkept.is_none_or(|unkept| event.id < unkept));
-        Part::Rest(kept.filter(|event| feed.wants(event)).take(most).cloned().collect())
+        let mut kept = tenant.events.range(start..).take_while(|event| unkept.is_none_or(|unkept| event.id < unkept));
+        for event in kept.by_ref().take(LOOK) {
+            if feed.wants(event) && !page.add(event.clone(), feed.limit) {
+                return Rest::End;
+            }
+        }
+        kept.next().map_or(Rest::End, |event| Rest::InMemory(event.id))
     }
 
     /// Takes note of changes that are about to be kept.
@@ -169,6 +184,28 @@ impl Uuid1 {
     /// The lowest id of a millisecond: a bound, not an id.
     fn first_of(unix_ms: u64) -> Self {
         Self::lowest(ticks_of(unix_ms))
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_wire().serialize(serializer)
+    }
+}
+
+impl Entry for Event {
+    fn marker(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn min_bytes(&self) -> usize {
+        let what = match &self.what {
+            What::Join(about) | What::Remove(about) | What::ServiceTimeout(about) => about.min_bytes(),
+            What::SessionTimeout(services) => services.iter().map(|about| about.min_bytes()).sum(),
+            What::ValueUpdate(value) => value.new.len() + value.old.as_ref().map_or(0, |old| old.len()),
+            What::ValueRemove(value) => value.old.len(),
+        };
+        MIN_EVENT_BYTES + what
     }
 }
 
@@ -245,13 +282,23 @@ pub(super) mod tests {
     use super::super::state::tests::{at, own, state};
     use super::*;
 
+    fn feed() -> Feed {
+        Feed { from: None, kind: None, strict: false, limit: usize::MAX }
+    }
+
     impl State {
         /// The whole feed, as far as it is in memory.
         pub(in crate::registry) fn events(&mut self, now: Now, tenant: TenantId) -> Vec<wire::Event<Payload>> {
-            let feed = Feed { from: None, kind: None, strict: false };
-            let from = self.feed_start(now, tenant, &feed).unwrap();
-            let Part::Rest(events) = self.feed_part(tenant, from, usize::MAX, &feed) else { panic!("on disk") };
-            events.iter().map(Event::to_wire).collect()
+            let feed = feed();
+            let mut from = self.feed_start(now, tenant, &feed).unwrap();
+            let mut page = Listing::default();
+            loop {
+                match self.feed_part(tenant, from, &feed, &mut page) {
+                    Rest::End => break page.values.iter().map(Event::to_wire).collect(),
+                    Rest::InMemory(next) => from = next,
+                    Rest::OnDisk(_) => panic!("on disk"),
+                }
+            }
         }
     }
 
@@ -270,7 +317,7 @@ pub(super) mod tests {
         let mut state = state();
         let slot = Slot::Tenant { before: None, after: Some(at(86_400_000).wall) };
         state.restore(at(0), Change { tenant: 2, slot });
-        let feed = Feed { from: None, kind: None, strict: false };
+        let feed = feed();
         assert!(state.feed_start(at(5), 2, &feed).unwrap() <= Uuid1::first_of(at(0).wall));
         let feed = Feed { from: Some(Uuid1::first_of(at(1).wall)), ..feed };
         assert!(state.feed_start(at(5), 2, &feed).is_ok());
@@ -291,12 +338,26 @@ pub(super) mod tests {
         state.has_kept(events[1..].iter());
         assert_eq!(state.tenants[&1].events.len(), 4, "the first is on disk, and old enough to go");
         let from = Uuid1::lowest(0);
-        let feed = Feed { from: None, kind: None, strict: false };
-        let Part::OnDisk(until) = state.feed_part(1, from, 1, &feed) else { panic!() };
+        let Rest::OnDisk(until) = state.feed_part(1, from, &feed(), &mut Listing::default()) else { panic!() };
         let Slot::Event { id, .. } = events[1].slot else { panic!() };
         assert_eq!(until, id);
         state.has_kept([].iter());
         assert_eq!(state.tenants[&1].events.len(), 2);
         assert_eq!(state.unkept.len(), 0);
+    }
+
+    #[test]
+    fn events_of_other_types_are_passed_by_in_parts() {
+        let mut state = state();
+        for number in 0..2 * LOOK + 1 {
+            own(&mut state, at(0), &format!("node-{number}"), 30);
+        }
+        let feed = Feed { kind: Some("service.remove"), ..feed() };
+        let (mut from, mut parts, mut page) = (Uuid1::lowest(0), 0, Listing::default());
+        while let Rest::InMemory(next) = state.feed_part(1, from, &feed, &mut page) {
+            assert!(next > from);
+            (from, parts) = (next, parts + 1);
+        }
+        assert_eq!((parts, page), (2, Listing::default()));
     }
 }

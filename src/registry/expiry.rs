@@ -10,6 +10,7 @@ use super::changes::Slot;
 use super::clock::Now;
 use super::deadlines::{Entry, Owner};
 use super::objects::{About, Holder, Life, SessionId, TenantId, What};
+use super::pages::MAX_PAGE_BYTES;
 use super::state::{State, Tenant};
 use super::uuid1::{Uuid1, ticks_in};
 
@@ -19,6 +20,9 @@ pub(crate) const GRACE_MS: u64 = 250;
 /// If nobody looked for this long after somebody should have, the server was not running (stopped, or starved of
 /// CPU), and holders may have been beating at a closed door.
 const STALL_MS: u64 = 1_000;
+
+/// How many bytes of services one event lists, by [`About::min_bytes`]: a quarter of a page, since the JSON may be longer.
+const MAX_EVENT_BYTES: usize = MAX_PAGE_BYTES / 4;
 
 /// Somebody whose deadline has passed.
 struct Overdue {
@@ -124,18 +128,14 @@ impl State {
     }
 
     fn expire(&mut self, now: Now, token: Uuid1, Entry { due, tenant, owner }: Entry) {
-        let what = match owner {
-            Owner::Session(id) => {
-                let services = self.remove_session(tenant, id);
-                What::SessionTimeout(services.into_boxed_slice())
-            }
-            Owner::Service(id) => match self.remove_service(tenant, &id) {
-                Some(about) => What::ServiceTimeout(about),
-                None => return,
-            },
+        let events = match owner {
+            Owner::Session(id) => session_timeouts(self.remove_session(tenant, id)),
+            Owner::Service(id) => self.remove_service(tenant, &id).map(What::ServiceTimeout).into_iter().collect(),
         };
-        let id = self.timeout_id(tenant, token, now.wall_of(due));
-        self.change(tenant, Slot::Event { id, before: None, after: Some(what) });
+        for what in events {
+            let id = self.timeout_id(tenant, token, now.wall_of(due));
+            self.change(tenant, Slot::Event { id, before: None, after: Some(what) });
+        }
     }
 
     /// The token itself is the id of the timeout event, so that it stands in the feed at its deadline. Where the
@@ -166,6 +166,24 @@ impl State {
         let about = before.about.clone();
         self.change(tenant, Slot::Service { id: id.clone(), before: Some(before), after: None });
         Some(about)
+    }
+}
+
+/// What the feed says of a session with these services. One event has as many as fit into a page; of more, there are several.
+fn session_timeouts(mut services: Vec<Arc<About>>) -> Vec<What> {
+    let mut events = Vec::new();
+    loop {
+        let mut bytes = 0;
+        let fits = services.iter().take_while(|about| {
+            bytes += about.min_bytes();
+            bytes <= MAX_EVENT_BYTES
+        });
+        let rest = services.split_off(fits.count());
+        events.push(What::SessionTimeout(services.into_boxed_slice()));
+        if rest.is_empty() {
+            return events;
+        }
+        services = rest;
     }
 }
 

@@ -7,6 +7,7 @@ use super::clock::Now;
 use super::deadlines::Owner;
 use super::json::Json;
 use super::objects::{Holder, Life, SessionId, TenantId};
+use super::pending::Scope;
 use super::refusal::{Kind, Refusal};
 use super::state::State;
 use super::tokens::Keys;
@@ -20,6 +21,17 @@ pub(crate) enum Beating<'a> {
     Service(&'a str),
     /// Whoever has the token: the id is that of nobody.
     Unnamed(&'a str),
+}
+
+impl<'a> Beating<'a> {
+    /// What it takes to say that it is not there.
+    pub(crate) fn scope(self) -> Scope<'a> {
+        match self {
+            Self::Session(id) => Scope::Session(id),
+            Self::Service(id) => Scope::Service(id),
+            Self::Unnamed(_) => Scope::Overview,
+        }
+    }
 }
 
 /// The token that a heartbeat shows, and its text as it was sent.

@@ -38,6 +38,7 @@ mod objects;
 mod overview;
 mod packed;
 mod pages;
+mod pending;
 mod rates;
 mod refusal;
 mod secrets;
@@ -50,9 +51,11 @@ mod state;
 mod store;
 mod tls;
 mod tokens;
+mod turns;
 mod users;
 mod uuid1;
 mod validation;
+mod waiting;
 
 use std::future::Future;
 use std::io;
@@ -62,6 +65,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use clock::{Clock, ManualClock};
+pub use http::forwarded::TrustedProxy;
 pub use http::patience::Patience;
 pub use secrets::hash_key;
 pub use shapes::ServiceShape;
@@ -82,6 +86,7 @@ pub struct Config {
     users: Option<Users>,
     is_open_to_all: bool,
     host_names: Vec<String>,
+    trusted_proxies: Vec<TrustedProxy>,
     tls: Option<Tls>,
     indulgence: Indulgence,
     clock: Clock,
@@ -101,6 +106,7 @@ impl Config {
             users: None,
             is_open_to_all: false,
             host_names: Vec::new(),
+            trusted_proxies: Vec::new(),
             tls: None,
             indulgence: Indulgence::default(),
             clock: Clock::system(),
@@ -129,6 +135,13 @@ impl Config {
     #[must_use]
     pub fn host_names(self, names: impl IntoIterator<Item = String>) -> Self {
         Self { host_names: names.into_iter().collect(), ..self }
+    }
+
+    /// Proxies that are believed about whom they ask for: what a client's address counts for, above all failed logins, then
+    /// goes by `X-Forwarded-For` or `Forwarded`. From anybody else these headers count for nothing.
+    #[must_use]
+    pub fn trusted_proxies(self, proxies: impl IntoIterator<Item = TrustedProxy>) -> Self {
+        Self { trusted_proxies: proxies.into_iter().collect(), ..self }
     }
 
     /// Speaks TLS, and nothing else.
@@ -276,6 +289,7 @@ impl Registry {
             return Err(Error::NotLoopback(address));
         }
         listener.set_nonblocking(true).map_err(Error::Listener)?;
+        http::connections::bound_send_buffers(&listener).map_err(Error::Listener)?;
         let now = config.clock.now();
         let (mut state, opened) = match &config.data_dir {
             None => (State::new(Arc::new(Keys::random().map_err(|error| Error::Random(error.to_string()))?)), None),
@@ -293,9 +307,10 @@ impl Registry {
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
         engine.meet(now, accounts.tenants());
-        let Config { tls, host_names, indulgence, patience, .. } = config;
-        let front = Arc::new(Front::new(engine, accounts, tls, address, host_names, indulgence, patience));
-        Ok(Self { listener, address, front, opened, max_connections: config.max_connections })
+        let Config { tls, host_names, trusted_proxies, indulgence, patience, max_connections, .. } = config;
+        let front = Front::new(engine, accounts, tls, address, host_names, indulgence, patience);
+        let front = Arc::new(front.for_connections(max_connections, trusted_proxies));
+        Ok(Self { listener, address, front, opened, max_connections })
     }
 
     /// The address it listens on.

@@ -6,9 +6,15 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 use super::packed::Packed;
+use super::pages::Entry;
 use super::uuid1::Uuid1;
 use crate::wire;
+
+/// The names of members, quotes and indentation of a session or a service in a list, and more.
+const MIN_OBJECT_BYTES: usize = 120;
 
 /// A tenant: everything an account has is below its tenant, and tenants see nothing of each other.
 pub(crate) type TenantId = u32;
@@ -123,6 +129,29 @@ impl Session {
     }
 }
 
+/// A session with its id, as an entry of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedSession {
+    pub(crate) id: SessionId,
+    pub(crate) session: Session,
+}
+
+impl Serialize for NamedSession {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.session.to_wire(self.id).serialize(serializer)
+    }
+}
+
+impl Entry for NamedSession {
+    fn marker(&self) -> String {
+        self.id.as_str().to_owned()
+    }
+
+    fn min_bytes(&self) -> usize {
+        MIN_OBJECT_BYTES + self.session.metadata.bytes().len()
+    }
+}
+
 /// A service.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Service {
@@ -149,22 +178,12 @@ pub(crate) enum Life {
     Own { timeout: u8 },
 }
 
-impl Service {
-    pub(crate) fn to_wire(&self) -> wire::Service {
-        match self.about.life {
-            Life::InSession(session) => wire::Service::InSession(self.about.in_session(session)),
-            Life::Own { timeout } => wire::Service::Own(wire::OwnService {
-                id: self.about.id.to_string(),
-                tags: self.about.tags.to_list(),
-                metadata: self.about.metadata.to_metadata(),
-                heartbeat_timeout: u32::from(timeout),
-                last_seen: self.holder.as_ref().and_then(|holder| holder.last_seen()),
-            }),
-        }
-    }
-}
-
 impl About {
+    /// How many bytes it has at least in any JSON that tells it.
+    pub(crate) fn min_bytes(&self) -> usize {
+        MIN_OBJECT_BYTES + self.id.len() + self.tags.bytes().len() + self.metadata.bytes().len()
+    }
+
     pub(crate) fn in_session(&self, session: SessionId) -> wire::SessionService {
         wire::SessionService {
             id: self.id.to_string(),

@@ -2,7 +2,7 @@
 //! in `http::faults`.
 
 /// What an account may only have so many of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Resource {
     Session,
     Service,
@@ -49,6 +49,8 @@ pub(crate) enum Refusal {
     Missing { kind: Kind, key: String },
     /// Who asks is not known, or not for this tenant.
     Unauthorized(&'static str),
+    /// It was not looked at, since too much else is.
+    Busy(&'static str),
 }
 
 impl Refusal {

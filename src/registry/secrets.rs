@@ -3,21 +3,30 @@
 //! Checking against a hash takes tens of milliseconds and 19 MB, on purpose, and some clients log in before every
 //! request. So what was right once is remembered, as a keyed hash under a key that never leaves the process. What is
 //! wrong takes the work all the same, every time and whoever is named: else the time would tell who is known.
+//!
+//! One hash is computed at a time, in memory that is kept for the next: what is taken and returned each time would stay with
+//! the allocator, once for every thread that has computed one.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use argon2::password_hash::{Ident, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Argon2, Params};
-use tokio::sync::Semaphore;
+use argon2::password_hash::{Ident, PasswordHash, PasswordHasher, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::task::spawn_blocking;
 
 use super::tokens::{Keys, same};
+use super::turns::{Lane, Turns};
 
 /// More memory than this is a mistake in the file, or a trap in it.
 const MOST_MEMORY_KIB: u32 = 1 << 20;
 
 /// One at a time: the other processors, and the memory, are for those who are in already.
-static HASHING: Semaphore = Semaphore::const_new(1);
+static HASHING: Turns = Turns::new();
+
+/// What the hash that is computed works in. It is as large as the largest one was that was worth keeping.
+static BLOCKS: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+
+/// Memory is kept up to this. What is larger is mapped by the allocator for itself, and so returned to the system.
+const KEPT_KIB: usize = 32 << 10;
 
 /// A key or password.
 #[derive(Clone)]
@@ -68,8 +77,7 @@ impl Secret {
     }
 
     fn is_by_hash(&self, keys: &Keys, given: &str) -> bool {
-        let hash = PasswordHash::new(&self.text).ok();
-        let is_right = hash.is_some_and(|hash| Argon2::default().verify_password(given.as_bytes(), &hash).is_ok());
+        let is_right = verify(&self.text, given).unwrap_or(false); // a hash that is none was refused when it was read
         if is_right {
             let _ = self.right.set(keys.of_secret(given)); // by another login that was as right
         }
@@ -87,29 +95,52 @@ fn to_verify<'a>(secret: Option<&'a Arc<Secret>>, decoy: Option<&'a Arc<Secret>>
     secret.filter(|secret| secret.is_hash).or(decoy)
 }
 
+/// Whether what was given has this hash.
+fn verify(hash: &str, given: &str) -> argon2::password_hash::Result<bool> {
+    let hash = PasswordHash::new(hash)?;
+    let (Some(salt), Some(expected)) = (hash.salt, hash.hash) else { return Ok(false) };
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from)?;
+    let params = Params::try_from(&hash)?;
+    let count = params.block_count();
+    let argon2 = Argon2::new(Algorithm::try_from(hash.algorithm)?, version, params);
+    let (mut salt_bytes, mut computed) = ([0; 64], vec![0; expected.len()]);
+    let salt = salt.decode_b64(&mut salt_bytes)?;
+    let mut blocks = BLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    if blocks.len() < count {
+        *blocks = Vec::new(); // before there are others
+        *blocks = vec![Block::default(); count];
+    }
+    let done = argon2.hash_password_into_with_memory(given.as_bytes(), salt, &mut computed, &mut blocks[..count]);
+    if blocks.len() > KEPT_KIB {
+        *blocks = Vec::new();
+    }
+    Ok(done.map(|()| same(&computed, expected.as_bytes()))?)
+}
+
 /// Whether there is such a secret, and it is what was given. Hashes are computed elsewhere than on the event loop, one
-/// at a time.
+/// at a time; none is returned if too many wait for that.
 pub(super) async fn is_right(
     secret: Option<&Arc<Secret>>,
     decoy: Option<&Arc<Secret>>,
     keys: Arc<Keys>,
     given: &str,
-) -> bool {
+    lane: Lane,
+) -> Option<bool> {
     let is_known = || secret.is_some_and(|secret| secret.is_at_once(&keys, given));
     if is_known() {
-        return true;
+        return Some(true);
     }
-    let Some(hash) = to_verify(secret, decoy).cloned() else { return false };
-    let Ok(turn) = HASHING.acquire().await else { return false };
+    let Some(hash) = to_verify(secret, decoy).cloned() else { return Some(false) };
+    let turn = HASHING.take(lane).await?;
     if is_known() {
-        return true; // learnt while this one waited
+        return Some(true); // learnt while this one waited
     }
     let (given, of_secret) = (given.to_owned(), keys.clone());
     let work = move || {
         let _turn = turn; // kept to the end of the work, even if who asked has gone
         hash.is_by_hash(&of_secret, &given)
     };
-    spawn_blocking(work).await.unwrap_or(false) && secret.is_some_and(|secret| secret.is_hash)
+    Some(spawn_blocking(work).await.unwrap_or(false) && secret.is_some_and(|secret| secret.is_hash))
 }
 
 /// A hash for the users file, with a salt of its own.
@@ -130,6 +161,10 @@ pub fn hash_key(key: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn is_right(secret: Option<&Arc<Secret>>, decoy: Option<&Arc<Secret>>, keys: Arc<Keys>, given: &str) -> bool {
+        super::is_right(secret, decoy, keys, given, Lane::Known).await.unwrap()
+    }
 
     #[tokio::test]
     async fn a_hash_knows_its_key_and_remembers_it() {
@@ -172,6 +207,35 @@ mod tests {
         verified(None, Some(&decoy), Some(&decoy));
         verified(Some(&plain), None, None);
         verified(None, None, None);
+    }
+
+    /// In memory that other hashes were computed in.
+    #[test]
+    fn hashes_of_all_costs_and_versions_are_verified() {
+        use argon2::PasswordVerifier;
+        let mut all = Vec::new();
+        for (memory, passes, lanes) in [(19_456, 2, 1), (64, 1, 1), (40_000, 1, 1), (512, 3, 4), (64, 2, 2)] {
+            for version in [Version::V0x10, Version::V0x13] {
+                let params = Params::new(memory, passes, lanes, None).unwrap();
+                let salt = SaltString::encode_b64(b"sixteen bytes of").unwrap();
+                let argon2 = Argon2::new(Algorithm::Argon2id, version, params);
+                all.push(argon2.hash_password(b"open sesame", &salt).unwrap().to_string());
+            }
+        }
+        all.push(all[1].replace("v=19$", "")); // the version is a later addition to the form
+        for hash in all.iter().chain(all.iter().rev()) {
+            let parsed = PasswordHash::new(hash).unwrap();
+            for given in ["open sesame", "open barley", ""] {
+                let expected = Argon2::default().verify_password(given.as_bytes(), &parsed).is_ok();
+                assert_eq!(
+                    (verify(hash, given).unwrap(), expected),
+                    (given == "open sesame", expected),
+                    "{hash} {given}"
+                );
+                assert_eq!(verify(hash, given).unwrap(), expected);
+            }
+        }
+        assert!(BLOCKS.lock().unwrap().len() <= KEPT_KIB);
     }
 
     #[test]

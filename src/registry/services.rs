@@ -43,13 +43,12 @@ impl State {
         let shape = self.shape;
         let tenant = &*self.tenants.entry(tenant).or_default();
         let show = |service: &Service| tenant.show(service, shape);
-        let id = |service: &&Service| service.about.id.to_string();
         match tag {
-            Some(tag) => Listing::take(tenant.tagged(tag, page.from()), page.limit, show, id),
+            Some(tag) => Listing::take(tenant.tagged(tag, page.from()).map(show), page.limit),
             None => {
                 let from = (Bound::Included(page.from()), Bound::Unbounded);
-                let services = tenant.services.range::<str, _>(from).map(|(_, service)| service);
-                Listing::take(services, page.limit, show, id)
+                let services = tenant.services.range::<str, _>(from).map(|(_, service)| show(service));
+                Listing::take(services, page.limit)
             }
         }
     }

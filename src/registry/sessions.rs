@@ -4,7 +4,7 @@ use super::changes::Slot;
 use super::clock::Now;
 use super::json::Json;
 use super::limits::Allowance;
-use super::objects::{Holder, Session, SessionId, TenantId, What};
+use super::objects::{Holder, NamedSession, Session, SessionId, TenantId, What};
 use super::packed::Packed;
 use super::pages::{Listing, Page};
 use super::refusal::{Kind, Refusal, Resource};
@@ -15,10 +15,10 @@ use crate::wire;
 
 impl State {
     /// Sessions by id.
-    pub(crate) fn sessions(&mut self, tenant: TenantId, page: &Page) -> Listing<wire::Session> {
+    pub(crate) fn sessions(&mut self, tenant: TenantId, page: &Page) -> Listing<NamedSession> {
         let tenant = self.tenants.entry(tenant).or_default();
         let sessions = tenant.sessions.from(page.from().as_bytes());
-        Listing::take(sessions, page.limit, |(id, session)| session.to_wire(*id), |(id, _)| id.as_str().to_owned())
+        Listing::take(sessions.map(|(id, session)| NamedSession { id: *id, session: session.clone() }), page.limit)
     }
 
     /// Opens a session; returns its id and its first token.

@@ -3,9 +3,12 @@
 //!
 //! Clients of the wire read either, so the larger shape is known here alone.
 
-use serde::Serialize;
+use std::sync::Arc;
 
-use super::objects::{Life, Service};
+use serde::{Serialize, Serializer};
+
+use super::objects::{About, Life, Service};
+use super::pages::Entry;
 use super::state::Tenant;
 use crate::wire;
 
@@ -20,17 +23,19 @@ pub enum ServiceShape {
     Union,
 }
 
-/// A service as it is shown.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum Shown {
-    Form(wire::Service),
-    Union(Union),
+/// A service as it is shown: what is needed of it to write the JSON when the lock is free again.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    about: Arc<About>,
+    shape: ServiceShape,
+    /// Timeout and last heartbeat: its own, or those of its session.
+    timeout: Option<u8>,
+    last_seen: Option<u64>,
 }
 
 /// The members of both forms, in the order that each of them has.
 #[derive(Debug, Serialize)]
-pub(crate) struct Union {
+struct Union {
     id: String,
     session_id: Option<String>,
     tags: Vec<String>,
@@ -41,30 +46,48 @@ pub(crate) struct Union {
 
 impl Tenant {
     pub(super) fn show(&self, service: &Service, shape: ServiceShape) -> Shown {
-        match (shape, service.to_wire()) {
-            (ServiceShape::Form, service) => Shown::Form(service),
-            (ServiceShape::Union, wire::Service::Own(own)) => Shown::Union(Union {
-                id: own.id,
-                session_id: None,
-                tags: own.tags,
-                metadata: own.metadata,
-                heartbeat_timeout: Some(own.heartbeat_timeout),
-                last_seen: own.last_seen,
-            }),
-            (ServiceShape::Union, wire::Service::InSession(member)) => {
-                let session = match service.about.life {
-                    Life::InSession(id) => self.sessions.get(id),
+        let (timeout, last_seen) = match (service.about.life, shape) {
+            (Life::Own { timeout }, _) => {
+                (Some(timeout), service.holder.as_ref().and_then(|holder| holder.last_seen()))
+            }
+            (Life::InSession(_), ServiceShape::Form) => (None, None),
+            (Life::InSession(id), ServiceShape::Union) => {
+                let session = self.sessions.get(id);
+                (session.map(|session| session.timeout), session.and_then(|session| session.holder.last_seen()))
+            }
+        };
+        Shown { about: service.about.clone(), shape, timeout, last_seen }
+    }
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { about, shape, timeout, last_seen } = self;
+        let (id, tags, metadata) = (about.id.to_string(), about.tags.to_list(), about.metadata.to_metadata());
+        let (timeout, last_seen) = (timeout.map(u32::from), *last_seen);
+        match (shape, about.life) {
+            (ServiceShape::Form, Life::InSession(session)) => about.in_session(session).serialize(serializer),
+            (ServiceShape::Form, Life::Own { timeout }) => {
+                let heartbeat_timeout = u32::from(timeout);
+                wire::OwnService { id, tags, metadata, heartbeat_timeout, last_seen }.serialize(serializer)
+            }
+            (ServiceShape::Union, life) => {
+                let session_id = match life {
+                    Life::InSession(session) => Some(session.as_str().to_owned()),
                     Life::Own { .. } => None,
                 };
-                Shown::Union(Union {
-                    id: member.id,
-                    session_id: Some(member.session_id),
-                    tags: member.tags,
-                    metadata: member.metadata,
-                    heartbeat_timeout: session.map(|session| u32::from(session.timeout)),
-                    last_seen: session.and_then(|session| session.holder.last_seen()),
-                })
+                Union { id, session_id, tags, metadata, heartbeat_timeout: timeout, last_seen }.serialize(serializer)
             }
         }
+    }
+}
+
+impl Entry for Shown {
+    fn marker(&self) -> String {
+        self.about.id.to_string()
+    }
+
+    fn min_bytes(&self) -> usize {
+        self.about.min_bytes()
     }
 }

@@ -92,7 +92,23 @@ impl State {
     /// Takes changes back that could not be stored.
     pub(crate) fn undo(&mut self, changes: Vec<Change>) {
         for change in changes.into_iter().rev() {
+            let lowered = Lowered::of(&change);
             self.apply(change.inverse());
+            if let Some(lowered) = lowered {
+                self.give_back(lowered);
+            }
+        }
+    }
+
+    /// Whoever sent a heartbeat after the change has the lower timeout since then, and keeps to the one from before.
+    fn give_back(&mut self, Lowered { tenant, owner, deadline, by }: Lowered) {
+        let Some(tenant) = self.tenants.get_mut(&tenant) else { return };
+        let holder = match owner {
+            Owner::Session(id) => tenant.sessions.get_mut(id).map(|session| &mut session.holder),
+            Owner::Service(id) => tenant.services.get_mut(&id).and_then(|service| service.holder.as_deref_mut()),
+        };
+        if let Some(holder) = holder.filter(|holder| holder.deadline != deadline) {
+            holder.deadline += by;
         }
     }
 
@@ -152,6 +168,36 @@ impl State {
             }
             Slot::Event { id, after, .. } => tenant.put_event(id, after.map(|what| Event { id, what })),
         }
+    }
+}
+
+/// A timeout that a change has lowered, by so many milliseconds.
+struct Lowered {
+    tenant: TenantId,
+    owner: Owner,
+    /// The one that the holder had when the change was made.
+    deadline: u64,
+    by: u64,
+}
+
+impl Lowered {
+    fn of(change: &Change) -> Option<Self> {
+        let (owner, deadline, before, after) = match &change.slot {
+            Slot::Session { id, before: Some(before), after: Some(after) } => {
+                (Owner::Session(*id), before.holder.deadline, before.timeout, after.timeout)
+            }
+            Slot::Service { id, before: Some(before), after: Some(after) } => {
+                match (&before.holder, before.about.life, after.about.life) {
+                    (Some(holder), Life::Own { timeout }, Life::Own { timeout: new }) => {
+                        (Owner::Service(id.clone()), holder.deadline, timeout, new)
+                    }
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        let by = u64::from(before.checked_sub(after).filter(|by| *by > 0)?) * 1000;
+        Some(Self { tenant: change.tenant, owner, deadline, by })
     }
 }
 
@@ -302,6 +348,37 @@ pub(super) mod tests {
         assert_eq!(state.take_changes(), [], "each change is handed over once");
         state.undo(changes);
         assert_eq!(format!("{:?}", state.tenants), before);
+    }
+
+    /// A disk that hangs before it fails gives time for heartbeats, which count with the timeout that is then undone.
+    #[test]
+    fn who_was_heard_of_meanwhile_gets_the_timeout_from_before() {
+        use crate::registry::heartbeats::{Beating, Shown};
+        for is_heard in [true, false] {
+            let mut state = state();
+            let own = own(&mut state, at(0), "own-1", 60);
+            let (id, token) = session(&mut state, at(0), 60, &[]);
+            state.take_changes();
+            for timeout in [30, 3] {
+                let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
+                state.update_service(1, "own-1", &body).unwrap();
+                state.update_session(1, &id, &body).unwrap();
+            }
+            for (who, token) in [(Beating::Service("own-1"), own), (Beating::Session(&id), token)] {
+                let body = json(&format!(r#"{{"token": "{token}"}}"#));
+                if is_heard {
+                    state.beat(at(10_000), 1, who, Shown::read(&body).unwrap()).unwrap();
+                }
+            }
+            let changes = state.take_changes();
+            state.undo(changes);
+            let deadline = if is_heard { 70_000 } else { 60_000 };
+            state.looked = deadline;
+            state.sweep(at(deadline - 1), usize::MAX);
+            assert!(state.service(1, "own-1").is_ok() && state.session(1, &id).is_ok(), "{is_heard}");
+            state.sweep(at(deadline), usize::MAX);
+            assert!(state.service(1, "own-1").is_err() && state.session(1, &id).is_err(), "{is_heard}");
+        }
     }
 
     #[test]

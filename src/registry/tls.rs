@@ -9,6 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::Error;
+use crate::files::{self, LARGEST_PEM};
 
 /// A certificate, its key, and the authority of client certificates, ready for use.
 #[derive(Clone, Debug)]
@@ -31,12 +32,12 @@ impl Tls {
     /// # Errors
     ///
     /// [`Error::Tls`] if one cannot be read, or they do not fit together.
-    pub fn read(files: &TlsFiles) -> Result<Self, Error> {
+    pub fn read(paths: &TlsFiles) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Tls(error.to_string()))?;
-        let builder = match &files.client_ca {
+        let builder = match &paths.client_ca {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let mut roots = RootCertStore::empty();
@@ -47,11 +48,12 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier.map_err(|error| in_file(file, &error))?)
             }
         };
-        let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|error| Error::Tls(format!("{}: no private key: {error}", files.key.display())))?;
-        let certificates = certificates(&files.certificate)?;
+        let no_key = |error: &dyn std::fmt::Display| in_file(&paths.key, &format_args!("no private key: {error}"));
+        let pem = files::read(&paths.key, LARGEST_PEM).map_err(|error| no_key(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| no_key(&error))?;
+        let certificates = certificates(&paths.certificate)?;
         let mut config = builder.with_single_cert(certificates, key).map_err(|error| {
-            Error::Tls(format!("{} with {}: {error}", files.certificate.display(), files.key.display()))
+            Error::Tls(format!("{} with {}: {error}", paths.certificate.display(), paths.key.display()))
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))
@@ -59,8 +61,8 @@ impl Tls {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    match read {
+    let pem = files::read(file, LARGEST_PEM).map_err(|error| in_file(file, &error))?;
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if certificates.is_empty() => {
             Err(Error::Tls(format!("{}: no certificate in it; give a file of PEM certificates", file.display())))
         }

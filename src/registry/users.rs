@@ -10,6 +10,10 @@ use super::Error;
 use super::limits::{Allowance, Rate};
 use super::objects::TenantId;
 use super::secrets::Secret;
+use crate::files;
+
+/// The largest users file, in bytes: a user takes some two hundred.
+const LARGEST: u64 = 64 << 20;
 
 /// The largest tenant id: a client of the original reads it into 31 bits.
 const MAX_TENANT: TenantId = 2_147_483_647;
@@ -45,7 +49,7 @@ impl Users {
     /// [`Error::Users`] if it cannot be read, or does not say what a users file says.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let in_file = |reason: String| Error::Users(format!("{}: {reason}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| in_file(error.to_string()))?;
+        let text = files::read_text(path, LARGEST).map_err(|error| in_file(error.to_string()))?;
         Self::parse(&text).map_err(|error| match error {
             Error::Users(reason) => in_file(reason),
             other => other,

@@ -245,3 +245,23 @@ async fn what_may_be_tried_again_is_known_for_every_fault() {
         assert_eq!(error.is_lost(), status == 404, "{kind} {status}");
     }
 }
+
+#[tokio::test]
+async fn parts_of_a_session_are_put_together() {
+    let entry = |session: &str, services: &[&str]| {
+        let services: Vec<_> = services.iter().map(|id| json!({"id": id, "session_id": session})).collect();
+        json!({"session": {"id": session, "heartbeat_timeout": 30}, "services": services})
+    };
+    let server = Misbehaving::start(move |seen| {
+        let (values, next) = match seen.target.split_once("marker=") {
+            None => ([entry("seA", &["api-1"]), entry("seB", &["api-2"])], Some("seB:api-3")),
+            Some(_) => ([entry("seB", &["api-3", "api-4"]), entry("seC", &[])], None),
+        };
+        let metadata = json!({"count": 2, "limit": 1000, "next_marker": next});
+        Reply::ok(&json!({"values": values, "metadata": metadata}))
+    })
+    .await;
+    let all = server.client().views().overview_all().await.unwrap();
+    let all: Vec<_> = all.iter().map(|entry| (entry.session.id.as_str(), entry.services.len())).collect();
+    assert_eq!(all, [("seA", 1), ("seB", 3), ("seC", 0)]);
+}

@@ -4,11 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
-use service_registry::client::{Error, NoAnswer};
+use service_registry::client::{Error, NoAnswer, ServicePayload};
 use service_registry::wire::Metadata;
 
 use crate::bench::clean;
-use crate::misbehaving::{Misbehaving, Reply, page};
+use crate::misbehaving::{Misbehaving, Reply, page, within};
 
 #[tokio::test]
 async fn fifty_heartbeats_need_one_connection() {
@@ -121,6 +121,77 @@ async fn broken_http_is_a_broken_connection() {
         let server = Misbehaving::start(|_| Reply::Bytes(bytes.as_bytes().to_vec())).await;
         let error = server.client().account().limits().await.unwrap_err();
         assert!(matches!(error, Error::NoAnswer { why: NoAnswer::Broken, .. }), "{bytes}: {error:?}");
+    }
+}
+
+/// Interim answers are allowed in any number, and a head has no end before its last line.
+#[tokio::test]
+async fn a_registry_that_never_comes_to_the_point_is_not_listened_to() {
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+    let early = b"HTTP/1.1 103 Early Hints\r\nLink: </>; rel=preload\r\n\r\n".repeat(1_000);
+    let head = (b"HTTP/1.1 200 OK\r\n".to_vec(), b"X-Long: y\r\n".to_vec());
+    let line = (b"HTTP/1.1 200 OK\r\nX-Long: ".to_vec(), b"y".to_vec());
+    for (first, again) in [(Vec::new(), interim), (Vec::new(), early), head, line] {
+        let (reply, shown) = (Reply::Endless(first, again.clone()), String::from_utf8_lossy(&again).into_owned());
+        let server = Misbehaving::start(move |_| reply.clone()).await;
+        let client = server.builder().request_timeout(Duration::from_secs(600)).build().unwrap();
+        let error = within("an error", client.sessions().create(30, &Metadata::new())).await.unwrap_err();
+        server.closed(1).await;
+        assert!(matches!(error, Error::BadAnswer { .. }), "{shown}: {error:?}");
+        assert!(error.to_string().contains("comes with more than any registry sends"), "{error}");
+        assert_eq!(server.lines().len(), 1, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_and_long_heads_may_precede_long_answers() {
+    let values = serde_json::to_string(&vec!["x".repeat(1_000); 6_000]).unwrap();
+    let body = format!("{{\"resource\": {{}}, \"rate\": {{}}, \"more\": {values}}}");
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n".repeat(100);
+    let head = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\nContent-Length: {}\r\n\r\n", "x".repeat(40_000), body.len());
+    let server = Misbehaving::start(move |_| Reply::Exactly([&*interim, &head, &body].concat().into_bytes())).await;
+    let client = server.client();
+    for _ in 0..3 {
+        client.account().limits().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+/// It becomes a part of paths: `..` would lead to another resource.
+#[tokio::test]
+async fn a_location_without_an_id_is_not_taken_for_one() {
+    let long = format!("/v1.0/sessions/{}", "x".repeat(256));
+    for location in
+        ["", "/", "/v1.0/sessions/..", "/v1.0/sessions/.", "..", "/sessions/a?b", "/sessions/%2e%2e", &*long]
+            .map(str::to_owned)
+    {
+        let reply = Reply::created(&location, "{\"token\": \"token\"}");
+        let server = Misbehaving::start(move |_| reply.clone()).await;
+        let error = server.client().sessions().create(30, &Metadata::new()).await.unwrap_err();
+        assert!(matches!(error, Error::BadAnswer { .. }), "{location}: {error:?}");
+        assert!(error.to_string().contains("names no Location of what was created"), "{error}");
+        let error = server.client().services().create("se1", "web0", &ServicePayload::default()).await.unwrap_err();
+        assert!(matches!(error, Error::BadAnswer { .. }), "{location}: {error:?}");
+    }
+    let server =
+        Misbehaving::start(|_| Reply::created("http://h/v1.0/7777/sessions/se-A_1.~", "{\"token\": \"t\"}")).await;
+    assert_eq!(server.client().sessions().create(30, &Metadata::new()).await.unwrap().id, "se-A_1.~");
+}
+
+#[tokio::test]
+async fn tokens_and_tenants_that_cannot_be_sent_are_no_answer() {
+    let long = "t".repeat(1 << 20);
+    let token = json!({ "token": long });
+    let server = Misbehaving::start(move |_| Reply::ok(&token)).await;
+    let error = server.client().sessions().heartbeat("se1", "token").await.unwrap_err();
+    assert!(error.to_string().contains("holds a token that is too long"), "{error}");
+    for (token, tenant, said) in
+        [(&*long, "7777", "holds no token"), ("t", "..", "names no tenant"), ("t", &long, "names no tenant")]
+    {
+        let reply = Reply::ok(&json!({"access": {"token": {"id": token, "tenant": {"id": tenant}}}}));
+        let server = Misbehaving::start(move |_| reply.clone()).await;
+        let error = server.client_with_credentials().account().limits().await.unwrap_err();
+        assert!(matches!(error, Error::BadAnswer { .. }) && error.to_string().contains(said), "{error}");
     }
 }
 

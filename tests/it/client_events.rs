@@ -107,6 +107,24 @@ async fn pages_are_read_without_a_pause_and_a_failure_is_told_once() {
     assert_eq!(server.lines().len(), 1);
 }
 
+/// A registry looks at so many old events for one question, whether or not one of them is of the type that is wanted.
+#[tokio::test]
+async fn empty_page_with_next_marker_is_followed() {
+    let server = Misbehaving::start(|seen| {
+        let (values, next) = match marker(seen) {
+            None => (vec![], Some("id-0003")),
+            Some("id-0003") => (vec![], Some("id-0006")),
+            Some("id-0006") => (vec![event(7)], None),
+            other => panic!("{other:?}"),
+        };
+        let metadata = json!({"count": values.len(), "limit": 100, "next_marker": next});
+        Reply::ok(&json!({"values": values, "metadata": metadata}))
+    })
+    .await;
+    let mut poller = server.client().events().poller().every(Duration::from_millis(1));
+    assert_eq!(next(&mut poller, 1).await, [7]);
+}
+
 #[tokio::test]
 async fn a_program_that_is_started_again_goes_on_after_its_marker() {
     let events: Events = Arc::new(Mutex::new((0..5).map(event).collect()));

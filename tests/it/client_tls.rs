@@ -9,8 +9,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::misbehaving::{Misbehaving, Reply};
 
-/// A file with a new authority, and what a server needs to be `localhost` by its word.
 fn authority() -> (tempfile::NamedTempFile, TlsAcceptor) {
+    authority_for("localhost")
+}
+
+/// A file with a new authority, and what a server needs to have this name by its word.
+pub fn authority_for(name: &str) -> (tempfile::NamedTempFile, TlsAcceptor) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -18,7 +22,7 @@ fn authority() -> (tempfile::NamedTempFile, TlsAcceptor) {
     std::fs::write(&file, issuer.pem()).unwrap();
 
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -28,7 +32,7 @@ fn authority() -> (tempfile::NamedTempFile, TlsAcceptor) {
     (file, TlsAcceptor::from(Arc::new(config)))
 }
 
-fn limits() -> Reply {
+pub fn limits() -> Reply {
     Reply::ok(&json!({"resource": {}, "rate": {}}))
 }
 
@@ -67,6 +71,19 @@ async fn login_by_https_and_registry_by_http_and_the_other_way_round() {
         (secure.lines(), plain.lines()),
         ([both[1], both[0]].map(str::to_owned).to_vec(), both.map(str::to_owned).to_vec())
     );
+}
+
+/// There is a bound to what is read of a connection; it begins anew with each request.
+#[tokio::test]
+async fn long_answers_come_through_tls() {
+    let (file, tls) = authority();
+    let long = json!({"resource": {}, "rate": {}, "more": "x".repeat(8_000_000)});
+    let server = Misbehaving::start_with(move |_| Reply::ok(&long), Some(tls)).await;
+    let client = server.builder().ca_file(file.path()).build().unwrap();
+    for _ in 0..5 {
+        client.account().limits().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
 }
 
 #[test]

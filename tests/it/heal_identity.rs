@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Registry, Running, wrapper};
+use crate::bench::{Registry, Running, kill_raw, wrapper};
 use crate::misbehaving::{Misbehaving, Reply};
 use crate::wrapper_life::service;
 
@@ -38,6 +38,78 @@ fn a_successor_does_not_wait_for_the_ghost_of_its_predecessor() {
     second.end();
     assert!(service(&registry, "web0").is_none());
     assert!(!state.join("web0.session").exists(), "nothing is left to retire");
+}
+
+#[test]
+fn two_wrappers_with_one_state_directory_do_not_take_each_others_session() {
+    let scratch = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    let start = || {
+        let mut command = wrapped(&registry.url);
+        Running::start(command.arg("--state-dir").arg(scratch.path()).args(["--on-lost=stop", "sleep", "1000"]))
+    };
+    let mut first = start();
+    first.line("registered web0");
+    let held = service(&registry, "web0").unwrap()["session_id"].clone();
+    let mut second = start();
+    let told = second.line("--state-dir");
+    let folder = scratch.path().display().to_string();
+    assert!(told.contains(&folder) && told.contains(&format!("process {}", first.pid)), "{told}");
+    second.line("is held by session");
+    assert_eq!(service(&registry, "web0").unwrap()["session_id"], held);
+    // What it leaves behind is the first one's, even if the second ends in between.
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.end().code(), Some(143));
+    let state = fs::read_to_string(scratch.path().join("web0.session")).unwrap();
+    assert_eq!(state.trim(), held.as_str().unwrap());
+    // A killed one is succeeded by whoever waits, without waiting for the expiry.
+    let mut third = start();
+    third.line("is held by session");
+    first.signal(Signal::SIGKILL);
+    third.line("retired the session");
+    third.line("registered web0");
+    let state = fs::read_to_string(scratch.path().join("web0.session")).unwrap();
+    assert_eq!(service(&registry, "web0").unwrap()["session_id"], state.trim());
+    // And one that ends, by whoever waits then.
+    let mut fourth = start();
+    fourth.line("is held by session");
+    third.signal(Signal::SIGTERM);
+    third.end();
+    fourth.line("registered web0");
+    assert!(!fourth.said().contains("retired the session"), "{}", fourth.said());
+}
+
+#[test]
+fn the_child_has_no_part_in_the_lock_of_the_state_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    let start = || {
+        let mut command = wrapped(&registry.url);
+        command.arg("--state-dir").arg(scratch.path()).arg("--parent-death-signal=none");
+        Running::start(command.args(["sh", "-c", "ls -l /proc/$$/fd; echo child $$; exec sleep 1000"]))
+    };
+    let mut first = start();
+    let child = first.line("child ").split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(!first.said().contains("web0.lock"), "{}", first.said());
+    first.signal(Signal::SIGKILL);
+    first.end();
+    let mut second = start();
+    second.line("retired the session"); // while the first one's child lives
+    kill_raw(child, 9);
+    assert!(!second.said().contains("--state-dir"), "{}", second.said());
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_locked_is_used_without() {
+    let scratch = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    let elsewhere = scratch.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, scratch.path().join("web0.lock")).unwrap();
+    let mut command = wrapped(&registry.url);
+    let mut first = Running::start(command.arg("--state-dir").arg(scratch.path()).args(["sleep", "1000"]));
+    first.all(&["web0.lock", "registered web0"]);
+    assert!(!elsewhere.exists(), "no link is followed");
+    assert!(scratch.path().join("web0.session").exists());
 }
 
 #[test]

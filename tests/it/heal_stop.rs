@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::bench::{Registry, Running, child, eventually, kill_raw, wrapper};
+use crate::bench::{Registry, Running, child, clean, eventually, kill_raw, wrapper};
 use crate::heal_faults::{Step, pass_on, step};
 use crate::misbehaving::{Misbehaving, Reply};
 use crate::wrapper_life::{events, service};
@@ -188,4 +188,19 @@ fn the_status_socket_tells_and_the_service_can_be_taken_out_and_put_back() {
     kill_raw(pid, 9);
     running.end();
     assert!(!path.exists());
+}
+
+/// Something else may listen there.
+#[test]
+fn an_answer_of_the_status_socket_is_read_up_to_a_bound() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("status");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    let mut asking = Running::start(command.arg("status").arg("--socket").arg(&path));
+    let (mut stream, _) = listener.accept().unwrap();
+    let (line, most) = ([b'x'; 1 << 16], 1 << 10);
+    let written = (0..most).take_while(|_| stream.write_all(&line).is_ok()).count();
+    assert!(written < most, "64 MB were read");
+    assert_eq!(asking.end().code(), Some(1));
 }

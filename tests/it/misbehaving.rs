@@ -46,6 +46,8 @@ pub enum Reply {
         headers: Vec<(&'static str, String)>,
         body: String,
     },
+    /// Exactly these bytes, and the connection goes on.
+    Exactly(Vec<u8>),
     /// Exactly these bytes, then the end of the connection.
     Bytes(Vec<u8>),
     /// The same, but the connection stays open and silent.
@@ -54,6 +56,10 @@ pub enum Reply {
     AnswerThenClose(Box<Self>),
     /// An answer, one byte at a time with so much time between two.
     Dripped(Box<Self>, Duration),
+    /// These bytes, then these again and again until the connection ends.
+    Endless(Vec<u8>, Vec<u8>),
+    /// An answer, after so much time.
+    Late(Box<Self>, Duration),
     /// The end of the connection.
     Close,
     /// Nothing, for ever.
@@ -109,8 +115,10 @@ impl Reply {
                 }
                 (text + "\r\n" + body).into_bytes()
             }
-            Self::Bytes(bytes) | Self::BytesThenSilence(bytes) => bytes.clone(),
-            Self::AnswerThenClose(reply) | Self::Dripped(reply, _) => reply.bytes(),
+            Self::Exactly(bytes) | Self::Bytes(bytes) | Self::BytesThenSilence(bytes) | Self::Endless(bytes, _) => {
+                bytes.clone()
+            }
+            Self::AnswerThenClose(reply) | Self::Dripped(reply, _) | Self::Late(reply, _) => reply.bytes(),
             Self::Close | Self::Silence => Vec::new(),
         }
     }
@@ -233,7 +241,11 @@ async fn converse(
             return;
         }
         match reply {
-            Reply::Answer { .. } | Reply::Dripped(..) => {}
+            Reply::Answer { .. } | Reply::Exactly(_) | Reply::Dripped(..) | Reply::Late(..) => {}
+            Reply::Endless(_, again) => {
+                while stream.write_all(&again).await.is_ok() {}
+                return;
+            }
             Reply::Bytes(_) | Reply::AnswerThenClose(_) | Reply::Close => {
                 stream.shutdown().await.ok();
                 return;
@@ -255,6 +267,9 @@ async fn say(stream: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) -
             tokio::time::sleep(*pause).await;
         }
         return Ok(());
+    }
+    if let Reply::Late(_, time) = reply {
+        tokio::time::sleep(*time).await; // the server is slow
     }
     stream.write_all(&reply.bytes()).await?;
     stream.flush().await

@@ -346,10 +346,6 @@ fn a_stopped_child_is_not_an_ended_one() {
         let mut running = Running::start(parent.arg("python3").arg(child("signals.py")));
         let pid = running.ready();
         kill_raw(pid, 19);
-        let state = |pid: i32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            stat.rsplit(") ").next().unwrap().chars().next().unwrap()
-        };
         eventually("the child to stop", || (state(pid) == 'T').then_some(()));
         let goes_on = !running.has_ended() && state(running.pid.as_raw()) != 'T';
         assert!(goes_on, "without a terminal {parent:?} goes on");
@@ -359,6 +355,55 @@ fn a_stopped_child_is_not_an_ended_one() {
         kill_raw(pid, 9);
         assert_eq!(running.end().code(), Some(137), "{parent:?}");
     }
+}
+
+#[test]
+fn stopped_processes_that_are_asked_to_end_are_continued() {
+    // The child stops itself; a helper in its group does, and the child waits for it.
+    let itself = "trap 'echo heard; exit 3' TERM INT; echo stops $$; kill -STOP $$; while :; do sleep 0.01; done";
+    let helper = "trap 'wait; echo heard; exit 3' TERM INT; sh -c 'echo stops $$; kill -STOP $$; exec sleep 1000' & \
+                  while :; do sleep 0.01; done";
+    for (script, signal) in [(itself, Signal::SIGTERM), (itself, Signal::SIGINT), (helper, Signal::SIGTERM)] {
+        let mut running = Running::start(wrapped().args(["--stop-timeout=1000", "sh", "-c", script]));
+        let stops = running.line("stops ").split(' ').nth(1).unwrap().parse().unwrap();
+        eventually("the stop", || (state(stops) == 'T').then_some(()));
+        running.signal(signal);
+        running.line("heard");
+        assert_eq!(running.end().code(), Some(3), "{script}");
+    }
+}
+
+#[test]
+fn a_running_child_that_is_asked_to_end_is_not_continued() {
+    let mut running = Running::start(wrapped().arg("python3").arg(child("signals.py")));
+    running.ready();
+    running.signal(Signal::SIGTERM);
+    running.line("got 15");
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().code(), Some(0));
+    assert!(!running.said_to_the_end().contains("got 18"), "{}", running.said());
+}
+
+#[test]
+fn a_stopped_process_out_of_reach_of_the_signal_stays_stopped() {
+    // In a group of its own, and so not signalled before the child has ended.
+    let script = "trap 'echo heard; exec sleep 1000' TERM; setsid sh -c 'echo stops $$; kill -STOP $$; exec sleep 1000' & \
+                  while :; do sleep 0.01; done";
+    let mut running = Running::start(wrapped().args(["--stop-timeout=1000", "sh", "-c", script]));
+    let stops: i32 = running.line("stops ").split(' ').nth(1).unwrap().parse().unwrap();
+    eventually("the stop", || (state(stops) == 'T').then_some(()));
+    running.signal(Signal::SIGTERM);
+    running.line("heard");
+    assert_eq!(state(stops), 'T');
+    kill_raw(stops, 9);
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().code(), Some(143));
+}
+
+/// The state of a process, as `ps` shows it: `T` for one that is stopped.
+fn state(pid: i32) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().chars().next().unwrap()
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
@@ -23,7 +24,7 @@ fn hash_key(input: &str) -> Output {
     process.wait_with_output().unwrap()
 }
 
-fn hash_of(key: &str) -> String {
+pub fn hash_of(key: &str) -> String {
     let output = hash_key(key);
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -39,7 +40,7 @@ fn login(client: &mut Client, form: &str, field: &str, name: &str, secret: &str)
     client.send("POST", "@/v2.0/tokens", &[], body.to_string()).status
 }
 
-fn key_login(client: &mut Client, name: &str, key: &str) -> u16 {
+pub fn key_login(client: &mut Client, name: &str, key: &str) -> u16 {
     login(client, "RAX-KSKEY:apiKeyCredentials", "apiKey", name, key)
 }
 
@@ -78,6 +79,27 @@ fn a_token_is_good_for_a_day() {
     server.advance(1);
     assert_eq!(joe.get("/services").status, 401);
     assert_eq!(server.joe().get("/services").status, 200);
+}
+
+/// One that was made while the clock was a year ahead would be good for as long, once the clock is right again.
+#[test]
+fn a_token_from_the_future_is_void() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Server::start(Config::with_users(Users::parse(USERS).unwrap()).data_dir(folder.path()));
+    let made_ahead = |by: Duration| {
+        let mut server = start();
+        server.clock.step_forward(by);
+        let joe = server.joe();
+        server.stop();
+        joe.headers.iter().find(|(name, _)| name == "X-Auth-Token").unwrap().1.clone()
+    };
+    let (soon, year) = (Duration::from_secs(59), Duration::from_secs(365 * 86_400));
+    let (slightly_off, far_off) = (made_ahead(soon), made_ahead(year));
+    let server = start();
+    let status = |token: &str| server.joe().send("GET", "/services", &[("X-Auth-Token", token)], "").status;
+    assert_eq!((status(&slightly_off), status(&far_off)), (200, 401));
+    let body = json!({"auth": {"token": {"id": far_off}}});
+    assert_eq!(server.client().post("@/v2.0/tokens", body).status, 401, "and it is exchanged for no other");
 }
 
 /// Every resource of one tenant, asked for by the other one: in its own name, and in the owner's.
@@ -131,14 +153,14 @@ fn tenants_see_nothing_of_each_other() {
 }
 
 /// A registry with a users file, and that file.
-fn with_users(text: &str) -> (Registry, tempfile::NamedTempFile) {
+pub fn with_users(text: &str) -> (Registry, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let registry = Registry::start_with(&["--users", file.path().to_str().unwrap()]);
     (registry, file)
 }
 
-fn address(registry: &Registry) -> SocketAddr {
+pub fn address(registry: &Registry) -> SocketAddr {
     registry.url.split("://").nth(1).unwrap().parse().unwrap()
 }
 

@@ -120,6 +120,42 @@ fn services_have_the_members_of_both_forms_on_demand() {
     }
 }
 
+/// What the description takes for the id of a value the registry takes as well, and nothing else.
+#[test]
+fn the_description_knows_the_ids_of_values() {
+    let server = Server::open();
+    let mut client = server.client();
+    let document = document(&mut client);
+    let described = [
+        &document["components"]["parameters"]["configurationId"]["schema"],
+        &document["components"]["schemas"]["ConfigurationValue"]["properties"]["id"],
+    ];
+    let mut ids: Vec<String> =
+        [2, 3, 170, 171, 500].iter().flat_map(|length| ["a".repeat(*length), "/a.".repeat(*length)]).collect();
+    let spaces = |count: usize, length: usize| format!("/{}", "n".repeat(length)).repeat(count);
+    for (count, length, key) in [(1, 2, 3), (1, 50, 3), (1, 51, 3), (10, 3, 3), (11, 3, 3), (8, 50, 91), (8, 50, 92)] {
+        ids.push(format!("{}/{}", spaces(count, length), "k".repeat(key)));
+    }
+    let mut random = fastrand::Rng::with_seed(7);
+    ids.extend((0..300).map(|_| {
+        let length = random.usize(3..16);
+        (0..length).map(|_| char::from(*random.choice(b"aaab//.-").unwrap())).collect::<String>()
+    }));
+    let mut taken = 0;
+    for id in ids.iter().filter(|id| !id.ends_with('/') && (id.starts_with('/') || !id.contains('/'))) {
+        let path = format!("/configuration/{}", id.replace('/', "%2F"));
+        let status = client.put(&path, json!({"value": "x"})).status;
+        taken += u32::from(status == 204);
+        for schema in described {
+            let pattern = regex_lite::Regex::new(schema["pattern"].as_str().unwrap()).unwrap();
+            let lengths = schema["minLength"].as_u64().unwrap()..=schema["maxLength"].as_u64().unwrap();
+            let is_described = lengths.contains(&(id.len() as u64)) && pattern.is_match(id);
+            assert_eq!(status, if is_described { 204 } else { 400 }, "{id}");
+        }
+    }
+    assert!(taken > 50, "{taken}");
+}
+
 #[test]
 fn every_reference_in_the_description_leads_somewhere() {
     fn check(whole: &Value, part: &Value) {

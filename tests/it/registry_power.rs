@@ -16,11 +16,11 @@ use serde_json::json;
 
 use crate::bench::{Registry, Running, child, clean, eventually, request};
 
-/// Compiles the library.
-fn library(folder: &Path) -> PathBuf {
-    let library = folder.join("synced.so");
+/// Compiles a library to be preloaded.
+pub fn library(folder: &Path, source: &str) -> PathBuf {
+    let library = folder.join(source).with_extension("so");
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(child("synced.c")).arg("-ldl");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(child(source)).arg("-ldl");
     let compiled = compiler.output().unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     library
@@ -87,7 +87,7 @@ fn lose_power(folder: &Path, synced: &Path) -> usize {
 #[test]
 fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
-    let library = library(folder.path());
+    let library = library(folder.path(), "synced.c");
     let (home, synced) = (folder.path().join("home"), folder.path().join("synced"));
     let data = home.join("data");
     fs::create_dir(&home).unwrap();

@@ -62,7 +62,7 @@ fn a_mistake_is_told_before_anything_is_contacted_or_started() {
         (&["--id=web0", "--no-such-option"], "--no-such-option"),
         (&["--id=web0", "--registry-url=ftp://x"], "--registry-url"),
         (&["--id=web0", "--registry-url=nonsense"], "--registry-url"),
-        (&["--id=web0", "--status-socket=/no/such/folder/socket"], "--status-socket /no/such/folder/socket: "),
+        (&["--id=web0", "--status-socket=/no/such/folder/socket"], "--status-socket: /no/such/folder/socket: "),
     ] {
         let mut arguments = vec![url.as_str()];
         if wrong.iter().any(|option| option.starts_with("--registry-url")) {

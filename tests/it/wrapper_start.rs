@@ -36,6 +36,11 @@ fn healthy(request: &str) -> Reply {
     }
 }
 
+/// The service, in the session that a healthy registry opens.
+pub fn held() -> Reply {
+    Reply::ok(&json!({"id": "web0", "session_id": "seAAAAAAAA", "tags": [], "metadata": {}}))
+}
+
 pub fn fault(status: u16, kind: &str) -> Reply {
     Reply::fault(status, kind, "no")
 }
@@ -118,8 +123,13 @@ async fn the_start_can_be_told_to_wait_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_abort_on_failure_the_child_waits_for_its_registration() {
-    let taken = |request: &str, before| request == "POST /v1.0/services" && before < 1;
-    let registry = registry(move |r, before| taken(r, before).then(|| fault(400, "serviceWithThisIdExists"))).await;
+    let registry = registry(|request, before| match request {
+        "POST /v1.0/services" if before < 1 => Some(fault(400, "serviceWithThisIdExists")),
+        // Asked for the holder when the id is taken, and then by the fence.
+        "GET /v1.0/services/web0" if before >= 1 => Some(held()),
+        _ => None,
+    })
+    .await;
     let mut wrapped = started(wrapper(&registry.url).arg("--abort-on-failure"));
     wrapped.ready();
     assert_eq!(count(&registry, "POST /v1.0/services"), 2);
@@ -134,6 +144,34 @@ async fn with_abort_on_failure_the_attempts_are_counted_and_then_it_is_status_10
     assert!(said.contains("web0 could not be registered in 2 attempt(s)") && said.contains("500"), "{said}");
     assert!(!said.contains("ready"), "the child must not run: {said}");
     assert_eq!(count(&registry, "POST /v1.0/sessions"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_abort_on_failure_a_session_that_is_lost_is_one_failed_attempt() {
+    // Registering meets a session that is gone already; the id is taken, and the first heartbeat says that the session is gone.
+    for lost_at in ["POST /v1.0/services", "POST /v1.0/sessions/seAAAAAAAA/heartbeat"] {
+        let registry = registry(move |request, before| match request {
+            _ if request == lost_at && before < 2 => Some(fault(404, "notFoundError")),
+            "POST /v1.0/services" if before < 2 => Some(fault(400, "serviceWithThisIdExists")),
+            _ => None,
+        })
+        .await;
+        let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1000"]));
+        wrapped.ready();
+        assert!(count(&registry, "POST /v1.0/sessions") > 1, "{lost_at}: {:?}", registry.lines());
+    }
+    let registry = registry(|request, _| (request == "POST /v1.0/services").then(|| fault(404, "notFoundError"))).await;
+    let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=3"]));
+    assert_eq!(wrapped.end().code(), Some(100), "the attempts are counted as ever");
+    assert_eq!(count(&registry, "POST /v1.0/sessions"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_abort_on_failure_a_registry_that_opens_no_session_is_given_up() {
+    let registry = registry(|_, _| Some(fault(404, "notFoundError"))).await;
+    let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1000"]));
+    assert_eq!(wrapped.end().code(), Some(100), "the URL is wrong, and stays so");
+    assert_eq!(count(&registry, "POST /v1.0/sessions"), 1);
 }
 
 /// As if it had ended the child: that is what `--reraise` and `--exit-map` are told for.

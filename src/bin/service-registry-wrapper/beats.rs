@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::host;
+use crate::looks::Looks;
 use crate::memory;
 use crate::registries::Registries;
 use crate::rest::rest;
@@ -15,10 +16,7 @@ use crate::standing::Standing;
 
 /// In seconds. From here on heartbeats are so rare that memory counts for more than time: between them the code is given
 /// back, which costs half as much processor time again for each, and leaves a third less memory.
-const LONG: u32 = 10;
-/// The service is looked for behind every fifth heartbeat, so every third interval; a time of its own would wake the process up
-/// once more.
-const BETWEEN_LOOKS: u32 = 5;
+pub(crate) const LONG: u32 = 10;
 /// How long after a session was opened its first heartbeat is sent. A child that has just been started has better use for the
 /// processors, and the registry has only just heard of us.
 const FIRST: Duration = Duration::from_secs(1);
@@ -30,28 +28,35 @@ pub(crate) struct Beats<'a> {
     pub may_host: bool,
     pub interval: u32,
     /// Told when it is time to look for the service: now and then, and when heartbeats are accepted again.
-    pub look: &'a Notify,
+    pub looks: &'a Looks,
 }
 
 impl Beats<'_> {
     /// Heartbeats until the registry does not know the session any more, and says so.
     pub(crate) async fn until_lost(&self, session: &str, mut token: String) -> Error {
-        let elsewhere = Notify::new();
+        let (elsewhere, refused) = (Notify::new(), Notify::new());
         let (mut failing, mut accepted) = (false, 0);
         let opened = self.standing.borrow().accepted;
         rest(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
+        self.looks.heartbeat_sent();
         let pause = |time| {
             let rest = rest(time);
-            if self.interval >= LONG {
+            if self.interval >= LONG && !self.looks.are_next() {
                 memory::give_back_code();
             }
-            rest
+            async move {
+                rest.await;
+                self.looks.heartbeat_sent();
+            }
         };
         loop {
             let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
             tokio::select! {
-                lost = beater.run_by(pause, |beat| self.hear(beat, &mut failing, &mut accepted, &elsewhere)) => return lost,
+                lost = beater.run_by(pause, |beat| self.hear(beat, &mut failing, &mut accepted, &elsewhere, &refused)) => {
+                    return lost;
+                }
                 () = elsewhere.notified() => {}
+                () = self.another_key(&refused) => {}
             }
             token = beater.token();
             // Each registry begins with a beat at once; when all of them have failed, that would be no pause at all.
@@ -62,8 +67,18 @@ impl Beats<'_> {
         }
     }
 
+    /// Waits until there is another key than the one that was refused. Heartbeats go on meanwhile.
+    async fn another_key(&self, refused: &Notify) {
+        loop {
+            refused.notified().await;
+            if self.registries.read_key_again().await {
+                return;
+            }
+        }
+    }
+
     /// Says once that heartbeats fail and once that they are accepted again.
-    fn hear(&self, beat: Beat<'_>, failing: &mut bool, accepted: &mut u32, elsewhere: &Notify) {
+    fn hear(&self, beat: Beat<'_>, failing: &mut bool, accepted: &mut u32, elsewhere: &Notify, refused: &Notify) {
         match beat {
             Beat::Accepted { sent, .. } => {
                 let recovered = std::mem::take(failing);
@@ -79,9 +94,9 @@ impl Beats<'_> {
                     info!("heartbeats are accepted again");
                 }
                 *accepted += 1;
-                if recovered || *accepted >= BETWEEN_LOOKS {
+                if recovered || *accepted >= self.looks.every() {
                     *accepted = 0;
-                    self.look.notify_one();
+                    self.looks.ask();
                 }
             }
             Beat::Failed { error, retry_in, .. } => {
@@ -98,7 +113,9 @@ impl Beats<'_> {
                 if self.may_host && error.is_connect() {
                     host::begin(); // whoever hosted the registry is gone; the next heartbeat will find a new one
                 }
-                if self.registries.learn_from(error) {
+                if error.status() == Some(401) {
+                    refused.notify_one();
+                } else if self.registries.fail_over(error) {
                     elsewhere.notify_one();
                 }
             }

@@ -73,7 +73,12 @@ pub(crate) fn send(to: libc::pid_t, signal: i32) {
 
 /// Whether a process leads its process group.
 pub(crate) fn leads_its_group(process: libc::pid_t) -> bool {
-    getpgid(Some(Pid::from_raw(process))) == Ok(Pid::from_raw(process))
+    group_of(process) == Some(process)
+}
+
+/// The process group of a process.
+pub(crate) fn group_of(process: libc::pid_t) -> Option<libc::pid_t> {
+    getpgid(Some(Pid::from_raw(process))).ok().map(Pid::as_raw)
 }
 
 /// What `waitpid` has to say.

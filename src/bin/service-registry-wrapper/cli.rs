@@ -10,6 +10,7 @@ mod service;
 mod words;
 
 use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -20,6 +21,8 @@ pub(crate) use registering::{OnExit, OnLost, Registering};
 pub(crate) use registry::{Region, Registry};
 pub(crate) use service::About;
 pub(crate) use words::{LogFormat, Words};
+
+use crate::registries::Secret;
 
 const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line wins. What follows the first bare word belongs to COMMAND.
@@ -66,6 +69,10 @@ pub(crate) const CREDENTIALS: [&str; 5] = [
     "SERVICE_REGISTRY_CLIENT_KEY",
 ];
 
+/// The one of them that is a secret itself.
+#[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
+pub(crate) const API_KEY: &str = CREDENTIALS[1];
+
 /// Options of which one given on the command line silences the other one when that comes from the environment.
 const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "region"], ["verbose", "quiet"]];
 
@@ -95,7 +102,19 @@ impl Options {
             .filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::EnvVariable))
             .map(ToString::to_string)
             .collect();
+        options.registry.key = options.registry.api_key.take().map(|key| Arc::new(key.into()));
         Ok(options)
+    }
+
+    /// Puts the key that was in the environment in the place of the text that has been there since. The key, if it was typed.
+    pub(crate) fn take_key(&mut self, from_environment: Option<Secret>) -> Option<&Secret> {
+        if self.from_environment.iter().any(|id| id == "api_key") {
+            if self.registry.key.is_some() {
+                self.registry.key = from_environment;
+            }
+            return None;
+        }
+        self.registry.key.as_ref()
     }
 
     /// What the user wrote: `--interval`, or `SERVICE_REGISTRY_INTERVAL`.

@@ -77,6 +77,20 @@ impl<'a> Family<'a> {
         }
     }
 
+    /// Passes on a signal that asks the child to end. A process that is stopped would hear it only when somebody continues
+    /// it, and that is mostly nobody: so whoever was signalled and is stopped is continued, as systemd does.
+    pub(crate) fn ask_to_end(&mut self, signal: i32) {
+        self.pass_on(signal);
+        if self.parenting.rewritten(signal) == 0 || self.ended.is_some() {
+            return;
+        }
+        let signalled =
+            |process| process == self.child || (!self.shares_group() && child::group_of(process) == Some(self.child));
+        for process in tree::stopped(signalled) {
+            child::send(process, libc::SIGCONT);
+        }
+    }
+
     /// What `fg` and `bg` do: the child goes on, in the foreground if the wrapper was put there.
     fn go_on(&self) {
         self.foreground.hand_over();

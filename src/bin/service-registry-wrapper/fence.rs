@@ -1,11 +1,11 @@
-//! When a child that cannot be kept registered is stopped. Pure: when a heartbeat was sent comes in, moments come out.
+//! When a child that cannot be kept registered is stopped. Pure: when its registration was last certain comes in, moments come out.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The child is stopped when so much of the timeout has passed since the last heartbeat that was certainly accepted. The
-/// next one is sent at 0.63 of it at the latest and has a quarter of it to be answered.
+/// The child is stopped when so much of the timeout has passed since the place was last certainly its own. The next heartbeat is
+/// sent at 0.63 of it at the latest and has a quarter of it to be answered.
 const ASK: f64 = 0.88;
 /// By now it is killed if it is not gone.
 const KILL: f64 = 0.95;
@@ -17,7 +17,7 @@ pub(crate) struct Fence {
 }
 
 impl Fence {
-    /// When the child gets SIGTERM, if no heartbeat was accepted that was sent after this.
+    /// When the child gets SIGTERM, if nothing that was sent after this has shown that the place is still its own.
     pub(crate) fn asks(self, sent: Instant) -> Instant {
         sent + self.timeout.mul_f64(ASK)
     }
@@ -25,6 +25,11 @@ impl Fence {
     /// When it is killed. The registry counts from when it took the heartbeat, which is no earlier than it was sent.
     pub(crate) fn kills(self, sent: Instant) -> Instant {
         sent + self.timeout.mul_f64(KILL)
+    }
+
+    /// How long a child whose place is lost already has between the two.
+    pub(crate) fn grace(self) -> Duration {
+        self.timeout.mul_f64(KILL - ASK)
     }
 }
 

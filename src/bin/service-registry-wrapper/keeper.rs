@@ -6,26 +6,32 @@
 use std::time::Duration;
 
 use service_registry::client::{Error, backoff};
-use service_registry::wire::Service as Found;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use crate::beats::Beats;
+use crate::beats::{Beats, LONG};
 use crate::ghost::Ghost;
 use crate::host;
+use crate::looks::Looks;
+use crate::memory;
+use crate::place::holder;
 use crate::plan::Service;
 use crate::registries::Registries;
 use crate::standing::Standing;
 
 /// What the original clients waited between two attempts.
-const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
+pub(crate) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
 /// What the task tells whoever waits for the registration.
 pub(crate) enum News {
     Registered,
     /// An attempt failed; another follows.
     Failed(Error),
+    /// What registering needs is not there; it is waited for.
+    Unprepared(anyhow::Error),
+    /// The session was lost before its first heartbeat; another is opened, so this error is never final.
+    Lost(Error),
 }
 
 pub(crate) struct Keeper {
@@ -36,8 +42,14 @@ pub(crate) struct Keeper {
     pub ghost: Option<Ghost>,
     /// A session that was ours, until it is retired.
     pub predecessor: Option<String>,
+    /// The last session of this wrapper's that had the service and was lost; who said that it is may have been no registry.
+    pub previous: Option<String>,
     /// Sessions in a row of which no heartbeat was ever accepted.
     pub stillborn: u32,
+    /// Looks for the service in a row that failed.
+    pub unseen: u32,
+    /// Whether a place that is lost stops the child.
+    pub fenced: bool,
     /// Attempts at a steady pace, as `--abort-on-failure` counts them, until the first success.
     pub steady: bool,
     pub news: mpsc::UnboundedSender<News>,
@@ -55,6 +67,9 @@ impl Keeper {
                     let lost = self.hold(&id, token).await;
                     info!("the registration is lost, registering again: {lost}");
                     // If the registry was wrong, the session lives on and holds our own id.
+                    if self.standing.borrow().registered {
+                        self.previous = Some(id.clone());
+                    }
                     self.predecessor = Some(id);
                     let accepted = self.standing.borrow().accepted;
                     self.standing.send_modify(|standing| {
@@ -64,12 +79,12 @@ impl Keeper {
                     // A session that never lived is a failed attempt, not a loss: no reason to hurry.
                     if accepted == opened {
                         self.stillborn = self.stillborn.saturating_add(1);
-                        self.failed(lost).await;
+                        self.failed(lost, News::Lost).await;
                     } else {
                         self.stillborn = 0;
                     }
                 }
-                Err(error) => self.failed(error).await,
+                Err(error) => self.failed(error, News::Failed).await,
             }
         }
     }
@@ -77,18 +92,11 @@ impl Keeper {
     /// A new session, after the predecessor's is retired.
     async fn open(&mut self) -> Result<(String, String), Error> {
         let client = self.registries.current();
-        if let Some(predecessor) = &self.predecessor {
-            match client.sessions().remove(predecessor).await {
-                Ok(()) => info!("retired the session {predecessor}, which was ours"),
-                Err(error) if error.is_lost() => {}
-                Err(error) => return Err(error),
-            }
-            self.predecessor = None;
-        }
+        self.retire().await?;
         let sent = Instant::now();
         let session = client.sessions().create(self.service.interval, &self.service.session_metadata).await?;
         if let Some(ghost) = &self.ghost {
-            ghost.write(&session.id);
+            ghost.write(&session.id).await;
         }
         self.standing.send_modify(|standing| {
             standing.session = Some((client, session.id.clone()));
@@ -97,15 +105,45 @@ impl Keeper {
         Ok((session.id, session.token))
     }
 
+    /// Removes the predecessor's session, if there is one.
+    async fn retire(&mut self) -> Result<(), Error> {
+        let Some(predecessor) = &self.predecessor else { return Ok(()) };
+        match self.registries.current().sessions().remove(predecessor).await {
+            Ok(()) => info!("retired the session {predecessor}, which was ours"),
+            Err(error) if error.is_lost() => {}
+            // Nothing would ever change that, and a new session needs no more than that the old one expires.
+            Err(error) if !error.is_retryable() && error.status() != Some(401) => {
+                warn!("the session {predecessor}, which was ours, is left to expire: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+        self.predecessor = None;
+        Ok(())
+    }
+
+    /// Once the wrapper is gone that used the state directory, this one is its successor.
+    async fn succeed(&mut self, session: &str) -> Result<(), Error> {
+        let Some(ghost) = self.ghost.clone() else { return Ok(()) };
+        let (is_new, predecessor) = ghost.take_over().await;
+        if is_new {
+            self.predecessor = predecessor;
+        }
+        if is_new || self.predecessor.is_some() {
+            self.retire().await?;
+            ghost.write(session).await;
+        }
+        Ok(())
+    }
+
     /// Registers in this session and keeps it alive; returns when the registry does not know it any more.
     async fn hold(&mut self, id: &str, token: String) -> Error {
-        let look = Notify::new();
+        let looks = Looks::new(self.service.interval, self.fenced);
         if *self.wanted.borrow() {
             // In the common case this is the last request before the child is started, so nothing stands beside it.
             match self.register(id).await {
                 Ok(()) => tokio::task::yield_now().await, // whoever waits for this comes first
                 Err(error) if error.is_lost() => return error,
-                Err(error) => self.failed(error).await,
+                Err(error) => self.failed(error, News::Failed).await,
             }
         }
         let beats = Beats {
@@ -113,50 +151,68 @@ impl Keeper {
             standing: self.standing.clone(),
             may_host: self.may_host,
             interval: self.service.interval,
-            look: &look,
+            looks: &looks,
         };
         tokio::select! {
             lost = beats.until_lost(id, token) => lost,
-            lost = self.tend(id, &look) => lost,
+            lost = self.tend(id, &looks) => lost,
         }
     }
 
     /// Sees to it that the service is in the registry while it is wanted there, and only then.
-    async fn tend(&mut self, session: &str, look: &Notify) -> Error {
+    async fn tend(&mut self, session: &str, looks: &Looks) -> Error {
         loop {
             let wanted = *self.wanted.borrow_and_update();
+            if !wanted {
+                self.standing.send_if_modified(|standing| standing.held.take().is_some());
+            }
             let registered = self.standing.borrow().registered;
-            let done = if wanted && !registered {
+            let done = if let Err(error) = self.succeed(session).await {
+                Err(error)
+            } else if wanted && !registered {
                 self.register(session).await
             } else if registered && !wanted {
                 self.withdraw().await
             } else {
+                let again = (self.unseen > 0).then(|| {
+                    backoff(self.unseen, Duration::from_secs(self.service.interval.into()) / 8, fastrand::f64())
+                });
                 tokio::select! {
                     _ = self.wanted.changed() => continue,
-                    () = look.notified() => {}
+                    () = looks.wait(again) => {}
                 }
-                if wanted { self.look(session).await } else { Ok(()) }
+                let done = if wanted { self.look(session).await } else { Ok(()) };
+                if looks.are_next() && self.service.interval >= LONG {
+                    memory::give_back_code();
+                }
+                done
             };
             match done {
                 Err(error) if error.is_lost() => return error,
-                Err(error) => self.failed(error).await,
+                Err(error) => self.failed(error, News::Failed).await,
                 Ok(()) => {}
             }
         }
     }
 
     /// One attempt.
-    async fn register(&mut self, session: &str) -> Result<(), Error> {
+    pub(crate) async fn register(&mut self, session: &str) -> Result<(), Error> {
         let client = self.registries.current();
         let id = &self.service.id;
+        let mut sent = Instant::now();
         match client.services().create(session, id, &self.service.payload).await {
             Ok(_) => {}
             Err(error) if error.is_fault("serviceWithThisIdExists") => match holder(&client, id).await {
                 // An answer was lost: it is there already.
                 Some((holder, _)) if holder == session => {}
-                Some((holder, about)) if self.replace => {
-                    warn!("{id} is held by session {holder}{about}; replacing it, as --replace says");
+                Some((holder, about)) if self.has_place() && !self.was_ours(&holder) => {
+                    match self.give_away(format!("{id} is held by session {holder}{about}")).await {}
+                }
+                Some((holder, about)) if self.replace || self.was_ours(&holder) => {
+                    let why = if self.was_ours(&holder) { "which was this wrapper's" } else { "as --replace says" };
+                    warn!("{id} is held by session {holder}{about}; replacing it, {why}");
                     client.services().remove(id).await?;
+                    sent = Instant::now();
                     client.services().create(session, id, &self.service.payload).await?;
                 }
                 Some((holder, about)) => {
@@ -175,6 +231,7 @@ impl Keeper {
         self.steady = false;
         self.standing.send_modify(|standing| {
             standing.registered = true;
+            standing.held = Some(sent);
             standing.failures = 0;
             standing.next_attempt = None;
             standing.last_error = None;
@@ -196,28 +253,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// The session may live while somebody has removed the service, or taken its id.
-    async fn look(&mut self, session: &str) -> Result<(), Error> {
-        let client = self.registries.current();
-        let found = match client.services().get(&self.service.id).await {
-            Ok(Found::InSession(service)) => service.session_id == session,
-            Ok(Found::Own(_)) => false,
-            Err(error) if error.is_lost() => false,
-            Err(error) => {
-                debug!("cannot look for the service: {error}");
-                return Ok(()); // the heartbeats see to it that this does not go unnoticed
-            }
-        };
-        if found {
-            return Ok(());
-        }
-        warn!("{} is not in the registry any more, though its session is; registering it again", self.service.id);
-        self.standing.send_modify(|standing| standing.registered = false);
-        self.register(session).await
-    }
-
     /// Says that an attempt failed, once for a row of failures, and waits until it is time for the next one.
-    async fn failed(&mut self, error: Error) {
+    async fn failed(&mut self, error: Error, news: fn(Error) -> News) {
         let failures = self.standing.borrow().failures.saturating_add(1);
         let state = match (self.standing.borrow().registered, self.steady) {
             (true, _) => "still registered, will try again",
@@ -231,7 +268,10 @@ impl Keeper {
             debug!(failures, "still so: {error}");
         }
         let hosting = self.may_host && error.is_connect() && host::begin();
-        let elsewhere = self.registries.learn_from(&error) && failures == 1;
+        let is_refused = error.status() == Some(401);
+        let another =
+            if is_refused { self.registries.read_key_again().await } else { self.registries.fail_over(&error) };
+        let elsewhere = another && failures == 1;
         let interval = Duration::from_secs(self.service.interval.into());
         let asked = error.retry_after().unwrap_or_default();
         let pause = if hosting || elsewhere {
@@ -244,7 +284,7 @@ impl Keeper {
             standing.next_attempt = Some(Instant::now() + pause);
             standing.last_error = Some(error.to_string());
         });
-        self.tell(News::Failed(error));
+        self.tell(news(error));
         sleep(pause).await;
     }
 
@@ -258,15 +298,6 @@ impl Keeper {
 fn pause(interval: Duration, steady: bool, failures: u32, asked: Duration, random: f64) -> Duration {
     let pause = if steady { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, random) };
     pause.max(asked.min(interval))
-}
-
-/// The session that holds this id, and what its service says about itself.
-async fn holder(client: &service_registry::client::Client, id: &str) -> Option<(String, String)> {
-    let (holder, about) = match client.services().get(id).await.ok()? {
-        Found::InSession(service) => (service.session_id, service.metadata),
-        Found::Own(service) => ("of its own".to_owned(), service.metadata),
-    };
-    Some((holder, if about.is_empty() { String::new() } else { format!(" {about:?}") }))
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 #![cfg_attr(not(test), no_main)] // `entry` has it
 
 mod beats;
+mod blocking;
 mod child;
+mod claim;
 mod cli;
 mod decide;
 mod descriptors;
@@ -20,11 +22,14 @@ mod host;
 mod inherited;
 mod keeper;
 mod log;
+mod looks;
 mod memory;
 mod notify;
 mod pairs;
 mod parenting;
+mod place;
 mod plan;
+mod prepare;
 mod register;
 mod registries;
 mod rest;
@@ -46,8 +51,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nix::libc::pid_t;
+use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use tokio::sync::watch;
+use service_registry::files::own::OwnSocket;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::cli::{NotifyWhen, Options};
@@ -56,11 +64,13 @@ use crate::family::Family;
 use crate::foreground::Foreground;
 use crate::notify::Relay;
 use crate::plan::{Plan, Voice};
+use crate::prepare::Wrong;
 use crate::register::Registration;
-use crate::signals::{Blocked, Origin};
+use crate::registries::Secret;
+use crate::signals::{Blocked, Origin, Received};
 use crate::spawn::Circumstances;
 use crate::standing::Standing;
-use crate::start::Start;
+use crate::start::{PATIENCE, Start};
 use crate::status::StatusSocket;
 use crate::supervise::{Parting, Supervisor};
 use crate::terminal::Terminal;
@@ -69,12 +79,17 @@ use crate::terminal::Terminal;
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
-fn live_by(arguments: Vec<OsString>) -> u8 {
+fn live_by(arguments: Vec<OsString>, key: Option<Secret>, hide: impl FnOnce(&str, usize)) -> u8 {
     let blocked = Blocked::all(); // first of all: process 1 would lose what comes before
-    let options = match Options::read(arguments) {
+    let count = arguments.len();
+    let mut options = match Options::read(arguments) {
         Ok(options) => options,
         Err(error) => error.exit(), // prints help, version or what is wrong (status 2)
     };
+    let of_command = options.command.len();
+    if let Some(typed) = options.take_key(key) {
+        hide(typed, count - of_command);
+    }
     match blocked.map_err(Failure::from).and_then(|blocked| run(&options, blocked)) {
         Ok(status) => status,
         Err(failure) => failure.report(options.words.log_format),
@@ -91,6 +106,12 @@ fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
     if core_limit.is_none() {
         warn!("core dumps cannot be limited: one of the wrapper would hold its API key");
     }
+    // The kernel then gives /proc/PID to root, and lets nobody trace the wrapper or read its memory. Exec undoes it for the child.
+    if plan.access.holds_secrets()
+        && let Err(error) = set_dumpable(false)
+    {
+        warn!("other processes of this user can read the wrapper's memory, and its secrets: {}", error.desc());
+    }
     descriptors::leave_room(&blocked.fd)?;
     let program = plan.command.first().context("no command")?;
     let program = child::find(program)?;
@@ -101,7 +122,7 @@ fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
     let events = events.context(
         "cannot start the event loop; if too many files are open, raise the limit (ulimit -n, LimitNOFILE=)",
     )?;
-    let end = events.block_on(live(&plan, &program, blocked, core_limit));
+    let end = events.block_on(live(options, &plan, &program, blocked, core_limit));
     // The kernel tidies up faster than destructors do, and none may wait, say for a name that is still being looked up.
     std::mem::forget((events, plan));
     end
@@ -114,20 +135,40 @@ fn no_core_dumps() -> Option<rlim_t> {
     Some(soft)
 }
 
-async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: Option<rlim_t>) -> Result<u8, Failure> {
+async fn live(
+    options: &Options,
+    plan: &Plan,
+    program: &Path,
+    blocked: Blocked,
+    core_limit: Option<rlim_t>,
+) -> Result<u8, Failure> {
     let (mask, sigchld) = (blocked.inherited_mask, blocked.inherited_sigchld);
     let mut signals = blocked.listen()?;
     let relay = Relay::open().unwrap_or_else(|error| {
         warn!("the command's notifications go past the wrapper, and systemd may not take them: {error:#}");
         None
     });
-    let status = plan.status_socket.as_deref().map(StatusSocket::open).transpose();
-    let status = status.map_err(|error| Failure::new(exit::USAGE, error))?;
+    let (begun, mut kept) = (Instant::now(), Vec::new());
+    let mut preparing = plan.preparation().begin();
+    let prepared = match start::before_start(timeout(PATIENCE, &mut preparing), &mut signals, &mut kept).await? {
+        Start::Ready(Ok(prepared)) => {
+            let prepared = prepared.context("the thread that reads files has ended")?;
+            let usage = |wrong: Wrong| Failure::new(exit::USAGE, wrong.why.context(options.origin(wrong.option)));
+            Some(prepared.map_err(usage)?)
+        }
+        Start::Ready(Err(_)) => {
+            warn!(
+                "a file that the options name cannot be read: the file system does not answer; starting all the same"
+            );
+            None
+        }
+        Start::Signalled(signal) => return Ok(end_before_start(plan, signal, None).await),
+    };
     if plan.may_host {
         host::begin();
     }
-    let mut registration = Registration::begin(plan);
-    let mut kept = Vec::new();
+    let mut registration = Registration::begin(plan, preparing, prepared);
+    let status = registration.status_socket.take();
     // What need not wait for the registry is done while it answers.
     let meanwhile = async {
         for _ in 0..3 {
@@ -135,15 +176,12 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: Option<
         }
         (tree::children(), Terminal::find())
     };
-    let ready = async { tokio::join!(start::ready_to_start(plan, &mut registration), meanwhile) };
+    let ready = async { tokio::join!(start::ready_to_start(plan, &mut registration, begun), meanwhile) };
     let (strangers, terminal) = match start::before_start(ready, &mut signals, &mut kept).await? {
         Start::Ready((Ok(()), prepared)) => prepared,
         Start::Ready((Err(failure), _)) => return give_up(registration, failure).await,
         Start::Signalled(signal) => {
-            warn!("{} came before the start: the command is not run", signals::name(signal.number));
-            registration.leave.withdraw().await;
-            // As if it had ended the command, and as a key if it was one: so a shell sees that a script is to end.
-            return Ok(end_with(plan, ExitStatus::from_raw(signal.number), signal.origin == Origin::Kernel));
+            return Ok(end_before_start(plan, signal, Some(&registration)).await);
         }
     };
     let foreground = Foreground::of(terminal, &plan.parenting);
@@ -186,6 +224,16 @@ async fn live(plan: &Plan, program: &Path, blocked: Blocked, core_limit: Option<
     exit::now(end_with(plan, ended, supervisor.family.was_interrupted(ended)))
 }
 
+/// The status of a signal that came while there was no command: as if it had ended the command, and as a key if it was one, so
+/// that a shell sees that a script is to end.
+async fn end_before_start(plan: &Plan, signal: Received, registration: Option<&Registration>) -> u8 {
+    warn!("{} came before the start: the command is not run", signals::name(signal.number));
+    if let Some(registration) = registration {
+        registration.leave.withdraw().await;
+    }
+    end_with(plan, ExitStatus::from_raw(signal.number), signal.origin == Origin::Kernel)
+}
+
 /// Gives back what only the start needed, once everybody waits. Never done.
 async fn settle() -> Infallible {
     for _ in 0..3 {
@@ -197,15 +245,19 @@ async fn settle() -> Infallible {
 
 /// Answers on the status socket, if there is one. Never done.
 async fn answer(
-    socket: Option<StatusSocket>,
+    socket: Option<oneshot::Receiver<OwnSocket>>,
     id: &str,
     child: pid_t,
     wanted: watch::Sender<bool>,
     standing: watch::Receiver<Standing>,
 ) -> Infallible {
-    match socket {
-        Some(socket) => socket.answer(id, child, wanted, standing).await,
-        None => std::future::pending().await,
+    let Some(Ok(socket)) = async { Some(socket?.await) }.await else { return std::future::pending().await };
+    match StatusSocket::of(socket) {
+        Ok(socket) => socket.answer(id, child, wanted, standing).await,
+        Err(error) => {
+            warn!("nobody is answered on the status socket: {error:#}");
+            std::future::pending().await
+        }
     }
 }
 

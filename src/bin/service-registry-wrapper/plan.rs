@@ -11,17 +11,17 @@ use service_registry::client::{Region, ServicePayload};
 use service_registry::wire::Metadata;
 
 use crate::cli::{self, LogFormat, OnExit, OnLost, Options};
-use crate::ghost::Ghost;
 use crate::pairs;
 use crate::parenting::{Parenting, seconds};
-use crate::registries::{Access, Key, Papers, Registries};
+use crate::prepare::Preparation;
+use crate::registries::{Access, Key, Papers};
 
 /// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
 const LARGEST_BODY: usize = 4999 - 60;
 
 /// What to do.
 pub(crate) struct Plan {
-    pub registries: Registries,
+    pub access: Access,
     pub service: Service,
     /// No URL was given, so the wrapper may host the registry itself.
     pub may_host: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Plan {
     /// Between the withdrawal and passing SIGTERM on.
     pub drain_delay: Duration,
     pub replace: bool,
-    pub ghost: Option<Ghost>,
+    pub state_dir: Option<PathBuf>,
     pub status_socket: Option<PathBuf>,
     pub parenting: Parenting,
     pub command: Vec<OsString>,
@@ -74,29 +74,33 @@ impl Plan {
         let service = service(options)?;
         let on_registry_down = on_registry_down(options, &mut warnings)?;
         let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
-        let state_dir = options.registering.state_dir.as_ref().filter(|folder| !folder.is_empty());
-        let ghost = state_dir.map(|folder| Ghost::of(folder.into(), &service.id)).transpose();
+        let path = |option: &Option<OsString>| option.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         let drain_delay = seconds(&options.parent.drain_delay).with_context(|| options.origin("drain_delay"))?;
         Ok(Self {
-            registries: registries(options, service.interval, &mut warnings)?,
+            access: access(options, service.interval, &mut warnings)?,
             may_host: urls(options).is_empty(),
             on_registry_down,
             on_lost: options.registering.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
             on_exit: options.registering.on_exit,
             drain_delay: drain_delay.unwrap_or_default(),
             replace: options.registering.replace,
-            ghost: ghost.with_context(|| options.origin("state_dir"))?,
-            status_socket: options
-                .registering
-                .status_socket
-                .as_ref()
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
+            state_dir: path(&options.registering.state_dir),
+            status_socket: path(&options.registering.status_socket),
             parenting: Parenting::of(options)?,
             command: options.command.clone(),
             service,
             warnings,
         })
+    }
+
+    /// What is to be read and made before anything is contacted.
+    pub(crate) fn preparation(&self) -> Preparation {
+        Preparation {
+            access: self.access.clone(),
+            state_dir: self.state_dir.clone(),
+            id: self.service.id.clone(),
+            status_socket: self.status_socket.clone(),
+        }
     }
 }
 
@@ -182,13 +186,15 @@ fn attempts(options: &Options) -> Result<u32> {
 
 fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(String, Key)>> {
     let file = options.registry.api_key_file.as_ref().filter(|file| !file.is_empty());
-    let key = match (given(&options.registry.api_key), file) {
+    let key = match (&options.registry.key, file) {
         (Some(_), Some(_)) => bail!("--api-key and --api-key-file are both given: choose one"),
         (Some(key), None) => {
             if options.origin("api_key").starts_with("--") {
-                warnings.push("--api-key shows the key in the process list: use --api-key-file".to_owned());
+                warnings.push(
+                    "--api-key shows the key in the process list until it is read: use --api-key-file".to_owned(),
+                );
             }
-            Some(Key::Text(key.to_owned()))
+            Some(Key::Text(key.clone()))
         }
         (None, Some(file)) => Some(Key::File(file.clone())),
         (None, None) => None,
@@ -206,10 +212,8 @@ fn urls(options: &Options) -> Vec<String> {
     urls.filter(|url| !url.is_empty()).map(str::to_owned).collect()
 }
 
-fn registries(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Result<Registries> {
+fn access(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Result<Access> {
     let credentials = credentials(options, warnings)?;
-    let key = credentials.as_ref().map(|(_, key)| key.read()).transpose();
-    let key = key.with_context(|| options.origin("api_key_file"))?;
     let auth_url = given(&options.registry.auth_url);
     for (option, is_given) in [("auth_url", auth_url.is_some()), ("region", options.registry.region.is_some())] {
         let name = options.origin(option);
@@ -233,21 +237,7 @@ fn registries(options: &Options, interval: u32, warnings: &mut Vec<String>) -> R
     let lists = &options.registry.registry_url;
     let has_gap = lists.iter().any(|list| !list.is_empty() && list.split(',').any(|url| url.trim().is_empty()));
     ensure!(!has_gap, "{}: there is nothing between two commas, or beside one", options.origin("registry_url"));
-    Registries::new(access, key).map_err(|error| {
-        let option = at_fault(&error.to_string());
-        error.context(options.origin(option))
-    })
-}
-
-/// The option that the client library complains of.
-fn at_fault(complaint: &str) -> &'static str {
-    let options = [
-        ("the auth URL", "auth_url"),
-        ("the CA file", "ca_file"),
-        ("the client certificate", "client_cert"),
-        ("the client key", "client_key"),
-    ];
-    options.into_iter().find(|(subject, _)| complaint.contains(subject)).map_or("registry_url", |(_, option)| option)
+    Ok(access)
 }
 
 /// What https is set up with.
@@ -278,7 +268,11 @@ mod tests {
     /// The complaint about these options, or nothing.
     fn complaint(options: &[&str]) -> String {
         let arguments = ["service-registry-wrapper"].iter().chain(options).chain(&["true"]).map(OsString::from);
-        match Options::read(arguments).map_err(anyhow::Error::new).and_then(|options| Plan::of(&options)) {
+        let plan = |options: &Options| {
+            let prepared = Plan::of(options)?.preparation().prepare();
+            prepared.map_err(|wrong| wrong.why.context(options.origin(wrong.option)))
+        };
+        match Options::read(arguments).map_err(anyhow::Error::new).and_then(|options| plan(&options)) {
             Ok(_) => String::new(),
             Err(error) => format!("{error:#}"),
         }

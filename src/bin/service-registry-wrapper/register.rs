@@ -1,18 +1,24 @@
 //! The registration, from outside: begun, waited for, taken out and put back, taken back.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use service_registry::client::Client;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::watch;
+use service_registry::files::own::OwnSocket;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+use url::Url;
 
+use crate::cli::OnLost;
 use crate::ghost::Ghost;
-use crate::keeper::Keeper;
 pub(crate) use crate::keeper::News;
+use crate::keeper::{BETWEEN_ATTEMPTS, Keeper};
 use crate::plan::{OnRegistryDown, Plan};
+use crate::prepare::{Preparation, Prepared, Preparing};
 use crate::standing::Standing;
 
 /// How long taking the registration back may hold up anything.
@@ -26,30 +32,58 @@ pub(crate) struct Registration {
     pub standing: watch::Receiver<Standing>,
     /// Whether the service is to be in the registry.
     pub wanted: watch::Sender<bool>,
+    /// Brings the status socket, if there is to be one.
+    pub status_socket: Option<oneshot::Receiver<OwnSocket>>,
+    /// The registry, unless preparing still goes on.
+    pub url: Option<Url>,
 }
 
 impl Registration {
-    /// Begins to register.
-    pub(crate) fn begin(plan: &Plan) -> Self {
+    /// Begins to register, as soon as everything is prepared. Without it, preparing still goes on.
+    pub(crate) fn begin(plan: &Plan, preparing: Preparing, prepared: Option<Prepared>) -> Self {
         let (to, news) = unbounded_channel();
         let (wanted, is_wanted) = watch::channel(true);
         let (tell, standing) = watch::channel(Standing::default());
-        let keeper = Keeper {
-            registries: plan.registries.clone(),
-            service: plan.service.clone(),
-            may_host: plan.may_host,
-            replace: plan.replace,
-            predecessor: plan.ghost.as_ref().and_then(Ghost::read),
-            ghost: plan.ghost.clone(),
-            stillborn: 0,
-            steady: matches!(plan.on_registry_down, OnRegistryDown::Fail { .. }),
-            news: to,
-            standing: tell,
-            wanted: is_wanted,
+        let ghost = Arc::new(OnceLock::new());
+        let (hand_over, status_socket) = oneshot::channel();
+        let url = prepared.as_ref().map(|prepared| prepared.registries.current().registry_url().clone());
+        let run = {
+            let (ghost, preparation, service) = (ghost.clone(), plan.preparation(), plan.service.clone());
+            let (may_host, replace, fenced) = (plan.may_host, plan.replace, plan.on_lost == OnLost::Stop);
+            let steady = matches!(plan.on_registry_down, OnRegistryDown::Fail { .. });
+            async move {
+                let prepared = match prepared {
+                    Some(prepared) => prepared,
+                    None => until_prepared(preparing, &preparation, &to).await,
+                };
+                if let Some(socket) = prepared.status_socket {
+                    let _ = hand_over.send(socket); // the wrapper is about to end
+                }
+                if let Some(place) = &prepared.ghost {
+                    let _ = ghost.set(place.clone()); // this is the only place that sets it
+                }
+                let keeper = Keeper {
+                    registries: prepared.registries,
+                    service,
+                    may_host,
+                    replace,
+                    predecessor: prepared.predecessor,
+                    ghost: prepared.ghost,
+                    previous: None,
+                    stillborn: 0,
+                    unseen: 0,
+                    fenced,
+                    steady,
+                    news: to,
+                    standing: tell,
+                    wanted: is_wanted,
+                };
+                keeper.run().await;
+            }
         };
-        let task = tokio::spawn(keeper.run()).abort_handle();
-        let leave = Leave { task, standing: standing.clone(), ghost: plan.ghost.clone() };
-        Self { news, was_registered: false, leave, standing, wanted }
+        let task = tokio::spawn(run).abort_handle();
+        let leave = Leave { task, standing: standing.clone(), ghost };
+        Self { news, was_registered: false, leave, standing, wanted, status_socket: Some(status_socket), url }
     }
 
     /// The next thing that happens; nothing when the task has ended, which it does not.
@@ -70,7 +104,7 @@ impl Registration {
 pub(crate) struct Leave {
     task: AbortHandle,
     standing: watch::Receiver<Standing>,
-    ghost: Option<Ghost>,
+    ghost: Arc<OnceLock<Ghost>>,
 }
 
 impl Leave {
@@ -86,10 +120,34 @@ impl Leave {
         let session = self.standing.borrow().session.clone();
         let Some((client, id)) = session else { return false };
         let removed = remove(&client, &id).await;
-        if let Some(ghost) = self.ghost.as_ref().filter(|_| removed) {
-            ghost.forget();
+        if let Some(ghost) = self.ghost.get().filter(|_| removed) {
+            ghost.forget().await;
         }
         removed
+    }
+}
+
+/// What registering needs, as soon as it is there. What is wrong with it may be put right while the child runs.
+async fn until_prepared(mut preparing: Preparing, preparation: &Preparation, news: &UnboundedSender<News>) -> Prepared {
+    let mut said = String::new();
+    loop {
+        let why = match timeout(BETWEEN_ATTEMPTS, &mut preparing).await {
+            Ok(Ok(Ok(prepared))) => return prepared,
+            Ok(Ok(Err(wrong))) => wrong.why,
+            Ok(Err(_)) => anyhow!("the thread that reads files has ended"),
+            Err(_) => {
+                let _ = news.send(News::Unprepared(anyhow!("the file system does not answer")));
+                continue;
+            }
+        };
+        let line = format!("not registered, will try again: {why:#}");
+        if line != said {
+            warn!("{line}");
+            said = line;
+        }
+        let _ = news.send(News::Unprepared(why)); // nobody listens any more once the child runs
+        sleep(BETWEEN_ATTEMPTS).await;
+        preparing = preparation.clone().begin();
     }
 }
 

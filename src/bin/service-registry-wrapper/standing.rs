@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use service_registry::client::Client;
 use tokio::time::Instant;
 
+use crate::fence::Fence;
+
 /// How things stand.
 #[derive(Clone, Default)]
 pub(crate) struct Standing {
@@ -14,6 +16,11 @@ pub(crate) struct Standing {
     pub registered: bool,
     /// When the last heartbeat was sent that the registry certainly took; the creation of a session counts as one.
     pub accepted: Option<Instant>,
+    /// When the last request was sent whose answer showed the service in the session. None while there is no place to lose: not
+    /// registered yet, or taken out for maintenance.
+    pub held: Option<Instant>,
+    /// In words, what became of a place that was given away while the fence is on.
+    pub lost: Option<String>,
     /// Requests that failed since the last success.
     pub failures: u32,
     pub next_attempt: Option<Instant>,
@@ -21,6 +28,16 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// The last moment at which the place was certainly the child's: its session was alive, and the service was in it.
+    pub(crate) fn certain(&self) -> Option<Instant> {
+        self.accepted.map(|accepted| self.held.map_or(accepted, |held| held.min(accepted)))
+    }
+
+    /// When the fence stops the child, as things stand; never while nothing was accepted yet.
+    pub(crate) fn stop_at(&self, fence: Fence) -> Option<Instant> {
+        if self.lost.is_some() { Some(Instant::now()) } else { self.certain().map(|sent| fence.asks(sent)) }
+    }
+
     /// For `service-registry status`.
     pub(crate) fn as_json(&self, id: &str, child: i32, maintenance: bool) -> Value {
         let now = Instant::now();

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::child::{self, Change};
@@ -16,8 +16,8 @@ use crate::register::{News, Registration};
 use crate::signals::{Received, Signals};
 use crate::terminal::{Stop, stop_by};
 
-/// How long a registry that does not answer may delay the start of a child.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a registry or a file system that does not answer may delay the start of a child.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How waiting for something before the start of the child ended.
 pub(crate) enum Start<T> {
@@ -68,21 +68,27 @@ fn gives_up(signal: Received, kept: &mut Vec<i32>) -> bool {
     false
 }
 
-/// Waits until the child may be started: for the registration if it is a condition, else for a while at most.
-pub(crate) async fn ready_to_start(plan: &Plan, registration: &mut Registration) -> Result<(), Failure> {
-    let url = || plan.registries.current().registry_url().clone();
-    match plan.on_registry_down {
-        OnRegistryDown::Start => {
-            if timeout(PATIENCE, registration.news()).await.is_err() {
-                warn!("the registry at {} is silent; starting without waiting for it", url());
+/// Waits until the child may be started: for the registration if it is a condition, else for a while at most, which has
+/// begun with the preparations.
+pub(crate) async fn ready_to_start(
+    plan: &Plan,
+    registration: &mut Registration,
+    begun: Instant,
+) -> Result<(), Failure> {
+    match (plan.on_registry_down, registration.url.clone()) {
+        (OnRegistryDown::Start, None) => {} // registering has not begun, and that was said
+        (OnRegistryDown::Start, Some(url)) => {
+            if timeout_at(begun + PATIENCE, registration.news()).await.is_err() {
+                warn!("the registry at {url} is silent; starting without waiting for it");
             }
         }
-        OnRegistryDown::Wait(time) => {
-            if timeout(time, registration.registered()).await.is_err() {
-                warn!("not registered at {} in {time:?}; starting all the same", url());
+        (OnRegistryDown::Wait(time), url) => {
+            if timeout_at(begun + time, registration.registered()).await.is_err() {
+                let place = url.map_or_else(String::new, |url| format!(" at {url}"));
+                warn!("not registered{place} in {time:?}; starting all the same");
             }
         }
-        OnRegistryDown::Fail { attempts } => return registered_or_fail(plan, registration, attempts).await,
+        (OnRegistryDown::Fail { attempts }, _) => return registered_or_fail(plan, registration, attempts).await,
     }
     Ok(())
 }
@@ -90,11 +96,15 @@ pub(crate) async fn ready_to_start(plan: &Plan, registration: &mut Registration)
 async fn registered_or_fail(plan: &Plan, registration: &mut Registration, attempts: u32) -> Result<(), Failure> {
     let mut failed = 0;
     while let Some(news) = registration.news().await {
-        let News::Failed(error) = news else { return Ok(()) };
+        let (is_final, error) = match news {
+            News::Registered => return Ok(()),
+            News::Failed(error) => (!error.is_retryable(), anyhow::Error::new(error)),
+            News::Lost(error) => (false, anyhow::Error::new(error)),
+            News::Unprepared(error) => (false, error),
+        };
         failed += 1;
-        if failed >= attempts || !error.is_retryable() {
-            let why = anyhow::Error::new(error)
-                .context(format!("{} could not be registered in {failed} attempt(s)", plan.service.id));
+        if failed >= attempts || is_final {
+            let why = error.context(format!("{} could not be registered in {failed} attempt(s)", plan.service.id));
             return Err(Failure::new(exit::NOT_REGISTERED, why));
         }
     }

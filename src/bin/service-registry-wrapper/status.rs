@@ -3,14 +3,12 @@
 //! One line in, one line of JSON out: `status`, `maintenance on`, `maintenance off`.
 
 use std::convert::Infallible;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::libc::pid_t;
 use serde_json::{Value, json};
+use service_registry::files::own::OwnSocket;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -26,20 +24,14 @@ const LONGEST_REQUEST: u64 = 64;
 
 pub(crate) struct StatusSocket {
     listener: UnixListener,
-    path: PathBuf,
+    /// Removes it at the end.
+    _place: OwnSocket,
 }
 
 impl StatusSocket {
-    /// Listens at this path, for its own user alone. What a predecessor left there is replaced; to be called inside the
-    /// event loop.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let named = || format!("--status-socket {}", path.display());
-        if std::os::unix::net::UnixStream::connect(path).is_err() {
-            let _ = fs::remove_file(path);
-        }
-        let listener = UnixListener::bind(path).with_context(named)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).with_context(named)?;
-        Ok(Self { listener, path: path.to_owned() })
+    /// To be called inside the event loop.
+    pub(crate) fn of(socket: OwnSocket) -> Result<Self> {
+        Ok(Self { listener: UnixListener::from_std(socket.listener()?)?, _place: socket })
     }
 
     /// Answers, for ever.
@@ -59,12 +51,6 @@ impl StatusSocket {
                 debug!("status socket: {error}");
             }
         }
-    }
-}
-
-impl Drop for StatusSocket {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
     }
 }
 

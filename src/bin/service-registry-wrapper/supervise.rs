@@ -109,7 +109,7 @@ impl<'a> Supervisor<'a> {
         let gone = loop {
             let fence = parting.fence.filter(|_| self.family.ended().is_none() && !self.fenced);
             let is_fenced_in = fence.is_some();
-            let fence = fence.and_then(|fence| Some(fence.asks(parting.standing.borrow().accepted?)));
+            let fence = fence.and_then(|fence| parting.standing.borrow().stop_at(fence));
             let at_fence = async {
                 match fence {
                     Some(at) => rest(at.duration_since(Instant::now())).await,
@@ -225,20 +225,33 @@ impl<'a> Supervisor<'a> {
     fn stop(&mut self) -> Option<ExitStatus> {
         self.drained = None;
         for signal in std::mem::take(&mut self.held) {
-            self.family.pass_on(signal);
+            self.family.ask_to_end(signal);
             self.set_deadline();
         }
         None
     }
 
-    /// The last heartbeat that was certainly accepted is so old that the registry may soon give the place away.
+    /// The place is given away, or was certain so long ago that the registry may soon give it away.
     fn fence(&mut self, parting: &Parting) -> Option<ExitStatus> {
-        warn!("no heartbeat has been accepted for too long; stopping the command before its place can be given away");
+        let (lost, certain) = {
+            let standing = parting.standing.borrow();
+            (standing.lost.clone(), standing.certain())
+        };
+        let last = match &lost {
+            Some(lost) => {
+                warn!("{lost}; stopping the command, whose place is lost");
+                parting.fence.map(|fence| Instant::now() + fence.grace())
+            }
+            None => {
+                warn!(
+                    "the registration has not been confirmed for too long; stopping the command before its place can be given away"
+                );
+                parting.fence.zip(certain).map(|(fence, certain)| fence.kills(certain))
+            }
+        };
         self.fenced = true;
         parting.leave.stop_heartbeats();
-        self.family.pass_on(libc::SIGTERM);
-        let last = parting.fence.zip(parting.standing.borrow().accepted);
-        let last = last.map(|(fence, accepted)| fence.kills(accepted));
+        self.family.ask_to_end(libc::SIGTERM);
         self.deadline = self.deadline.into_iter().chain(last).min();
         None
     }

@@ -73,9 +73,21 @@ pub(crate) fn descends(mut process: pid_t) -> bool {
     process == wrapper
 }
 
-/// The fourth field of /proc/PID/stat; the second is a name in parentheses that may contain anything.
 fn parent_of(process: pid_t) -> Option<pid_t> {
+    field_of(process, 4)?.parse().ok()
+}
+
+/// Those of these processes that are stopped, and so hear no signal but SIGKILL and SIGCONT. They are looked for among all there
+/// are: the list of a parent's children may leave one out while another ends.
+pub(crate) fn stopped(of: impl Fn(pid_t) -> bool) -> Vec<pid_t> {
+    let Some(all) = is_visible().then(|| fs::read_dir("/proc").ok()).flatten() else { return Vec::new() };
+    let all = all.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    all.filter(|&process| of(process) && field_of(process, 3).is_some_and(|state| state == "T")).collect()
+}
+
+/// A field of /proc/PID/stat from the third on; the second is a name in parentheses that may contain anything.
+fn field_of(process: pid_t, number: usize) -> Option<String> {
     let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
     let after_name = stat.iter().rposition(|&byte| byte == b')')?;
-    String::from_utf8_lossy(&stat[after_name..]).split_whitespace().nth(2)?.parse().ok()
+    String::from_utf8_lossy(&stat[after_name..]).split_whitespace().nth(number - 2).map(str::to_owned)
 }

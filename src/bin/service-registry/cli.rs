@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use service_registry::registry::TrustedProxy;
 
 /// The registry that service-registry-wrapper and other clients of the v1.0 API register in.
 #[derive(Debug, Parser)]
@@ -107,6 +108,11 @@ pub(crate) struct Serve {
     /// Requests for other names are refused. Loopback names and addresses of this machine need not be given.
     #[arg(long, value_name = "NAME", env = "SERVICE_REGISTRY_HOST_NAMES", value_delimiter = ',')]
     pub(crate) host_name: Vec<String>,
+    /// A proxy whose X-Forwarded-For or Forwarded is believed; repeatable, or separated by ','
+    ///
+    /// Failed logins then count for the client's address instead of the proxy's.
+    #[arg(long, value_name = "ADDRESS[/BITS]", env = "SERVICE_REGISTRY_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub(crate) trusted_proxy: Vec<TrustedProxy>,
     /// Speak TLS: the certificate, and those between it and its authority (PEM)
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_CERT", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

@@ -9,17 +9,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use service_registry::registry::{Control, Error, Tls, TlsFiles, Users};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::signal::unix::Signal;
+use tokio::time::{sleep, timeout};
 
 /// How long after a change it is noticed at the latest.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How long the file system may take before that is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What may change.
 pub(crate) struct Reload {
-    hangup: Signal,
     users: Option<Watched<PathBuf>>,
     tls: Option<Watched<TlsFiles>>,
+}
+
+/// What was read again.
+struct Found {
+    users: Option<Result<Users, Error>>,
+    tls: Option<Result<Tls, Error>>,
 }
 
 /// Files, and what they looked like when they were read.
@@ -34,33 +42,56 @@ type Look = (u64, u64, u64, i64, i64);
 
 impl Reload {
     /// To be called before the files are read for the first time, so that no change after that is missed.
-    pub(crate) fn new(users: Option<PathBuf>, tls: Option<TlsFiles>) -> std::io::Result<Self> {
+    pub(crate) fn new(users: Option<PathBuf>, tls: Option<TlsFiles>) -> Self {
         let users = users.map(|file| Watched::new(file.clone(), vec![file]));
         let tls = tls.map(|tls| {
             let files = [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()];
             let files = files.into_iter().flatten().cloned().collect();
             Watched::new(tls, files)
         });
-        Ok(Self { hangup: signal(SignalKind::hangup())?, users, tls })
+        Self { users, tls }
     }
 
     /// Keeps the registry up to date, for as long as it is polled.
-    pub(crate) async fn keep(mut self, control: Control) {
+    pub(crate) async fn keep(mut self, mut hangup: Signal, control: Control) {
         loop {
             let is_told = tokio::select! {
-                _ = self.hangup.recv() => true,
+                _ = hangup.recv() => true,
                 () = sleep(LOOK) => false,
             };
-            if let Some(users) = &mut self.users
-                && (users.has_changed() || is_told)
-            {
-                tell("--users", Users::read(&users.what).map(|users| control.replace_users(users)));
+            // In another thread: while a file system does not answer, requests are answered.
+            let mut looking = tokio::task::spawn_blocking(move || {
+                let found = self.look(is_told);
+                (self, found)
+            });
+            let looked = match timeout(PATIENCE, &mut looking).await {
+                Ok(looked) => looked,
+                Err(_) => {
+                    tracing::warn!("--users, --tls-cert: the file system has not answered for {PATIENCE:?}");
+                    looking.await
+                }
+            };
+            let found;
+            (self, found) = match looked {
+                Ok(looked) => looked,
+                Err(error) => {
+                    tracing::error!(%error, "--users and --tls-cert are not read again any more");
+                    return std::future::pending().await;
+                }
+            };
+            if let Some(users) = found.users {
+                tell("--users", users.map(|users| control.replace_users(users)));
             }
-            if let Some(tls) = &mut self.tls
-                && (tls.has_changed() || is_told)
-            {
-                tell("--tls-cert", Tls::read(&tls.what).map(|tls| control.replace_tls(tls)));
+            if let Some(tls) = found.tls {
+                tell("--tls-cert", tls.map(|tls| control.replace_tls(tls)));
             }
+        }
+    }
+
+    fn look(&mut self, is_told: bool) -> Found {
+        Found {
+            users: self.users.as_mut().and_then(|users| users.changed(is_told)).map(|file| Users::read(file)),
+            tls: self.tls.as_mut().and_then(|tls| tls.changed(is_told)).map(Tls::read),
         }
     }
 }
@@ -77,6 +108,11 @@ impl<T> Watched<T> {
         let mut watched = Self { what, files, seen: Vec::new() };
         watched.has_changed();
         watched
+    }
+
+    /// What is to be read again: after a change, or when that was asked for.
+    fn changed(&mut self, is_told: bool) -> Option<&T> {
+        (self.has_changed() || is_told).then_some(&self.what)
     }
 
     fn has_changed(&mut self) -> bool {

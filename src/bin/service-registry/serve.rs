@@ -33,20 +33,32 @@ pub(crate) fn run(options: Serve) -> Result<(), Failure> {
 
 async fn serve(options: Serve) -> Result<(), Failure> {
     let mut stop = Stop::new().context("watching for signals")?;
-    let tls = tls_files(&options);
-    let reload = Reload::new(options.users.clone(), tls.clone()).context("watching for signals")?;
-    let config = config(&options, tls.as_ref())?;
-    let listener = listen(&options)?;
-    let config = keep(config, &options)?;
-    let registry = Registry::bind(config, listener).map_err(|error| in_words(error, &options.listen))?;
-    let keep_up = reload.keep(registry.control());
-    announce(registry.local_addr(), tls.is_some())?;
+    let hangup = signal(SignalKind::hangup()).context("watching for signals")?;
+    // In a thread of its own: a file system may not answer, and signals are heard all the same.
+    let opening = tokio::task::spawn_blocking(move || open(options));
+    let (registry, reload, is_secure) = tokio::select! {
+        opened = opening => opened.context("opening the files")??,
+        () = stop.told() => return Ok(()),
+    };
+    let keep_up = reload.keep(hangup, registry.control());
+    announce(registry.local_addr(), is_secure)?;
     tokio::select! {
         served = registry.serve(stop.told()) => served.context("listening")?,
         () = keep_up => {}
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads the files and the data directory, and listens.
+fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
+    let tls = tls_files(&options);
+    let reload = Reload::new(options.users.clone(), tls.clone());
+    let config = config(&options, tls.as_ref())?;
+    let listener = listen(&options)?;
+    let config = keep(config, &options)?;
+    let registry = Registry::bind(config, listener).map_err(|error| in_words(error, &options.listen))?;
+    Ok((registry, reload, tls.is_some()))
 }
 
 fn tls_files(options: &Serve) -> Option<TlsFiles> {
@@ -73,6 +85,7 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
         Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(files, &error.to_string()))?),
         None => config,
     };
+    let config = config.trusted_proxies(options.trusted_proxy.iter().copied());
     let config = config.max_connections(connections(options.max_connections));
     let config = config.strict_feed(options.strict_feed).lenient_heartbeats(options.lenient_heartbeats);
     let shape = match options.service_shape {

@@ -1,17 +1,23 @@
 //! What is answered: status, headers, body.
 
+use std::fmt::Display;
+
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::base::Base;
+use super::fair_share::Held;
 use crate::registry::uuid1::Uuid1;
+
+/// JSON is indented by 4 blanks.
+pub(super) const INDENT: &[u8] = b"    ";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 const RESPONSE_ID: HeaderName = HeaderName::from_static("x-response-id");
@@ -24,24 +30,38 @@ pub(crate) struct Answer {
     body: Bytes,
 }
 
+/// A body that is dropped once the last of it was handed to the system.
+struct Unsent {
+    text: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
 impl Answer {
     /// Without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
         Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
-    /// With a body in JSON, indented by 4 blanks.
+    /// With a body in JSON.
     pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Self {
         let mut text = Vec::with_capacity(256);
-        let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+        let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(INDENT));
         match body.serialize(&mut serializer) {
             Ok(()) => Self::text(status, text),
-            Err(error) => {
-                // Nothing that is serialised here can fail; if it does, the log knows more than the client.
-                tracing::error!(%error, "an answer could not be written");
-                Self::empty(StatusCode::INTERNAL_SERVER_ERROR)
-            }
+            Err(error) => Self::not_written(&error),
         }
+    }
+
+    /// Nothing that is serialised here can fail; if it does, the log knows more than the client.
+    pub(super) fn not_written(error: &dyn Display) -> Self {
+        tracing::error!(%error, "an answer could not be written");
+        Self::empty(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The answer to a heartbeat: the one that is given most often, and always looks the same.
@@ -64,7 +84,15 @@ impl Answer {
             .header(CACHE_CONTROL, HeaderValue::from_static("no-cache")) // it names the version
     }
 
-    fn text(status: StatusCode, text: Vec<u8>) -> Self {
+    /// With a page of a list, written already, and what it holds until it is sent.
+    pub(super) fn page_of_list(text: Vec<u8>, held: Option<Held>) -> Self {
+        match held {
+            None => Self::text(StatusCode::OK, text),
+            Some(held) => Self::text(StatusCode::OK, Bytes::from_owner(Unsent { text, _held: held })),
+        }
+    }
+
+    fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
         Self { body: text.into(), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
     }
 
@@ -87,6 +115,11 @@ impl Answer {
             Ok(challenge) => self.header(WWW_AUTHENTICATE, challenge),
             Err(_) => self,
         }
+    }
+
+    /// Tells to ask again, in a second at the earliest.
+    pub(crate) fn retry(self) -> Self {
+        self.header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     /// With another header.

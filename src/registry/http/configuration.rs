@@ -6,20 +6,23 @@ use super::Asked;
 use super::answer::Answer;
 use super::faults::Problem;
 use crate::registry::configuration::{Place, key};
+use crate::registry::pending::Scope;
 
 /// A list or a value, as the path has it. Page parameters are checked for both.
 pub(super) async fn read(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {
     let page = asked.page()?;
     let namespace = match Place::to_read(path) {
         Place::Key(id) => {
-            let value = asked.run(|state| state.value(asked.tenant, &id)).await?;
+            let value = asked.run(Scope::Value(&id), |state| state.value(asked.tenant, &id)).await?;
             return Ok(Answer::json(StatusCode::OK, &value));
         }
         Place::Namespace(namespace) => Some(namespace),
         Place::All => None,
     };
-    let listing = asked.run(|state| state.values(asked.tenant, &page, namespace.as_deref())).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look = || async {
+        Ok(asked.run(Scope::Values, |state| state.values(asked.tenant, &page, namespace.as_deref())).await)
+    };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(super) async fn set(asked: &Asked<'_>, path: &str) -> Result<Answer, Problem> {

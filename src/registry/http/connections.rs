@@ -31,6 +31,20 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// The pause after a connection could not be accepted: the process has no descriptor left, and may have one soon.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What the system keeps of an answer that is not read yet, in bytes; Linux takes twice of it. Left to itself it takes
+/// megabytes for each connection, and the time to fill them.
+#[cfg(unix)]
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// Sets the size of the send buffers of all connections that this listener will accept.
+pub(crate) fn bound_send_buffers(listener: &std::net::TcpListener) -> std::io::Result<()> {
+    #[cfg(unix)]
+    nix::sys::socket::setsockopt(listener, nix::sys::socket::sockopt::SndBuf, &SEND_BUFFER)?;
+    #[cfg(not(unix))]
+    let _ = listener;
+    Ok(())
+}
+
 /// Serves until `shutdown` is ready. Dropping the future ends everything it started.
 pub(crate) async fn serve(
     front: Arc<Front>,

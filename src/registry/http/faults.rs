@@ -29,6 +29,8 @@ pub(crate) enum Problem {
     Garbled,
     /// The disk does not take it. Nothing has changed.
     NotKept,
+    /// The tenant has as many long answers under way as it may have, and that lasts.
+    Busy,
 }
 
 impl From<Refusal> for Problem {
@@ -81,6 +83,8 @@ impl Problem {
     /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
     pub(crate) fn answer(self, id: &str, base: &Base<'_>) -> Answer {
         let is_garbled = matches!(self, Self::Garbled); // where the next request would begin, nobody knows
+        let is_login = matches!(self, Self::Refused(Refusal::Busy(_)));
+        let is_busy = is_login || matches!(self, Self::Busy);
         let (kind, message, details) = match self {
             Self::Garbled => twice(Type::BadRequest, "Invalid transfer encoding".into()),
             Self::TooLarge => return Answer::empty(StatusCode::PAYLOAD_TOO_LARGE).closing(),
@@ -90,7 +94,7 @@ impl Problem {
                 let details = json!({ "requested_path": requested });
                 (Type::NotFound, "The page cannot be found.".into(), details)
             }
-            Self::NotKept => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
+            Self::NotKept | Self::Busy => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
             Self::Forbidden(why) => (Type::Forbidden, "forbidden".into(), why.into()),
             Self::RateReached { limit, period, path } => {
                 let details =
@@ -101,6 +105,9 @@ impl Problem {
         let code = kind.status();
         let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into() };
         let answer = Answer::json(code, &fault);
+        if is_busy {
+            return if is_login { answer.retry().closing() } else { answer.retry() };
+        }
         if kind != Type::Unauthorized {
             return if is_garbled { answer.closing() } else { answer };
         }
@@ -138,6 +145,7 @@ fn words(refusal: Refusal) -> (Type, String, Value) {
             let details = format!("Object \"{kind}\" with key \"{key}\" does not exist");
             (Type::NotFound, "object does not exist".into(), details.into())
         }
+        Refusal::Busy(why) => (Type::SystemFailure, "Service Unavailable".into(), why.into()),
         Refusal::Unauthorized(why) => (Type::Unauthorized, "forbidden".into(), why.into()),
     }
 }

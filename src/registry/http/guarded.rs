@@ -19,6 +19,9 @@ use super::guests::Guest;
 /// How often a connection is looked at that has no deadline: while it is busy.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// In bytes a second: who reads an answer more slowly keeps others from theirs.
+const SLOWEST: u64 = 8 << 10;
+
 /// In bytes: most answers are smaller, head and body.
 const SMALL: usize = 512;
 
@@ -41,14 +44,28 @@ pub(crate) struct Guarded {
     woken: Option<Waker>,
     /// Whether the other side will send no more.
     is_over: bool,
-    /// Since when the other side has taken nothing of what is written.
-    stalled: Option<Instant>,
+    /// The answer that the other side has not taken at once.
+    unread: Option<Unread>,
+}
+
+/// An answer that is being read: since when it waits, and how many bytes of it were taken since.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    since: Instant,
+    taken: u64,
+}
+
+impl Unread {
+    /// Until when it is waited for. Who reads has more time, but not without end.
+    fn deadline(self, patience: Duration) -> Instant {
+        self.since + patience + Duration::from_secs(self.taken / SLOWEST)
+    }
 }
 
 impl Guarded {
     pub(crate) fn new(wire: Wire, guest: Arc<Guest>) -> Self {
         let seen = guest.doing();
-        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, stalled: None }
+        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, unread: None }
     }
 
     /// Waits on, unless it has been too long. The clock is read once for each phase that lasts, and the alarm only touched
@@ -60,8 +77,8 @@ impl Guarded {
             self.guest.lasts();
         }
         loop {
-            let stall = self.stalled.map(|since| since + self.guest.patience.unread);
-            let deadline = [self.guest.deadline(), stall].into_iter().flatten().min();
+            let unread = self.unread.map(|unread| unread.deadline(self.guest.patience.unread));
+            let deadline = [self.guest.deadline(), unread].into_iter().flatten().min();
             if deadline.is_some_and(|deadline| self.alarm.deadline() > deadline.into()) {
                 self.set_alarm(deadline.unwrap_or_else(Instant::now));
             }
@@ -84,13 +101,27 @@ impl Guarded {
     }
 
     /// The same for a write: what is waited for is the other side.
-    fn watch_write<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.stalled = None;
-            return outcome;
+    fn watch_write(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match (&outcome, &mut self.unread) {
+            (Poll::Ready(Ok(written)), Some(unread)) => unread.taken += *written as u64,
+            (Poll::Ready(_), _) => {}
+            (Poll::Pending, _) => return self.watch(cx).map(Err),
         }
-        self.stalled.get_or_insert_with(Instant::now);
-        self.wait(cx).map(Err)
+        outcome
+    }
+
+    /// And for all that was written before: that is when an answer is out.
+    fn watch_end(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if outcome.is_pending() {
+            return self.watch(cx).map(Err);
+        }
+        self.unread = None;
+        outcome
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.unread.get_or_insert_with(|| Unread { since: Instant::now(), taken: 0 });
+        self.wait(cx)
     }
 }
 
@@ -137,7 +168,7 @@ impl AsyncWrite for Guarded {
             Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
         };
-        self.watch_write(cx, outcome)
+        self.watch_end(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -147,7 +178,7 @@ impl AsyncWrite for Guarded {
             Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         };
-        self.watch_write(cx, outcome)
+        self.watch_end(cx, outcome)
     }
 
     fn poll_write_vectored(
@@ -170,5 +201,17 @@ impl AsyncWrite for Guarded {
             Wire::Plain(stream) => stream.is_write_vectored(),
             Wire::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_reader_has_time_for_what_it_took() {
+        let since = Instant::now();
+        let left = |taken| Unread { since, taken }.deadline(Duration::from_secs(30)) - since;
+        assert_eq!([0, 8 << 10, 1 << 20].map(|taken| left(taken).as_secs()), [30, 31, 158]);
     }
 }

@@ -9,6 +9,7 @@ use super::answer::Answer;
 use super::faults::Problem;
 use crate::registry::clock::Now;
 use crate::registry::limits::{Allowance, Rate};
+use crate::registry::pending::Scope;
 use crate::registry::rates::Usage;
 use crate::registry::refusal::Resource;
 use crate::wire::RateLimit;
@@ -31,7 +32,7 @@ fn in_order<S: Serializer, K: Serialize, V: Serialize>(
 
 pub(super) async fn show(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let allowance: &Allowance = asked.allowance;
-    let used = asked.run(|state| state.used(asked.now, asked.tenant, allowance)).await;
+    let used = asked.run(Scope::Nothing, |state| state.used(asked.now, asked.tenant, allowance)).await;
     let rate = allowance.rates.iter().zip(used).map(|(rate, used)| {
         let before = used.saturating_sub(u64::from(rate.matcher.is_match(asked.path))); // without this very request
         (rate.path.clone(), rate_limit(rate, before))
@@ -50,7 +51,7 @@ fn rate_limit(rate: &Rate, used: u64) -> RateLimit {
 /// Counts a request. The first is what the answer says about it in its headers, whatever the answer is.
 pub(super) async fn count(asked: &Asked<'_>) -> (Option<Usage>, Result<(), Problem>) {
     let allowance: &Allowance = asked.allowance;
-    let usage = asked.run(|state| state.count(asked.now, asked.tenant, allowance, asked.path)).await;
+    let usage = asked.run(Scope::Nothing, |state| state.count(asked.now, asked.tenant, allowance, asked.path)).await;
     let exceeded = usage.as_ref().filter(|usage| usage.exceeded).map(|usage| &allowance.rates[usage.rate]);
     let verdict = match exceeded {
         None => Ok(()),

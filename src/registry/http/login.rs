@@ -15,14 +15,15 @@ use super::Front;
 use super::answer::Answer;
 use super::base::Base;
 use super::faults::Problem;
-use crate::registry::accounts::{BAD_LOGIN, Credentials, Login};
+use crate::registry::accounts::{BAD_LOGIN, Credentials, Login, TOO_MANY_LOGINS};
 use crate::registry::clock::Now;
 use crate::registry::json::Json;
+use crate::registry::pending::Scope;
 use crate::registry::refusal::Refusal;
-use crate::registry::slowing::Turn;
+use crate::registry::slowing::{Attempt, Turn};
+use crate::registry::turns::Lane;
 use crate::registry::validation;
-
-const TOO_MANY: &str = "Too many failed logins; try again in a few seconds";
+use crate::registry::waiting::Place;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -84,32 +85,42 @@ pub(super) async fn login(
     let credentials = Credentials::read(body)?;
     let accounts = front.accounts.load();
     let tried = credentials.tried().filter(|_| !accounts.is_open());
-    let attempt = tried.map(|name| front.slowing.attempt(name, from, (&credentials, accounts.generation())));
-    match attempt.map(|attempt| front.slowing.turn(now.mono, attempt)) {
-        Some(Turn::TooMany) => return Err(Refusal::Unauthorized(TOO_MANY).into()),
-        Some(Turn::Wrong(until)) => {
-            pause(until - now.mono).await;
-            return Err(Refusal::Unauthorized(BAD_LOGIN).into());
-        }
-        Some(Turn::At(time)) => pause(time - now.mono).await,
-        None => {}
-    }
+    let attempt = tried.map(|name| front.slowing.attempt(name, from, &credentials, accounts.generation()));
+    let place = attempt.and_then(|attempt| front.waiting.enter(from, front.slowing.was_put_off(now.mono, attempt)));
+    let lane = match attempt {
+        None => Lane::Known,
+        Some(attempt) => queue(front, now.mono, attempt, place.as_ref()).await?,
+    };
     let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make it differ; the seal is the secret
-    let login = accounts.login(now, nonce, &credentials).await;
+    let login = accounts.login(now, nonce, &credentials, lane).await;
     if let Some(attempt) = attempt {
         let now = front.engine.now().mono;
         match login {
             Ok(_) => front.slowing.succeeded(now, attempt),
-            Err(_) => pause(front.slowing.failed(now, attempt) - now).await,
+            Err(Refusal::Busy(_)) => front.slowing.put_off(now, attempt),
+            Err(_) => pause(place.as_ref(), front.slowing.failed(now, attempt) - now).await,
         }
     }
     let login = login?;
-    front.engine.run(|state| state.contact(now, login.tenant)).await;
+    front.engine.run(login.tenant, Scope::Nothing, |state| state.contact(now, login.tenant)).await;
     Ok(document(&login, base))
 }
 
-async fn pause(ms: u64) {
-    if ms > 0 {
+/// Waits until an attempt may be looked at. Returns where it then waits for its credentials to be hashed.
+async fn queue(front: &Front, now: u64, attempt: Attempt, place: Option<&Place<'_>>) -> Result<Lane, Refusal> {
+    let (until, outcome) = match front.slowing.turn(now, attempt, place.is_some()) {
+        Turn::Known => return Ok(Lane::Known),
+        Turn::At(time) => (time, Ok(attempt.lane())),
+        Turn::Wrong(time) => (time, Err(Refusal::Unauthorized(BAD_LOGIN))),
+        Turn::TooMany(time) => (time, Err(Refusal::Busy(TOO_MANY_LOGINS))),
+    };
+    pause(place, until - now).await;
+    outcome
+}
+
+/// Waits, where there is a place for it.
+async fn pause(place: Option<&Place<'_>>, ms: u64) {
+    if ms > 0 && place.is_some() {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 }

@@ -9,11 +9,14 @@ mod body;
 mod configuration;
 pub(super) mod connections;
 mod events;
+mod fair_share;
 mod faults;
+pub(super) mod forwarded;
 mod gate;
 mod guarded;
 mod guests;
 mod limits;
+mod lists;
 mod login;
 pub(super) mod patience;
 mod query;
@@ -33,7 +36,6 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
-use serde::Serialize;
 
 use super::Indulgence;
 use super::accounts::{Accounts, Claim, OPEN_TENANT_ID};
@@ -42,17 +44,20 @@ use super::engine::Engine;
 use super::json::Json;
 use super::limits::Allowance;
 use super::objects::TenantId;
-use super::pages::{Listing, Page};
+use super::pages::Page;
+use super::pending::Scope;
 use super::rates::Usage;
 use super::refusal::Refusal;
 use super::slowing::Slowing;
 use super::state::State;
 use super::tls::Tls;
 use super::users::Users;
-use crate::wire;
+use super::waiting::Waiting;
 use answer::Answer;
 use base::Base;
 use faults::Problem;
+use forwarded::TrustedProxy;
+use lists::Lists;
 use patience::Patience;
 use query::Query;
 use response_ids::ResponseIds;
@@ -60,6 +65,10 @@ use routes::{Area, Route};
 
 const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// One connection of so many may be one with a login that waits, and no more than so many: each takes about 25 kB.
+const WAITING: usize = 4;
+const MOST_WAITING: usize = 500;
 
 /// The API for programs that generate clients, forms and tests.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -80,12 +89,15 @@ pub(crate) struct Front {
     accounts: ArcSwap<Accounts>,
     tls: RwLock<Option<Tls>>,
     slowing: Slowing,
+    waiting: Waiting,
+    trusted_proxies: Vec<TrustedProxy>,
     listening: SocketAddr,
     /// Names that an open registry is reached by, besides its addresses.
     host_names: Vec<String>,
     indulgence: Indulgence,
     patience: Patience,
     ids: ResponseIds,
+    lists: Lists,
 }
 
 /// Who is at the other end of a connection, and which of our addresses it came to.
@@ -110,6 +122,7 @@ struct Asked<'a> {
     front: &'a Front,
     now: Now,
     tenant: TenantId,
+    address: IpAddr,
     allowance: &'a Arc<Allowance>,
     base: &'a Base<'a>,
     path: &'a str,
@@ -128,9 +141,28 @@ impl Front {
         patience: Patience,
     ) -> Self {
         let (accounts, tls) = (ArcSwap::from_pointee(accounts), RwLock::new(tls));
-        let (slowing, ids) = (Slowing::default(), ResponseIds::new());
+        let (slowing, ids, lists) = (Slowing::default(), ResponseIds::new(), Lists::default());
         let engine = Arc::new(engine);
-        Self { engine, accounts, tls, slowing, listening, host_names, indulgence, patience, ids }
+        let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
+        Self {
+            engine,
+            accounts,
+            tls,
+            slowing,
+            waiting,
+            trusted_proxies,
+            listening,
+            host_names,
+            indulgence,
+            patience,
+            ids,
+            lists,
+        }
+    }
+
+    /// For so many connections, of which those from these proxies are somebody else's.
+    pub(crate) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
+        Self { waiting: Waiting::new((most / WAITING).min(MOST_WAITING)), trusted_proxies, ..self }
     }
 
     /// Other users from now on.
@@ -178,8 +210,9 @@ impl Front {
         notes: &mut Notes,
     ) -> Result<Answer, Problem> {
         let accounts = &*self.accounts.load();
+        let host = gate::host(parts)?;
         if accounts.is_open() {
-            gate::check(&parts.headers, caller.local, &self.host_names)?;
+            gate::check(host, &parts.headers, caller.local, &self.host_names)?;
         }
         let body = body::read(&parts.headers, body, self.patience.body).await?;
         let now = *notes.now.insert(self.engine.now());
@@ -190,7 +223,8 @@ impl Front {
         let (tenant, rest) = match Area::of(path) {
             Area::Api { tenant, rest } => (tenant, rest),
             Area::Login if parts.method == Method::POST => {
-                return login::login(self, now, base, body, caller.address).await;
+                let from = forwarded::client(caller.address, &parts.headers, &self.trusted_proxies);
+                return login::login(self, now, base, body, from).await;
             }
             Area::Elsewhere if matches!(parts.method, Method::GET | Method::HEAD) => {
                 return match path {
@@ -205,7 +239,7 @@ impl Front {
         let tenant = admit(accounts, now, &parts.headers, query, tenant, rest)?;
         notes.tenant = Some(tenant);
         let allowance = accounts.allowance(tenant);
-        let asked = Asked { front: self, now, tenant, allowance, base, path, query, body };
+        let asked = Asked { front: self, now, tenant, address: caller.address, allowance, base, path, query, body };
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         if is_read && !asked.allowance.rates.is_empty() {
             let (usage, verdict) = limits::count(&asked).await;
@@ -269,20 +303,21 @@ impl Asked<'_> {
         }
     }
 
-    /// Does something to the tenant's state.
-    async fn run<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    /// Looks at the tenant's state. The answer is built upon nothing that can still be undone.
+    async fn run<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
         let contact = |state: &mut State| state.contact(self.now, self.tenant);
-        self.front.engine.run(|state| (contact(state), act(state)).1).await
+        self.front.engine.run(self.tenant, scope, |state| (contact(state), act(state)).1).await
     }
 
     /// The same, after everyone who is overdue has been expired.
-    async fn run_swept<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    async fn run_swept<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
         let contact = |state: &mut State| state.contact(self.now, self.tenant);
-        self.front.engine.run_swept(self.now, |state| (contact(state), act(state)).1).await
+        let engine = &self.front.engine;
+        engine.run_swept(self.now, self.tenant, scope, |state| (contact(state), act(state)).1).await
     }
 
     /// Changes the tenant's state, after everyone who is overdue has been expired. What cannot be kept is refused.
-    async fn write<T>(&self, act: impl FnOnce(&mut State) -> Result<T, Refusal>) -> Result<T, Problem> {
+    async fn write<T>(&self, act: impl Fn(&mut State) -> Result<T, Refusal>) -> Result<T, Problem> {
         let contact = |state: &mut State| state.contact(self.now, self.tenant);
         let written = self.front.engine.write_swept(self.now, |state| (contact(state), act(state)).1).await;
         Ok(written.ok_or(Problem::NotKept)??)
@@ -291,19 +326,6 @@ impl Asked<'_> {
     /// Which page of a list is asked for.
     fn page(&self) -> Result<Page, Problem> {
         Ok(Page::read(&self.query.values("limit"), &self.query.values("marker"))?)
-    }
-
-    /// A page, and where the next one is.
-    fn listing<T: Serialize>(&self, listing: Listing<T>, limit: usize, marker: Option<String>) -> Answer {
-        let next_href = |marker: &String| format!("{}{}?{}", self.base, self.path, self.query.with_marker(marker));
-        let metadata = wire::PageMetadata {
-            count: listing.values.len(),
-            limit,
-            marker,
-            next_href: listing.next.as_ref().map(next_href),
-            next_marker: listing.next,
-        };
-        Answer::json(StatusCode::OK, &wire::Page { values: listing.values, metadata })
     }
 
     /// The URL of one of the tenant's resources.

@@ -7,14 +7,16 @@ use super::answer::Answer;
 use super::faults::Problem;
 use super::sessions::beat;
 use crate::registry::heartbeats::Beating;
+use crate::registry::pending::Scope;
 use crate::registry::services::wanted_tag;
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
     let tags = asked.query.values("tag");
     let tag = wanted_tag(&tags)?;
-    let listing = asked.run_swept(|state| state.services(asked.tenant, &page, tag)).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look =
+        || async { Ok(asked.run_swept(Scope::Services, |state| state.services(asked.tenant, &page, tag)).await) };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 /// The two forms are answered differently: a service of its own gets a token, one in a session an empty body.
@@ -29,7 +31,7 @@ pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
 }
 
 pub(super) async fn get(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
-    let service = asked.run_swept(|state| state.service(asked.tenant, id)).await?;
+    let service = asked.run_swept(Scope::Service(id), |state| state.service(asked.tenant, id)).await?;
     Ok(Answer::json(StatusCode::OK, &service))
 }
 

@@ -6,17 +6,19 @@ use super::Asked;
 use super::answer::Answer;
 use super::faults::Problem;
 use crate::registry::heartbeats::{Beating, Shown};
+use crate::registry::pending::Scope;
+use crate::registry::state::State;
 
 pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
-    let listing = asked.run_swept(|state| state.sessions(asked.tenant, &page)).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look = || async { Ok(asked.run_swept(Scope::Sessions, |state| state.sessions(asked.tenant, &page)).await) };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(super) async fn overview(asked: &Asked<'_>) -> Result<Answer, Problem> {
     let page = asked.page()?;
-    let listing = asked.run_swept(|state| state.overview(asked.tenant, &page)).await;
-    Ok(asked.listing(listing, page.limit, page.marker))
+    let look = || async { Ok(asked.run_swept(Scope::Overview, |state| state.overview(asked.tenant, &page)).await) };
+    asked.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
@@ -27,7 +29,7 @@ pub(super) async fn create(asked: &Asked<'_>) -> Result<Answer, Problem> {
 }
 
 pub(super) async fn get(asked: &Asked<'_>, id: &str) -> Result<Answer, Problem> {
-    let session = asked.run_swept(|state| state.session(asked.tenant, id)).await?;
+    let session = asked.run_swept(Scope::Session(id), |state| state.session(asked.tenant, id)).await?;
     Ok(Answer::json(StatusCode::OK, &session))
 }
 
@@ -50,6 +52,11 @@ pub(super) async fn heartbeat(asked: &Asked<'_>, id: &str) -> Result<Answer, Pro
 /// A heartbeat is timed when it is handled, not when it arrived: the holder gets its whole timeout.
 pub(super) async fn beat(asked: &Asked<'_>, who: Beating<'_>) -> Result<Answer, Problem> {
     let shown = Shown::read(asked.body)?;
-    let token = asked.run(|state| state.beat(asked.now, asked.tenant, who, shown)).await?;
+    let beat = |state: &mut State| state.beat(asked.now, asked.tenant, who, shown);
+    let token = match asked.run(Scope::Nothing, beat).await {
+        // It may be gone, or another one, only until the disk refuses that. Who is told so gives up.
+        Err(_) => asked.run(who.scope(), beat).await?,
+        Ok(token) => token,
+    };
     Ok(Answer::token(StatusCode::OK, token))
 }

@@ -20,13 +20,12 @@ use super::Disk;
 use super::files::Files;
 use super::folder::{Folder, socket};
 use super::record::{self, META};
+use crate::files;
 use crate::registry::Error;
 
 const HEAD: &[u8] = b"service-registry backup 1\n";
 /// Where the next key would have its length.
 const END: u32 = u32::MAX;
-/// Far above any record: a length beyond is a broken file, and not to be believed.
-const MOST: u32 = 1 << 30;
 /// How many records are restored at once.
 const BATCH: usize = 10_000;
 
@@ -142,7 +141,9 @@ pub(crate) fn write(disk: &dyn Disk, to: &mut impl Write) -> io::Result<()> {
 
 /// Reads a copy to its end, and is content with nothing but a whole one.
 fn read(file: &Path, mut visit: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<u64> {
-    let mut from = Sealed { from: BufReader::new(File::open(file)?), seal: SipHasher24::new() };
+    let opened = files::open(file)?;
+    let whole = opened.metadata()?.len();
+    let mut from = Sealed { from: BufReader::new(opened), seal: SipHasher24::new() };
     let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut head = [0; HEAD.len()];
     from.take(&mut head)?;
@@ -157,8 +158,9 @@ fn read(file: &Path, mut visit: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> i
             break;
         }
         let value_length = from.length()?;
-        if key_length.max(value_length) > MOST {
-            return Err(broken("it is damaged"));
+        // A length that is not to be believed: room would be made for it before it is found out.
+        if u64::from(key_length) + u64::from(value_length) > whole {
+            return Err(broken("it is damaged: a record is longer than the file"));
         }
         key.resize(key_length as usize, 0);
         value.resize(value_length as usize, 0);

@@ -4,14 +4,16 @@
 //! it is put in place as a whole, so that a directory never holds half of a restored one. `backup.sock` is where a
 //! running registry can be asked for a copy.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
-
+use crate::files::own::{OwnFolder, OwnSocket};
 use crate::registry::Error;
+
+/// More than a process id with the end of its line.
+const LONGEST_PID: u64 = 32;
 
 /// A data directory that belongs to this process, until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -40,21 +42,16 @@ impl Folder {
                 synced => synced.map_err(failed)?,
             }
         }
-        let mut options = OpenOptions::new();
-        let mut lock = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(failed)?;
+        // Whoever else can write to it could have the registry write to any file, or read what is in the store.
+        let own = OwnFolder::open(path).map_err(failed)?;
+        let mut lock = own.open_file("lock").map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                lock.read_to_string(&mut pid).map_err(failed)?;
-                return Err(Error::InUse { path: path.to_owned(), pid: pid.trim().parse().ok() });
+                let mut pid = Vec::new();
+                lock.take(LONGEST_PID).read_to_end(&mut pid).map_err(failed)?;
+                let pid = String::from_utf8_lossy(&pid).trim().parse().ok();
+                return Err(Error::InUse { path: path.to_owned(), pid });
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -86,15 +83,8 @@ impl Folder {
     }
 
     /// Listens for those who want a copy: this user, nobody else.
-    pub(crate) fn listen(&self) -> io::Result<UnixListener> {
-        let path = socket(&self.path);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {} // what an earlier one left behind: the directory is ours
-        }
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        Ok(listener)
+    pub(crate) fn listen(&self) -> io::Result<OwnSocket> {
+        OwnSocket::listen(&socket(&self.path))
     }
 
     /// Whether there is a store in it.

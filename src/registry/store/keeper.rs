@@ -20,6 +20,7 @@ use crate::registry::clock::{Clock, Now};
 use crate::registry::engine::{Inner, Shared};
 use crate::registry::events::first_kept;
 use crate::registry::objects::TenantId;
+use crate::registry::pending::Pending;
 use crate::registry::uuid1::Uuid1;
 
 /// The shortest time between two attempts while the disk fails. Requests wait so long for their refusal.
@@ -82,7 +83,7 @@ impl Keeper {
         loop {
             let Store::Disk(queue) = &mut inner.store else { return None };
             if !queue.batches.is_empty() || is_time && !queue.closed {
-                queue.in_flight = true;
+                queue.in_flight = Some(std::mem::take(&mut queue.queued));
                 return Some(std::mem::take(&mut queue.batches));
             }
             if queue.closed {
@@ -92,27 +93,38 @@ impl Keeper {
         }
     }
 
-    fn keep(&mut self, group: &[Batch]) -> io::Result<()> {
+    /// Puts right what a commit that failed may have left.
+    fn pay(&mut self) -> io::Result<()> {
         if !self.debt.is_empty() {
             self.disk.commit(&self.debt)?;
             self.debt.clear();
         }
+        Ok(())
+    }
+
+    fn keep(&mut self, group: &[Batch]) -> io::Result<()> {
+        self.pay()?;
         let writes: Vec<Write> = group.iter().flat_map(|batch| &batch.changes).map(Write::of).collect();
         if writes.is_empty() { Ok(()) } else { self.disk.commit(&writes) }
     }
 
     fn settle(&mut self, group: Vec<Batch>) {
-        let had_failed = self.failed.take().is_some();
+        // After a failure, that what was there before could be written says little about what comes next.
+        let has_written = group.iter().any(|batch| !batch.changes.is_empty());
+        let had_failed = has_written && self.failed.take().is_some();
         let mut inner = self.shared.lock();
         let Inner { state, store, .. } = &mut *inner;
+        let (mut kept, mut readers) = (None, Vec::new());
         if let Store::Disk(queue) = store {
-            queue.in_flight = false;
+            (kept, readers) = (queue.in_flight.take(), std::mem::take(&mut queue.readers));
+            queue.failing = false;
             state.has_kept(queue.batches.iter().flat_map(|batch| &batch.changes));
         }
         drop(inner);
-        for batch in group {
-            let _ = batch.receipt.send(true); // unless nobody waits any more
+        for receipt in group.into_iter().map(|batch| batch.receipt).chain(readers) {
+            let _ = receipt.send(true); // unless nobody waits any more
         }
+        drop(kept); // not under the lock: it may be much
         if had_failed {
             tracing::info!("the disk takes writes again");
         }
@@ -129,6 +141,9 @@ impl Keeper {
         if self.debt.is_empty() {
             let changes = group.iter().flat_map(|batch| &batch.changes);
             self.debt = changes.cloned().map(|change| Write::of(&change.inverse())).rev().collect();
+            // Before anybody is told: most of what fails does so once, and then nothing that was refused is on disk.
+            let paid = catch_unwind(AssertUnwindSafe(|| self.pay()));
+            drop(paid);
         }
         let mut inner = self.shared.lock();
         let receipts = undo(&mut inner, group);
@@ -178,11 +193,14 @@ impl Keeper {
 
 /// Takes back what these changed, and all that waits behind them. A receipt that is dropped says so to its request.
 fn undo(inner: &mut Inner, mut batches: Vec<Batch>) -> Vec<oneshot::Sender<bool>> {
-    if let Store::Disk(queue) = &mut inner.store {
-        queue.in_flight = false;
-        batches.append(&mut queue.batches);
-    }
     let mut receipts = Vec::new();
+    if let Store::Disk(queue) = &mut inner.store {
+        queue.failing = true;
+        queue.in_flight = None;
+        queue.queued = Pending::default();
+        batches.append(&mut queue.batches);
+        receipts.append(&mut queue.readers);
+    }
     let mut changes: Vec<Change> = Vec::new();
     for batch in batches {
         changes.extend(batch.changes);
@@ -212,7 +230,7 @@ impl Drop for End {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::sync::{Mutex, PoisonError};
     use std::task::{Context, Waker};
@@ -221,6 +239,7 @@ mod tests {
     use crate::registry::clock::ManualClock;
     use crate::registry::engine::Engine;
     use crate::registry::limits::Allowance;
+    use crate::registry::pending::Scope;
     use crate::registry::state::State;
     use crate::registry::state::tests::json;
     use crate::registry::store::record::EVENT;
@@ -230,19 +249,21 @@ mod tests {
 
     /// A disk in memory that can be told to fail, before or after it has written.
     #[derive(Debug, Default)]
-    struct Fragile {
+    pub(in crate::registry::store) struct Fragile {
         records: Mutex<Records>,
-        mood: Mutex<Mood>,
+        pub(in crate::registry::store) mood: Mutex<Mood>,
         commits: Mutex<usize>,
     }
 
     #[derive(Clone, Copy, Debug, Default, PartialEq)]
-    enum Mood {
+    pub(in crate::registry::store) enum Mood {
         #[default]
         Fine,
         Full,
         /// It is written, but says it is not.
         Lying,
+        /// The same, but the next time it does what it should.
+        LyingOnce,
         /// There is a mistake in how it writes.
         Panicking,
         /// There is one in how it reads.
@@ -250,7 +271,7 @@ mod tests {
     }
 
     impl Fragile {
-        fn feel(&self, mood: Mood) {
+        pub(in crate::registry::store) fn feel(&self, mood: Mood) {
             *self.mood.lock().unwrap() = mood;
         }
 
@@ -282,7 +303,10 @@ mod tests {
                 };
             }
             *self.commits.lock().unwrap() += 1;
-            if mood == Mood::Lying { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+            if mood == Mood::LyingOnce {
+                self.feel(Mood::Fine);
+            }
+            if matches!(mood, Mood::Lying | Mood::LyingOnce) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
         }
 
         fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
@@ -299,19 +323,19 @@ mod tests {
         }
     }
 
-    struct Bench {
-        disk: Arc<Fragile>,
-        clock: Clock,
-        engine: Engine,
+    pub(in crate::registry::store) struct Bench {
+        pub(in crate::registry::store) disk: Arc<Fragile>,
+        pub(in crate::registry::store) clock: Clock,
+        pub(in crate::registry::store) engine: Engine,
     }
 
     impl Bench {
-        fn new() -> Self {
+        pub(in crate::registry::store) fn new() -> Self {
             Self::keeping_events_for(u64::MAX, &ManualClock::new(1_700_000_000_000))
         }
 
         /// In milliseconds.
-        fn keeping_events_for(retention: u64, hand: &ManualClock) -> Self {
+        pub(in crate::registry::store) fn keeping_events_for(retention: u64, hand: &ManualClock) -> Self {
             let disk = Arc::new(Fragile::default());
             let clock = Clock::manual(hand);
             let mut state = start::state(&*disk, clock.now()).unwrap();
@@ -321,7 +345,7 @@ mod tests {
             Self { disk, clock, engine }
         }
 
-        async fn set(&self, id: &str, value: &str) -> bool {
+        pub(in crate::registry::store) async fn set(&self, id: &str, value: &str) -> bool {
             let body = json(&format!(r#"{{"value": "{value}"}}"#));
             let set =
                 |state: &mut State| state.set_value(self.clock.now(), 1, &Allowance::default(), id, &body).unwrap();
@@ -333,19 +357,20 @@ mod tests {
             self.disk.records.lock().unwrap().keys().filter(|key| key.first() == Some(&EVENT)).count()
         }
 
-        async fn value(&self, id: &str) -> Option<String> {
-            self.engine.run(|state| state.value(1, id)).await.ok().map(|value| value.value)
+        pub(in crate::registry::store) async fn value(&self, id: &str) -> Option<String> {
+            self.engine.run(1, Scope::Value(id), |state| state.value(1, id)).await.ok().map(|value| value.value)
         }
 
         /// What the same disk would start with after a power cut now.
-        fn after_restart(&self) -> String {
+        pub(in crate::registry::store) fn after_restart(&self) -> String {
             let mut state = start::state(&*self.disk, self.clock.now()).unwrap();
             format!("{:?} {:?}", state.value(1, "key"), state.events(self.clock.now(), 1))
         }
 
         async fn now(&self) -> String {
             let now = self.clock.now();
-            self.engine.run(|state| format!("{:?} {:?}", state.value(1, "key"), state.events(now, 1))).await
+            let look = |state: &mut State| format!("{:?} {:?}", state.value(1, "key"), state.events(now, 1));
+            self.engine.run(1, Scope::Values, look).await
         }
     }
 
@@ -383,7 +408,7 @@ mod tests {
         let patience = Duration::from_secs(20);
         let _ = tokio::time::timeout(patience, set("first")).await.unwrap(); // perhaps in time
         assert!(tokio::time::timeout(patience, set("second")).await.unwrap().is_none());
-        assert!(engine.run(|state| state.value(1, "second").is_err()).await, "it was undone");
+        assert!(engine.run(1, Scope::Values, |state| state.value(1, "second").is_err()).await, "it was undone");
     }
 
     /// What a wrong clock removes is gone for good. It is believed as time goes by.
@@ -491,16 +516,16 @@ mod tests {
             sizes.push(events);
         }
         assert!(sizes.iter().all(|events| (900..1_300).contains(events)), "{sizes:?}");
-        let in_memory = engine.run(|state| state.tenants[&1].events.len()).await;
+        let in_memory = engine.run(1, Scope::Nothing, |state| state.tenants[&1].events.len()).await;
         assert!(in_memory <= 200, "{in_memory}");
 
         // And all of the last hour can be had, from both places.
-        let feed = crate::registry::events::Feed { from: None, kind: None, strict: false };
-        let from = engine.run(|state| state.feed_start(clock.now(), 1, &feed)).await.unwrap();
-        let page = engine.feed(1, from, 10_000, &feed).await.unwrap();
+        let feed = |limit| crate::registry::events::Feed { from: None, kind: None, strict: false, limit };
+        let from = engine.run(1, Scope::Nothing, |state| state.feed_start(clock.now(), 1, &feed(1))).await.unwrap();
+        let page = engine.feed(1, from, &feed(10_000)).await.unwrap().values;
         assert!((1_020..1_110).contains(&page.len()), "{}", page.len());
         assert!(page.windows(2).all(|pair| pair[0].id < pair[1].id));
-        let part = engine.feed(1, page[50].id, 10, &feed).await.unwrap();
-        assert_eq!(part, page[50..60]);
+        let part = engine.feed(1, page[50].id, &feed(10)).await.unwrap();
+        assert_eq!((&part.values[..], part.next), (&page[50..60], Some(page[60].id.to_string())));
     }
 }

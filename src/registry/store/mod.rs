@@ -9,6 +9,8 @@ pub(crate) mod backup;
 pub(crate) mod files;
 pub(crate) mod folder;
 pub(crate) mod keeper;
+#[cfg(test)]
+mod reads;
 pub(crate) mod record;
 pub(crate) mod start;
 
@@ -18,6 +20,9 @@ use std::io;
 use tokio::sync::oneshot;
 
 use super::changes::Change;
+use super::objects::TenantId;
+use super::pending::{Pending, Scope};
+use super::shapes::ServiceShape;
 use record::Write;
 
 /// Sees a key and a value; says whether to go on.
@@ -53,15 +58,21 @@ pub(crate) enum Store {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     batches: Vec<Batch>,
-    /// The keeper is committing what it took before.
-    in_flight: bool,
+    /// What the batches change.
+    queued: Pending,
+    /// What the commit changes that is under way; none between commits.
+    in_flight: Option<Pending>,
+    /// Reads that wait for that commit.
+    readers: Vec<oneshot::Sender<bool>>,
+    /// The last commit has failed, and none has succeeded since.
+    failing: bool,
     /// Nothing more will come.
     closed: bool,
     /// The keeper is no more, so nothing can be kept.
     ended: bool,
 }
 
-/// What one request changed, and how it learns of its fate.
+/// What one request changed (nothing if it only waits), and how it learns of its fate.
 #[derive(Debug)]
 pub(crate) struct Batch {
     changes: Vec<Change>,
@@ -70,22 +81,47 @@ pub(crate) struct Batch {
 
 impl Store {
     /// Takes changes, in the order they were made. To be called while the state is locked, so that the order is the
-    /// same here and there; the wait for the receipt comes after. With `all`, the receipt is for everything before,
-    /// too, even if there are no changes: what was found done must not be undone either.
-    pub(crate) fn submit(&mut self, changes: Vec<Change>, all: bool) -> Receipt {
+    /// same here and there; the wait for the receipt comes after. Never while it [fails](Self::is_failing).
+    pub(crate) fn submit(&mut self, changes: Vec<Change>) -> Receipt {
         let Self::Disk(queue) = self else { return Receipt::Kept };
-        let waits = all && (queue.in_flight || !queue.batches.is_empty());
-        if changes.is_empty() && !waits {
-            return Receipt::Kept;
-        }
-        let (receipt, awaited) = oneshot::channel();
-        queue.batches.push(Batch { changes, receipt });
-        Receipt::Awaited(awaited)
+        queue.queued.add(&changes);
+        queue.push(changes)
     }
 
-    /// Whether there is nobody any more who keeps anything.
-    pub(crate) fn has_ended(&self) -> bool {
-        matches!(self, Self::Disk(queue) if queue.ended)
+    /// For a request that changes nothing, because it found its work done, or refused to do it: what it found must not
+    /// be undone either, so it waits for everything before.
+    pub(crate) fn kept_so_far(&mut self) -> Receipt {
+        let Self::Disk(queue) = self else { return Receipt::Kept };
+        let is_quiet = queue.queued.is_empty() && queue.in_flight.as_ref().is_none_or(Pending::is_empty);
+        if is_quiet { Receipt::Kept } else { queue.push(Vec::new()) }
+    }
+
+    /// For a read: waits for the changes that it has seen, and for no others.
+    pub(crate) fn kept_of(&mut self, tenant: TenantId, scope: Scope<'_>, shape: ServiceShape) -> Receipt {
+        let Self::Disk(queue) = self else { return Receipt::Kept };
+        if queue.queued.has(tenant, scope, shape) {
+            queue.push(Vec::new())
+        } else if queue.in_flight.as_ref().is_some_and(|pending| pending.has(tenant, scope, shape)) {
+            let (reader, awaited) = oneshot::channel();
+            queue.readers.push(reader);
+            Receipt::Awaited(awaited)
+        } else {
+            Receipt::Kept
+        }
+    }
+
+    /// Has the keeper try whether the disk takes writes again.
+    pub(crate) fn try_again(&mut self) -> Receipt {
+        match self {
+            Self::Disk(queue) if queue.ended => Receipt::Undone,
+            Self::Disk(queue) => queue.push(Vec::new()),
+            Self::Memory => Receipt::Kept,
+        }
+    }
+
+    /// Whether the disk takes no writes, as far as is known. Then nothing is pending, and nothing may be submitted.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(self, Self::Disk(queue) if queue.failing || queue.ended)
     }
 
     /// Nothing more will come: the keeper ends once everything is committed.
@@ -93,6 +129,14 @@ impl Store {
         if let Self::Disk(queue) = self {
             queue.closed = true;
         }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, changes: Vec<Change>) -> Receipt {
+        let (receipt, awaited) = oneshot::channel();
+        self.batches.push(Batch { changes, receipt });
+        Receipt::Awaited(awaited)
     }
 }
 
@@ -104,8 +148,8 @@ pub(crate) enum Receipt {
     Kept,
     /// They may be.
     Awaited(oneshot::Receiver<bool>),
-    /// They are undone.
-    Refused,
+    /// They are undone already, because the disk takes no writes.
+    Undone,
 }
 
 impl Receipt {
@@ -114,7 +158,7 @@ impl Receipt {
         match self {
             Self::Kept => true,
             Self::Awaited(receipt) => receipt.await.unwrap_or(false),
-            Self::Refused => false,
+            Self::Undone => false,
         }
     }
 }

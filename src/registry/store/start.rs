@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixListener;
+
 use super::files::Files;
 use super::folder::Folder;
 use super::record::{self, EVENT, META, Write, event_key};
@@ -104,8 +106,12 @@ fn load(disk: &dyn Disk, now: Now, state: &mut State) -> io::Result<()> {
 
 /// Gives a copy to everyone who connects, for as long as it is polled.
 pub(crate) async fn give_copies(folder: &Folder, disk: Arc<dyn Disk>) {
-    let listener = match folder.listen() {
-        Ok(listener) => listener,
+    let listen = || {
+        let socket = folder.listen()?;
+        Ok::<_, io::Error>((UnixListener::from_std(socket.listener()?)?, socket))
+    };
+    let (listener, _socket) = match listen() {
+        Ok(listening) => listening,
         Err(error) => {
             tracing::warn!(%error, "no backup can be taken while this registry runs: its socket cannot be made");
             return std::future::pending().await;

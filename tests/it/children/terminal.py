@@ -104,6 +104,15 @@ expect(b"prompt> ")
 type_in(b"echo status $?\n")
 expect(b"status 0\r\n")
 
+# A job that is stopped can be ended: the shell signals and continues it.
+run("sh -c 'echo star\"\"ted; exec sleep 1000'")
+expect(b"started\r\n")
+stop_key()
+type_in(b"kill %1\n")
+expect(b"prompt> ")
+while any(not state.startswith("Z") for state in states()):
+    pass  # until all are dead; the shell waits for them when it likes
+
 # A child that watches for it hears once that it goes on.
 run("python3 -uc 'import signal; signal.signal(18, lambda *_: print(\"went on\")); print(\"re\" \"ady\"); print(input(), input())'")
 expect(b"ready\r\n")

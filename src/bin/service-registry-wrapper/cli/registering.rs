@@ -31,8 +31,8 @@ pub(crate) struct Registering {
     #[arg(value_parser = BoolishValueParser::new())]
     pub replace: bool,
 
-    /// When heartbeats are not accepted any more: keep COMMAND running, or stop it before its place can be given away
-    /// (exit 100) [default: keep; with --abort-on-failure: stop]
+    /// When the registration is lost, or not confirmed any more: keep COMMAND running, or stop it before its place can be
+    /// given away (exit 100) [default: keep; with --abort-on-failure: stop]
     #[arg(long, value_name = "WHAT", env = "SERVICE_REGISTRY_ON_LOST", hide_env_values = true)]
     pub on_lost: Option<OnLost>,
 
@@ -51,7 +51,7 @@ pub(crate) struct Registering {
 pub(crate) enum OnLost {
     /// It runs on
     Keep,
-    /// It is stopped before the registry can give its place away
+    /// It is stopped before the registry can give its place away, or as soon as somebody else has it
     Stop,
 }
 

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
 
+use crate::registries::Secret;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
 pub(crate) struct Registry {
@@ -28,6 +30,11 @@ pub(crate) struct Registry {
     /// API key; everybody on the machine can read it in the process list, so prefer --api-key-file
     #[arg(long, value_name = "KEY", env = "SERVICE_REGISTRY_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
+
+    /// The key, out of the hands of the parser. It is not `api_key` itself: in the environment there is another text in its
+    /// place by now.
+    #[arg(skip)]
+    pub key: Option<Secret>,
 
     /// File that holds the API key
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_API_KEY_FILE", hide_env_values = true)]

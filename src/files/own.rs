@@ -1,0 +1,236 @@
+//! What a program writes for itself: state, locks, sockets. It is in a directory that nobody else can write to, and links
+//! are not followed there.
+
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::libc::O_DIRECTORY;
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use zeroize::Zeroizing;
+
+use super::{name, wrong};
+
+/// The bits of a mode that let others than the owner write. Where there are access control lists, the group's bit says
+/// whether any of them does.
+const OTHERS_WRITE: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+
+/// A directory that nobody but this user and root can write to.
+#[derive(Debug)]
+pub struct OwnFolder(File);
+
+impl OwnFolder {
+    /// Opens a directory. It may be a link, as systemd makes one for `DynamicUser=`, but not one that others have made.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; [`io::ErrorKind::InvalidInput`] if it belongs to somebody else, or others can write to it.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        check_link(path)?;
+        let folder = File::options().read(true).custom_flags(O_DIRECTORY).open(path)?;
+        let about = folder.metadata()?;
+        check_owner(&about)?;
+        if about.mode() & OTHERS_WRITE != 0 {
+            return Err(others_write(&about));
+        }
+        Ok(Self(folder))
+    }
+
+    /// Opens a file in it for reading and writing, and makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; [`io::ErrorKind::InvalidInput`] if it is anything but a regular file of this user, or has
+    /// another name in another place.
+    pub fn open_file(&self, file: &str) -> io::Result<File> {
+        let (opened, about) = self.open_at(file, OFlag::O_RDWR | OFlag::O_CREAT)?;
+        if about.nlink() > 1 {
+            return Err(wrong(format!("{file} has another name elsewhere (a hard link); remove it")));
+        }
+        Ok(opened)
+    }
+
+    /// Reads a file in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open_file`], [`io::ErrorKind::NotFound`], [`io::ErrorKind::FileTooLarge`].
+    pub fn read(&self, file: &str, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+        super::read_all(self.open_at(file, OFlag::O_RDONLY)?.0, most)
+    }
+
+    /// Puts a file with this content in the place of the one that may be there: whatever happens meanwhile, a loss of power
+    /// included, either the old or the new content is found. `new` is its name until it is complete.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn replace(&self, file: &str, new: &str, content: &[u8]) -> io::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let mut written = match self.open_at(new, flags) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.remove(new)?; // left behind by a program that was killed; of a link it removes the link itself
+                self.open_at(new, flags)?.0
+            }
+            opened => opened?.0,
+        };
+        let replaced = written
+            .write_all(content)
+            .and_then(|()| written.sync_all())
+            .and_then(|()| Ok(renameat(&self.0, new, &self.0, file)?));
+        if replaced.is_err() {
+            let _ = self.remove(new);
+        }
+        replaced.and_then(|()| self.0.sync_all())
+    }
+
+    /// Removes a file in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn remove(&self, file: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.0, file, UnlinkatFlags::NoRemoveDir)?)
+    }
+
+    fn open_at(&self, file: &str, flags: OFlag) -> io::Result<(File, Metadata)> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let opened = openat(&self.0, file, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let opened = File::from(opened.map_err(|error| match error {
+            Errno::ELOOP => wrong(format!("{file} is a link, which is not followed here; remove it")),
+            Errno::ENXIO => wrong(format!("{file} is a socket; remove it")),
+            Errno::EISDIR => wrong(format!("{file} is a directory; remove it")),
+            error => error.into(),
+        })?);
+        let about = opened.metadata()?;
+        if !about.is_file() {
+            return Err(wrong(format!("{file} is {}; remove it", name(about.file_type()))));
+        }
+        check_owner(&about).map_err(|error| wrong(format!("{file}: {error}")))?;
+        Ok((opened, about))
+    }
+}
+
+/// A unix socket that listens at a path, for its own user alone. It is removed at the end.
+#[derive(Debug)]
+pub struct OwnSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    place: (u64, u64),
+}
+
+impl OwnSocket {
+    /// Listens at this path, without blocking. A socket that a predecessor left behind is replaced, and nothing else. The
+    /// directory is made if it is missing; it may be one in which nobody can replace the files of others (`/tmp`).
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; [`io::ErrorKind::AddrInUse`] if something listens there; [`io::ErrorKind::InvalidInput`] if
+    /// something else is there, or others can write to the directory.
+    pub fn listen(path: &Path) -> io::Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        check_place(folder)
+            .map_err(|error| io::Error::new(error.kind(), format!("directory {}: {error}", folder.display())))?;
+        match fs::symlink_metadata(path) {
+            Ok(there) => make_room(path, &there)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let socket = new_socket()?;
+        // Before it has a name: nobody else connects, not even for a moment.
+        fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        socket::listen(&socket, Backlog::new(128)?)?;
+        let place = place(&fs::symlink_metadata(path)?);
+        Ok(Self { listener: socket.into(), path: path.to_owned(), place })
+    }
+
+    /// Another handle of what listens.
+    ///
+    /// # Errors
+    ///
+    /// If no more files may be open.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+}
+
+impl Drop for OwnSocket {
+    fn drop(&mut self) {
+        // Somebody else's may have taken its place meanwhile.
+        if fs::symlink_metadata(&self.path).is_ok_and(|there| place(&there) == self.place) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes a socket that nobody listens on any more.
+fn make_room(path: &Path, there: &Metadata) -> io::Result<()> {
+    let kind = there.file_type();
+    if !kind.is_socket() {
+        return Err(wrong(format!("{} is there, and is not replaced; choose another path, or remove it", name(kind))));
+    }
+    check_owner(there)?;
+    // A process that listens, but does not accept, may have no room for another connection: that is an answer as well.
+    match socket::connect(new_socket()?.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
+        Err(Errno::ENOENT) => Ok(()),
+        _ => {
+            let cure = "choose another path, or stop that one";
+            Err(io::Error::new(io::ErrorKind::AddrInUse, format!("another process listens there; {cure}")))
+        }
+    }
+}
+
+fn new_socket() -> nix::Result<std::os::fd::OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
+}
+
+/// Whether a socket at a place in this directory stays there. Nobody could put another one in its place.
+fn check_place(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    check_link(folder)?;
+    let about = fs::metadata(folder)?;
+    check_owner(&about)?;
+    if about.mode() & OTHERS_WRITE == 0 || about.mode() & STICKY != 0 { Ok(()) } else { Err(others_write(&about)) }
+}
+
+/// In a directory like `/tmp` anybody may make links, and lead to a directory where this user's files do harm.
+fn check_link(path: &Path) -> io::Result<()> {
+    let itself = fs::symlink_metadata(path)?;
+    if itself.is_symlink() {
+        check_owner(&itself).map_err(|error| wrong(format!("it is a link: {error}")))?;
+    }
+    Ok(())
+}
+
+/// This user and root can do everything anyway. Anybody else could exchange any file.
+fn check_owner(about: &Metadata) -> io::Result<()> {
+    let (owner, user) = (about.uid(), geteuid().as_raw());
+    if owner == user || owner == 0 {
+        return Ok(());
+    }
+    let cure = format!("run this as user {owner}, or run chown {user} on it");
+    Err(wrong(format!("it belongs to user {owner}, and this runs as user {user}; {cure}")))
+}
+
+fn others_write(about: &Metadata) -> io::Error {
+    let cure = "run chmod go-w on it, or name a new directory in it, which is made for this user alone";
+    wrong(format!("others than its owner can write to it (mode {:04o}); {cure}", about.mode() & 0o7777))
+}
+
+fn place(about: &Metadata) -> (u64, u64) {
+    (about.dev(), about.ino())
+}

@@ -1,0 +1,204 @@
+//! Turns at work of which one piece is done at a time, given out fairly: each address in turn, so that who floods waits in a queue of
+//! its own.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// How many may wait. Some clients wait no longer than 5 s for an answer, and a hash takes about 25 ms.
+const MOST: usize = 160;
+
+/// Who waits for a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Before all others: credentials that have been right from their address.
+    Known,
+    /// With all others from the same address, which this number stands for.
+    Address(u64),
+}
+
+/// Gives out turns.
+#[derive(Debug)]
+pub(crate) struct Turns(Mutex<Queue>);
+
+#[derive(Debug)]
+struct Queue {
+    is_busy: bool,
+    waiting: usize,
+    /// Those that have somebody waiting, in the order in which they have their turns.
+    lanes: VecDeque<(Lane, VecDeque<oneshot::Sender<Turn>>)>,
+}
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn(&'static Turns);
+
+impl Turns {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Queue { is_busy: false, waiting: 0, lanes: VecDeque::new() }))
+    }
+
+    /// Waits for a turn. There is none for the newest of those who are most, once too many wait.
+    pub(crate) async fn take(&'static self, lane: Lane) -> Option<Turn> {
+        let turn = {
+            let mut queue = self.lock();
+            if !queue.is_busy {
+                queue.is_busy = true;
+                return Some(Turn(self));
+            }
+            queue.wait(lane)?
+        };
+        turn.await.ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn wait(&mut self, lane: Lane) -> Option<oneshot::Receiver<Turn>> {
+        if self.waiting == MOST && !self.send_one_away(lane) {
+            return None;
+        }
+        let (tell, told) = oneshot::channel();
+        self.waiting += 1;
+        match self.lanes.iter_mut().find(|(other, _)| *other == lane) {
+            Some((_, waiting)) => waiting.push_back(tell),
+            None if lane == Lane::Known => self.lanes.push_front((lane, VecDeque::from([tell]))),
+            None => self.lanes.push_back((lane, VecDeque::from([tell]))),
+        }
+        Some(told)
+    }
+
+    /// Makes room for somebody in this lane, at the cost of the longest one, unless that is its own.
+    fn send_one_away(&mut self, lane: Lane) -> bool {
+        let own = self.lanes.iter().find(|(other, _)| *other == lane).map_or(0, |(_, waiting)| waiting.len());
+        let others = self.lanes.iter_mut().filter(|(other, _)| *other != Lane::Known && *other != lane);
+        let Some((_, longest)) = others.max_by_key(|(_, waiting)| waiting.len()) else { return false };
+        if lane != Lane::Known && longest.len() <= own + 1 {
+            return false;
+        }
+        longest.pop_back();
+        self.lanes.retain(|(_, waiting)| !waiting.is_empty());
+        self.waiting -= 1;
+        true
+    }
+
+    /// Who is next.
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let (lane, mut waiting) = self.lanes.pop_front()?;
+        let next = waiting.pop_front()?; // a lane that nobody waits in is not kept
+        self.waiting -= 1;
+        match lane {
+            _ if waiting.is_empty() => {}
+            Lane::Known => self.lanes.push_front((lane, waiting)),
+            Lane::Address(_) => self.lanes.push_back((lane, waiting)),
+        }
+        Some(next)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let next = {
+            let mut queue = self.0.lock();
+            let next = queue.next();
+            queue.is_busy = next.is_some();
+            next
+        };
+        // Who has gone leaves the turn here, and it is dropped again.
+        drop(next.map(|next| next.send(Self(self.0))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    type Waiting = Pin<Box<dyn Future<Output = Option<Turn>>>>;
+
+    fn turns() -> &'static Turns {
+        Box::leak(Box::new(Turns::new()))
+    }
+
+    fn poll(waiting: &mut Waiting) -> Poll<Option<Turn>> {
+        waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// What somebody is told at once.
+    fn now(turns: &'static Turns, lane: Lane) -> Option<Turn> {
+        match poll(&mut (Box::pin(turns.take(lane)) as Waiting)) {
+            Poll::Ready(turn) => turn,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    /// Somebody who waits.
+    fn wait(turns: &'static Turns, lane: Lane) -> Waiting {
+        let mut waiting: Waiting = Box::pin(turns.take(lane));
+        assert!(poll(&mut waiting).is_pending());
+        waiting
+    }
+
+    fn has_turn(waiting: &mut Waiting) -> Option<Turn> {
+        match poll(waiting) {
+            Poll::Ready(turn) => turn,
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn addresses_take_turns_and_known_credentials_come_first() {
+        let turns = turns();
+        let first = now(turns, Lane::Address(1)).unwrap();
+        let lanes = [1, 1, 1, 2, 3].map(Lane::Address).into_iter().chain([Lane::Known, Lane::Known]);
+        let mut waiting: Vec<(usize, Waiting)> = lanes.map(|lane| wait(turns, lane)).enumerate().collect();
+        let mut order = Vec::new();
+        let mut turn = Some(first);
+        while turn.take().is_some() {
+            waiting.retain_mut(|(number, waiting)| {
+                let has_turn = has_turn(waiting);
+                let has_none = has_turn.is_none();
+                if !has_none {
+                    order.push(*number);
+                    turn = has_turn;
+                }
+                has_none
+            });
+        }
+        assert_eq!(order, [5, 6, 0, 3, 4, 1, 2]);
+    }
+
+    #[test]
+    fn who_has_gone_is_passed_over() {
+        let turns = turns();
+        let first = now(turns, Lane::Known).unwrap();
+        let gone = wait(turns, Lane::Address(1));
+        let mut next = wait(turns, Lane::Address(2));
+        drop(gone);
+        drop(first);
+        drop(has_turn(&mut next).unwrap());
+        assert!(now(turns, Lane::Address(3)).is_some(), "nobody has it");
+    }
+
+    /// A flood from one address, then from many.
+    #[test]
+    fn the_longest_queue_makes_room_for_others_but_not_for_itself() {
+        let turns = turns();
+        let _first = now(turns, Lane::Known).unwrap();
+        let mut flood: Vec<Waiting> = (0..MOST).map(|_| wait(turns, Lane::Address(1))).collect();
+        assert!(now(turns, Lane::Address(1)).is_none());
+        let _others: Vec<Waiting> = (2..=MOST as u64).map(|lane| wait(turns, Lane::Address(lane))).collect();
+        assert!(now(turns, Lane::Address(0)).is_none(), "everybody has one place");
+        let _known = wait(turns, Lane::Known);
+        flood.retain_mut(|waiting| poll(waiting).is_pending());
+        assert!(flood.len() <= 1, "they have been sent away");
+        assert_eq!(turns.lock().waiting, MOST);
+    }
+}
