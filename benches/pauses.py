@@ -102,10 +102,9 @@ def trial(registry, name, timeout, holders, stop, go_on, reader, restart):
     """Stops the registry at `stop` and lets it go on at `go_on`, in seconds after the last heartbeats."""
     clients = [Client(registry.port) for _ in range(holders)]
     silent = [f"silent-{name}-{n}" for n in range(20)]
-    tokens = []
     for n, client in enumerate(clients):
-        body = {"id": f"alive-{name}-{n}", "heartbeat_timeout": timeout}
-        tokens.append(client.ask("POST", "/services", body)[1]["token"])
+        client.send("POST", "/services", {"id": f"alive-{name}-{n}", "heartbeat_timeout": timeout})
+    tokens = [client.receive()[1]["token"] for client in clients]
     for id in silent:
         clients[0].ask("POST", "/services", {"id": id, "heartbeat_timeout": timeout})
     if restart:
