@@ -1,13 +1,16 @@
 //! Time for the registry: one reading that deadlines and timestamps are both taken from.
 //!
-//! Deadlines live on a scale that nobody can set, so a step of the system's clock expires no one. Timestamps
-//! follow the system's clock, but never run back: event ids are made of them, and those must rise.
+//! Deadlines live on a scale that nobody can set, so a step of the system's clock expires no one; and it stands still while
+//! the registry cannot read its sockets (`served`). Timestamps follow the system's clock, but never run back: event ids
+//! are made of them, and those must rise.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
+
+use super::served::{Served, TICK};
 
 /// How far the system's clock may run ahead of ours before we follow it. Below that it is rounding, and following it
 /// would move the wall time of deadlines by a millisecond now and then.
@@ -19,7 +22,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// One reading of the clock, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
-    /// Since the registry started; cannot be set. Deadlines are on this scale.
+    /// The time in which the registry could read its sockets, since it started. Deadlines are on this scale.
     pub(crate) mono: u64,
     /// Since 1970; never runs back. Timestamps and ids are on this scale.
     pub(crate) wall: u64,
@@ -34,7 +37,10 @@ impl Now {
 
 /// Where the registry takes its time from.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    served: Arc<Served>,
+}
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -46,39 +52,63 @@ impl Clock {
     /// The system's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System { start: Instant::now(), offset: Arc::new(AtomicU64::new(0)) })
+        Self::of(Source::System { start: Instant::now(), offset: Arc::new(AtomicU64::new(0)) })
     }
 
     /// A clock that stands still until it is told to move, for tests.
     #[must_use]
     pub fn manual(clock: &ManualClock) -> Self {
-        Self(Source::Manual(clock.clone()))
+        Self::of(Source::Manual(clock.clone()))
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, served: Arc::default() }
     }
 
     pub(crate) fn now(&self) -> Now {
-        match &self.0 {
+        let Now { mono, wall } = match &self.source {
             Source::System { start, offset } => {
                 let mono = millis(start.elapsed());
                 let system = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
                 Now { mono, wall: mono + follow(offset, system.saturating_sub(mono)) }
             }
             Source::Manual(clock) => clock.now(),
+        };
+        Now { mono: self.served.at(mono), wall }
+    }
+
+    /// Waits for as long as that, and expects to be back then: if that is not so, the registry did not run.
+    pub(crate) async fn tick(&self, wait: u64) {
+        let real = match &self.source {
+            Source::System { start, .. } => millis(start.elapsed()),
+            Source::Manual(clock) => clock.now().mono,
+        };
+        let next = self.served.expect(real, wait);
+        match &self.source {
+            Source::System { start, .. } => {
+                tokio::time::sleep_until((*start + Duration::from_millis(next)).into()).await;
+            }
+            Source::Manual(clock) => clock.reach(next).await,
         }
     }
 
-    /// Waits until the scale of deadlines has reached `mono`.
-    pub(crate) async fn reach(&self, mono: u64) {
-        match &self.0 {
-            Source::System { start, .. } => {
-                tokio::time::sleep_until((*start + Duration::from_millis(mono)).into()).await;
+    /// Waits for this work, and looks at the clock meanwhile: a disk that takes its time is no pause.
+    pub(crate) async fn tick_until<T>(&self, work: impl Future<Output = T>) -> T {
+        if let Source::Manual(_) = &self.source {
+            return work.await; // which no time passes for
+        }
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.tick(TICK) => {}
             }
-            Source::Manual(clock) => clock.reach(mono).await,
         }
     }
 
     /// What is waited for is about to change: a manual clock must not move before it has.
     pub(crate) fn unsettle(&self) {
-        if let Source::Manual(clock) = &self.0 {
+        if let Source::Manual(clock) = &self.source {
             clock.hands().awaited = None;
         }
     }
@@ -224,7 +254,7 @@ mod tests {
         let clock = Clock::manual(&hand);
         let waiting = tokio::spawn({
             let clock = clock.clone();
-            async move { clock.reach(3_000).await }
+            async move { clock.tick(3_000).await }
         });
         tokio::task::yield_now().await;
         hand.jump(Duration::from_millis(2_999));

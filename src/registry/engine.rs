@@ -15,6 +15,7 @@ use super::clock::{Clock, Now};
 use super::expiry::GRACE_MS;
 use super::objects::TenantId;
 use super::pending::Scope;
+use super::served::TICK;
 use super::state::State;
 use super::store::keeper::Keeper;
 use super::store::{Disk, Queue, Receipt, Store};
@@ -22,14 +23,14 @@ use super::store::{Disk, Queue, Receipt, Store};
 /// How many expire before others get their turn.
 const CHUNK: usize = 1_000;
 
-/// How often the runtime may look at its sockets before somebody is expired: once to accept a connection, once to
-/// read from it, once to handle what was read. A heartbeat that arrived in time is in time.
-const LAST_LOOKS: usize = 3;
+/// In milliseconds: so long before a deadline the background begins to look often.
+const NEAR_MS: u64 = 1_500;
 
-/// The shortest time between two rounds in the background, so that many deadlines make few rounds.
-const ROUND_MS: u64 = 50;
+/// The longest time between two looks while somebody has a deadline, in milliseconds. A pause in between that is shorter, and
+/// over long before any deadline, may pass unnoticed.
+const FAR_MS: u64 = 1_000;
 
-/// Until when the background sleeps if there is nothing to wait for; somebody will wake it.
+/// How long the background sleeps if nobody has a deadline, in milliseconds; who comes wakes it.
 const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 
 /// What requests work on.
@@ -208,39 +209,34 @@ impl Engine {
 
     /// Expires everyone whose deadline has passed, in the background and for as long as it is polled.
     pub(crate) async fn keep_swept(&self) {
-        let mut last_round = 0;
         loop {
-            let next = self.await_next();
-            let look = next.map_or(last_round + YEAR_MS, |deadline| (deadline + GRACE_MS).max(last_round + ROUND_MS));
+            let now = self.clock.now();
+            let wait = self.await_next(now).map_or(YEAR_MS, |deadline| {
+                let left = (deadline + GRACE_MS).saturating_sub(now.mono);
+                left.saturating_sub(NEAR_MS).clamp(TICK, FAR_MS)
+            });
             tokio::select! {
                 () = self.earlier.notified() => continue,
-                () = self.clock.reach(look) => {}
+                () = self.clock.tick(wait) => {}
             }
             let now = self.clock.now();
-            last_round = now.mono;
             // The grace is kept for everyone, not only for the one whose deadline ended the wait.
             let cutoff = now.mono.saturating_sub(GRACE_MS);
-            self.sweep(Now { mono: cutoff, wall: now.wall_of(cutoff) }).await;
+            self.clock.tick_until(self.sweep_first(Now { mono: cutoff, wall: now.wall_of(cutoff) })).await;
         }
     }
 
     async fn sweep(&self, now: Now) {
-        for _ in 0..LAST_LOOKS {
-            yield_now().await;
-        }
-        let chunk = |state: &mut State| {
-            let is_done = state.sweep(now, CHUNK);
-            state.has_looked(self.clock.now());
-            is_done
-        };
         // What cannot be kept is undone, and would be swept again for as long as that lasts.
-        while let Some(false) = self.change(Wait::Own, None, chunk).await {
+        while let Some(false) = self.change(Wait::Own, None, |state| state.sweep(now, CHUNK)).await {
             yield_now().await;
         }
     }
 
-    fn await_next(&self) -> Option<u64> {
+    /// The deadline that the background waits for.
+    fn await_next(&self, now: Now) -> Option<u64> {
         let mut inner = self.shared.lock();
+        inner.state.refresh(now.mono + NEAR_MS);
         inner.awaited = inner.state.next_deadline();
         inner.awaited
     }

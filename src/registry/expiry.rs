@@ -17,10 +17,6 @@ use super::uuid1::{Uuid1, ticks_in};
 /// How long after a deadline the background looks: time for heartbeats that are on their way through the server.
 pub(crate) const GRACE_MS: u64 = 250;
 
-/// If nobody looked for this long after somebody should have, the server was not running (stopped, or starved of
-/// CPU), and holders may have been beating at a closed door.
-const STALL_MS: u64 = 1_000;
-
 /// How many bytes of services one event lists, by [`About::min_bytes`]: a quarter of a page, since the JSON may be longer.
 const MAX_EVENT_BYTES: usize = MAX_PAGE_BYTES / 4;
 
@@ -44,9 +40,6 @@ impl State {
     /// Expires who is overdue, in the order of the deadlines; stops after about `most`, so that others get their
     /// turn. Returns whether it is done.
     pub(crate) fn sweep(&mut self, now: Now, most: usize) -> bool {
-        if let Some(stall) = self.notice_stall(now) {
-            self.forgive(now, stall);
-        }
         let mut expired = 0;
         while self.is_overdue(now) && expired < most {
             let overdue = self.take_overdue();
@@ -58,32 +51,18 @@ impl State {
         !self.is_overdue(now)
     }
 
-    /// Somebody is sweeping at this time: a long sweep is no stall.
-    pub(crate) fn has_looked(&mut self, now: Now) {
-        self.looked = self.looked.max(now.mono);
-    }
-
-    /// How long nobody has looked at deadlines that had come up, if that is suspiciously long.
-    fn notice_stall(&mut self, now: Now) -> Option<u64> {
-        let looked = self.looked;
-        self.has_looked(now);
-        let due = self.next_deadline()?;
-        let silence = now.mono.saturating_sub(looked.max(due + GRACE_MS));
-        (silence >= STALL_MS).then_some(silence)
-    }
-
-    /// Gives everyone whose deadline passed during a stall, or is about to, as much time again, at most the whole
-    /// timeout: what was sent meanwhile waits in the sockets, and counts as received in time.
-    fn forgive(&mut self, now: Now, stall: u64) {
-        let soon = now.mono + STALL_MS - 1;
+    /// Puts entries that come up soon back at the deadlines that heartbeats have moved them to, as far as they stand first: so
+    /// the background looks often only where somebody may really expire.
+    pub(crate) fn refresh(&mut self, soon: u64) {
         while let Some(entry) = self.deadlines.pop_due(soon) {
-            let Some((holder, timeout)) = self.holder(&entry) else { continue };
-            if holder.deadline <= soon {
-                holder.deadline = now.mono + stall.min(u64::from(timeout) * 1000);
-            }
+            let Some((holder, _)) = self.holder(&entry) else { continue };
+            let is_moved = holder.deadline > entry.due;
             holder.queued = holder.deadline;
             let queued = holder.queued;
             self.deadlines.push(queued, entry.tenant, entry.owner);
+            if !is_moved {
+                return;
+            }
         }
     }
 
@@ -236,7 +215,6 @@ mod tests {
         let body = json(&format!(r#"{{"token": "{}"}}"#, tokens[1].1));
         let token = state.beat(at(4_000), 1, Beating::Service("quick"), Shown::read(&body).unwrap()).unwrap();
         tokens[1].1 = token;
-        state.looked = 9_000;
         while !state.sweep(at(9_001), 1) {}
         let ids: Vec<String> = endings(&mut state, at(9_001)).into_iter().map(|(_, id, _)| id).collect();
         assert_eq!(ids, [tokens[2].1, tokens[1].1, tokens[0].1].map(|token| token.to_string()));
@@ -257,26 +235,25 @@ mod tests {
         assert_eq!(state.next_deadline(), None);
     }
 
-    /// A server that was stopped must not count the time against those who kept sending.
     #[test]
-    fn a_stall_of_the_server_expires_nobody_at_once() {
+    fn entries_of_holders_that_were_heard_of_are_put_back_early() {
         let mut state = state();
-        let token = own(&mut state, at(0), "short", 3);
-        own(&mut state, at(7_200), "long", 3); // due soon after the end of the stall
-        state.sweep(at(10_000), usize::MAX); // nobody has looked since 3,250
-        assert!(state.service(1, "short").is_ok());
-        state.sweep(at(10_201), usize::MAX);
-        assert!(state.service(1, "long").is_ok(), "what it sent may still be waiting");
+        let token = own(&mut state, at(0), "alive", 3);
+        own(&mut state, at(500), "silent", 3);
         let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        state.beat(at(10_300), 1, Beating::Service("short"), Shown::read(&body).unwrap()).unwrap();
-        state.sweep(at(13_000), usize::MAX);
-        assert!(state.service(1, "short").is_ok() && state.service(1, "long").is_err());
-        let [(_, _, time)] = &endings(&mut state, at(13_000))[..] else { panic!() };
-        assert_eq!(*time, at(13_000).wall, "the event is at the moved deadline");
+        state.beat(at(2_000), 1, Beating::Service("alive"), Shown::read(&body).unwrap()).unwrap();
+        state.refresh(2_999);
+        assert_eq!(state.next_deadline(), Some(3_000), "not soon");
+        state.refresh(3_000);
+        assert_eq!(state.next_deadline(), Some(3_500));
+        state.refresh(3_500);
+        assert_eq!(state.next_deadline(), Some(3_500), "nothing has moved it");
+        state.sweep(at(5_000), usize::MAX);
+        assert!(state.service(1, "alive").is_err() && state.service(1, "silent").is_err());
     }
 
     #[test]
-    fn sweeping_in_turns_is_no_stall() {
+    fn holders_that_are_due_together_expire_together_however_few_a_sweep_may_take() {
         let mut state = state();
         for id in ["node-1", "node-2", "node-3"] {
             own(&mut state, at(0), id, 3);

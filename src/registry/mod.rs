@@ -42,6 +42,7 @@ mod pending;
 mod rates;
 mod refusal;
 mod secrets;
+mod served;
 mod services;
 mod session_table;
 mod sessions;

@@ -26,8 +26,6 @@ const CREATION_SLACK_MS: u64 = 5_000;
 pub(crate) struct State {
     pub(crate) tenants: BTreeMap<TenantId, Tenant>,
     pub(super) deadlines: Deadlines,
-    /// When somebody last looked at the deadlines.
-    pub(super) looked: u64,
     pub(super) keys: Arc<Keys>,
     /// The second half of event ids: which registry made them.
     pub(super) node: u64,
@@ -65,7 +63,6 @@ impl State {
         Self {
             tenants: BTreeMap::new(),
             deadlines: Deadlines::default(),
-            looked: 0,
             keys,
             node: fastrand::u64(..),
             retention: RETENTION_MS,
@@ -373,7 +370,6 @@ pub(super) mod tests {
             let changes = state.take_changes();
             state.undo(changes);
             let deadline = if is_heard { 70_000 } else { 60_000 };
-            state.looked = deadline;
             state.sweep(at(deadline - 1), usize::MAX);
             assert!(state.service(1, "own-1").is_ok() && state.session(1, &id).is_ok(), "{is_heard}");
             state.sweep(at(deadline), usize::MAX);

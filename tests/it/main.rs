@@ -36,6 +36,7 @@ mod registry_http;
 mod registry_lists;
 mod registry_log;
 mod registry_logins;
+mod registry_pauses;
 mod registry_power;
 mod registry_reads;
 mod registry_serve;
