@@ -65,6 +65,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use nix::sys::socket::{Backlog, listen};
+
 pub use clock::{Clock, ManualClock};
 pub use http::forwarded::TrustedProxy;
 pub use http::patience::Patience;
@@ -290,6 +293,9 @@ impl Registry {
             return Err(Error::NotLoopback(address));
         }
         listener.set_nonblocking(true).map_err(Error::Listener)?;
+        // More than the usual 128: connections that come while the registry starts, or does not run, wait here.
+        #[cfg(unix)]
+        listen(&listener, Backlog::MAXALLOWABLE).map_err(|error| Error::Listener(error.into()))?;
         http::connections::bound_send_buffers(&listener).map_err(Error::Listener)?;
         let now = config.clock.now();
         let (mut state, opened) = match &config.data_dir {
