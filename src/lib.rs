@@ -6,6 +6,8 @@
 pub mod client;
 #[doc(hidden)] // for the programs of this package
 pub mod files;
+#[doc(hidden)] // for the programs of this package
+pub mod logging;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod wire;

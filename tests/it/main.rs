@@ -43,6 +43,7 @@ mod registry_serve;
 mod wrapper_child;
 mod wrapper_files;
 mod wrapper_life;
+mod wrapper_log;
 mod wrapper_options;
 mod wrapper_secrets;
 mod wrapper_start;

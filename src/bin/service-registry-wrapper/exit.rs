@@ -1,13 +1,10 @@
 //! Every way this program ends, and the status it ends with. The man page repeats this list.
 
-use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
-use serde_json::json;
-use tracing::Level;
 
 use crate::cli::LogFormat;
 use crate::log;
@@ -74,12 +71,7 @@ impl Failure {
 
     /// Says why on stderr, as one line, and gives the status. What ends the wrapper is said however quiet it is.
     pub(crate) fn report(self, format: LogFormat) -> u8 {
-        let cause = format!("{:#}", self.cause);
-        let line = match format {
-            LogFormat::Text => format!("service-registry-wrapper: {cause}\n"),
-            LogFormat::Json => format!("{}\n", json!({"timestamp": log::now(), "level": "ERROR", "message": cause})),
-        };
-        let _ = log::Stderr.write_all([log::priority(Level::ERROR), &line].concat().as_bytes());
+        log::tell_end(format, &format!("{:#}", self.cause));
         self.status
     }
 }
