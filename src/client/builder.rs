@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::address::{Base, parse_login};
-use super::auth::Auth;
-use super::connection::{Kind, Papers, read_authorities, read_own};
 use super::error::Error;
-use super::login::Credentials;
-use super::stale::Remembered;
+use super::resources::Remembered;
+use super::transport::Auth;
+use super::transport::Base;
+use super::transport::Credentials;
+use super::transport::connect::{read_authorities, read_own};
+use super::transport::url::parse_login;
+use super::transport::{Kind, Papers};
 use super::{Client, Inner};
 use crate::wire::DEFAULT_PORT;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::cadence::{self, Last};
+use super::schedule;
+use super::schedule::Last;
 use super::{Client, Error};
 
 /// Heartbeats a session. Made by [`Sessions::create`](super::Sessions::create), or by [`HeartBeater::new`] for a
@@ -142,7 +143,7 @@ impl State {
         pause: impl FnMut(Duration) -> S,
         on_beat: impl FnMut(Beat<'_>),
     ) -> Error {
-        let limit = Some(cadence::limit(self.timeout));
+        let limit = Some(schedule::limit(self.timeout));
         let send = || async {
             let token = self.token();
             let next = self.client.sessions().heartbeat_within(&self.session_id, &token, limit).await?;
@@ -169,14 +170,14 @@ async fn beat<F: Future<Output = Result<(), Error>>, S: Future<Output = ()>>(
                 failures = 0;
                 accepted = sent;
                 on_beat(Beat::Accepted { sent });
-                cadence::delay(timeout, Last::Accepted { since_sent: sent.elapsed() }, fastrand::f64())
+                schedule::delay(timeout, Last::Accepted { since_sent: sent.elapsed() }, fastrand::f64())
             }
             Err(error) if is_final(&error) => return error,
             Err(error) => {
                 failures = failures.saturating_add(1);
                 let (retry_after, since_accepted) = (error.retry_after(), accepted.elapsed());
                 let last = Last::Failed { failures, retry_after, since_accepted };
-                let retry_in = cadence::delay(timeout, last, fastrand::f64());
+                let retry_in = schedule::delay(timeout, last, fastrand::f64());
                 on_beat(Beat::Failed { error: &error, retry_in });
                 retry_in
             }

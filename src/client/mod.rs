@@ -17,28 +17,12 @@
 //! [`Client`] is the way in, one handle for each resource of the API. It keeps one connection, logs in once and
 //! again when the registry says 401, and never follows redirects. Everything needs a running tokio runtime.
 
-mod account;
-mod address;
-mod auth;
-mod bound;
 mod builder;
-mod cadence;
-mod configuration;
-mod connection;
-mod connector;
 mod error;
-mod events;
 mod heartbeater;
-mod list;
-mod login;
-mod names;
-mod poller;
-mod services;
-mod sessions;
-mod stale;
-mod timestamp;
+mod resources;
+mod schedule;
 mod transport;
-mod views;
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,23 +30,23 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use account::Account;
 pub use builder::{ClientBuilder, DEFAULT_REQUEST_TIMEOUT, Region};
-pub use cadence::backoff;
-pub use configuration::Configuration;
 pub use error::{Error, NoAnswer, Phase};
-pub use events::{EventOptions, Events};
 pub use heartbeater::{Beat, HeartBeater};
-pub use list::ListOptions;
-pub use poller::{DEFAULT_POLL_INTERVAL, EventsPoller};
-pub use services::{ServicePayload, ServiceUpdate, Services};
-pub use sessions::{NewSession, SessionUpdate, Sessions};
-pub use stale::{ServiceList, Stale};
-pub use views::Views;
+pub use resources::Account;
+pub use resources::Configuration;
+pub use resources::ListOptions;
+pub use resources::Views;
+pub use resources::{DEFAULT_POLL_INTERVAL, EventsPoller};
+pub use resources::{EventOptions, Events};
+pub use resources::{NewSession, SessionUpdate, Sessions};
+pub use resources::{ServiceList, Stale};
+pub use resources::{ServicePayload, ServiceUpdate, Services};
+pub use schedule::backoff;
 
-use address::Base;
-use auth::Auth;
-use stale::Remembered;
+use resources::Remembered;
+use transport::Auth;
+use transport::Base;
 
 /// A registry, and the account in it. Cheap to clone: clones share connection and token.
 #[derive(Clone)]
@@ -72,8 +56,8 @@ pub struct Client {
 
 struct Inner {
     base: Base,
-    http: connection::Http,
-    papers: connection::Papers,
+    http: transport::Http,
+    papers: transport::Papers,
     auth: Option<Auth>,
     request_timeout: Duration,
     remembered: Remembered,

@@ -19,44 +19,12 @@
 //! Inside, `http` reads requests and writes answers; the files beside it are the rules, which know neither HTTP nor
 //! what time it is; `store` keeps what must survive. `engine` is where they meet.
 
-mod accounts;
-mod changes;
-mod clock;
-mod configuration;
-mod deadlines;
+mod access;
 mod engine;
-mod events;
-mod expiry;
-mod feed;
-mod heartbeats;
 mod http;
-mod json;
-mod limits;
-#[cfg(test)]
 mod model;
-mod objects;
-mod overview;
-mod packed;
-mod pages;
-mod pending;
-mod rates;
-mod refusal;
-mod secrets;
-mod served;
-mod services;
-mod session_table;
-mod sessions;
-mod shapes;
-mod slowing;
 mod state;
 mod store;
-mod tls;
-mod tokens;
-mod turns;
-mod users;
-mod uuid1;
-mod validation;
-mod waiting;
 
 use std::future::Future;
 use std::io;
@@ -68,21 +36,21 @@ use std::time::Duration;
 #[cfg(unix)]
 use nix::sys::socket::{Backlog, listen};
 
-pub use clock::{Clock, ManualClock};
-pub use http::forwarded::TrustedProxy;
-pub use http::patience::Patience;
-pub use secrets::hash_key;
-pub use shapes::ServiceShape;
-pub use store::backup::{backup, restore};
-pub use tls::{Tls, TlsFiles};
-pub use users::Users;
+pub use access::Users;
+pub use access::hash_key;
+pub use http::Patience;
+pub use http::ServiceShape;
+pub use http::TrustedProxy;
+pub use http::{Tls, TlsFiles};
+pub use model::{Clock, ManualClock};
+pub use store::{backup, restore};
 
-use accounts::Accounts;
+use access::Accounts;
 use engine::Engine;
 use http::Front;
+use model::Keys;
 use state::State;
-use store::start::{self, Opened, Opener};
-use tokens::Keys;
+use store::{Opened, Opener, recovery};
 
 /// How a registry is to be.
 #[derive(Clone, Debug)]
@@ -178,7 +146,7 @@ impl Config {
     /// however it ends. Without one, the registry keeps everything in memory.
     #[must_use]
     pub fn data_dir(self, path: impl Into<PathBuf>) -> Self {
-        Self { data_dir: Some((path.into(), start::open)), ..self }
+        Self { data_dir: Some((path.into(), recovery::open)), ..self }
     }
 
     /// How long events are kept; 30 days unless told otherwise.
@@ -296,13 +264,13 @@ impl Registry {
         // More than the usual 128: connections that come while the registry starts, or does not run, wait here.
         #[cfg(unix)]
         listen(&listener, Backlog::MAXALLOWABLE).map_err(|error| Error::Listener(error.into()))?;
-        http::connections::bound_send_buffers(&listener).map_err(Error::Listener)?;
+        http::connection::bound_send_buffers(&listener).map_err(Error::Listener)?;
         let now = config.clock.now();
         let (mut state, opened) = match &config.data_dir {
             None => (State::new(Arc::new(Keys::random().map_err(|error| Error::Random(error.to_string()))?)), None),
             Some((path, open)) => {
                 let opened = open(path)?;
-                let state = start::state(&*opened.disk, now);
+                let state = recovery::state(&*opened.disk, now);
                 (state.map_err(|source| Error::DataDir { path: path.clone(), source })?, Some(opened))
             }
         };
@@ -341,12 +309,12 @@ impl Registry {
     /// If the listener cannot be handed to the runtime.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let serve = http::connections::serve(self.front, listener, self.max_connections, shutdown);
+        let serve = http::connection::serve(self.front, listener, self.max_connections, shutdown);
         match &self.opened {
             None => serve.await,
             Some(Opened { disk, folder }) => tokio::select! {
                 () = serve => {}
-                () = start::give_copies(folder, disk.clone()) => {}
+                () = recovery::give_copies(folder, disk.clone()) => {}
             },
         }
         Ok(())

@@ -12,9 +12,10 @@ use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::stat::Mode;
 
-use crate::cli::{API_KEY, LogFormat};
-use crate::exit::{self, Failure};
-use crate::registries::Secret;
+use crate::exit;
+use crate::exit::Failure;
+use crate::options::{API_KEY, LogFormat};
+use crate::registration::Secret;
 
 /// What is put in the place of a key.
 const NO_KEY: u8 = b'x';

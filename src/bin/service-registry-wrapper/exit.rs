@@ -6,8 +6,8 @@ use std::process::ExitStatus;
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 
-use crate::cli::LogFormat;
-use crate::log;
+use crate::logging;
+use crate::options::LogFormat;
 
 /// Options that make no sense. Nothing was contacted or started.
 pub(crate) const USAGE: u8 = 2;
@@ -71,7 +71,7 @@ impl Failure {
 
     /// Says why on stderr, as one line, and gives the status. What ends the wrapper is said however quiet it is.
     pub(crate) fn report(self, format: LogFormat) -> u8 {
-        log::tell_end(format, &format!("{:#}", self.cause));
+        logging::tell_end(format, &format!("{:#}", self.cause));
         self.status
     }
 }

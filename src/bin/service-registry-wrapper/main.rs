@@ -4,43 +4,19 @@
 
 #![cfg_attr(not(test), no_main)] // `entry` has it
 
-mod beats;
-mod blocking;
-mod child;
-mod claim;
-mod cli;
-mod decide;
-mod descriptors;
+mod control;
 #[cfg(not(test))]
 mod entry;
 mod exit;
-mod family;
-mod fence;
-mod foreground;
-mod ghost;
-mod host;
-mod inherited;
-mod keeper;
-mod log;
-mod looks;
+mod logging;
 mod memory;
-mod notify;
-mod pairs;
-mod parenting;
-mod place;
-mod plan;
-mod prepare;
-mod register;
-mod registries;
+mod options;
+mod process;
+mod registration;
 mod rest;
 mod signals;
-mod spawn;
-mod standing;
-mod start;
-mod status;
 mod supervise;
-mod terminal;
-mod tree;
+mod systemd;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -58,22 +34,22 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use crate::cli::{NotifyWhen, Options};
-use crate::exit::Failure;
-use crate::family::Family;
-use crate::foreground::Foreground;
-use crate::notify::Relay;
-use crate::plan::{Plan, Voice};
-use crate::prepare::Wrong;
-use crate::register::Registration;
-use crate::registries::Secret;
-use crate::signals::{Blocked, Origin, Received};
-use crate::spawn::Circumstances;
-use crate::standing::Standing;
-use crate::start::{PATIENCE, Start};
-use crate::status::StatusSocket;
-use crate::supervise::{Parting, Supervisor};
-use crate::terminal::Terminal;
+use control::StatusSocket;
+use exit::Failure;
+use options::config::{Plan, Voice};
+use options::{NotifyWhen, Options};
+use process::spawn::Circumstances;
+use process::tree::Family;
+use registration::Registration;
+use registration::endpoints::Secret;
+use registration::prepare::Wrong;
+use registration::status::Standing;
+use signals::job_control::Foreground;
+use signals::terminal::Terminal;
+use signals::{Blocked, Origin, Received};
+use supervise::startup::{PATIENCE, Start};
+use supervise::{Parting, Supervisor};
+use systemd::Relay;
 
 /// For ever, to systemd.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -99,7 +75,7 @@ fn live_by(arguments: Vec<OsString>, key: Option<Secret>, hide: impl FnOnce(&str
 fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
     let core_limit = no_core_dumps();
     let plan = Plan::of(options).map_err(|error| Failure::new(exit::USAGE, error))?;
-    log::start(Voice::of(options));
+    logging::start(Voice::of(options));
     for warning in &plan.warnings {
         warn!("{warning}");
     }
@@ -112,9 +88,9 @@ fn run(options: &Options, blocked: Blocked) -> Result<u8, Failure> {
     {
         warn!("other processes of this user can read the wrapper's memory, and its secrets: {}", error.desc());
     }
-    descriptors::leave_room(&blocked.fd)?;
+    process::descriptors::leave_room(&blocked.fd)?;
     let program = plan.command.first().context("no command")?;
-    let program = child::find(program)?;
+    let program = process::lookup::find(program)?;
     // Orphans of the child come to us, wherever we stand; a kernel without this leaves them to process 1.
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let events =
@@ -150,7 +126,9 @@ async fn live(
     });
     let (begun, mut kept) = (Instant::now(), Vec::new());
     let mut preparing = plan.preparation().begin();
-    let prepared = match start::before_start(timeout(PATIENCE, &mut preparing), &mut signals, &mut kept).await? {
+    let prepared = match supervise::startup::before_start(timeout(PATIENCE, &mut preparing), &mut signals, &mut kept)
+        .await?
+    {
         Start::Ready(Ok(prepared)) => {
             let prepared = prepared.context("the thread that reads files has ended")?;
             let usage = |wrong: Wrong| Failure::new(exit::USAGE, wrong.why.context(options.origin(wrong.option)));
@@ -165,7 +143,7 @@ async fn live(
         Start::Signalled(signal) => return Ok(end_before_start(plan, signal, None).await),
     };
     if plan.may_host {
-        host::begin();
+        registration::embedded::begin();
     }
     let mut registration = Registration::begin(plan, preparing, prepared);
     let status = registration.status_socket.take();
@@ -174,10 +152,10 @@ async fn live(
         for _ in 0..3 {
             tokio::task::yield_now().await; // first connects, then asks
         }
-        (tree::children(), Terminal::find())
+        (process::descendants::children(), Terminal::find())
     };
-    let ready = async { tokio::join!(start::ready_to_start(plan, &mut registration, begun), meanwhile) };
-    let (strangers, terminal) = match start::before_start(ready, &mut signals, &mut kept).await? {
+    let ready = async { tokio::join!(supervise::startup::ready_to_start(plan, &mut registration, begun), meanwhile) };
+    let (strangers, terminal) = match supervise::startup::before_start(ready, &mut signals, &mut kept).await? {
         Start::Ready((Ok(()), prepared)) => prepared,
         Start::Ready((Err(failure), _)) => return give_up(registration, failure).await,
         Start::Signalled(signal) => {
@@ -196,7 +174,7 @@ async fn live(
         notify_socket,
         may_host: plan.may_host,
     };
-    let child = match spawn::spawn(program, &plan.command, &with) {
+    let child = match process::spawn::spawn(program, &plan.command, &with) {
         Ok(child) => child,
         Err(failure) => return give_up(registration, failure).await,
     };
@@ -205,7 +183,7 @@ async fn live(
     for number in kept {
         supervisor.family.pass_on(number);
     }
-    descriptors::let_go();
+    process::descriptors::let_go();
     let parting = Parting::of(plan, &registration);
     let (wanted, standing) = (registration.wanted.clone(), registration.standing.clone());
     let ended = tokio::select! {

@@ -1,15 +1,13 @@
 //! `service-registry`: the registry server, and what is asked of a running wrapper.
 
 mod cli;
-mod data;
+mod commands;
+mod data_dir;
 mod exit;
-mod hash_key;
-mod log;
+mod logging;
 #[cfg(target_os = "linux")]
 mod pages;
-mod reload;
 mod serve;
-mod wrapper;
 
 use cli::{Cli, Command};
 
@@ -19,19 +17,19 @@ static ALLOCATOR: pages::LargePages = pages::LargePages;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::read();
-    log::start(&cli.log);
+    logging::start(&cli.log);
     let outcome = match cli.command {
         Command::Serve(options) => serve::run(options),
-        Command::Backup(options) => data::backup(options),
-        Command::Restore(options) => data::restore(options),
-        Command::Status(options) => wrapper::status(&options),
-        Command::Maintenance(options) => wrapper::maintenance(&options),
-        Command::HashKey => hash_key::run(),
+        Command::Backup(options) => data_dir::backup(options),
+        Command::Restore(options) => data_dir::restore(options),
+        Command::Status(options) => commands::wrapper::status(&options),
+        Command::Maintenance(options) => commands::wrapper::maintenance(&options),
+        Command::HashKey => commands::hash_key::run(),
     };
     match outcome {
         Ok(()) => exit::SUCCESS.into(),
         Err(failure) => {
-            log::tell(&format!("{:#}", failure.error));
+            logging::tell(&format!("{:#}", failure.error));
             failure.code.into()
         }
     }

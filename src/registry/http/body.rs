@@ -14,9 +14,9 @@ use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::faults::Problem;
-use crate::registry::json::Json;
-use crate::registry::refusal::Refusal;
+use super::error::Problem;
+use super::request::Json;
+use crate::registry::state::Refusal;
 
 /// The first size that is too large.
 const TOO_LARGE: u64 = 5_000;

@@ -3,27 +3,25 @@
 //! `connections` accepts; [`Front::handle`] is the life of a request: it judges it in the order that the API has
 //! always had, and hands it to the file of its resource. `faults` says no.
 
-mod answer;
-mod base;
 mod body;
-mod configuration;
-pub(super) mod connections;
-mod events;
-mod fair_share;
-mod faults;
-pub(super) mod forwarded;
-mod gate;
-mod guarded;
-mod guests;
-mod limits;
-mod lists;
-mod login;
-pub(super) mod patience;
+pub(crate) mod connection;
+mod error;
+mod forwarded;
+mod origin;
+mod public_url;
 mod query;
+mod representation;
+pub(crate) mod request;
+mod resources;
+mod response;
 mod response_ids;
-mod routes;
-mod services;
-mod sessions;
+mod router;
+
+pub use connection::{Patience, Tls, TlsFiles};
+pub use forwarded::TrustedProxy;
+pub use representation::ServiceShape;
+pub(crate) use representation::Shown;
+pub(crate) use request::Json;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,30 +36,30 @@ use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
 
 use super::Indulgence;
-use super::accounts::{Accounts, Claim, OPEN_TENANT_ID};
-use super::clock::Now;
+use super::access::{Accounts, Claim, OPEN_TENANT_ID};
 use super::engine::Engine;
-use super::json::Json;
-use super::limits::Allowance;
-use super::objects::TenantId;
-use super::pages::Page;
-use super::pending::Scope;
-use super::rates::Usage;
-use super::refusal::Refusal;
-use super::slowing::Slowing;
+use super::model::Now;
+
+use super::access::Allowance;
+use super::access::Slowing;
+use super::access::Usage;
+use super::engine::Scope;
+use super::model::Page;
+use super::model::TenantId;
+use super::state::Refusal;
 use super::state::State;
-use super::tls::Tls;
-use super::users::Users;
-use super::waiting::Waiting;
-use answer::Answer;
-use base::Base;
-use faults::Problem;
-use forwarded::TrustedProxy;
-use lists::Lists;
-use patience::Patience;
+
+use super::access::Users;
+use super::access::Waiting;
+use error::Problem;
+use public_url::Base;
+use response::Answer;
+
+use resources::Lists;
+
 use query::Query;
 use response_ids::ResponseIds;
-use routes::{Area, Route};
+use router::{Area, Route};
 
 const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
@@ -193,7 +191,7 @@ impl Front {
             Err(problem) => problem.answer(&id, &base),
         };
         if let Some((allowance, usage)) = notes.usage {
-            answer = limits::headers(answer, now, &allowance.rates[usage.rate], usage.used);
+            answer = resources::limits::headers(answer, now, &allowance.rates[usage.rate], usage.used);
         }
         log(&parts, &answer, started, notes.tenant, &id);
         let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"));
@@ -210,9 +208,9 @@ impl Front {
         notes: &mut Notes,
     ) -> Result<Answer, Problem> {
         let accounts = &*self.accounts.load();
-        let host = gate::host(parts)?;
+        let host = origin::host(parts)?;
         if accounts.is_open() {
-            gate::check(host, &parts.headers, caller.local, &self.host_names)?;
+            origin::check(host, &parts.headers, caller.local, &self.host_names)?;
         }
         let body = body::read(&parts.headers, body, self.patience.body).await?;
         let now = *notes.now.insert(self.engine.now());
@@ -224,7 +222,7 @@ impl Front {
             Area::Api { tenant, rest } => (tenant, rest),
             Area::Login if parts.method == Method::POST => {
                 let from = forwarded::client(caller.address, &parts.headers, &self.trusted_proxies);
-                return login::login(self, now, base, body, from).await;
+                return resources::login::login(self, now, base, body, from).await;
             }
             Area::Elsewhere if matches!(parts.method, Method::GET | Method::HEAD) => {
                 return match path {
@@ -242,7 +240,7 @@ impl Front {
         let asked = Asked { front: self, now, tenant, address: caller.address, allowance, base, path, query, body };
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         if is_read && !asked.allowance.rates.is_empty() {
-            let (usage, verdict) = limits::count(&asked).await;
+            let (usage, verdict) = resources::limits::count(&asked).await;
             notes.usage = usage.map(|usage| (allowance.clone(), usage));
             verdict?;
         }
@@ -272,7 +270,7 @@ fn admit(
 ) -> Result<TenantId, Problem> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
     let named = header(TENANT_ID);
-    let is_bare = accounts.is_open() && named.is_none() && routes::is_resource(rest);
+    let is_bare = accounts.is_open() && named.is_none() && router::is_resource(rest);
     let path = tenant.or_else(|| is_bare.then_some(OPEN_TENANT_ID));
     let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
     let token = in_query.or_else(|| header(AUTH_TOKEN));
@@ -281,25 +279,25 @@ fn admit(
 
 impl Asked<'_> {
     async fn route(&self, method: &Method, rest: &str, no_page: impl FnOnce() -> Problem) -> Result<Answer, Problem> {
-        match routes::route(method, rest)?.ok_or_else(no_page)? {
-            Route::SessionHeartbeat(id) => sessions::heartbeat(self, &id).await,
-            Route::ServiceHeartbeat(id) => services::heartbeat(self, &id).await,
-            Route::Limits => limits::show(self).await,
-            Route::Sessions => sessions::list(self).await,
-            Route::CreateSession => sessions::create(self).await,
-            Route::Session(id) => sessions::get(self, &id).await,
-            Route::UpdateSession(id) => sessions::update(self, &id).await,
-            Route::DeleteSession(id) => sessions::delete(self, &id).await,
-            Route::Services => services::list(self).await,
-            Route::CreateService => services::create(self).await,
-            Route::Service(id) => services::get(self, &id).await,
-            Route::UpdateService(id) => services::update(self, &id).await,
-            Route::DeleteService(id) => services::delete(self, &id).await,
-            Route::Overview => sessions::overview(self).await,
-            Route::Events => events::list(self).await,
-            Route::Configuration(path) => configuration::read(self, &path).await,
-            Route::SetValue(path) => configuration::set(self, &path).await,
-            Route::RemoveValue(path) => configuration::remove(self, &path).await,
+        match router::route(method, rest)?.ok_or_else(no_page)? {
+            Route::SessionHeartbeat(id) => resources::sessions::heartbeat(self, &id).await,
+            Route::ServiceHeartbeat(id) => resources::services::heartbeat(self, &id).await,
+            Route::Limits => resources::limits::show(self).await,
+            Route::Sessions => resources::sessions::list(self).await,
+            Route::CreateSession => resources::sessions::create(self).await,
+            Route::Session(id) => resources::sessions::get(self, &id).await,
+            Route::UpdateSession(id) => resources::sessions::update(self, &id).await,
+            Route::DeleteSession(id) => resources::sessions::delete(self, &id).await,
+            Route::Services => resources::services::list(self).await,
+            Route::CreateService => resources::services::create(self).await,
+            Route::Service(id) => resources::services::get(self, &id).await,
+            Route::UpdateService(id) => resources::services::update(self, &id).await,
+            Route::DeleteService(id) => resources::services::delete(self, &id).await,
+            Route::Overview => resources::sessions::overview(self).await,
+            Route::Events => resources::events::list(self).await,
+            Route::Configuration(path) => resources::configuration::read(self, &path).await,
+            Route::SetValue(path) => resources::configuration::set(self, &path).await,
+            Route::RemoveValue(path) => resources::configuration::remove(self, &path).await,
         }
     }
 

@@ -17,9 +17,10 @@ use std::path::Path;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::Disk;
-use super::files::Files;
-use super::folder::{Folder, socket};
-use super::record::{self, META};
+use super::data_dir::{Folder, socket};
+use super::fjall::Files;
+use super::record;
+use super::record::META;
 use crate::files;
 use crate::registry::Error;
 

@@ -5,25 +5,25 @@
 //! requests share one commit. `record` is the form of what is written, `files` the disk itself, `folder` the directory
 //! it is in and who has it, `start` the way back into memory, `backup` the copy that can be taken.
 
-pub(crate) mod backup;
-pub(crate) mod files;
-pub(crate) mod folder;
-pub(crate) mod keeper;
-#[cfg(test)]
-mod reads;
+mod backup;
+mod data_dir;
+pub(crate) mod fjall;
 pub(crate) mod record;
-pub(crate) mod start;
+pub(crate) mod recovery;
+
+pub use backup::{backup, restore};
+pub(crate) use record::{EVENT, Write};
+pub(crate) use recovery::{Opened, Opener};
 
 use std::fmt::Debug;
 use std::io;
 
 use tokio::sync::oneshot;
 
-use super::changes::Change;
-use super::objects::TenantId;
-use super::pending::{Pending, Scope};
-use super::shapes::ServiceShape;
-use record::Write;
+use super::engine::{Pending, Scope};
+use super::http::ServiceShape;
+use super::model::Change;
+use super::model::TenantId;
 
 /// Sees a key and a value; says whether to go on.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<bool> + 'a;
@@ -57,26 +57,26 @@ pub(crate) enum Store {
 /// What waits to be committed.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    batches: Vec<Batch>,
+    pub(crate) batches: Vec<Batch>,
     /// What the batches change.
-    queued: Pending,
+    pub(crate) queued: Pending,
     /// What the commit changes that is under way; none between commits.
-    in_flight: Option<Pending>,
+    pub(crate) in_flight: Option<Pending>,
     /// Reads that wait for that commit.
-    readers: Vec<oneshot::Sender<bool>>,
+    pub(crate) readers: Vec<oneshot::Sender<bool>>,
     /// The last commit has failed, and none has succeeded since.
-    failing: bool,
+    pub(crate) failing: bool,
     /// Nothing more will come.
-    closed: bool,
+    pub(crate) closed: bool,
     /// The keeper is no more, so nothing can be kept.
-    ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// What one request changed (nothing if it only waits), and how it learns of its fate.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    changes: Vec<Change>,
-    receipt: oneshot::Sender<bool>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) receipt: oneshot::Sender<bool>,
 }
 
 impl Store {

@@ -6,21 +6,21 @@
 
 use std::sync::Arc;
 
-use crate::registry::changes::{Change, Slot};
-use crate::registry::objects::{
+use crate::registry::model::Packed;
+use crate::registry::model::Uuid1;
+use crate::registry::model::{
     About, Event, Holder, Life, Service, Session, SessionId, TenantId, ValueRemove, ValueUpdate, What,
 };
-use crate::registry::packed::Packed;
-use crate::registry::uuid1::Uuid1;
+use crate::registry::model::{Change, Slot};
 
 const TENANT: u8 = b't';
 const SESSION: u8 = b's';
 const SERVICE: u8 = b'v';
 const VALUE: u8 = b'c';
 /// What keys of events start with. They are the only records that are not read as a whole at the start.
-pub(super) const EVENT: u8 = b'e';
+pub(crate) const EVENT: u8 = b'e';
 /// What the keys of the registry itself start with.
-pub(super) const META: u8 = b'm';
+pub(crate) const META: u8 = b'm';
 
 /// What is written: a key, and its new value, or none if it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,8 +246,8 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::clock::Now;
-    use crate::registry::limits::Allowance;
+    use crate::registry::access::Allowance;
+    use crate::registry::model::Now;
     use crate::registry::state::tests::{at, json, own, session, state};
 
     /// One of everything, as changes.

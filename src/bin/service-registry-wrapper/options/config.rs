@@ -1,0 +1,337 @@
+//! The working configuration: options held against the API's rules before anything is contacted.
+//!
+//! Every complaint names the option (or environment variable), the rule and the part that breaks it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use service_registry::client::{Region, ServicePayload};
+use service_registry::wire::Metadata;
+
+use super::child_config::{Parenting, seconds};
+use super::lists;
+use super::{LogFormat, OnExit, OnLost, Options};
+use crate::options;
+use crate::registration::Preparation;
+use crate::registration::{Access, Key, Papers};
+
+/// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
+const LARGEST_BODY: usize = 4999 - 60;
+
+/// What to do.
+pub(crate) struct Plan {
+    pub access: Access,
+    pub service: Service,
+    /// No URL was given, so the wrapper may host the registry itself.
+    pub may_host: bool,
+    pub on_registry_down: OnRegistryDown,
+    pub on_lost: OnLost,
+    pub on_exit: OnExit,
+    /// Between the withdrawal and passing SIGTERM on.
+    pub drain_delay: Duration,
+    pub replace: bool,
+    pub state_dir: Option<PathBuf>,
+    pub status_socket: Option<PathBuf>,
+    pub parenting: Parenting,
+    pub command: Vec<OsString>,
+    /// Things to say once there is a log.
+    pub warnings: Vec<String>,
+}
+
+/// What the start of the child waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnRegistryDown {
+    /// The first attempt, but two seconds at most.
+    Start,
+    /// The registration, but so long at most.
+    Wait(Duration),
+    /// The registration. After so many attempts there is no start at all.
+    Fail { attempts: u32 },
+}
+
+/// What to keep registered.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub id: String,
+    pub payload: ServicePayload,
+    pub session_metadata: Metadata,
+    /// Heartbeat timeout in seconds.
+    pub interval: u32,
+}
+
+/// How the wrapper speaks.
+#[derive(Clone, Copy)]
+pub(crate) struct Voice {
+    pub format: LogFormat,
+    /// Above 0 more, below 0 less than usual.
+    pub level: i16,
+}
+
+impl Plan {
+    pub(crate) fn of(options: &Options) -> Result<Self> {
+        let mut warnings = Vec::new();
+        let service = service(options)?;
+        let on_registry_down = on_registry_down(options, &mut warnings)?;
+        let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
+        let path = |option: &Option<OsString>| option.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
+        let drain_delay = seconds(&options.parent.drain_delay).with_context(|| options.origin("drain_delay"))?;
+        Ok(Self {
+            access: access(options, service.interval, &mut warnings)?,
+            may_host: urls(options).is_empty(),
+            on_registry_down,
+            on_lost: options.registering.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
+            on_exit: options.registering.on_exit,
+            drain_delay: drain_delay.unwrap_or_default(),
+            replace: options.registering.replace,
+            state_dir: path(&options.registering.state_dir),
+            status_socket: path(&options.registering.status_socket),
+            parenting: Parenting::of(options)?,
+            command: options.command.clone(),
+            service,
+            warnings,
+        })
+    }
+
+    /// What is to be read and made before anything is contacted.
+    pub(crate) fn preparation(&self) -> Preparation {
+        Preparation {
+            access: self.access.clone(),
+            state_dir: self.state_dir.clone(),
+            id: self.service.id.clone(),
+            status_socket: self.status_socket.clone(),
+        }
+    }
+}
+
+impl Voice {
+    pub(crate) fn of(options: &Options) -> Self {
+        Self {
+            format: options.words.log_format,
+            level: i16::from(options.words.verbose) - i16::from(options.words.quiet),
+        }
+    }
+}
+
+/// An empty value is no value.
+fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|value| !value.is_empty())
+}
+
+fn service(options: &Options) -> Result<Service> {
+    let id =
+        given(&options.service.id).context("--id is missing: give the service an id, such as --id=my-host1-api0")?;
+    check_id(id).with_context(|| options.origin("id"))?;
+    let tags = lists::tags(&options.service.tags).with_context(|| options.origin("tags"))?;
+    let metadata = lists::metadata(&options.service.metadata).with_context(|| options.origin("metadata"))?;
+    let session_metadata =
+        lists::metadata(&options.service.session_metadata).with_context(|| options.origin("session_metadata"))?;
+    let payload = ServicePayload { tags, metadata };
+    let size = id.len() + size_on_the_wire(&payload.tags)? + size_on_the_wire(&payload.metadata)?;
+    check_size(size).with_context(|| options.origin("metadata"))?;
+    check_size(size_on_the_wire(&session_metadata)?).with_context(|| options.origin("session_metadata"))?;
+    let interval = interval(&options.service.interval).with_context(|| options.origin("interval"))?;
+    Ok(Service { id: id.to_owned(), payload, session_metadata, interval })
+}
+
+fn check_id(id: &str) -> Result<()> {
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if let Some(wrong) = id.chars().find(|c| !allowed(c)) {
+        bail!("{} contains {wrong:?}; an id is made of letters, digits, '_', '-', '.'", lists::quoted(id));
+    }
+    ensure!((3..=65).contains(&id.len()), "{} has {} characters; an id has 3 to 65", lists::quoted(id), id.len());
+    Ok(())
+}
+
+fn interval(seconds: &str) -> Result<u32> {
+    let number = seconds.parse::<u32>().ok().filter(|number| (3..=120).contains(number));
+    number.with_context(|| format!("{} is not a number of seconds from 3 to 120", lists::quoted(seconds)))
+}
+
+fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnRegistryDown> {
+    let attempts = attempts(options)?;
+    let given = given(&options.registering.on_registry_down);
+    let what = match given {
+        None if options.registering.abort_on_failure => OnRegistryDown::Fail { attempts },
+        None | Some("start") => OnRegistryDown::Start,
+        Some("fail") => OnRegistryDown::Fail { attempts },
+        Some(other) => {
+            let wait = other.strip_prefix("wait:").and_then(|time| seconds(time.trim_end_matches('s')).ok().flatten());
+            OnRegistryDown::Wait(wait.with_context(|| {
+                let name = options.origin("on_registry_down");
+                format!("{name}: {} is none of start, wait:SECONDS, fail", lists::quoted(other))
+            })?)
+        }
+    };
+    let fails = matches!(what, OnRegistryDown::Fail { .. });
+    ensure!(
+        !options.registering.abort_on_failure || fails,
+        "--abort-on-failure means --on-registry-down=fail: leave one of them out"
+    );
+    if self::given(&options.registering.retries).is_some() && !fails {
+        let name = options.origin("retries");
+        warnings.push(format!("{name} does nothing without --abort-on-failure: registering goes on until it succeeds"));
+    }
+    Ok(what)
+}
+
+fn attempts(options: &Options) -> Result<u32> {
+    // As many, 2 seconds apart, as the original clients made: enough to outlive a predecessor with the default timeout.
+    const DEFAULT: u32 = 15;
+    let Some(text) = given(&options.registering.retries) else { return Ok(DEFAULT) };
+    text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
+        format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), lists::quoted(text))
+    })
+}
+
+fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(String, Key)>> {
+    let file = options.registry.api_key_file.as_ref().filter(|file| !file.is_empty());
+    let key = match (&options.registry.key, file) {
+        (Some(_), Some(_)) => bail!("--api-key and --api-key-file are both given: choose one"),
+        (Some(key), None) => {
+            if options.origin("api_key").starts_with("--") {
+                warnings.push(
+                    "--api-key shows the key in the process list until it is read: use --api-key-file".to_owned(),
+                );
+            }
+            Some(Key::Text(key.clone()))
+        }
+        (None, Some(file)) => Some(Key::File(file.clone())),
+        (None, None) => None,
+    };
+    match (given(&options.registry.username), key) {
+        (Some(name), Some(key)) => Ok(Some((name.to_owned(), key))),
+        (Some(_), None) => bail!("{} is given without a key: add --api-key-file", options.origin("username")),
+        (None, Some(_)) => bail!("an API key is given without a user: add --username"),
+        (None, None) => Ok(None),
+    }
+}
+
+fn urls(options: &Options) -> Vec<String> {
+    let urls = options.registry.registry_url.iter().flat_map(|list| list.split(',')).map(str::trim);
+    urls.filter(|url| !url.is_empty()).map(str::to_owned).collect()
+}
+
+fn access(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Result<Access> {
+    let credentials = credentials(options, warnings)?;
+    let auth_url = given(&options.registry.auth_url);
+    for (option, is_given) in [("auth_url", auth_url.is_some()), ("region", options.registry.region.is_some())] {
+        let name = options.origin(option);
+        ensure!(!is_given || credentials.is_some(), "{name} says where to log in, but not as whom: add --username");
+    }
+    ensure!(
+        auth_url.is_none() || options.registry.region.is_none(),
+        "--auth-url and --region are both given: choose one"
+    );
+    let access = Access {
+        urls: urls(options),
+        auth_url: auth_url.map(str::to_owned),
+        region: options.registry.region.map(|region| match region {
+            options::Region::Us => Region::Us,
+            options::Region::Uk => Region::Uk,
+        }),
+        credentials,
+        papers: papers(options)?,
+        limit: Duration::from_secs(interval.into()) / 4,
+    };
+    let lists = &options.registry.registry_url;
+    let has_gap = lists.iter().any(|list| !list.is_empty() && list.split(',').any(|url| url.trim().is_empty()));
+    ensure!(!has_gap, "{}: there is nothing between two commas, or beside one", options.origin("registry_url"));
+    Ok(access)
+}
+
+/// What https is set up with.
+fn papers(options: &Options) -> Result<Papers> {
+    let file = |option: &Option<OsString>| option.clone().filter(|file| !file.is_empty());
+    let client = match (file(&options.registry.client_cert), file(&options.registry.client_key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (Some(_), None) => bail!("{} is given without its key: add --client-key", options.origin("client_cert")),
+        (None, Some(_)) => bail!("{} is given without a certificate: add --client-cert", options.origin("client_key")),
+        (None, None) => None,
+    };
+    Ok(Papers { ca_file: file(&options.registry.ca_file), client })
+}
+
+fn size_on_the_wire(value: &impl serde::Serialize) -> Result<usize> {
+    Ok(serde_json::to_vec(value)?.len())
+}
+
+fn check_size(size: usize) -> Result<()> {
+    ensure!(size <= LARGEST_BODY, "{size} bytes are too many; the registry takes about {LARGEST_BODY} in all");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The complaint about these options, or nothing.
+    fn complaint(options: &[&str]) -> String {
+        let arguments = ["service-registry-wrapper"].iter().chain(options).chain(&["true"]).map(OsString::from);
+        let plan = |options: &Options| {
+            let prepared = Plan::of(options)?.preparation().prepare();
+            prepared.map_err(|wrong| wrong.why.context(options.origin(wrong.option)))
+        };
+        match Options::read(arguments).map_err(anyhow::Error::new).and_then(|options| plan(&options)) {
+            Ok(_) => String::new(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn ids_follow_the_api() {
+        assert!(complaint(&[]).starts_with("--id is missing"));
+        assert_eq!(complaint(&["--id=a.b-c_9"]), "");
+        assert_eq!(complaint(&["--id=ab"]), "--id: \"ab\" has 2 characters; an id has 3 to 65");
+        assert_eq!(complaint(&[&format!("--id={}", "x".repeat(65))]), "");
+        assert!(complaint(&[&format!("--id={}", "x".repeat(66))]).contains("has 66 characters"));
+        assert!(complaint(&["--id=a/bc"]).starts_with("--id: \"a/bc\" contains '/'"));
+        assert!(complaint(&["--id=stra\u{df}e"]).contains("contains '\u{df}'"));
+    }
+
+    #[test]
+    fn the_interval_is_3_to_120_seconds() {
+        for good in ["3", "30", "120"] {
+            assert_eq!(complaint(&["--id=abc", "-i", good]), "");
+        }
+        for bad in ["2", "121", "abc", "-5", "4.5", ""] {
+            let said = complaint(&["--id=abc", &format!("--interval={bad}")]);
+            assert!(said.starts_with("--interval: ") && said.contains("3 to 120"), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn retries_are_a_number_from_1() {
+        for bad in ["0", "x", "-1"] {
+            assert!(complaint(&["--id=abc", &format!("--retries={bad}")]).starts_with("--retries: "), "{bad}");
+        }
+    }
+
+    #[test]
+    fn half_a_login_is_refused() {
+        assert!(complaint(&["--id=abc", "--username=joe"]).contains("--username is given without a key"));
+        assert!(complaint(&["--id=abc", "--api-key=k"]).contains("without a user"));
+        assert!(complaint(&["--id=abc", "--region=uk"]).contains("--region says where to log in"));
+        assert!(complaint(&["--id=abc", "--api-key-file=/no/such/file", "--username=joe"]).contains("/no/such/file"));
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        assert!(complaint(&["--id=abc", "--client-cert=c"]).contains("--client-cert is given without its key"));
+        assert!(complaint(&["--id=abc", "--client-key=k"]).contains("--client-key is given without a certificate"));
+        assert!(
+            complaint(&["--id=abc", "--ca-file=/no/such/ca"])
+                .starts_with("--ca-file: cannot use the CA file /no/such/ca")
+        );
+        assert!(complaint(&["--id=abc", "--registry-url=http://x,,http://y"]).contains("between two commas"));
+    }
+
+    #[test]
+    fn what_would_not_fit_into_a_request_is_refused() {
+        let pair = |n: usize| format!("--metadata=key{n}={}", "x".repeat(255));
+        let options: Vec<String> = (0..20).map(pair).collect();
+        let options: Vec<&str> = ["--id=abc"].into_iter().chain(options.iter().map(String::as_str)).collect();
+        assert!(complaint(&options).starts_with("--metadata: "), "{}", complaint(&options));
+    }
+}

@@ -1,0 +1,184 @@
+//! The options as they are typed: what they are called, where else they may come from, what `--help` says.
+//!
+//! Reading them touches nothing but the arguments and the environment. `plan` makes a working configuration of
+//! them. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is harmless.
+
+mod child_config;
+mod command;
+pub(crate) mod config;
+mod lists;
+mod logging;
+mod registration;
+mod registry;
+mod service;
+
+pub(crate) use child_config::Parenting;
+pub(crate) use config::{OnRegistryDown, Plan, Service, Voice};
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+
+pub(crate) use command::{NotifyWhen, Parent, Scope};
+pub(crate) use logging::{LogFormat, Words};
+pub(crate) use registration::{OnExit, OnLost, Registering};
+pub(crate) use registry::{Region, Registry};
+pub(crate) use service::About;
+
+use crate::registration::Secret;
+
+const AFTER_HELP: &str = "\
+Every option has an environment variable; the command line wins. What follows the first bare word belongs to COMMAND.
+
+Exit status: that of COMMAND; 128+n when signal n killed it; 2 for wrong options, 100 when \
+--abort-on-failure is set and the service could not be registered, or --on-lost=stop and it could not be kept so, 125 when the wrapper itself failed, \
+126 when COMMAND cannot be executed, 127 when it is not found.";
+
+/// Make a program discoverable: register it in a service registry, run it, heartbeat while it runs, exit with its status
+#[derive(Debug, Parser)]
+#[command(name = "service-registry-wrapper", version, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(override_usage = "service-registry-wrapper --id=ID [OPTIONS] [--] COMMAND [ARG]...")]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub service: About,
+
+    #[command(flatten)]
+    pub registering: Registering,
+
+    #[command(flatten)]
+    pub registry: Registry,
+
+    #[command(flatten)]
+    pub parent: Parent,
+
+    #[command(flatten)]
+    pub words: Words,
+
+    /// The program to run, and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true, help_heading = "Arguments")]
+    pub command: Vec<OsString>,
+
+    /// Which options came from the environment, so that a complaint names what the user wrote.
+    #[arg(skip)]
+    from_environment: Vec<String>,
+}
+
+/// Environment variables that hold or lead to a secret: the child does not get them.
+pub(crate) const CREDENTIALS: [&str; 5] = [
+    "SERVICE_REGISTRY_USERNAME",
+    "SERVICE_REGISTRY_API_KEY",
+    "SERVICE_REGISTRY_API_KEY_FILE",
+    "SERVICE_REGISTRY_CLIENT_CERT",
+    "SERVICE_REGISTRY_CLIENT_KEY",
+];
+
+/// The one of them that is a secret itself.
+#[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
+pub(crate) const API_KEY: &str = CREDENTIALS[1];
+
+/// Options of which one given on the command line silences the other one when that comes from the environment.
+const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "region"], ["verbose", "quiet"]];
+
+impl Options {
+    /// Reads arguments and environment.
+    pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        // The environment is gone through once; mostly there is nothing to do about it.
+        for (name, value) in std::env::vars_os().filter(|(name, value)| is_odd(name, value)) {
+            command = if value.is_empty() { without(command, &name) } else { command };
+            if is_unreadable(&command, &name, &value) {
+                let told = format!("the variable {} is not UTF-8; write it anew", name.display());
+                return Err(command.error(ErrorKind::InvalidUtf8, told));
+            }
+        }
+        let matches = command.try_get_matches_from_mut(arguments).map_err(|error| name_variable(&command, error))?;
+        let mut options = Self::from_arg_matches(&matches)?;
+        for [one, other] in RIVALS {
+            if typed(&matches, one) && !typed(&matches, other) {
+                options.forget(other);
+            } else if typed(&matches, other) && !typed(&matches, one) {
+                options.forget(one);
+            }
+        }
+        options.from_environment = matches
+            .ids()
+            .filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::EnvVariable))
+            .map(ToString::to_string)
+            .collect();
+        options.registry.key = options.registry.api_key.take().map(|key| Arc::new(key.into()));
+        Ok(options)
+    }
+
+    /// Puts the key that was in the environment in the place of the text that has been there since. The key, if it was typed.
+    pub(crate) fn take_key(&mut self, from_environment: Option<Secret>) -> Option<&Secret> {
+        if self.from_environment.iter().any(|id| id == "api_key") {
+            if self.registry.key.is_some() {
+                self.registry.key = from_environment;
+            }
+            return None;
+        }
+        self.registry.key.as_ref()
+    }
+
+    /// What the user wrote: `--interval`, or `SERVICE_REGISTRY_INTERVAL`.
+    pub(crate) fn origin(&self, option: &str) -> String {
+        if self.from_environment.iter().any(|id| id == option) {
+            let name = if option == "registry_url" { "url" } else { option };
+            format!("SERVICE_REGISTRY_{}", name.to_uppercase())
+        } else {
+            format!("--{}", option.replace('_', "-"))
+        }
+    }
+
+    fn forget(&mut self, option: &str) {
+        match option {
+            "api_key" => self.registry.api_key = None,
+            "api_key_file" => self.registry.api_key_file = None,
+            "auth_url" => self.registry.auth_url = None,
+            "region" => self.registry.region = None,
+            "verbose" => self.words.verbose = 0,
+            _ => self.words.quiet = 0,
+        }
+    }
+}
+
+/// Of ours, and empty or no text.
+fn is_odd(name: &OsStr, value: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"SERVICE_REGISTRY_") && (value.is_empty() || value.to_str().is_none())
+}
+
+/// An empty variable is as good as none.
+fn without(command: Command, variable: &OsStr) -> Command {
+    let reads = |option: &&Arg| option.get_env() == Some(variable);
+    let id = command.get_arguments().find(reads).map(|option| option.get_id().clone());
+    match id {
+        Some(id) => command.mut_arg(id, |option| option.env(None::<&str>)),
+        None => command,
+    }
+}
+
+/// Whether a variable that should be text is none. Names of files need not be.
+fn is_unreadable(command: &Command, variable: &OsStr, value: &OsStr) -> bool {
+    let files = ["api_key_file", "ca_file", "client_cert", "client_key", "state_dir", "status_socket"];
+    let mut texts = command.get_arguments().filter(|option| !files.contains(&option.get_id().as_str()));
+    value.to_str().is_none() && texts.any(|option| option.get_env() == Some(variable))
+}
+
+/// clap names the option where the variable is wrong.
+fn name_variable(command: &Command, mut error: clap::Error) -> clap::Error {
+    let told = |kind| error.get(kind).map(ToString::to_string);
+    if let (Some(option), Some(value)) = (told(ContextKind::InvalidArg), told(ContextKind::InvalidValue)) {
+        let found = command.get_arguments().find(|known| known.to_string() == option).and_then(Arg::get_env);
+        if let Some(variable) = found.filter(|variable| std::env::var_os(variable) == Some(value.into())) {
+            error.insert(ContextKind::InvalidArg, ContextValue::String(variable.display().to_string()));
+        }
+    }
+    error
+}
+
+fn typed(matches: &ArgMatches, option: &str) -> bool {
+    matches.value_source(option) == Some(ValueSource::CommandLine)
+}

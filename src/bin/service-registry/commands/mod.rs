@@ -1,0 +1,4 @@
+//! commands.
+
+pub(crate) mod hash_key;
+pub(crate) mod wrapper;

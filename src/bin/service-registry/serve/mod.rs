@@ -1,0 +1,197 @@
+//! `service-registry serve`.
+
+mod reload;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use service_registry::registry::{Config, Error, Registry, ServiceShape, Tls, TlsFiles, Users};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::{Serve, Shape};
+use crate::data_dir;
+use crate::exit::Failure;
+use reload::Reload;
+
+/// Descriptors that are not for connections: the store, the standard streams, the event loop, files that are read.
+const RESERVED: usize = 64;
+
+/// How long is waited at the end for what other threads have begun: backups, hashes, a look at old events.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Serves until it is told to stop.
+pub(crate) fn run(options: Serve) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
+    // As a task, so that the thread that hears of a connection accepts it too. What `block_on` is given runs in this thread,
+    // which would have to be woken up for each.
+    let outcome = runtime.block_on(runtime.spawn(serve(options))).context("serving");
+    runtime.shutdown_timeout(LAST); // without a bound it would wait for a backup that nobody reads
+    outcome?
+}
+
+async fn serve(options: Serve) -> Result<(), Failure> {
+    let mut stop = Stop::new().context("watching for signals")?;
+    let hangup = signal(SignalKind::hangup()).context("watching for signals")?;
+    // In a thread of its own: a file system may not answer, and signals are heard all the same.
+    let opening = tokio::task::spawn_blocking(move || open(options));
+    let (registry, reload, is_secure) = tokio::select! {
+        opened = opening => opened.context("opening the files")??,
+        () = stop.told() => return Ok(()),
+    };
+    let keep_up = reload.keep(hangup, registry.control());
+    announce(registry.local_addr(), is_secure)?;
+    tokio::select! {
+        served = registry.serve(stop.told()) => served.context("listening")?,
+        () = keep_up => {}
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads the files and the data directory, and listens.
+fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
+    let tls = tls_files(&options);
+    let reload = Reload::new(options.users.clone(), tls.clone());
+    let config = config(&options, tls.as_ref())?;
+    let listener = listen(&options)?;
+    let config = keep(config, &options)?;
+    let registry = Registry::bind(config, listener).map_err(|error| in_words(error, &options.listen))?;
+    Ok((registry, reload, tls.is_some()))
+}
+
+fn tls_files(options: &Serve) -> Option<TlsFiles> {
+    let (certificate, key) = options.tls_cert.clone().zip(options.tls_key.clone())?;
+    Some(TlsFiles { certificate, key, client_ca: options.tls_client_ca.clone() })
+}
+
+fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
+    if options.open && options.users.is_some() {
+        let both = "--open lets everyone in, and --users only those in the file: give one of them (or \
+                    SERVICE_REGISTRY_OPEN=false)";
+        return Err(Failure::usage(anyhow!(both)));
+    }
+    if options.users.is_some() && !options.host_name.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "--host-name: with --users the name that is asked for does not matter; leave it out"
+        )));
+    }
+    let config = match &options.users {
+        Some(file) => Config::with_users(Users::read(file).map_err(|error| anyhow!("--users: {error}"))?),
+        None => Config::open().open_to_all(options.open).host_names(options.host_name.iter().cloned()),
+    };
+    let config = match tls {
+        Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(files, &error.to_string()))?),
+        None => config,
+    };
+    let config = config.trusted_proxies(options.trusted_proxy.iter().copied());
+    let config = config.max_connections(connections(options.max_connections));
+    let config = config.strict_feed(options.strict_feed).lenient_heartbeats(options.lenient_heartbeats);
+    let shape = match options.service_shape {
+        Shape::Form => ServiceShape::Form,
+        Shape::Union => ServiceShape::Union,
+    };
+    Ok(config.service_shape(shape).events_retention(options.events_retention))
+}
+
+/// The complaint, with the option that leads to the file.
+fn tls_option(files: &TlsFiles, complaint: &str) -> anyhow::Error {
+    let is_about = |file: &Path| complaint.contains(&format!(" {}: ", file.display()));
+    let option = match &files.client_ca {
+        Some(file) if is_about(file) => "--tls-client-ca",
+        _ if is_about(&files.key) => "--tls-key",
+        _ => "--tls-cert",
+    };
+    anyhow!("{option}: {complaint}")
+}
+
+/// Says where the data is before anything is done there.
+fn keep(config: Config, options: &Serve) -> Result<Config, Failure> {
+    if options.in_memory {
+        tracing::info!("everything is kept in memory, and gone when this ends");
+        return Ok(config);
+    }
+    let folder = data_dir::folder(options.data_dir.clone())?;
+    tracing::info!("data directory: {}", folder.display());
+    Ok(config.data_dir(folder))
+}
+
+/// As many connections as were asked for, or as many as there are descriptors for.
+fn connections(asked: u32) -> usize {
+    let asked = usize::try_from(asked).unwrap_or(usize::MAX);
+    let most = raise_file_limit().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+        usize::MAX
+    });
+    let possible = most.saturating_sub(RESERVED).max(1);
+    if possible < asked {
+        tracing::warn!("--max-connections: {possible} instead of {asked}, since only {most} files may be open");
+    }
+    asked.min(possible)
+}
+
+/// Every connection is an open file, and most systems allow 1024 unless somebody asks for more.
+fn raise_file_limit() -> nix::Result<usize> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(usize::try_from(hard).unwrap_or(usize::MAX))
+}
+
+fn listen(options: &Serve) -> Result<TcpListener, Failure> {
+    let given = &options.listen;
+    let addresses: Vec<SocketAddr> = given
+        .to_socket_addrs()
+        .map_err(|error| Failure::usage(anyhow!("--listen {given}: {error}; give ADDRESS:PORT, as in 127.0.0.1:7117")))?
+        .collect();
+    // Before it listens: not even for a moment should others get in.
+    if let Some(beyond) =
+        addresses.iter().find(|address| options.users.is_none() && !options.open && !address.ip().is_loopback())
+    {
+        return Err(in_words(Error::NotLoopback(*beyond), given));
+    }
+    let cure = "choose another with --listen, or stop what is listening there";
+    let listener =
+        TcpListener::bind(&addresses[..]).with_context(|| format!("--listen {given}: cannot listen ({cure})"))?;
+    Ok(listener)
+}
+
+fn in_words(error: Error, given: &str) -> Failure {
+    match error {
+        Error::NotLoopback(address) => Failure::usage(anyhow!(
+            "--listen {given}: without users everyone may come in, so {address} would let other machines in; \
+             listen on 127.0.0.1, say who may come in with --users FILE, or say --open if everyone may"
+        )),
+        other => other.into(),
+    }
+}
+
+/// The one line on stdout: whoever started this waits for it.
+fn announce(address: SocketAddr, is_secure: bool) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    let scheme = if is_secure { "https" } else { "http" };
+    writeln!(stdout, "listening on {scheme}://{address}").and_then(|()| stdout.flush()).context("writing to stdout")
+}
+
+/// The two signals that mean "stop".
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The account: what it may hold, and how often it may ask.
+
+use crate::client::transport::Call;
+use crate::client::{Client, Error};
+use crate::wire::Limits;
+
+/// The account; from [`Client::account`].
+#[derive(Clone, Copy, Debug)]
+pub struct Account<'a> {
+    pub(crate) client: &'a Client,
+}
+
+impl Account<'_> {
+    /// The limits that hold for it.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`].
+    pub async fn limits(self) -> Result<Limits, Error> {
+        self.client.send(Call::get(&["limits"])).await?.json()
+    }
+}

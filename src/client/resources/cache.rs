@@ -1,0 +1,119 @@
+//! The last good answer to each question about services, for the time when the registry is away: knowing who was
+//! there a minute ago beats knowing nobody.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::client::{Error, ListOptions};
+use crate::wire::Service;
+
+/// How many questions are remembered; the one answered longest ago is forgotten first.
+const REMEMBERED: usize = 32;
+
+/// Services, by id.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServiceList {
+    /// The services.
+    pub services: Vec<Service>,
+    /// The id that the next page begins with; none on the last page.
+    pub next_marker: Option<String>,
+    /// None when the registry has just said so. Otherwise the registry is away, and this is what it said last.
+    pub stale: Option<Stale>,
+}
+
+/// How old a remembered answer is, and why there is no new one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stale {
+    /// The time since the registry gave that answer.
+    pub age: Duration,
+    /// Why the registry could not be asked now.
+    pub error: Error,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) tag: Option<String>,
+    /// None: all pages.
+    pub(crate) page: Option<ListOptions>,
+}
+
+#[derive(Default)]
+pub(crate) struct Remembered(Mutex<VecDeque<(Question, Instant, ServiceList)>>);
+
+impl Remembered {
+    /// Passes on a good answer and keeps a copy; answers from memory when the registry is away.
+    pub(crate) fn settle(&self, question: Question, answer: Result<ServiceList, Error>) -> Result<ServiceList, Error> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.iter().position(|(other, ..)| *other == question);
+        match answer {
+            Ok(list) => {
+                if let Some(index) = known {
+                    kept.remove(index);
+                } else if kept.len() == REMEMBERED {
+                    kept.pop_front();
+                }
+                kept.push_back((question, Instant::now(), list.clone()));
+                Ok(list)
+            }
+            // A refusal is an answer: the registry is there and says no.
+            Err(error) if !error.is_retryable() => Err(error),
+            Err(error) => match known.and_then(|index| kept.get(index)) {
+                Some((_, since, list)) => {
+                    Ok(ServiceList { stale: Some(Stale { age: since.elapsed(), error }), ..list.clone() })
+                }
+                None => Err(error),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(tag: usize) -> Question {
+        Question { tag: Some(tag.to_string()), page: None }
+    }
+
+    fn list(next_marker: &str) -> ServiceList {
+        ServiceList { services: Vec::new(), next_marker: Some(next_marker.to_owned()), stale: None }
+    }
+
+    fn away() -> Error {
+        Error::BadAnswer { phase: crate::client::Phase::Call, url: String::new(), what: String::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_age_is_that_of_the_last_good_answer() {
+        let kept = Remembered::default();
+        kept.settle(question(1), Ok(list("old"))).unwrap();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        kept.settle(question(1), Ok(list("new"))).unwrap();
+        for seconds in [5, 12] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            let stale = kept.settle(question(1), Err(away())).unwrap();
+            assert_eq!(stale.next_marker.as_deref(), Some("new"));
+            assert_eq!(stale.stale.unwrap().age.as_secs(), if seconds == 5 { 5 } else { 17 });
+        }
+        assert!(kept.settle(question(2), Err(away())).is_err(), "another question");
+        assert!(kept.settle(question(1), Err(Error::unusable("no"))).is_err(), "a refusal is no absence");
+    }
+
+    #[tokio::test]
+    async fn only_so_many_questions_are_remembered() {
+        let kept = Remembered::default();
+        for tag in 0..=REMEMBERED {
+            kept.settle(question(tag), Ok(list("x"))).unwrap();
+        }
+        assert!(kept.settle(question(0), Err(away())).is_err());
+        for tag in 1..=REMEMBERED {
+            assert!(kept.settle(question(tag), Err(away())).is_ok(), "{tag}");
+        }
+    }
+}

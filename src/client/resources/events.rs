@@ -1,0 +1,47 @@
+//! Events: what happened, in order.
+
+use super::follow::EventsPoller;
+use crate::client::{Client, Error};
+use crate::wire::{Event, Page};
+
+/// The events of the account; from [`Client::events`].
+#[derive(Clone, Copy, Debug)]
+pub struct Events<'a> {
+    pub(crate) client: &'a Client,
+}
+
+/// Which events to get. The default is the first page of the last hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventOptions {
+    /// At most so many, 1 to 1000; the registry's own default is 100.
+    pub limit: Option<u32>,
+    /// The id of the event to begin with, inclusive. Any version-1 UUID will do: it stands for a time.
+    pub marker: Option<String>,
+    /// Only events of this type: `service.join`, `services.timeout`, ...
+    pub kind: Option<String>,
+}
+
+impl EventOptions {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let limit = self.limit.map(|limit| ("limit", limit.to_string()));
+        let marker = self.marker.clone().map(|marker| ("marker", marker));
+        let kind = self.kind.clone().map(|kind| ("type", kind));
+        limit.into_iter().chain(marker).chain(kind).collect()
+    }
+}
+
+impl Events<'_> {
+    /// One page of events, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]; of faults, `badRequest` for a marker before the account was made or after now.
+    pub async fn list(self, options: &EventOptions) -> Result<Page<Event>, Error> {
+        Ok(self.client.page(&["events"], options.query()).await?.0)
+    }
+
+    /// Follows the events as they happen, beginning with those of the last hour.
+    pub fn poller(self) -> EventsPoller {
+        EventsPoller::new(self.client)
+    }
+}

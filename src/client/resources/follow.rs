@@ -1,0 +1,168 @@
+//! Following the event feed: every event once, in order, through outages and restarts.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::client::{Client, Error, EventOptions};
+use crate::wire::{Event, Page};
+
+/// How often the registry is asked, unless set: every 10 s.
+pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How many events a page has when nobody says.
+const USUAL_PAGE: u32 = 100;
+
+/// As good as for ever, and not beyond what clocks can count.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// A registry that was set up anew refuses markers older than itself with a message that ends so.
+const BEFORE_ACCOUNT: &str = "greater than or equal to the account creation date";
+
+/// Gives one event after the other; from [`Events::poller`](crate::client::Events::poller).
+///
+/// ```no_run
+/// # async fn example(client: service_registry::client::Client) {
+/// let mut events = client.events().poller();
+/// loop {
+///     match events.next().await {
+///         Ok(event) => println!("{} {}", event.kind, event.payload),
+///         Err(error) => eprintln!("{error}"), // asked again after the interval
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct EventsPoller {
+    client: Client,
+    every: Duration,
+    kind: Option<String>,
+    due: Instant,
+    /// How many events are asked for, where a page as the registry likes it is longer than what is read.
+    limit: Option<u32>,
+    feed: Feed,
+}
+
+/// Where the poller stands. No clock, no socket.
+#[derive(Debug, Default)]
+struct Feed {
+    waiting: VecDeque<Event>,
+    /// The last event that was handed out.
+    given: Option<String>,
+    /// The last event that was fetched.
+    fetched: Option<String>,
+    /// Where the next page of an unfinished list begins.
+    next_page: Option<String>,
+    /// Whether the last page brought anything new.
+    is_new: bool,
+}
+
+impl EventsPoller {
+    pub(crate) fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            every: DEFAULT_POLL_INTERVAL,
+            kind: None,
+            due: Instant::now(),
+            limit: None,
+            feed: Feed::default(),
+        }
+    }
+
+    /// The pause between two questions; 10 s by default. A list of several pages is read without pauses.
+    pub fn every(mut self, pause: Duration) -> Self {
+        self.every = pause;
+        self
+    }
+
+    /// Only events of this type.
+    pub fn of_type(mut self, kind: impl Into<String>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// Begins after this event: a [`marker`](Self::marker) from earlier on, so that a program that is started
+    /// again goes on where it was.
+    pub fn after(mut self, event_id: impl Into<String>) -> Self {
+        let id = Some(event_id.into());
+        self.feed = Feed { given: id.clone(), fetched: id, ..Feed::default() };
+        self
+    }
+
+    /// The id of the last event that was handed out.
+    #[must_use]
+    pub fn marker(&self) -> Option<&str> {
+        self.feed.given.as_deref()
+    }
+
+    /// Waits for the next event. May be dropped while waiting; no event is lost by that.
+    ///
+    /// The window of a poller that has seen no event yet is the registry's last hour. When the registry turns out
+    /// to have been set up anew, its events are given from their beginning.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`], once for each failed question. Nothing is lost by it: call again, and the question is asked
+    /// again after the usual pause, or after the one that the registry asks for.
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.feed.give() {
+                return Ok(event);
+            }
+            if self.feed.next_page.is_none() || !self.feed.is_new {
+                sleep_until(self.due).await;
+            }
+            let options = EventOptions { limit: self.limit, marker: self.feed.marker(), kind: self.kind.clone() };
+            let page = self.client.events().list(&options).await;
+            let asked_to_wait = page.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
+            self.due = Instant::now() + self.every.max(asked_to_wait).min(LONGEST_PAUSE);
+            match (page, self.limit.unwrap_or(USUAL_PAGE)) {
+                (Ok(page), _) => {
+                    self.feed.take(page);
+                    self.limit = self.limit.filter(|_| self.feed.next_page.is_some());
+                }
+                (Err(error), limit @ 2..) if error.is_too_long() => {
+                    self.limit = Some(limit / 2);
+                    self.due = Instant::now();
+                }
+                (Err(error), _) => self.feed.fail(error)?,
+            }
+        }
+    }
+}
+
+impl Feed {
+    fn give(&mut self) -> Option<Event> {
+        let event = self.waiting.pop_front()?;
+        self.given = Some(event.id.clone());
+        Some(event)
+    }
+
+    /// Where the next list begins. Markers are inclusive, so it begins with an event that is known.
+    fn marker(&self) -> Option<String> {
+        self.next_page.clone().or_else(|| self.fetched.clone())
+    }
+
+    fn take(&mut self, page: Page<Event>) {
+        let (asked, before) = (self.marker(), self.fetched.clone());
+        for event in page.values {
+            if self.fetched.as_deref() != Some(&event.id) {
+                self.fetched = Some(event.id.clone());
+                self.waiting.push_back(event);
+            }
+        }
+        // A page may be empty and lead on, if the registry has found nothing of the type in as many events as it looks at for
+        // one question. Asking at once again could go on for ever.
+        self.is_new = self.fetched != before;
+        self.next_page = page.metadata.next_marker.filter(|next| self.is_new || asked.as_ref() != Some(next));
+    }
+
+    /// The next list begins after what has been fetched; or anew, when the registry did.
+    fn fail(&mut self, error: Error) -> Result<(), Error> {
+        self.next_page = None;
+        let anew = error.fault().is_some_and(|fault| fault.message.ends_with(BEFORE_ACCOUNT));
+        if anew && self.fetched.take().is_some() { Ok(()) } else { Err(error) }
+    }
+}

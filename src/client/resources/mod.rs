@@ -1,0 +1,22 @@
+//! resources.
+
+mod account;
+mod cache;
+mod configuration;
+mod events;
+mod follow;
+mod pagination;
+mod services;
+mod sessions;
+mod views;
+
+pub use account::Account;
+pub(crate) use cache::Remembered;
+pub use cache::{ServiceList, Stale};
+pub use configuration::Configuration;
+pub use events::{EventOptions, Events};
+pub use follow::{DEFAULT_POLL_INTERVAL, EventsPoller};
+pub use pagination::ListOptions;
+pub use services::{ServicePayload, ServiceUpdate, Services};
+pub use sessions::{NewSession, SessionUpdate, Sessions};
+pub use views::Views;

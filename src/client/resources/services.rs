@@ -1,0 +1,206 @@
+//! Services: created in a session, found by everyone.
+
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::cache::{Question, ServiceList};
+use crate::client::schedule::CLOSEST;
+use crate::client::transport::Call;
+use crate::client::transport::url::not_empty;
+use crate::client::{Client, Error, ListOptions};
+use crate::wire::{Metadata, Page, Service};
+
+/// How often [`Services::register`] asks for an id that is still taken.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
+/// How long it asks.
+const RETRY_FOR: Duration = Duration::from_secs(30);
+
+/// The services of the account; from [`Client::services`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Services<'a> {
+    client: &'a Client,
+    retry_every: Duration,
+    retry_for: Duration,
+}
+
+/// What a service says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ServicePayload {
+    /// At most 10 labels of 1 to 55 characters.
+    pub tags: Vec<String>,
+    /// At most 20 pairs of 1 to 255 characters each; the whole payload must fit into 4999 bytes of JSON.
+    pub metadata: Metadata,
+}
+
+/// What to change of a service. What is none stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ServiceUpdate {
+    /// Replaces all tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// Replaces all pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+    /// Seconds, 3 to 120, of a service that is heartbeated itself; counts from the next heartbeat on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_timeout: Option<u32>,
+}
+
+impl<'a> Services<'a> {
+    pub(crate) fn new(client: &'a Client) -> Self {
+        Self { client, retry_every: RETRY_EVERY, retry_for: RETRY_FOR }
+    }
+
+    /// How often [`register`](Self::register) tries again; 2 s by default, 100 ms at least.
+    pub fn retry_every(mut self, pause: Duration) -> Self {
+        self.retry_every = pause.max(CLOSEST);
+        self
+    }
+
+    /// How long [`register`](Self::register) tries; 30 s by default.
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = time;
+        self
+    }
+
+    /// Creates a service in a session, in one attempt, and returns its id.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]; of faults, `serviceWithThisIdExists`, `limitReached`, and 404 when there is no such session.
+    pub async fn create(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<String, Error> {
+        let ServicePayload { tags, metadata } = payload;
+        let body = json!({"id": service_id, "session_id": session_id, "tags": tags, "metadata": metadata});
+        let call = Call::new(Method::POST, &["services"], StatusCode::CREATED).json(&body)?;
+        self.client.send(call).await?.created_id()
+    }
+
+    /// Creates a service in a session and returns its id. While the id is taken (a predecessor that has not
+    /// expired yet), tries again every 2 s for up to 30 s. That is longer than some sessions live, so heartbeat it meanwhile.
+    ///
+    /// May be repeated: a service that is in this session already, because an earlier answer was lost, is brought
+    /// to this payload.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create); any other than `serviceWithThisIdExists` at once.
+    pub async fn register(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<String, Error> {
+        let start = Instant::now();
+        loop {
+            let error = match self.create(session_id, service_id, payload).await {
+                Err(error) if error.is_fault("serviceWithThisIdExists") => error,
+                outcome => return outcome,
+            };
+            if self.adopt(session_id, service_id, payload).await? {
+                return Ok(service_id.to_owned());
+            }
+            if start.elapsed().saturating_add(self.retry_every) > self.retry_for {
+                return Err(error);
+            }
+            sleep(self.retry_every).await;
+        }
+    }
+
+    /// Brings the service of this id to the payload if it lives in this session.
+    async fn adopt(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<bool, Error> {
+        let held = match self.get(service_id).await {
+            Ok(Service::InSession(service)) if service.session_id == session_id => {
+                let ServicePayload { tags, metadata } = payload.clone();
+                let update = ServiceUpdate { tags: Some(tags), metadata: Some(metadata), ..ServiceUpdate::default() };
+                self.update(service_id, &update).await.map(|()| true)
+            }
+            other => other.map(|_| false),
+        };
+        match held {
+            Err(error) if error.is_lost() => Ok(false), // expired meanwhile
+            held => held,
+        }
+    }
+
+    /// One page of the services, by id. While the registry is away, what it said last, marked as
+    /// [`stale`](ServiceList::stale).
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`], unless the same was asked before and was answered.
+    pub async fn list(self, options: &ListOptions) -> Result<ServiceList, Error> {
+        self.find(None, Some(options)).await
+    }
+
+    /// All services, by id; as in [`list`](Self::list).
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`], unless the same was asked before and was answered.
+    pub async fn list_all(self) -> Result<ServiceList, Error> {
+        self.find(None, None).await
+    }
+
+    /// One page of the services that carry a tag, by id; as in [`list`](Self::list).
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`], unless the same was asked before and was answered; of faults, `badRequest` for a tag that
+    /// cannot be asked for (3 to 65 of letters, digits, `_`, `-`, `.`).
+    pub async fn list_for_tag(self, tag: &str, options: &ListOptions) -> Result<ServiceList, Error> {
+        self.find(Some(tag), Some(options)).await
+    }
+
+    /// All services that carry a tag, by id; as in [`list_for_tag`](Self::list_for_tag).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list_for_tag`](Self::list_for_tag).
+    pub async fn list_all_for_tag(self, tag: &str) -> Result<ServiceList, Error> {
+        self.find(Some(tag), None).await
+    }
+
+    async fn find(self, tag: Option<&str>, page: Option<&ListOptions>) -> Result<ServiceList, Error> {
+        let question = Question { tag: tag.map(str::to_owned), page: page.cloned() };
+        let tag = tag.map(|tag| ("tag", tag.to_owned()));
+        let answer = match page {
+            Some(options) => {
+                let query = options.query().into_iter().chain(tag).collect();
+                let page = self.client.page(&["services"], query).await;
+                page.map(|(Page { values, metadata }, _)| (values, metadata.next_marker))
+            }
+            None => self.client.all_pages(&["services"], tag.as_slice()).await.map(|all| (all, None)),
+        };
+        let list = answer.map(|(services, next_marker)| ServiceList { services, next_marker, stale: None });
+        self.client.inner.remembered.settle(question, list)
+    }
+
+    /// One service.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
+    pub async fn get(self, id: &str) -> Result<Service, Error> {
+        self.client.send(Call::get(&["services", not_empty(id, "service id")?])).await?.json()
+    }
+
+    /// Changes a service.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
+    pub async fn update(self, id: &str, update: &ServiceUpdate) -> Result<(), Error> {
+        self.client.send(Call::put(&["services", not_empty(id, "service id")?]).json(update)?).await?;
+        Ok(())
+    }
+
+    /// Takes a service out of the registry at once.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
+    pub async fn remove(self, id: &str) -> Result<(), Error> {
+        self.client.send(Call::delete(&["services", not_empty(id, "service id")?])).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! Views: several resources in one answer.
+
+use crate::client::{Client, Error, ListOptions};
+use crate::wire::{Overview, Page};
+
+/// The views of the account; from [`Client::views`].
+#[derive(Clone, Copy, Debug)]
+pub struct Views<'a> {
+    pub(crate) client: &'a Client,
+}
+
+impl Views<'_> {
+    /// One page of the sessions, by id, each with the services that live in it. A page that ends within a session is
+    /// followed by one that begins with the same session and the rest of its services.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`].
+    pub async fn overview(self, options: &ListOptions) -> Result<Page<Overview>, Error> {
+        Ok(self.client.page(&["views", "overview"], options.query()).await?.0)
+    }
+
+    /// All sessions, each with the services that live in it. A session whose services fill more than a page comes in
+    /// parts, which are put together here.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`].
+    pub async fn overview_all(self) -> Result<Vec<Overview>, Error> {
+        let mut all: Vec<Overview> = Vec::new();
+        for part in self.client.all_pages::<Overview>(&["views", "overview"], &[]).await? {
+            match all.last_mut() {
+                Some(last) if last.session.id == part.session.id => last.services.extend(part.services),
+                _ => all.push(part),
+            }
+        }
+        Ok(all)
+    }
+}

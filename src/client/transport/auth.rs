@@ -1,0 +1,157 @@
+//! The keeper of the token.
+//!
+//! At any time at most one login is under way; everybody who needs one waits for it and shares its outcome, be it
+//! good or bad. Who holds a token that still serves never waits. It is a task of its own: a caller that gives up, or is not
+//! polled for a while, neither ends it nor holds it up.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::connect::{Http, Kind};
+use super::login::{Credentials, Login};
+use super::request::{Request, TimeLimit};
+use crate::client::Client;
+use crate::client::error::{Error, NoAnswer, Phase};
+
+/// The least pause between two attempts to renew a token that still serves.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
+
+pub(crate) struct Auth {
+    credentials: Credentials,
+    url: Url,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    login: Option<Arc<Login>>,
+    under_way: Option<watch::Receiver<Option<Outcome>>>,
+    /// A token that still serves is not renewed before.
+    renew_after: Option<Instant>,
+    /// Where it differs in kind from the registry's, built when it is first needed.
+    http: Option<Http>,
+}
+
+type Outcome = Result<Arc<Login>, Error>;
+
+impl Auth {
+    pub(crate) fn new(credentials: Credentials, url: Url) -> Self {
+        Self { credentials, url, state: Mutex::default() }
+    }
+
+    /// The token to use now. One that nears its end is renewed behind the caller's back; if that fails there is time to try
+    /// again, so nobody is told.
+    pub(crate) async fn current(&self, client: &Client, limit: TimeLimit) -> Outcome {
+        let outcome = {
+            let mut state = self.lock();
+            match &state.login {
+                Some(login) if !login.is_over() => {
+                    let login = login.clone();
+                    if login.is_due() && state.renew_after.is_none_or(|after| Instant::now() >= after) {
+                        state.log_in(client);
+                    }
+                    return Ok(login);
+                }
+                _ => state.log_in(client),
+            }
+        };
+        self.wait(outcome, limit).await
+    }
+
+    /// Another token than `refused`: the one that somebody else got meanwhile, or a new one.
+    pub(crate) async fn renewed(&self, client: &Client, refused: &Arc<Login>, limit: TimeLimit) -> Outcome {
+        let outcome = {
+            let mut state = self.lock();
+            match &state.login {
+                Some(login) if !Arc::ptr_eq(login, refused) => return Ok(login.clone()),
+                _ => state.log_in(client),
+            }
+        };
+        self.wait(outcome, limit).await
+    }
+
+    async fn wait(&self, mut outcome: watch::Receiver<Option<Outcome>>, limit: TimeLimit) -> Outcome {
+        let told = timeout_at(limit.end, outcome.wait_for(Option::is_some)).await;
+        let (why, detail) = match told {
+            Ok(Ok(outcome)) => match &*outcome {
+                Some(outcome) => return outcome.clone(),
+                None => (NoAnswer::Broken, String::new()), // cannot be: it was waited for
+            },
+            Ok(Err(_)) => (NoAnswer::Broken, "the runtime in which it was under way has ended".to_owned()),
+            Err(_) => (NoAnswer::Timeout, limit.to_string()),
+        };
+        Err(Error::NoAnswer { phase: Phase::Login, url: self.url.to_string(), why, detail })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn log_in(&self, client: &Client) -> Result<Login, Error> {
+        let http = self.http(client)?;
+        let request = Request {
+            phase: Phase::Login,
+            method: Method::POST,
+            url: self.url.clone(),
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
+            body: Some(self.credentials.document()?),
+            expect: StatusCode::OK,
+            limit: TimeLimit::from_now(client.inner.request_timeout),
+        };
+        let answer = request.send(&http).await.map_err(|error| error.without(&self.credentials.api_key))?;
+        let login = Login::read(&answer)?;
+        tracing::debug!("logged in at {}", self.url);
+        Ok(login)
+    }
+
+    fn http(&self, client: &Client) -> Result<Http, Error> {
+        let inner = &client.inner;
+        let kind = Kind::of(&self.url);
+        if kind == Kind::of(inner.base.url()) {
+            return Ok(inner.http.clone());
+        }
+        let mut state = self.lock();
+        match &state.http {
+            Some(http) => Ok(http.clone()),
+            None => Ok(state.http.insert(kind.build(&inner.papers)?).clone()),
+        }
+    }
+}
+
+impl State {
+    /// The login that is under way, from now on at the latest.
+    fn log_in(&mut self, client: &Client) -> watch::Receiver<Option<Outcome>> {
+        // One whose runtime has ended will never tell.
+        if let Some(outcome) = self.under_way.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {
+            return outcome.clone();
+        }
+        let (tell, outcome) = watch::channel(None);
+        self.under_way = Some(outcome.clone());
+        tokio::spawn(log_in(client.clone(), tell));
+        outcome
+    }
+}
+
+async fn log_in(client: Client, tell: watch::Sender<Option<Outcome>>) {
+    let Some(auth) = &client.inner.auth else { return };
+    let outcome = auth.log_in(&client).await.map(Arc::new);
+    {
+        let mut state = auth.lock();
+        state.under_way = None;
+        match &outcome {
+            Ok(login) => state.login = Some(login.clone()),
+            Err(error) => {
+                tracing::debug!("not logged in: {error}");
+                let pause = error.retry_after().unwrap_or_default().max(RENEW_AGAIN);
+                state.renew_after = Some(Instant::now() + pause);
+            }
+        }
+    }
+    let _ = tell.send(Some(outcome)); // nobody may be waiting any more
+}

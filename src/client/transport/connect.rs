@@ -1,0 +1,191 @@
+//! What speaks HTTP: one connection that is kept, no redirects, and TLS only where a URL asks for it.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_util::client::legacy::{Client, Error as HttpError};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioExecutor;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
+use url::{Host, Url};
+
+use super::connector::Connector;
+use crate::client::error::Error;
+use crate::files;
+use crate::files::LARGEST_PEM;
+
+const OURSELVES: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+/// What hyper may read at a time.
+const BUFFER: usize = 32 << 10;
+
+/// Sends requests, and keeps a connection for the next one.
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: Client<Connector, Full<Bytes>>,
+    proxies: Option<Arc<Matcher>>,
+}
+
+impl Http {
+    /// Sends a request. Its answer's body is still to be read.
+    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+        let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(request.uri()));
+        let is_plain = request.uri().scheme_str() == Some("http");
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        // By https, the proxy is told when the connection is opened.
+        if let Some(auth) = proxy.as_ref().filter(|_| is_plain).and_then(|proxy| proxy.basic_auth()) {
+            headers.insert(PROXY_AUTHORIZATION, auth.clone());
+        }
+        self.client.request(request).await
+    }
+}
+
+/// What decides how a connection is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kind {
+    tls: bool,
+    proxy: bool,
+}
+
+/// What TLS is set up with.
+#[derive(Debug, Default)]
+pub(crate) struct Papers {
+    /// To trust besides the system's.
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
+    /// For a server that wants to know who connects: a certificate, those between it and its authority, and the key.
+    pub(crate) own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+impl Kind {
+    pub(crate) fn of(url: &Url) -> Self {
+        let proxy = !is_loopback(url);
+        Self { tls: url.scheme() == "https" || (proxy && proxy_wants_tls()), proxy }
+    }
+
+    /// Builds what sends requests to URLs of this kind.
+    pub(crate) fn build(&self, papers: &Papers) -> Result<Http, Error> {
+        let tls = if self.tls { verifying(papers)? } else { never_used()? };
+        let proxies = self.proxy.then(|| Arc::new(Matcher::from_env()));
+        let client = Client::builder(TokioExecutor::new())
+            // The registry says how long it keeps a connection; to look whether one is too old would wake an idle program.
+            .pool_idle_timeout(None)
+            // What a burst left open is of no use afterwards, and when the registry falls silent each would have to be tried.
+            .pool_max_idle_per_host(1)
+            .http1_max_buf_size(BUFFER)
+            .build(Connector::new(tls, proxies.clone()));
+        Ok(Http { client, proxies })
+    }
+}
+
+/// Reads certificates of authorities to trust besides the system's.
+pub(crate) fn read_authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    read_certificates(file, "CA file")
+}
+
+/// Reads the certificate to show, and its key.
+pub(crate) fn read_own(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    let chain = read_certificates(certificate, "client certificate")?;
+    let cure = "give a file with one private key (PEM) that is not encrypted";
+    let refused = |error: &dyn std::error::Error| {
+        Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display()))
+    };
+    let pem = files::read(key, LARGEST_PEM).map_err(|error| refused(&error))?;
+    Ok((chain, PrivateKeyDer::from_pem_slice(&pem).map_err(|error| refused(&error))?))
+}
+
+fn read_certificates(file: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let refused = |why: String| {
+        Error::unusable(format!("cannot use the {what} {}: {why}; give a file of PEM certificates", file.display()))
+    };
+    let pem = files::read(file, LARGEST_PEM).map_err(|error| refused(error.to_string()))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| refused(error.to_string()))?;
+    if certificates.is_empty() { Err(refused("no certificate in it".to_owned())) } else { Ok(certificates) }
+}
+
+/// The innermost reason: the layers above it only say that something below failed.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// Checks certificates as the system does. Loading its authorities takes milliseconds, hence only for https.
+///
+/// The provider is handed over instead of installed for the process: that choice is the program's, not a library's.
+fn verifying(papers: &Papers) -> Result<ClientConfig, Error> {
+    let refused = |error: rustls::Error| {
+        Error::unusable(format!(
+            "cannot set up TLS: {error}; install the system's certificates (ca-certificates), or set SSL_CERT_FILE"
+        ))
+    };
+    let verifier = Verifier::new_with_extra_roots(papers.authorities.iter().cloned(), provider()).map_err(refused)?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?
+        .dangerous() // the name rustls gives to every verifier but its own
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &papers.own {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|error| Error::unusable(format!("the client key does not fit the client certificate: {error}")))?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Trusts nobody: for connections without TLS.
+fn never_used() -> Result<ClientConfig, Error> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::unusable(format!("cannot set up HTTP: {error}")))?;
+    Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A proxy of the environment never stands between a program and its own machine.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.'); // in small letters already
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
+/// The variable that sends requests for this URL through a proxy, unless `no_proxy` has its host.
+pub(crate) fn proxy_variable(url: &Url) -> Option<&'static str> {
+    let names = if url.scheme() == "https" { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    names.into_iter().chain(["all_proxy", "ALL_PROXY"]).find(is_set).filter(|_| !is_loopback(url))
+}
+
+/// Whether a proxy of the environment is itself spoken to by TLS.
+fn proxy_wants_tls() -> bool {
+    ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| value.as_encoded_bytes().starts_with(b"https://")))
+}

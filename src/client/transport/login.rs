@@ -1,0 +1,107 @@
+//! What is said when logging in (the Keystone v2.0 subset): user name and API key for a token and its tenant.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use serde_json::Value;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::request::{Answer, is_id, write_json};
+use super::timestamp::until_timestamp;
+use crate::client::error::Error;
+
+/// A token is renewed when a tenth of its life is left, but not before the last five minutes.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// The longest token, in bytes: servers take heads of 8 kB and more.
+const LONGEST_TOKEN: usize = 6 << 10;
+
+/// What a user shows to be let in. The key is overwritten in memory when it is not needed any more.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    pub(crate) username: String,
+    pub(crate) api_key: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// The body of a login: it is sent from one place in memory, which is overwritten afterwards.
+    pub(crate) fn document(&self) -> Result<Bytes, Error> {
+        /// In JSON, a byte takes six at most.
+        const ESCAPED: usize = 6;
+        let Self { username, api_key } = self;
+        let key = BTreeMap::from([("apiKey", api_key.as_str()), ("username", username.as_str())]);
+        let document = BTreeMap::from([("auth", BTreeMap::from([("RAX-KSKEY:apiKeyCredentials", key)]))]);
+        // Room for all of it: a vector that grows leaves copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(100 + ESCAPED * (username.len() + api_key.len())));
+        write_json(&mut body, &document)?;
+        Ok(Bytes::from_owner(body))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// What a login gave.
+pub(crate) struct Login {
+    pub(crate) token: HeaderValue,
+    pub(crate) tenant: String,
+    /// When to get a new one while this one still serves, and when it stops serving; none if the answer did not say.
+    until: Option<(Instant, Instant)>,
+}
+
+impl Login {
+    pub(crate) fn read(answer: &Answer) -> Result<Self, Error> {
+        let document: Value = answer.json()?;
+        let token = document.pointer("/access/token/id").and_then(Value::as_str).unwrap_or_default();
+        let mut token = match HeaderValue::from_str(token) {
+            Ok(token) if (1..=LONGEST_TOKEN).contains(&token.len()) => token,
+            _ => return Err(answer.bad("holds no token at access.token.id")),
+        };
+        token.set_sensitive(true);
+        let Some(tenant) = tenant(&document) else {
+            return Err(answer.bad("names no tenant, neither at access.token.tenant.id nor in the service catalog"));
+        };
+        let expires = document.pointer("/access/token/expires").and_then(Value::as_str);
+        // A time that is past already says that the clocks differ: then the registry's 401 is the only sign.
+        let until = expires.and_then(until_timestamp).and_then(|life| {
+            let over = Instant::now().checked_add(life)?;
+            Some((over.checked_sub(RENEW_BEFORE.min(life / 10))?, over))
+        });
+        Ok(Self { token, tenant, until })
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.until.is_some_and(|(due, _)| Instant::now() >= due)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.until.is_some_and(|(_, over)| Instant::now() >= over)
+    }
+}
+
+/// The tenant of the token; in answers without it, the one whose servers the catalog lists.
+fn tenant(document: &Value) -> Option<String> {
+    let named = document.pointer("/access/token/tenant/id").and_then(text);
+    named.or_else(|| {
+        let catalog = document.pointer("/access/serviceCatalog")?.as_array()?;
+        let is = |entry: &Value, key: &str, value: &str| entry[key].as_str() == Some(value);
+        let mut servers =
+            catalog.iter().filter(|entry| is(entry, "type", "compute") || is(entry, "name", "cloudServers"));
+        servers.find_map(|entry| text(entry.pointer("/endpoints/0/tenantId")?))
+    })
+}
+
+fn text(id: &Value) -> Option<String> {
+    match id {
+        Value::String(id) if is_id(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,17 @@
+//! transport.
+
+mod auth;
+mod bound;
+pub(crate) mod connect;
+mod connector;
+mod login;
+mod request;
+mod resolver;
+mod timestamp;
+pub(crate) mod url;
+
+pub(crate) use auth::Auth;
+pub(crate) use connect::{Http, Kind, Papers};
+pub(crate) use login::Credentials;
+pub(crate) use request::{Answer, Call};
+pub(crate) use url::Base;

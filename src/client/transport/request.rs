@@ -1,0 +1,321 @@
+//! One request and its answer: time limit, authentication, the bounds of what is read, and the error it becomes.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::{Method, Response, StatusCode};
+use hyper_util::client::legacy::Error as HttpError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::bound::{Bound, TooMuch};
+use super::connect::{Http, proxy_variable, root_cause};
+use super::login::Login;
+use super::timestamp::until_http_date;
+use crate::client::Client;
+use crate::client::error::{Error, NoAnswer, Phase, TOO_LONG};
+use crate::wire::Token;
+
+/// The longest answer that is read, in bytes. A page of 1000 of the largest services is well below it; of events and overviews,
+/// which may hold many services each, shorter pages are asked for where one is longer.
+const LONGEST_ANSWER: usize = 8 << 20;
+
+/// What is read of a connection for one: with chunks and TLS it takes more. Nobody sends each byte by itself.
+const LONGEST_TRANSFER: usize = 4 * LONGEST_ANSWER;
+
+/// The longest wait that an answer may ask for: a day.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest id of what was created, in bytes.
+const LONGEST_ID: usize = 255;
+
+/// The longest token of a heartbeat, in bytes: a request has less than 5000.
+const LONGEST_TOKEN: usize = 4 << 10;
+
+/// A request to the registry.
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a [&'a str],
+    pub(crate) query: Vec<(&'static str, String)>,
+    pub(crate) body: Option<Bytes>,
+    pub(crate) expect: StatusCode,
+    /// The time limit, where it is not the client's.
+    pub(crate) limit: Option<Duration>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(method: Method, path: &'a [&'a str], expect: StatusCode) -> Self {
+        Self { method, path, query: Vec::new(), body: None, expect, limit: None }
+    }
+
+    pub(crate) fn get(path: &'a [&'a str]) -> Self {
+        Self::new(Method::GET, path, StatusCode::OK)
+    }
+
+    pub(crate) fn put(path: &'a [&'a str]) -> Self {
+        Self::new(Method::PUT, path, StatusCode::NO_CONTENT)
+    }
+
+    pub(crate) fn delete(path: &'a [&'a str]) -> Self {
+        Self::new(Method::DELETE, path, StatusCode::NO_CONTENT)
+    }
+
+    pub(crate) fn query(mut self, query: Vec<(&'static str, String)>) -> Self {
+        self.query = query;
+        self
+    }
+
+    pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
+        let mut json = Vec::new();
+        write_json(&mut json, body)?;
+        self.body = Some(json.into());
+        Ok(self)
+    }
+}
+
+pub(crate) fn write_json(to: &mut Vec<u8>, body: &impl Serialize) -> Result<(), Error> {
+    serde_json::to_writer(to, body).map_err(|error| Error::unusable(format!("the request cannot be written: {error}")))
+}
+
+/// An answer with the status that was hoped for.
+pub(crate) struct Answer {
+    pub(crate) phase: Phase,
+    pub(crate) url: String,
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body. What serde says about a misfit is not repeated: it quotes the content, which may be a token.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            self.bad(format!("is not the documented JSON (line {line} column {column})"))
+        })
+    }
+
+    /// The id of what was created: the last segment of `Location`.
+    pub(crate) fn created_id(&self) -> Result<String, Error> {
+        let location = self.location.as_deref().unwrap_or_default();
+        let id = location.rsplit('/').next().unwrap_or_default();
+        if is_id(id) { Ok(id.to_owned()) } else { Err(self.bad("names no Location of what was created")) }
+    }
+
+    /// What the next heartbeat has to carry.
+    pub(crate) fn heartbeat_token(&self) -> Result<Token, Error> {
+        let next: Token = self.json()?;
+        match next.token.len() {
+            0 => Err(self.bad("holds an empty token")),
+            1..=LONGEST_TOKEN => Ok(next),
+            _ => Err(self.bad("holds a token that is too long to be sent")),
+        }
+    }
+
+    /// In bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.body.len()
+    }
+
+    pub(crate) fn bad(&self, what: impl Into<String>) -> Error {
+        Error::BadAnswer { phase: self.phase, url: self.url.clone(), what: what.into() }
+    }
+}
+
+/// Whether this can be an id that a registry made, or took. It becomes a part of paths.
+pub(crate) fn is_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_plain) && !matches!(text, "." | "..")
+}
+
+impl Client {
+    /// Sends a call, logging in first where that is needed, and once again when the token turns out to be refused.
+    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
+        let limit = TimeLimit::from_now(call.limit.unwrap_or(self.inner.request_timeout));
+        let Some(auth) = &self.inner.auth else { return self.send_once(&call, None, limit).await };
+        let login = auth.current(self, limit).await?;
+        match self.send_once(&call, Some(&login), limit).await {
+            Err(error) if error.status() == Some(401) => {
+                let login = auth.renewed(self, &login, limit).await?;
+                self.send_once(&call, Some(&login), limit).await
+            }
+            other => other,
+        }
+    }
+
+    async fn send_once(&self, call: &Call<'_>, login: Option<&Login>, limit: TimeLimit) -> Result<Answer, Error> {
+        let url = self.inner.base.join(login.map(|login| login.tenant.as_str()), call.path, &call.query)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(login) = login {
+            headers.insert("x-auth-token", login.token.clone());
+        }
+        let request = Request {
+            phase: Phase::Call,
+            method: call.method.clone(),
+            url,
+            headers,
+            body: call.body.clone(),
+            expect: call.expect,
+            limit,
+        };
+        // Reading and replacing may be done twice, so a kept connection that the other side closed just now is no
+        // reason to fail. Unsent requests are sent again by the layer below; creating is left to the caller.
+        let twice = matches!(request.method, Method::GET | Method::PUT);
+        let answer = match request.send(&self.inner.http).await {
+            Err(Error::NoAnswer { why: NoAnswer::Broken, .. }) if twice => request.send(&self.inner.http).await,
+            other => other,
+        };
+        let token = login.and_then(|login| login.token.to_str().ok());
+        answer.map_err(|error| if let Some(token) = token { error.without(token) } else { error })
+    }
+}
+
+/// How long a call may take in all, with a login and another attempt where it needs them.
+#[derive(Clone, Copy)]
+pub(crate) struct TimeLimit {
+    whole: Duration,
+    pub(crate) end: Instant,
+}
+
+impl TimeLimit {
+    pub(crate) fn from_now(whole: Duration) -> Self {
+        Self { whole, end: Instant::now() + whole.min(LONGEST_WAIT) }
+    }
+}
+
+impl fmt::Display for TimeLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "within {:?}", self.whole)
+    }
+}
+
+/// A request with everything it needs.
+pub(crate) struct Request {
+    pub(crate) phase: Phase,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+    pub(crate) expect: StatusCode,
+    pub(crate) limit: TimeLimit,
+}
+
+impl Request {
+    /// Sends it and reads the answer to its end.
+    pub(crate) async fn send(&self, http: &Http) -> Result<Answer, Error> {
+        let body = Full::from(self.body.clone().unwrap_or_default());
+        let mut request = hyper::Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        *request.uri_mut() = self
+            .url
+            .as_str()
+            .parse()
+            .map_err(|error| Error::unusable(format!("no request can be sent to {}: {error}", self.url)))?;
+        let sent = timeout_at(self.limit.end, http.send(request)).await;
+        let response = sent.map_err(|_| self.timeout())?.map_err(|error| self.no_answer(&error))?;
+        if let Some(bound) = response.extensions().get::<Bound>() {
+            bound.expect_body(LONGEST_TRANSFER);
+        }
+        let status = response.status();
+        if status.is_success() && status != self.expect {
+            return Err(self.bad(format!(
+                "has status {} where {} is documented",
+                status.as_u16(),
+                self.expect.as_u16()
+            )));
+        }
+        if !status.is_success() {
+            return Err(self.refused(response).await);
+        }
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = self.read(response).await?;
+        Ok(Answer { phase: self.phase, url: self.url.to_string(), location, body })
+    }
+
+    async fn read(&self, mut response: Response<Incoming>) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        loop {
+            let frame = timeout_at(self.limit.end, response.frame()).await.map_err(|_| self.timeout())?;
+            let Some(frame) = frame.transpose().map_err(|error| self.no_answer(&error))? else { return Ok(body) };
+            let Ok(chunk) = frame.into_data() else { continue };
+            if body.len() + chunk.len() > LONGEST_ANSWER {
+                return Err(self.bad(format!("{TOO_LONG}{} MiB", LONGEST_ANSWER >> 20)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+
+    async fn refused(&self, response: Response<Incoming>) -> Error {
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+        // The status is known; a body that is missing, cut or no fault takes nothing away from it.
+        let body = self.read(response).await.unwrap_or_default();
+        let fault = serde_json::from_slice(&body).ok();
+        Error::Refused {
+            phase: self.phase,
+            method: self.method.to_string(),
+            url: self.url.to_string(),
+            status,
+            fault,
+            retry_after,
+        }
+    }
+
+    fn timeout(&self) -> Error {
+        let (why, detail) = (NoAnswer::Timeout, self.limit.to_string());
+        Error::NoAnswer { phase: self.phase, url: self.url.to_string(), why, detail }
+    }
+
+    fn no_answer(&self, error: &(dyn StdError + 'static)) -> Error {
+        if causes(error).any(is_too_much) {
+            return self
+                .bad("comes with more than any registry sends (64 kB before it, interim answers included)".to_owned());
+        }
+        if causes(error).any(is_timeout) {
+            return self.timeout();
+        }
+        let is_connect = error.downcast_ref::<HttpError>().is_some_and(HttpError::is_connect);
+        let (why, detail) = if is_connect {
+            let proxy = proxy_variable(&self.url)
+                .map(|name| format!("; {name} names a proxy, and no_proxy those it is not for"));
+            (NoAnswer::Connect, root_cause(error) + &proxy.unwrap_or_default())
+        } else {
+            (NoAnswer::Broken, root_cause(error))
+        };
+        Error::NoAnswer { phase: self.phase, url: self.url.to_string(), why, detail }
+    }
+
+    pub(crate) fn bad(&self, what: String) -> Error {
+        Error::BadAnswer { phase: self.phase, url: self.url.to_string(), what }
+    }
+}
+
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Whether a head was longer, or the whole of an answer.
+fn is_too_much(error: &(dyn StdError + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<TooMuch>())
+        || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large)
+}
+
+fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+}
+
+/// `Retry-After` in either of its forms, seconds or a date (RFC 9110, 10.2.3).
+fn retry_after(value: &str) -> Option<Duration> {
+    let asked = value.trim().parse().map(Duration::from_secs).ok().or_else(|| until_http_date(value.trim()));
+    asked.map(|asked| asked.min(LONGEST_WAIT))
+}

@@ -1,0 +1,144 @@
+//! Where the registry is: the URL as the user gave it, and the paths below it.
+
+use url::Url;
+
+use crate::client::error::{Error, printable};
+
+/// The URL that every path of the API is appended to: `http://host:port[/prefix]/v1.0`.
+#[derive(Clone, Debug)]
+pub(crate) struct Base(Url);
+
+impl Base {
+    /// Reads what a user gives: the registry's address with or without `/v1.0` or a slash at its end.
+    pub(crate) fn parse(given: &str) -> Result<Self, Error> {
+        let mut url = parse(given, "registry URL")?;
+        let path = url.path().trim_end_matches('/');
+        let path = path.strip_suffix("/v1.0").unwrap_or(path).trim_end_matches('/').to_owned();
+        if path.rsplit('/').nth(1) == Some("v1.0") {
+            return Err(Error::unusable(
+                "the registry URL goes on behind /v1.0; leave that out, logging in tells the account",
+            ));
+        }
+        url.set_path(&format!("{path}/v1.0"));
+        Ok(Self(url))
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Where to log in unless another address is given: `/v2.0/tokens` of the same host.
+    pub(crate) fn login(&self) -> Url {
+        let mut url = self.0.clone();
+        url.set_path("/v2.0/tokens");
+        url
+    }
+
+    /// The URL of a resource. Ids are percent-encoded; one that would lead to another resource is refused.
+    pub(crate) fn join(
+        &self,
+        tenant: Option<&str>,
+        path: &[&str],
+        query: &[(&'static str, String)],
+    ) -> Result<Url, Error> {
+        let mut url = self.0.clone();
+        {
+            let mut segments = url.path_segments_mut().map_err(|()| Error::unusable("the registry URL has no path"))?;
+            for segment in tenant.iter().chain(path) {
+                if segment.contains(char::is_control) {
+                    // The URL would leave some of them out, and lead to what has the rest for its id.
+                    return Err(Error::unusable("an id must not have control characters, such as a line's end"));
+                }
+                if matches!(*segment, "." | "..") {
+                    return Err(Error::unusable("an id must not have `.` or `..` as a part"));
+                }
+                segments.push(segment);
+            }
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+}
+
+/// Reads an address for logging in, with or without `/v2.0/tokens`.
+pub(crate) fn parse_login(given: &str) -> Result<Url, Error> {
+    let mut url = parse(given, "auth URL")?;
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/tokens").unwrap_or(path);
+    let path = path.strip_suffix("/v2.0").unwrap_or(path).trim_end_matches('/').to_owned();
+    url.set_path(&format!("{path}/v2.0/tokens"));
+    Ok(url)
+}
+
+/// Checks an id before it becomes a part of a path: without it, `services/` would be the list of all.
+pub(crate) fn not_empty<'a>(id: &'a str, what: &str) -> Result<&'a str, Error> {
+    if id.is_empty() { Err(Error::unusable(format!("the {what} is empty"))) } else { Ok(id) }
+}
+
+fn parse(given: &str, what: &str) -> Result<Url, Error> {
+    let url = Url::parse(given).map_err(|error| {
+        // The text itself is not repeated here: it may hold a password that makes it no URL.
+        Error::unusable(format!("the {what} is no URL ({error}); write http://host:port or https://host"))
+    })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        let scheme = printable(url.scheme());
+        return Err(Error::unusable(format!(
+            "the {what} begins with {scheme}:; write http://host:port or https://host"
+        )));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::unusable(format!(
+            "the {what} holds a user name or password; give them apart from it, as the credentials"
+        )));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Error::unusable(format!("the {what} has a `?` or `#` part; leave it out")));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_and_slashes_at_the_end_are_welcome() {
+        for given in ["http://h:1", "http://h:1/", "http://h:1/v1.0", "http://h:1/v1.0/", "http://h:1//"] {
+            assert_eq!(Base::parse(given).unwrap().url().as_str(), "http://h:1/v1.0", "{given}");
+        }
+        let below = Base::parse("https://h/registry/").unwrap();
+        assert_eq!(below.url().as_str(), "https://h/registry/v1.0");
+        assert_eq!(below.login().as_str(), "https://h/v2.0/tokens");
+        for given in ["http://a", "http://a/v2.0", "http://a/v2.0/", "http://a/v2.0/tokens"] {
+            assert_eq!(parse_login(given).unwrap().as_str(), "http://a/v2.0/tokens", "{given}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_registry_is_refused_without_repeating_it() {
+        let tenant = "http://h/v1.0/7001/";
+        for given in
+            ["", "localhost:7117", "ftp://h", "http://me:secret@h", "http://h/?a=b", "http://h/#a", "http://", tenant]
+        {
+            let said = Base::parse(given).unwrap_err().to_string();
+            assert!(said.starts_with("the registry URL "), "{given}: {said}");
+            assert!(!said.contains("secret"), "{said}");
+        }
+        assert!(!Base::parse("http://me:secret@h:port").unwrap_err().to_string().contains("secret"));
+    }
+
+    #[test]
+    fn an_id_cannot_leave_its_place_in_the_path() {
+        let base = Base::parse("http://h").unwrap();
+        let join = |path: &[&str]| base.join(Some("7"), path, &[]).map(|url| url.to_string());
+        assert_eq!(join(&["services", "a/b?c#d%2e"]).unwrap(), "http://h/v1.0/7/services/a%2Fb%3Fc%23d%252e");
+        assert_eq!(join(&["configuration", "", "ns", "key"]).unwrap(), "http://h/v1.0/7/configuration//ns/key");
+        assert_eq!(join(&["configuration", "ns", ""]).unwrap(), "http://h/v1.0/7/configuration/ns/");
+        for id in ["..", "web0\n", "a\tb", "\t", ".\t."] {
+            assert!(join(&["services", id]).is_err(), "{id:?}");
+        }
+        assert!(join(&["services", "."]).is_err());
+    }
+}

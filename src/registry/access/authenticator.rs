@@ -1,0 +1,328 @@
+//! Who may come in: logins, and what a token allows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::password_hash;
+use super::password_hash::Secret;
+use super::quotas::Allowance;
+use super::turns::Lane;
+use super::users::{User, Users};
+use crate::registry::http::Json;
+use crate::registry::model::Now;
+use crate::registry::model::TenantId;
+use crate::registry::model::{Access, Keys};
+use crate::registry::state::Refusal;
+
+/// The tenant of everyone who logs in to an open registry.
+pub(crate) const OPEN_TENANT: TenantId = 1;
+/// The same, as it stands in paths.
+pub(crate) const OPEN_TENANT_ID: &str = "1";
+
+const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
+/// How far ahead the clock may have been that a token was made by. One that was made further in the future is void: it
+/// would be good for as much longer.
+const TOKEN_SKEW_MS: u64 = 60_000;
+
+const NO_TENANT: &str = "No tenant id provided";
+const NO_TOKEN: &str = "No authentication token provided";
+const BAD_TOKEN: &str = "Invalid or expired authentication token";
+/// Whatever is wrong with it: nobody is told which names there are.
+pub(crate) const BAD_LOGIN: &str = "Invalid user name, key or password";
+/// Whatever is right about it: it was not looked at.
+pub(crate) const TOO_MANY_LOGINS: &str = "Too many failed logins; try again in a few seconds";
+
+/// Who may come in.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    keys: Arc<Keys>,
+    access: AccessRule,
+    /// How often the users were replaced.
+    generation: u64,
+    allowances: HashMap<TenantId, Arc<Allowance>>,
+    default_allowance: Arc<Allowance>,
+}
+
+#[derive(Debug)]
+enum AccessRule {
+    /// Everyone, as anyone.
+    Open,
+    /// Those in the users file.
+    Listed(Listed),
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    by_name: HashMap<String, Arc<Known>>,
+    /// By the number that their tokens carry.
+    by_number: HashMap<u64, Arc<Known>>,
+    /// Every hash in the file, in its order.
+    hashes: Vec<Arc<Secret>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    user: User,
+    number: u64,
+}
+
+/// A successful login.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub(crate) name: String,
+    pub(crate) tenant: TenantId,
+    pub(crate) token: String,
+    /// Milliseconds since 1970.
+    pub(crate) expires: u64,
+}
+
+/// What a request says about who asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Claim<'a> {
+    /// The tenant in the header.
+    pub(crate) header: Option<&'a str>,
+    /// The tenant in the path.
+    pub(crate) path: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
+}
+
+impl Accounts {
+    pub(crate) fn new(keys: Arc<Keys>, users: Option<Users>) -> Self {
+        let default_allowance = Arc::new(Allowance::default());
+        let Some(Users { users, allowances }) = users else {
+            return Self {
+                keys,
+                access: AccessRule::Open,
+                generation: 0,
+                allowances: HashMap::new(),
+                default_allowance,
+            };
+        };
+        let mut listed = Listed::default();
+        for user in users {
+            let secrets = [&user.api_key, &user.password].into_iter().flatten();
+            listed.hashes.extend(secrets.filter(|secret| secret.is_hash()).cloned());
+            let known = Arc::new(Known { number: number(&keys, &user), user });
+            listed.by_name.insert(known.user.name.clone(), known.clone());
+            listed.by_number.insert(known.number, known);
+        }
+        let allowances = allowances.into_iter().map(|(tenant, allowance)| (tenant, Arc::new(allowance))).collect();
+        Self { keys, access: AccessRule::Listed(listed), generation: 0, allowances, default_allowance }
+    }
+
+    /// The same with other users. Who has not changed keeps what is known about the key, so that a new file does not
+    /// make everyone's next login slow.
+    pub(crate) fn with(&self, users: Users) -> Self {
+        let mut new = Self { generation: self.generation + 1, ..Self::new(self.keys.clone(), Some(users)) };
+        let (AccessRule::Listed(new_users), AccessRule::Listed(old_users)) = (&mut new.access, &self.access) else {
+            return new;
+        };
+        for (number, known) in &mut new_users.by_number {
+            if let Some(old) = old_users.by_number.get(number) {
+                known.clone_from(old);
+                new_users.by_name.insert(old.user.name.clone(), old.clone());
+            }
+        }
+        new
+    }
+
+    /// Another number for other users: what was wrong may be right now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.access, AccessRule::Open)
+    }
+
+    /// The tenants that are known before anyone comes.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        match &self.access {
+            AccessRule::Open => vec![OPEN_TENANT],
+            AccessRule::Listed(users) => users.by_name.values().map(|known| known.user.tenant).collect(),
+        }
+    }
+
+    /// What a tenant may have.
+    pub(crate) fn allowance(&self, tenant: TenantId) -> &Arc<Allowance> {
+        self.allowances.get(&tenant).unwrap_or(&self.default_allowance)
+    }
+
+    /// Decides whether a request may act for the tenant it names.
+    pub(crate) fn admit(&self, now: Now, claim: Claim<'_>) -> Result<TenantId, Refusal> {
+        let named = claim.header.or(claim.path).ok_or(Refusal::Unauthorized(NO_TENANT))?;
+        if claim.path.is_some_and(|path| path != named) {
+            return Err(Refusal::Unauthorized(BAD_TOKEN));
+        }
+        let tenant = tenant_id(named);
+        let allowed = match &self.access {
+            AccessRule::Open => tenant,
+            AccessRule::Listed(_) => {
+                let token = claim.token.ok_or(Refusal::Unauthorized(NO_TOKEN))?;
+                tenant.filter(|tenant| self.owner(now, token).is_some_and(|(known, _)| known.user.tenant == *tenant))
+            }
+        };
+        allowed.ok_or(Refusal::Unauthorized(BAD_TOKEN))
+    }
+
+    /// The user whose token this is, and until when it is good.
+    fn owner(&self, now: Now, token: &str) -> Option<(&Arc<Known>, u64)> {
+        let AccessRule::Listed(users) = &self.access else { return None };
+        let access = Access::open(&self.keys, token, now.wall)?;
+        if access.expires > now.wall + TOKEN_LIFE_MS + TOKEN_SKEW_MS {
+            return None;
+        }
+        Some((users.by_number.get(&access.user)?, access.expires))
+    }
+
+    /// Logs in with a key, a password, or a token that is still good. Where a hash must be computed for that, it waits in
+    /// this lane.
+    pub(crate) async fn login(
+        &self,
+        now: Now,
+        nonce: u64,
+        credentials: &Credentials<'_>,
+        lane: Lane,
+    ) -> Result<Login, Refusal> {
+        let AccessRule::Listed(users) = &self.access else { return Ok(self.welcome(now, nonce, credentials)) };
+        let (known, token) = match credentials.proof {
+            Proof::Token(token) => {
+                let (known, expires) = self.owner(now, token).ok_or(Refusal::Unauthorized(BAD_TOKEN))?;
+                (known, Some((token.to_owned(), expires)))
+            }
+            Proof::ApiKey(given) | Proof::Password(given) => {
+                let known = users.by_name.get(credentials.name);
+                let is_key = matches!(credentials.proof, Proof::ApiKey(_));
+                let own = |known: &Arc<Known>| if is_key { &known.user.api_key } else { &known.user.password }.clone();
+                let secret = known.and_then(own);
+                let decoy = users.decoy(&self.keys, credentials.name);
+                let is_right = password_hash::is_right(secret.as_ref(), decoy, self.keys.clone(), given, lane).await;
+                let is_right = is_right.ok_or(Refusal::Busy(TOO_MANY_LOGINS))?;
+                let known = known.filter(|_| is_right).ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
+                (known, None)
+            }
+        };
+        let user = &known.user;
+        if credentials.tenant.is_some_and(|tenant| tenant != user.tenant.to_string()) {
+            return Err(Refusal::Unauthorized(BAD_LOGIN));
+        }
+        let (token, expires) = token.unwrap_or_else(|| {
+            let expires = now.wall + TOKEN_LIFE_MS;
+            (Access { expires, user: known.number }.seal(&self.keys, nonce), expires)
+        });
+        Ok(Login { name: user.name.clone(), tenant: user.tenant, token, expires })
+    }
+
+    /// The login to an open registry. Nobody will ask for the token, but clients want one.
+    fn welcome(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Login {
+        let expires = now.wall + TOKEN_LIFE_MS;
+        let token = Access { expires, user: 0 }.seal(&self.keys, nonce);
+        Login { name: credentials.name.to_owned(), tenant: OPEN_TENANT, token, expires }
+    }
+}
+
+impl Listed {
+    /// The hash that is computed for a name without one. That of another user, so that it costs what hashes here cost,
+    /// and the same one each time.
+    fn decoy(&self, keys: &Keys, name: &str) -> Option<&Arc<Secret>> {
+        let count = u64::try_from(self.hashes.len()).ok().filter(|count| *count > 0)?;
+        self.hashes.get(usize::try_from(keys.fingerprint(&["decoy", name]) % count).ok()?)
+    }
+}
+
+/// What a user's tokens carry. Another key or tenant makes another number, and the tokens void.
+fn number(keys: &Keys, user: &User) -> u64 {
+    let secrets = [&user.api_key, &user.password].map(|secret| secret.as_deref().map_or("", Secret::as_written));
+    keys.fingerprint(&[&user.name, &user.tenant.to_string(), secrets[0], secrets[1]])
+}
+
+/// A tenant id: decimal digits, 1 to 2147483647, without leading zeros.
+fn tenant_id(text: &str) -> Option<TenantId> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|tenant| is_plain && i32::try_from(*tenant).is_ok())
+}
+
+/// What somebody logs in with.
+#[derive(Hash)]
+pub(crate) struct Credentials<'a> {
+    name: &'a str,
+    tenant: Option<&'a str>,
+    proof: Proof<'a>,
+}
+
+#[derive(Hash)]
+enum Proof<'a> {
+    ApiKey(&'a str),
+    Password(&'a str),
+    Token(&'a str),
+}
+
+impl<'a> Credentials<'a> {
+    /// Whose key or password is tried. A token cannot be guessed.
+    pub(crate) fn tried(&self) -> Option<&'a str> {
+        let is_token = matches!(self.proof, Proof::Token(_));
+        (!is_token).then_some(self.name)
+    }
+
+    pub(crate) fn read(body: &'a Json) -> Result<Self, Refusal> {
+        let auth = body.get("auth").ok_or_else(|| Refusal::malformed("auth is missing"))?;
+        let text = |form: &str, field: &str| {
+            let missing = || Refusal::Malformed(format!("auth.{form}.{field} is not a string"));
+            auth.get(form).and_then(|form| form.text(field)).ok_or_else(missing)
+        };
+        let tenant = match auth.get("tenantName") {
+            None | Some(Json::Null) => None,
+            Some(Json::Text(tenant)) => Some(&**tenant),
+            Some(_) => return Err(Refusal::malformed("auth.tenantName is not a string")),
+        };
+        const KEY: &str = "RAX-KSKEY:apiKeyCredentials";
+        const PASSWORD: &str = "passwordCredentials";
+        if auth.get(KEY).is_some() {
+            Ok(Self { name: text(KEY, "username")?, tenant, proof: Proof::ApiKey(text(KEY, "apiKey")?) })
+        } else if auth.get(PASSWORD).is_some() {
+            Ok(Self { name: text(PASSWORD, "username")?, tenant, proof: Proof::Password(text(PASSWORD, "password")?) })
+        } else if auth.get("token").is_some() {
+            Ok(Self { name: "", tenant, proof: Proof::Token(text("token", "id")?) })
+        } else {
+            Err(Refusal::Malformed(format!("auth needs {KEY}, {PASSWORD} or token")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_nobody_has_costs_a_hash_where_there_is_one() {
+        let keys = Arc::new(Keys::random().unwrap());
+        let now = Now { mono: 0, wall: 0 };
+        let plain = "[[user]]\nname = 'joe'\ntenant = 7\napi_key = 'k'\n";
+        let hashed =
+            format!("[[user]]\nname='ann'\ntenant=8\napi_key_hash='{}'\n", password_hash::hash_key("anns").unwrap());
+        for name in ["nobody", "joe"] {
+            let accounts = Accounts::new(keys.clone(), Some(Users::parse(&format!("{plain}{hashed}")).unwrap()));
+            let credentials = Credentials { name, tenant: None, proof: Proof::ApiKey("anns") };
+            accounts.login(now, 0, &credentials, Lane::Known).await.unwrap_err();
+            let AccessRule::Listed(users) = &accounts.access else { panic!() };
+            assert!(users.hashes[0].is_at_once(&keys, "anns"), "{name}: it was not computed");
+        }
+        let accounts = Accounts::new(keys.clone(), Some(Users::parse(plain).unwrap()));
+        let AccessRule::Listed(users) = &accounts.access else { panic!() };
+        assert!(users.decoy(&keys, "nobody").is_none(), "no work where all keys are plain");
+    }
+
+    #[test]
+    fn decoys_are_of_all_costs_and_always_the_same() {
+        let keys = Arc::new(Keys::random().unwrap());
+        let user = |n: usize| {
+            format!("[[user]]\nname='u{n}'\ntenant=8\npassword_hash='{}'\n", password_hash::hash_key("k").unwrap())
+        };
+        let accounts = Accounts::new(keys.clone(), Some(Users::parse(&(0..2).map(user).collect::<String>()).unwrap()));
+        let AccessRule::Listed(users) = &accounts.access else { panic!() };
+        let decoy = |n: usize| users.decoy(&keys, &format!("nobody-{n}")).map(Arc::as_ptr);
+        let all: std::collections::HashSet<_> = (0..64).map(decoy).collect();
+        assert_eq!(all.len(), 2);
+        assert!((0..64).all(|n| decoy(n) == decoy(n)));
+    }
+}

@@ -1,0 +1,19 @@
+//! access.
+
+mod authenticator;
+mod login_throttle;
+mod password_hash;
+mod quotas;
+mod rate_limit;
+mod turns;
+mod users;
+mod waiting;
+
+pub(crate) use authenticator::{Accounts, BAD_LOGIN, Claim, Credentials, Login, OPEN_TENANT_ID, TOO_MANY_LOGINS};
+pub(crate) use login_throttle::{Attempt, Slowing, Turn};
+pub use password_hash::hash_key;
+pub(crate) use quotas::{Allowance, Rate};
+pub(crate) use rate_limit::{Usage, Windows};
+pub(crate) use turns::Lane;
+pub use users::Users;
+pub(crate) use waiting::{Place, Waiting};

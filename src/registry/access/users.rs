@@ -1,0 +1,243 @@
+//! The users file: who may log in, as what, and how much they may have.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::password_hash::Secret;
+use super::quotas::{Allowance, Rate};
+use crate::files;
+use crate::registry::Error;
+use crate::registry::model::TenantId;
+
+/// The largest users file, in bytes: a user takes some two hundred.
+const LARGEST: u64 = 64 << 20;
+
+/// The largest tenant id: a client of the original reads it into 31 bits.
+const MAX_TENANT: TenantId = 2_147_483_647;
+
+/// Who may log in.
+#[derive(Clone, Debug, Default)]
+pub struct Users {
+    pub(crate) users: Vec<User>,
+    /// What the tenants may have of whom the file says so.
+    pub(crate) allowances: HashMap<TenantId, Allowance>,
+}
+
+/// One who may log in.
+#[derive(Clone)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) tenant: TenantId,
+    pub(crate) api_key: Option<Arc<Secret>>,
+    pub(crate) password: Option<Arc<Secret>>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of tenant {}", self.name, self.tenant)
+    }
+}
+
+impl Users {
+    /// Reads a users file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Users`] if it cannot be read, or does not say what a users file says.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let in_file = |reason: String| Error::Users(format!("{}: {reason}", path.display()));
+        let text = files::read_text(path, LARGEST).map_err(|error| in_file(error.to_string()))?;
+        Self::parse(&text).map_err(|error| match error {
+            Error::Users(reason) => in_file(reason),
+            other => other,
+        })
+    }
+
+    /// Reads the text of a users file:
+    ///
+    /// ```
+    /// let users = service_registry::registry::Users::parse(r#"
+    ///     [[user]]
+    ///     name = "joe"
+    ///     tenant = 7777
+    ///     api_key = "secret"
+    ///     limits = { session = 100, service = 200, configuration_value = 1000 }
+    ///     rate = [{ path = "/.*", limit = 500000, period_seconds = 86400 }]
+    /// "#)?;
+    /// # Ok::<(), service_registry::registry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Users`] if it does not say what a users file says, or has no user in it.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let file: File = toml::from_str(text).map_err(|error| Error::Users(one_line(&error.to_string())))?;
+        if file.user.is_empty() {
+            let cure = "add one for each who may log in (service-registry hash-key makes hashes of keys)";
+            return Err(Error::Users(format!("there is no [[user]] in it; {cure}")));
+        }
+        let mut users = Self::default();
+        for entry in file.user {
+            let name = entry.name.clone();
+            users.add(entry).map_err(|reason| Error::Users(format!("user \"{name}\": {reason}")))?;
+        }
+        Ok(users)
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), String> {
+        if entry.name.is_empty() {
+            return Err("name must not be empty".into());
+        }
+        if self.users.iter().any(|user| user.name == entry.name) {
+            return Err("name is there twice; give each user one [[user]] section".into());
+        }
+        if !(1..=MAX_TENANT).contains(&entry.tenant) {
+            return Err(format!("tenant must be a number from 1 to {MAX_TENANT}"));
+        }
+        let api_key = secret("api_key", entry.api_key, entry.api_key_hash)?;
+        let password = secret("password", entry.password, entry.password_hash)?;
+        if api_key.is_none() && password.is_none() {
+            return Err("api_key is missing; give an api_key, an api_key_hash or a password".into());
+        }
+        if entry.limits.is_some() || entry.rate.is_some() {
+            let allowance = allowance(entry.limits.unwrap_or_default(), entry.rate.unwrap_or_default())?;
+            if self.allowances.insert(entry.tenant, allowance).is_some() {
+                return Err(format!(
+                    "limits of tenant {} are there twice; give them with one of its users",
+                    entry.tenant
+                ));
+            }
+        }
+        let Entry { name, tenant, .. } = entry;
+        self.users.push(User { name, tenant, api_key, password });
+        Ok(())
+    }
+}
+
+/// A key or password, of the two forms in which it may be given.
+fn secret(field: &str, plain: Option<String>, hash: Option<String>) -> Result<Option<Arc<Secret>>, String> {
+    let secret = match (plain, hash) {
+        (Some(_), Some(_)) => return Err(format!("{field} and {field}_hash are both there; give one of them")),
+        (Some(plain), None) if plain.is_empty() => return Err(format!("{field} must not be empty")),
+        (Some(plain), None) => Some(Secret::plain(plain)),
+        (None, Some(hash)) => Some(Secret::hash(hash).map_err(|why| format!("{field}_hash {why}"))?),
+        (None, None) => None,
+    };
+    Ok(secret.map(Arc::new))
+}
+
+fn allowance(limits: Quotas, rates: Vec<RateEntry>) -> Result<Allowance, String> {
+    let default = Allowance::default();
+    let rates = rates.into_iter().map(|rate| {
+        if rate.limit == 0 || rate.period_seconds == 0 {
+            return Err(format!("rate of {}: limit and period_seconds must be at least 1", rate.path));
+        }
+        Rate::new(rate.path, rate.limit, rate.period_seconds).map_err(|error| format!("path of a rate: {error}"))
+    });
+    Ok(Allowance {
+        session: limits.session.unwrap_or(default.session),
+        service: limits.service.unwrap_or(default.service),
+        configuration_value: limits.configuration_value.unwrap_or(default.configuration_value),
+        rates: rates.collect::<Result<_, _>>()?,
+    })
+}
+
+/// The parser's messages show the place in a drawing of several lines; an error is one line.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|'));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    user: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    tenant: TenantId,
+    api_key: Option<String>,
+    api_key_hash: Option<String>,
+    password: Option<String>,
+    password_hash: Option<String>,
+    limits: Option<Quotas>,
+    rate: Option<Vec<RateEntry>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quotas {
+    session: Option<u64>,
+    service: Option<u64>,
+    configuration_value: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateEntry {
+    path: String,
+    limit: u64,
+    period_seconds: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(text: &str) -> String {
+        match Users::parse(text) {
+            Err(Error::Users(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn limits_that_are_not_given_are_generous() {
+        let users = Users::parse("[[user]]\nname='a'\ntenant=7\npassword='p'\nlimits={service=5}\n").unwrap();
+        let allowance = &users.allowances[&7];
+        assert_eq!((allowance.service, allowance.session, allowance.rates.len()), (5, 1_000_000, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        let joe = "[[user]]\nname='joe'\ntenant=7\napi_key='k'\n";
+        assert_eq!(
+            reason(&format!("{joe}{joe}")),
+            "user \"joe\": name is there twice; give each user one [[user]] section"
+        );
+        assert_eq!(
+            reason("[[user]]\nname='joe'\ntenant=7\n"),
+            "user \"joe\": api_key is missing; give an api_key, an api_key_hash or a password"
+        );
+        assert_eq!(
+            reason(&format!("{joe}api_key_hash='x'\n")),
+            "user \"joe\": api_key and api_key_hash are both there; give one of them"
+        );
+        assert_eq!(
+            reason(&format!("{joe}password_hash='hunter2'\n")),
+            "user \"joe\": password_hash is no argon2id hash; make one with service-registry hash-key"
+        );
+        assert_eq!(reason(&joe.replace("'k'", "''")), "user \"joe\": api_key must not be empty");
+        assert_eq!(reason(&joe.replace('7', "0")), "user \"joe\": tenant must be a number from 1 to 2147483647");
+        assert!(reason(&format!("{joe}apikey='x'\n")).contains("unknown field `apikey`"));
+        assert!(
+            reason(&format!("{joe}rate=[{{path='(',limit=1,period_seconds=1}}]\n"))
+                .starts_with("user \"joe\": path of a rate")
+        );
+        assert!(!reason("[[user]\n").contains('\n'));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let users = Users::parse("[[user]]\nname='a'\ntenant=7\npassword='hush'\napi_key='psst'\n").unwrap();
+        let shown = format!("{users:?}");
+        assert!(!shown.contains("hush") && !shown.contains("psst"), "{shown}");
+    }
+}

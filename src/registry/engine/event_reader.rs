@@ -1,0 +1,124 @@
+//! A page of the feed: from the disk as far as it is old, from memory for the rest.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::task::yield_now;
+
+use super::Engine;
+use super::pending::Scope;
+use crate::registry::model::Listing;
+use crate::registry::model::Uuid1;
+use crate::registry::model::{Event, TenantId};
+use crate::registry::state::{Feed, Rest};
+use crate::registry::store::Disk;
+use crate::registry::store::record;
+use crate::registry::store::record::event_key;
+
+/// How many old events one request reads at most. There may be millions of which none is of the type that is wanted.
+const MAX_OLD_EVENTS: usize = 100_000;
+
+impl Engine {
+    /// A page of the events from there on, oldest first.
+    pub(crate) async fn feed(&self, tenant: TenantId, mut from: Uuid1, feed: &Feed) -> io::Result<Listing<Event>> {
+        let mut page = Listing::default();
+        loop {
+            match (
+                self.run(tenant, Scope::Nothing, |state| state.feed_part(tenant, from, feed, &mut page)).await,
+                &self.disk,
+            ) {
+                (Rest::End, _) => return Ok(page),
+                (Rest::InMemory(next), _) => {
+                    from = next;
+                    yield_now().await;
+                }
+                (Rest::OnDisk(until), Some(disk)) => {
+                    let (disk, feed, begun) = (disk.clone(), feed.clone(), std::mem::take(&mut page));
+                    // On a thread where nobody has to wait for it.
+                    let old = tokio::task::spawn_blocking(move || old(&disk, tenant, from..until, &feed, begun));
+                    page = old.await.map_err(io::Error::other)??;
+                    if page.next.is_some() {
+                        return Ok(page);
+                    }
+                    from = until;
+                }
+                (Rest::OnDisk(until), None) => from = until, // without a disk nothing ever leaves the memory
+            }
+        }
+    }
+}
+
+/// Adds to a page what the disk has of the feed.
+fn old(
+    disk: &Arc<dyn Disk>,
+    tenant: TenantId,
+    range: Range<Uuid1>,
+    feed: &Feed,
+    mut page: Listing<Event>,
+) -> io::Result<Listing<Event>> {
+    let mut read = 0;
+    disk.scan(&event_key(tenant, range.start), &event_key(tenant, range.end), &mut |key, value| {
+        let event = record::event(key, value).ok_or_else(|| io::Error::other("an event cannot be read"))?;
+        read += 1;
+        if read > MAX_OLD_EVENTS {
+            page.next = Some(event.id.to_string());
+            return Ok(false);
+        }
+        Ok(!feed.wants(&event) || page.add(event, feed.limit))
+    })?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::model::{Change, Slot};
+    use crate::registry::model::{ValueRemove, What};
+    use crate::registry::store::Visit;
+    use crate::registry::store::Write;
+
+    /// As many removals of a value as anybody wants to read.
+    #[derive(Debug)]
+    struct Endless;
+
+    impl Disk for Endless {
+        fn commit(&self, _: &[Write]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn scan(&self, _: &[u8], _: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+            for ticks in 1.. {
+                let what = What::ValueRemove(Box::new(ValueRemove { id: "key".into(), old: "x".into() }));
+                let slot = Slot::Event { id: Uuid1::new(ticks, 0), before: None, after: Some(what) };
+                let Write { key, value } = Write::of(&Change { tenant: 1, slot });
+                if !visit(&key, &value.unwrap())? {
+                    break;
+                }
+            }
+            Ok(())
+        }
+
+        fn scan_back(&self, _: &[u8], _: &[u8], _: &mut Visit<'_>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn dump(&self, _: &mut Visit<'_>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn search_for_a_type_ends_and_continues_there() {
+        let disk: Arc<dyn Disk> = Arc::new(Endless);
+        let read = |kind, limit| {
+            let feed = Feed { from: None, kind: Some(kind), strict: false, limit };
+            old(&disk, 1, Uuid1::lowest(0)..Uuid1::lowest(1 << 59), &feed, Listing::default()).unwrap()
+        };
+        let none = read("service.join", 1);
+        let end = Uuid1::new(MAX_OLD_EVENTS as u64 + 1, 0).to_string();
+        assert_eq!((none.values.len(), none.next), (0, Some(end)));
+        let some = read("configuration_value.remove", 2);
+        assert_eq!((some.values.len(), some.next), (2, Some(Uuid1::new(3, 0).to_string())));
+    }
+}

@@ -1,0 +1,96 @@
+//! Tests: what reads see of changes that are not on disk yet, and may never be.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::commit::tests::{Bench, Mood};
+use super::pending::Scope;
+use crate::registry::model::ManualClock;
+use crate::registry::model::Page;
+use crate::registry::state::State;
+use crate::registry::state::tests::own;
+
+fn poll<T>(future: impl Future<Output = T> + Unpin) -> Poll<T> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+impl Bench {
+    async fn values(&self) -> usize {
+        let page = Page { limit: 100, marker: None };
+        self.engine.run(1, Scope::Values, |state| state.values(1, &page, None)).await.values.len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_of_what_is_being_written_waits_and_sees_what_is_kept() {
+    for (mood, is_kept) in [(Mood::Fine, true), (Mood::Full, false), (Mood::Lying, false)] {
+        let bench = Bench::new();
+        assert!(bench.set("key", "old").await);
+        let (mut set, mut add) = (Box::pin(bench.set("key", "new")), Box::pin(bench.set("added", "new")));
+        let (mut value, mut added) = (Box::pin(bench.value("key")), Box::pin(bench.value("added")));
+        let mut values = Box::pin(bench.values());
+        {
+            let mut held = bench.disk.mood.lock().unwrap(); // no commit gets beyond this
+            assert!(poll(&mut set).is_pending() && poll(&mut add).is_pending());
+            assert!(poll(&mut value).is_pending() && poll(&mut added).is_pending() && poll(&mut values).is_pending());
+            assert_eq!(poll(Box::pin(bench.value("another"))), Poll::Ready(None), "it has nothing to wait for");
+            *held = mood;
+        }
+        assert_eq!(value.await.as_deref(), Some(if is_kept { "new" } else { "old" }), "{mood:?}");
+        assert_eq!((added.await.is_some(), values.await), (is_kept, if is_kept { 2 } else { 1 }), "{mood:?}");
+        assert_eq!((set.await, add.await), (is_kept, is_kept), "{mood:?}");
+    }
+}
+
+/// Else readers would wait for one failure after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_fails_reads_neither_wait_nor_see_what_is_tried() {
+    let bench = Bench::new();
+    assert!(bench.set("key", "old").await);
+    bench.disk.feel(Mood::Full);
+    assert!(!bench.set("key", "new").await);
+    let mut tried = Box::pin(bench.set("key", "new"));
+    {
+        let _held = bench.disk.mood.lock().unwrap(); // no commit gets beyond this
+        assert!(poll(&mut tried).is_pending());
+        assert_eq!(poll(Box::pin(bench.value("key"))), Poll::Ready(Some("old".to_owned())));
+        assert_eq!(poll(Box::pin(bench.values())), Poll::Ready(1));
+        assert_eq!(poll(Box::pin(bench.set("key", "old"))), Poll::Ready(true), "nothing to write");
+    }
+    assert!(!tried.await);
+    bench.disk.feel(Mood::Fine);
+    assert!(bench.set("key", "new").await);
+}
+
+/// The end of a service is a change like any other: it has not happened before it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_gone_whose_end_cannot_be_kept() {
+    let hand = ManualClock::new(1_700_000_000_000);
+    let bench = Bench::keeping_events_for(u64::MAX, &hand);
+    let create = |state: &mut State| own(state, bench.clock.now(), "node-1", 3);
+    assert!(bench.engine.write(create).await.is_some());
+    let is_there = async || {
+        let look = |state: &mut State| state.service(1, "node-1").is_ok();
+        bench.engine.run_swept(bench.clock.now(), 1, Scope::Service("node-1"), look).await
+    };
+    hand.jump(Duration::from_millis(3_000));
+    bench.disk.feel(Mood::Full);
+    assert!(is_there().await, "its end was undone, and is looked at again");
+    assert!(is_there().await);
+    bench.disk.feel(Mood::Fine);
+    assert!(bench.set("key", "x").await);
+    assert!(!is_there().await);
+}
+
+/// Whoever was told no must not find it done after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_taken_off_the_disk_before_that_is_told() {
+    let bench = Bench::new();
+    assert!(bench.set("key", "old").await);
+    let before = bench.after_restart();
+    bench.disk.feel(Mood::LyingOnce);
+    assert!(!bench.set("key", "new").await);
+    assert_eq!(bench.after_restart(), before);
+}

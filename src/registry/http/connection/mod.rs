@@ -1,0 +1,154 @@
+//! Accepting connections, and serving HTTP/1.1 on each until told to stop.
+
+mod limit;
+mod stream;
+mod timeouts;
+mod tls;
+
+pub use timeouts::Patience;
+pub use tls::{Tls, TlsFiles};
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Caller, Front};
+use limit::{Guests, Place};
+use stream::{Guarded, Wire};
+
+/// No client of the API sends more than a dozen.
+const MAX_HEADERS: usize = 64;
+/// What a request head may take, and so what a silent connection can cost.
+const MAX_BUFFER: usize = 16 * 1024;
+/// How long requests under way may take once the end has been called.
+const LAST_CALL: Duration = Duration::from_secs(5);
+/// How long it may take from a request that has arrived to one that is seen to be under way.
+const MOMENT: Duration = Duration::from_millis(100);
+/// The pause after a connection could not be accepted: the process has no descriptor left, and may have one soon.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the system keeps of an answer that is not read yet, in bytes; Linux takes twice of it. Left to itself it takes
+/// megabytes for each connection, and the time to fill them.
+#[cfg(unix)]
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// Sets the size of the send buffers of all connections that this listener will accept.
+pub(crate) fn bound_send_buffers(listener: &std::net::TcpListener) -> std::io::Result<()> {
+    #[cfg(unix)]
+    nix::sys::socket::setsockopt(listener, nix::sys::socket::sockopt::SndBuf, &SEND_BUFFER)?;
+    #[cfg(not(unix))]
+    let _ = listener;
+    Ok(())
+}
+
+/// Serves until `shutdown` is ready. Dropping the future ends everything it started.
+pub(crate) async fn serve(
+    front: Arc<Front>,
+    listener: TcpListener,
+    max_connections: usize,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut shutdown = pin!(shutdown);
+    let mut background = JoinSet::new();
+    let keeper = front.clone();
+    background.spawn(async move { keeper.engine.keep_swept().await });
+    let guests = Guests::new(max_connections, front.patience);
+    let _end = ShowOut(guests.clone());
+    let graceful = GracefulShutdown::new();
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            (stream, from) = accept(&listener) => {
+                let place = tokio::select! {
+                    () = &mut shutdown => break,
+                    place = guests.welcome(from) => place,
+                };
+                let guest = place.guest.clone();
+                let served = tokio::spawn(converse(front.clone(), stream, place, graceful.watcher()));
+                guest.served_by(served.abort_handle());
+            }
+        }
+    }
+    drop(listener);
+    let strangers = async {
+        loop {
+            sleep(MOMENT).await;
+            guests.send_strangers_away();
+        }
+    };
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = strangers => {}
+        () = sleep(LAST_CALL) => tracing::warn!("some connections were still busy, and are cut"),
+    }
+}
+
+/// Ends all conversations when it is dropped. They are not collected one by one: nobody would be woken up but to forget them.
+struct ShowOut(Arc<Guests>);
+
+impl Drop for ShowOut {
+    fn drop(&mut self) {
+        self.0.show_out();
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => return (stream, from.ip().to_canonical()),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection, from its first byte to its end.
+async fn converse(front: Arc<Front>, stream: TcpStream, place: Place, watcher: Watcher) {
+    if let Err(error) = serve_requests(front, stream, &place, watcher).await {
+        tracing::debug!(error, "a connection ended early");
+    }
+}
+
+async fn serve_requests(front: Arc<Front>, stream: TcpStream, place: &Place, watcher: Watcher) -> Result<(), String> {
+    let _ = stream.set_nodelay(true); // an answer is one packet; without this it may wait for an acknowledgement
+    let local = stream.local_addr().map_err(|error| error.to_string())?.ip().to_canonical();
+    let tls = front.tls();
+    let caller = Caller { address: place.guest.address, local, is_secure: tls.is_some() };
+    let wire = match tls {
+        None => Wire::Plain(stream),
+        Some(config) => {
+            let shaken = timeout(front.patience.handshake, TlsAcceptor::from(config).accept(stream)).await;
+            let stream = shaken.map_err(|_| "the TLS handshake took too long")?;
+            Wire::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
+        }
+    };
+    let (front, guest) = (&*front, &*place.guest);
+    let service = service_fn(async |request| {
+        guest.begin();
+        let answer = front.handle(request, caller).await;
+        guest.end();
+        Ok::<_, Infallible>(answer)
+    });
+    let connection = http1::Builder::new()
+        .header_read_timeout(None) // `Guarded` knows better
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER)
+        .half_close(true) // who sends no more may still be waiting; and looking whether so costs a buffer each time
+        .writev(true) // unlike copies, which hyper makes of as many answers as are asked for, read or not
+        .serve_connection(TokioIo::new(Guarded::new(wire, place.guest.clone())), service);
+    watcher.watch(connection).await.map_err(|error| error.to_string())
+}

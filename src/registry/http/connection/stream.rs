@@ -1,0 +1,217 @@
+//! A connection's bytes, with an eye on the time: too long a silence, a head that trickles in, and an answer that
+//! nobody reads end it.
+//!
+//! hyper's own time limit for heads counts the silence before them too, and holders may be silent for minutes.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+
+use super::limit::Guest;
+
+/// How often a connection is looked at that has no deadline: while it is busy.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// In bytes a second: who reads an answer more slowly keeps others from theirs.
+const SLOWEST: u64 = 8 << 10;
+
+/// In bytes: most answers are smaller, head and body.
+const SMALL: usize = 512;
+
+/// What a connection is made of.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A watched connection.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    wire: Wire,
+    guest: Arc<Guest>,
+    /// What the guest was doing when it last had to wait.
+    seen: u64,
+    alarm: Pin<Box<Sleep>>,
+    /// Whom the alarm wakes.
+    woken: Option<Waker>,
+    /// Whether the other side will send no more.
+    is_over: bool,
+    /// The answer that the other side has not taken at once.
+    unread: Option<Unread>,
+}
+
+/// An answer that is being read: since when it waits, and how many bytes of it were taken since.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    since: Instant,
+    taken: u64,
+}
+
+impl Unread {
+    /// Until when it is waited for. Who reads has more time, but not without end.
+    fn deadline(self, patience: Duration) -> Instant {
+        self.since + patience + Duration::from_secs(self.taken / SLOWEST)
+    }
+}
+
+impl Guarded {
+    pub(crate) fn new(wire: Wire, guest: Arc<Guest>) -> Self {
+        let seen = guest.doing();
+        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, unread: None }
+    }
+
+    /// Waits on, unless it has been too long. The clock is read once for each phase that lasts, and the alarm only touched
+    /// when it rings or must ring earlier: a request in one piece, as nearly all are, should not pay for slow ones.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let doing = self.guest.doing();
+        if doing != self.seen {
+            self.seen = doing;
+            self.guest.lasts();
+        }
+        loop {
+            let unread = self.unread.map(|unread| unread.deadline(self.guest.patience.unread));
+            let deadline = [self.guest.deadline(), unread].into_iter().flatten().min();
+            if deadline.is_some_and(|deadline| self.alarm.deadline() > deadline.into()) {
+                self.set_alarm(deadline.unwrap_or_else(Instant::now));
+            }
+            if !self.alarm.is_elapsed() && self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            self.woken = Some(cx.waker().clone());
+            ready!(self.alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            self.set_alarm(deadline.unwrap_or(now + LOOK));
+        }
+    }
+
+    fn set_alarm(&mut self, time: Instant) {
+        self.alarm.as_mut().reset(time.into());
+        self.woken = None; // it must be polled once to ring
+    }
+
+    /// The same for a write: what is waited for is the other side.
+    fn watch_write(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match (&outcome, &mut self.unread) {
+            (Poll::Ready(Ok(written)), Some(unread)) => unread.taken += *written as u64,
+            (Poll::Ready(_), _) => {}
+            (Poll::Pending, _) => return self.watch(cx).map(Err),
+        }
+        outcome
+    }
+
+    /// And for all that was written before: that is when an answer is out.
+    fn watch_end(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if outcome.is_pending() {
+            return self.watch(cx).map(Err);
+        }
+        self.unread = None;
+        outcome
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.unread.get_or_insert_with(|| Unread { since: Instant::now(), taken: 0 });
+        self.wait(cx)
+    }
+}
+
+/// One piece for a few, if they are small: to send one is cheaper by more than the copy costs.
+fn joined<'a>(pieces: &[io::IoSlice<'_>], room: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for piece in pieces {
+        room.get_mut(length..length + piece.len())?.copy_from_slice(piece);
+        length += piece.len();
+    }
+    Some(&room[..length])
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        if outcome.is_pending() {
+            return self.wait(cx).map(Err);
+        }
+        if buffer.filled().len() > before {
+            self.guest.heard();
+        } else {
+            self.is_over = true;
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Wire::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        self.watch_write(cx, outcome)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        };
+        self.watch_end(cx, outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_over = self.is_over;
+        let outcome = match &mut self.wire {
+            Wire::Plain(_) if is_over => Poll::Ready(Ok(())), // it is closed next, which says the same
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        };
+        self.watch_end(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(whole) = joined(pieces, &mut [0; SMALL]) {
+            return self.poll_write(cx, whole);
+        }
+        let outcome = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        };
+        self.watch_write(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.wire {
+            Wire::Plain(stream) => stream.is_write_vectored(),
+            Wire::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_reader_has_time_for_what_it_took() {
+        let since = Instant::now();
+        let left = |taken| Unread { since, taken }.deadline(Duration::from_secs(30)) - since;
+        assert_eq!([0, 8 << 10, 1 << 20].map(|taken| left(taken).as_secs()), [30, 31, 158]);
+    }
+}

@@ -1,0 +1,156 @@
+//! Every way to say no, and what it looks like on the wire.
+
+use std::borrow::Cow;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::public_url::Base;
+use super::response::Answer;
+use crate::registry::state::{Kind, Refusal};
+use crate::wire::Fault;
+
+/// Why a request is not answered with success.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// The domain refuses.
+    Refused(Refusal),
+    /// There is no such page.
+    NoPage { requested: String },
+    /// The request is not for an open registry: it came through a web page, or under a foreign name.
+    Forbidden(Cow<'static, str>),
+    /// The account asked too often.
+    RateReached { limit: u64, period: u64, path: String },
+    /// The body has 5000 bytes or more.
+    TooLarge,
+    /// The body did not arrive.
+    TooSlow,
+    /// The body is not what its transfer encoding says.
+    Garbled,
+    /// The disk does not take it. Nothing has changed.
+    NotKept,
+    /// The tenant has as many long answers under way as it may have, and that lasts.
+    Busy,
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The faults of the API that can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    BadRequest,
+    ServiceWithThisIdExists,
+    InvalidLimit,
+    LimitReached,
+    RateLimitReached,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    SystemFailure,
+}
+
+impl Type {
+    fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "badRequest",
+            Self::ServiceWithThisIdExists => "serviceWithThisIdExists",
+            Self::InvalidLimit => "invalidLimit",
+            Self::LimitReached => "limitReached",
+            Self::RateLimitReached => "rateLimitReached",
+            Self::Unauthorized => "unauthorizedError",
+            Self::Forbidden => "forbiddenError",
+            Self::NotFound => "notFoundError",
+            Self::SystemFailure => "systemFailureError",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::SystemFailure => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl Problem {
+    /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
+    pub(crate) fn answer(self, id: &str, base: &Base<'_>) -> Answer {
+        let is_garbled = matches!(self, Self::Garbled); // where the next request would begin, nobody knows
+        let is_login = matches!(self, Self::Refused(Refusal::Busy(_)));
+        let is_busy = is_login || matches!(self, Self::Busy);
+        let (kind, message, details) = match self {
+            Self::Garbled => twice(Type::BadRequest, "Invalid transfer encoding".into()),
+            Self::TooLarge => return Answer::empty(StatusCode::PAYLOAD_TOO_LARGE).closing(),
+            Self::TooSlow => return Answer::empty(StatusCode::REQUEST_TIMEOUT).closing(),
+            Self::Refused(refusal) => words(refusal),
+            Self::NoPage { requested } => {
+                let details = json!({ "requested_path": requested });
+                (Type::NotFound, "The page cannot be found.".into(), details)
+            }
+            Self::NotKept | Self::Busy => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
+            Self::Forbidden(why) => (Type::Forbidden, "forbidden".into(), why.into()),
+            Self::RateReached { limit, period, path } => {
+                let details =
+                    format!("Limit of {limit} requests in {period} seconds for path \"{path}\" has been reached");
+                (Type::RateLimitReached, "Rate limit has been reached.".into(), details.into())
+            }
+        };
+        let code = kind.status();
+        let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into() };
+        let answer = Answer::json(code, &fault);
+        if is_busy {
+            return if is_login { answer.retry().closing() } else { answer.retry() };
+        }
+        if kind != Type::Unauthorized {
+            return if is_garbled { answer.closing() } else { answer };
+        }
+        // The Twisted client does not read this answer. Twisted before 14 then hears nothing more on the connection, where the
+        // client asks again after its login.
+        answer.challenge(base).closing()
+    }
+}
+
+fn words(refusal: Refusal) -> (Type, String, Value) {
+    match refusal {
+        Refusal::Malformed(text) => twice(Type::BadRequest, text),
+        Refusal::Field { field, rule } => {
+            (Type::BadRequest, format!("Validation error for key '{field}'"), rule.into())
+        }
+        Refusal::Parameter { name, rule } => {
+            (Type::BadRequest, format!("Invalid value for '{name}' query string parameter"), rule.into())
+        }
+        Refusal::PageLimit(rule) => (Type::InvalidLimit, "Invalid limit".into(), rule.into()),
+        Refusal::ServiceExists(id) => {
+            twice(Type::ServiceWithThisIdExists, format!("Service with id {id} already exists."))
+        }
+        Refusal::Quota { resource, most } => {
+            let name = resource.name();
+            let details = format!("Limit for resource {name} has been reached. Maximum allowed objects: {most}");
+            (Type::LimitReached, "Resource limit has been reached".into(), details.into())
+        }
+        Refusal::Missing { kind, key } => {
+            let kind = match kind {
+                Kind::Session => "Session",
+                Kind::Service => "Service",
+                Kind::ConfigurationValue => "ConfigurationValue",
+                Kind::HeartbeatMarker => "HeartbeatMarker",
+            };
+            let details = format!("Object \"{kind}\" with key \"{key}\" does not exist");
+            (Type::NotFound, "object does not exist".into(), details.into())
+        }
+        Refusal::Busy(why) => (Type::SystemFailure, "Service Unavailable".into(), why.into()),
+        Refusal::Unauthorized(why) => (Type::Unauthorized, "forbidden".into(), why.into()),
+    }
+}
+
+fn twice(kind: Type, text: String) -> (Type, String, Value) {
+    let details = Value::String(text.clone());
+    (kind, text, details)
+}

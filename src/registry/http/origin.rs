@@ -1,0 +1,118 @@
+//! Whom a request was meant for. What a web page in somebody's browser could send to an open registry is refused: it
+//! would come from this machine, and there is no token to stop it.
+
+use std::net::IpAddr;
+
+use hyper::Version;
+use hyper::header::{HOST, HeaderMap, ORIGIN};
+use hyper::http::request::Parts;
+
+use super::error::Problem;
+use crate::registry::state::Refusal;
+
+/// The host that was asked: the authority of a target in absolute form, else `Host`, of which HTTP/1.1 wants one and no
+/// more (RFC 9112, 3.2).
+pub(crate) fn host(parts: &Parts) -> Result<Option<&str>, Problem> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::malformed("There is more than one Host header").into());
+    }
+    if host.is_none() && parts.version == Version::HTTP_11 {
+        return Err(Refusal::malformed("There is no Host header").into());
+    }
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    Ok(authority.or_else(|| host.map(|host| host.to_str().unwrap_or("?"))))
+}
+
+/// Lets a request through whose host is a loopback name, the address it came to, or one of the names that the
+/// registry was told it has, and whose `Origin`, if it has one, is that same host.
+///
+/// A page whose own name was made to lead here, after it was loaded, still sends that name.
+pub(crate) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), Problem> {
+    let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or("?"));
+    if host.is_some_and(|host| !is_own(host, local, names)) {
+        return Err(Problem::Forbidden(
+            "Host is neither a loopback name nor the address the registry listens on".into(),
+        ));
+    }
+    let of_own_pages = |origin: &str| origin.split_once("://").map(|(_, authority)| authority) == host;
+    if origin.is_some_and(|origin| !of_own_pages(origin)) {
+        return Err(Problem::Forbidden("Origin is not the registry itself".into()));
+    }
+    Ok(())
+}
+
+fn is_own(host: &str, local: IpAddr, names: &[String]) -> bool {
+    let name = name_of(host);
+    if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return address.to_canonical().is_loopback() || address.to_canonical() == local;
+    }
+    let name = name.trim_end_matches('.');
+    name.eq_ignore_ascii_case("localhost")
+        || name.to_ascii_lowercase().ends_with(".localhost")
+        || names.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(host: Option<&str>, origin: Option<&str>) -> bool {
+        let mut headers = HeaderMap::new();
+        origin.map(|value| headers.insert(ORIGIN, value.parse().unwrap()));
+        check(host, &headers, "192.0.2.7".parse().unwrap(), &["registry.internal".to_owned()]).is_ok()
+    }
+
+    #[test]
+    fn only_loopback_names_and_its_own_are_hosts() {
+        for host in [
+            "localhost",
+            "LOCALHOST:7117",
+            "localhost.:80",
+            "127.0.0.1:7117",
+            "127.1.2.3",
+            "[::1]:7117",
+            "[::1]",
+            "registry.localhost:7117",
+            "[::ffff:127.0.0.1]:1",
+            "192.0.2.7:7117",
+            "Registry.Internal:7117",
+        ] {
+            assert!(passes(Some(host), None), "{host}");
+        }
+        for host in [
+            "example.org",
+            "example.org:7117",
+            "localhost.example.org",
+            "10.0.0.1:7117",
+            "notlocalhost",
+            "",
+            "127.0.0.1.example.org",
+            "[2001:db8::1]:7117",
+            "0.0.0.0",
+            "192.0.2.8",
+            "registry.internal.example.org",
+        ] {
+            assert!(!passes(Some(host), None), "{host}");
+        }
+        assert!(passes(None, None), "a browser always sends one");
+    }
+
+    #[test]
+    fn only_the_registry_itself_is_an_origin() {
+        assert!(passes(Some("localhost:7117"), Some("http://localhost:7117")));
+        for origin in ["http://example.org", "null", "http://localhost:3000", "http://localhost", "", "localhost:7117"]
+        {
+            assert!(!passes(Some("localhost:7117"), Some(origin)), "{origin}");
+        }
+    }
+}

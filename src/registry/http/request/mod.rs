@@ -1,0 +1,6 @@
+//! request.
+
+mod json;
+pub(crate) mod validation;
+
+pub(crate) use json::Json;

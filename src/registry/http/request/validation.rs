@@ -1,0 +1,304 @@
+//! The rules for what a request may say, in the words of the API.
+//!
+//! A rule takes a value and returns what it means, or the text of the rule that it breaks. Lengths count UTF-16
+//! units, as the API's always have.
+
+use super::json::Json;
+use crate::registry::model::Packed;
+use crate::registry::model::Uuid1;
+use crate::registry::state::Refusal;
+
+type Rule<T> = Result<T, String>;
+
+/// Refuses the bodies that stand for "nothing" where something is needed.
+pub(crate) fn body(body: &Json) -> Result<(), Refusal> {
+    if body.is_blank() { Err(Refusal::malformed("Empty Request Body")) } else { Ok(()) }
+}
+
+/// A field that must be there.
+pub(crate) fn required<'a, T>(
+    body: &'a Json,
+    field: &'static str,
+    rule: impl FnOnce(&'a Json) -> Rule<T>,
+) -> Result<T, Refusal> {
+    let value = body.get(field).ok_or_else(|| format!("Missing required key ({field})"));
+    value.and_then(rule).map_err(|rule| Refusal::Field { field, rule })
+}
+
+/// A field that may be missing. `null` is a value like any other, and breaks its rule.
+pub(crate) fn given<'a, T>(
+    body: &'a Json,
+    field: &'static str,
+    rule: impl FnOnce(&'a Json) -> Rule<T>,
+) -> Result<Option<T>, Refusal> {
+    body.get(field).map(rule).transpose().map_err(|rule| Refusal::Field { field, rule })
+}
+
+/// A field that may be missing, and that `null` sets back to its default.
+pub(crate) fn optional<'a, T: Default>(
+    body: &'a Json,
+    field: &'static str,
+    rule: impl FnOnce(&'a Json) -> Rule<T>,
+) -> Result<Option<T>, Refusal> {
+    given(body, field, |value| if *value == Json::Null { Ok(T::default()) } else { rule(value) })
+}
+
+/// A part of the path or query.
+pub(crate) fn parameter(name: &'static str, text: &str, rule: impl FnOnce(&str) -> Rule<()>) -> Result<(), Refusal> {
+    rule(text).map_err(|rule| Refusal::Parameter { name, rule })
+}
+
+/// A string of `least` to `most` UTF-16 units.
+pub(crate) fn string(value: &Json, least: usize, most: usize) -> Rule<&str> {
+    let Json::Text(text) = value else { return Err("Not a string".into()) };
+    length(text, least, most).map(|()| text.as_str())
+}
+
+fn length(text: &str, least: usize, most: usize) -> Rule<()> {
+    let units = text.encode_utf16().count();
+    if (least..=most).contains(&units) { Ok(()) } else { Err(format!("String is not in range ({least}..{most})")) }
+}
+
+fn invalid_unless(valid: bool) -> Rule<()> {
+    if valid { Ok(()) } else { Err("Invalid characters".into()) }
+}
+
+/// 3 to 65 letters, digits, `_`, `-`, `.`; also the rule for a tag that is asked for.
+pub(crate) fn service_id(text: &str) -> Rule<()> {
+    length(text, 3, 65)?;
+    invalid_unless(text.bytes().all(|byte| is_word(byte) || byte == b'.'))
+}
+
+/// The same, for a field.
+pub(crate) fn service_id_field(value: &Json) -> Rule<&str> {
+    let Json::Text(text) = value else { return Err("Not a string".into()) };
+    service_id(text).map(|()| text.as_str())
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+/// `key`, or `/namespace/.../key`: 3 to 500 characters in all.
+///
+/// Up to 10 times a slash and 3 to 50 word characters, each perhaps followed by a slash; then perhaps 3 to 170 word
+/// characters or dots. What ends in a slash names a namespace and is no id.
+pub(crate) fn configuration_id(text: &str) -> Rule<()> {
+    length(text, 3, 500)?;
+    invalid_unless(!text.ends_with('/') && matches_configuration_id(text.as_bytes()))
+}
+
+fn matches_configuration_id(text: &[u8]) -> bool {
+    let is_key = |rest: &[u8]| {
+        rest.is_empty() || (3..=170).contains(&rest.len()) && rest.iter().all(|&byte| is_word(byte) || byte == b'.')
+    };
+    let mut starts = vec![0]; // where what follows the namespaces read so far may start
+    for _ in 0..=10 {
+        if starts.iter().any(|&start| is_key(&text[start..])) {
+            return true;
+        }
+        let mut next: Vec<usize> = starts.iter().flat_map(|&start| ends_of_namespace(text, start)).collect();
+        next.sort_unstable();
+        next.dedup();
+        starts = next;
+    }
+    false
+}
+
+/// Where a namespace that starts here can end: after 3 to 50 characters, and after the slash that may follow them.
+fn ends_of_namespace(text: &[u8], start: usize) -> impl Iterator<Item = usize> {
+    let name = if text.get(start) == Some(&b'/') { &text[start + 1..] } else { &[] };
+    let run = name.iter().take_while(|&&byte| is_word(byte)).count().min(50);
+    (3..=run).flat_map(move |length| {
+        let end = start + 1 + length;
+        std::iter::once(end).chain((text.get(end) == Some(&b'/')).then_some(end + 1))
+    })
+}
+
+/// 1 to 1024 characters.
+pub(crate) fn configuration_value(value: &Json) -> Rule<&str> {
+    string(value, 1, 1024)
+}
+
+/// The id of the session a service lives in.
+pub(crate) fn session_id(value: &Json) -> Rule<&str> {
+    string(value, 1, 15)
+}
+
+/// At most 10 strings of 1 to 55 characters.
+pub(crate) fn tags(value: &Json) -> Rule<Packed> {
+    item_count(value, 10)?;
+    let Json::List(items) = value else { return Err("Not an array".into()) };
+    let tags: Vec<&str> = items.iter().map(|item| string(item, 1, 55)).collect::<Result<_, _>>()?;
+    Ok(Packed::new(tags))
+}
+
+/// At most 20 pairs of strings of 1 to 255 characters.
+pub(crate) fn metadata(value: &Json) -> Rule<Packed> {
+    item_count(value, 20)?;
+    let Json::Object(pairs) = value else { return Err("Not a hash".into()) };
+    let mut strings = Vec::with_capacity(2 * pairs.len());
+    for (key, value) in pairs {
+        length(key, 1, 255).map_err(|rule| format!("Key {key}: {rule}"))?;
+        strings.push(key.as_str());
+        strings.push(string(value, 1, 255).map_err(|rule| format!("Value for key '{key}': {rule}"))?);
+    }
+    Ok(Packed::new(strings))
+}
+
+fn item_count(value: &Json, most: usize) -> Rule<()> {
+    let many = value.count() > most;
+    if many { Err(format!("Object needs to have between 0 and {most} items")) } else { Ok(()) }
+}
+
+/// 3 to 120 seconds: a JSON integer, or what the original also took for one.
+pub(crate) fn heartbeat_timeout(value: &Json) -> Rule<u8> {
+    let number = integer(value).ok_or("Invalid integer")?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "3..=120 fits")]
+    if (3.0..=120.0).contains(&number) { Ok(number as u8) } else { Err("Value out of range (3..120)".into()) }
+}
+
+/// `30`, `30.0`, `"30"`, `"30.0"`, `"030"`, `"+30"`, `" 30"`, and even `[30]`.
+fn integer(value: &Json) -> Option<f64> {
+    match value {
+        Json::Number(number) => (number.fract() == 0.0).then_some(*number),
+        Json::Text(text) => integer_text(text.trim()),
+        Json::List(items) => match &items[..] {
+            [item @ (Json::Number(_) | Json::Text(_))] => integer(item),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn integer_text(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let valid = !whole.is_empty()
+        && whole.bytes().all(|byte| byte.is_ascii_digit())
+        && !fraction.is_empty()
+        && fraction.bytes().all(|byte| byte == b'0');
+    if valid { text.parse().ok() } else { None }
+}
+
+/// A heartbeat token, and its text as it was sent.
+pub(crate) fn token(value: &Json) -> Rule<(Uuid1, &str)> {
+    let Json::Text(text) = value else { return Err("Not a string".into()) };
+    Ok((Uuid1::parse(text)?, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn timeouts_are_integers_in_many_spellings() {
+        for text in ["30", "30.0", "3e1", r#""30""#, r#""30.0""#, r#""030""#, r#""+30""#, r#"" 30""#, "[30]"] {
+            assert_eq!(heartbeat_timeout(&json(text)), Ok(30), "{text}");
+        }
+        for text in [
+            "4.5",
+            "true",
+            "null",
+            r#""""#,
+            r#"" ""#,
+            r#""abc""#,
+            r#""4.5""#,
+            r#""1e1""#,
+            r#""0x1e""#,
+            "{}",
+            "[]",
+            "[30,30]",
+            "[[30]]",
+            r#""3 0""#,
+            r#""NaN""#,
+            r#""Infinity""#,
+            r#"".0""#,
+            r#""30.""#,
+        ] {
+            assert_eq!(heartbeat_timeout(&json(text)), Err("Invalid integer".into()), "{text}");
+        }
+        for text in ["2", "121", "-30", "0", "1e300", r#""-30""#, r#""99999999999999999999""#] {
+            assert_eq!(heartbeat_timeout(&json(text)), Err("Value out of range (3..120)".into()), "{text}");
+        }
+        assert_eq!((heartbeat_timeout(&json("3")), heartbeat_timeout(&json("120"))), (Ok(3), Ok(120)));
+    }
+
+    #[test]
+    fn lengths_count_utf16_units() {
+        assert_eq!(tags(&json(&format!("[\"{}\"]", "€".repeat(55)))).unwrap().to_list()[0].chars().count(), 55);
+        let surrogates = format!("[\"{}\"]", "😀".repeat(28)); // 56 units
+        assert_eq!(tags(&json(&surrogates)), Err("String is not in range (1..55)".into()));
+    }
+
+    #[test]
+    fn the_number_of_items_is_checked_before_their_kind() {
+        let many: Vec<String> = (0..11).map(|n| format!("\"k{n}\": 1")).collect();
+        let count = Err("Object needs to have between 0 and 10 items".into());
+        assert_eq!(tags(&json(&format!("{{{}}}", many.join(",")))), count);
+        assert_eq!(tags(&json("{}")), Err("Not an array".into()));
+        assert_eq!(metadata(&json(r#"[1, 2]"#)), Err("Not a hash".into()));
+        assert_eq!(tags(&json("[null]")), Err("Not a string".into()));
+        assert_eq!(metadata(&json(r#"{"b": 1, "a": 2}"#)), Err("Value for key 'b': Not a string".into()));
+    }
+
+    #[test]
+    fn configuration_ids_are_keys_with_or_without_namespaces() {
+        let segments = |n: usize| format!("{}/key", "/abc".repeat(n));
+        let long = "a".repeat(170);
+        let wide = format!("/{}", "n".repeat(50));
+        for id in [
+            "key",
+            "a.b",
+            "key_one-2.x",
+            "/production/cassandra/listen_ip",
+            "/abc",
+            "/abc/def.ghi",
+            "/abc//def",
+            &long,
+            &wide,
+            &format!("{wide}/{long}"),
+            &segments(9),
+            &segments(10),
+            "/aaa.b.c",
+        ] {
+            assert_eq!(configuration_id(id), Ok(()), "{id}");
+        }
+        for id in [
+            "/prod/cass/ip",
+            "/a/bcd",
+            "a b",
+            "/abc/",
+            "key/",
+            "//abc",
+            "/ab.c/def",
+            "größe",
+            "/abc///def",
+            &format!("{long}a"),
+            &segments(11),
+            "key/one",
+        ] {
+            assert_eq!(configuration_id(id), Err("Invalid characters".into()), "{id}");
+        }
+        for id in ["", "ab", "/a", &"a".repeat(501)] {
+            assert_eq!(configuration_id(id), Err("String is not in range (3..500)".into()), "{id}");
+        }
+    }
+
+    /// The matcher against the expression it stands for.
+    #[test]
+    fn configuration_ids_match_as_the_expression_does() {
+        let whole = regex_lite::Regex::new(r"^(/[A-Za-z0-9_\-]{3,50}/?){0,10}([A-Za-z0-9_\-\.]{3,170})?$").unwrap();
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let id: String =
+                (0..random.usize(3..16)).map(|_| char::from(*random.choice(b"aaab//.-").unwrap())).collect();
+            let expected = whole.is_match(&id) && !id.ends_with('/');
+            assert_eq!(configuration_id(&id).is_ok(), expected, "{id}");
+        }
+    }
+}

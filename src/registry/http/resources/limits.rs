@@ -1,0 +1,80 @@
+//! `/limits`, and the counting of requests against them.
+
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue};
+use serde::{Serialize, Serializer};
+
+use crate::registry::access::Usage;
+use crate::registry::access::{Allowance, Rate};
+use crate::registry::engine::Scope;
+use crate::registry::http::Asked;
+use crate::registry::http::error::Problem;
+use crate::registry::http::response::Answer;
+use crate::registry::model::Now;
+use crate::registry::state::Resource;
+use crate::wire::RateLimit;
+
+/// The same document as `wire::Limits`, with its parts in the order they always had.
+#[derive(Serialize)]
+struct Limits {
+    #[serde(serialize_with = "in_order")]
+    resource: [(&'static str, u64); 3],
+    #[serde(serialize_with = "in_order")]
+    rate: Vec<(String, RateLimit)>,
+}
+
+fn in_order<S: Serializer, K: Serialize, V: Serialize>(
+    pairs: &(impl AsRef<[(K, V)]> + ?Sized),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.as_ref().iter().map(|(key, value)| (key, value)))
+}
+
+pub(crate) async fn show(asked: &Asked<'_>) -> Result<Answer, Problem> {
+    let allowance: &Allowance = asked.allowance;
+    let used = asked.run(Scope::Nothing, |state| state.used(asked.now, asked.tenant, allowance)).await;
+    let rate = allowance.rates.iter().zip(used).map(|(rate, used)| {
+        let before = used.saturating_sub(u64::from(rate.matcher.is_match(asked.path))); // without this very request
+        (rate.path.clone(), rate_limit(rate, before))
+    });
+    let resources = [Resource::Session, Resource::Service, Resource::ConfigurationValue];
+    let resource = resources.map(|resource| (resource.name(), allowance.quota(resource)));
+    Ok(Answer::json(StatusCode::OK, &Limits { resource, rate: rate.collect() }))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of hours with one decimal")]
+fn rate_limit(rate: &Rate, used: u64) -> RateLimit {
+    let window = format!("{:.1} hours", rate.period as f64 / 3600.0);
+    RateLimit { limit: rate.limit, used, window }
+}
+
+/// Counts a request. The first is what the answer says about it in its headers, whatever the answer is.
+pub(crate) async fn count(asked: &Asked<'_>) -> (Option<Usage>, Result<(), Problem>) {
+    let allowance: &Allowance = asked.allowance;
+    let usage = asked.run(Scope::Nothing, |state| state.count(asked.now, asked.tenant, allowance, asked.path)).await;
+    let exceeded = usage.as_ref().filter(|usage| usage.exceeded).map(|usage| &allowance.rates[usage.rate]);
+    let verdict = match exceeded {
+        None => Ok(()),
+        Some(Rate { path, limit, period, .. }) => {
+            Err(Problem::RateReached { limit: *limit, period: *period, path: path.clone() })
+        }
+    };
+    (usage, verdict)
+}
+
+/// What the answer to a counted request says about the rate.
+pub(crate) fn headers(answer: Answer, now: Now, rate: &Rate, used: u64) -> Answer {
+    let answer = match HeaderValue::from_str(&rate.path) {
+        Ok(path) => answer.header(HeaderName::from_static("x-ratelimit-path-regex"), path),
+        Err(_) => answer, // an expression with characters that no header has
+    };
+    let window = HeaderValue::try_from(format!("{} seconds", rate.period));
+    let answer = answer
+        .header(HeaderName::from_static("x-ratelimit-limit"), rate.limit.into())
+        .header(HeaderName::from_static("x-ratelimit-used"), used.into())
+        .header(HeaderName::from_static("reply-after"), (now.wall / 1000 + rate.period).into());
+    match window {
+        Ok(window) => answer.header(HeaderName::from_static("x-ratelimit-window"), window),
+        Err(_) => answer,
+    }
+}

@@ -1,0 +1,146 @@
+//! Answers with a page of a list: the only ones that may be long.
+//!
+//! What is listed is copied under the lock, shared rather than cloned, and written as JSON after it, with a pause for
+//! others now and then. Few pages are made at a time, and what of them is not sent yet is bounded, too; both are divided
+//! among the tenants. Nobody else waits for any of this: a heartbeat takes neither.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use super::fair_share::FairShare;
+use crate::registry::http::Asked;
+use crate::registry::http::error::Problem;
+use crate::registry::http::response::{Answer, INDENT};
+use crate::registry::model::{Entry, Listing, MAX_PAGE_BYTES};
+use crate::wire;
+
+/// How many pages are made at a time. More would not be faster, and each takes up to [`MAX_PAGE_BYTES`].
+const PAGES_AT_A_TIME: usize = 16;
+/// What pages that are made and not sent yet may have together, in bytes.
+const MAX_UNSENT_BYTES: usize = 32 << 20;
+/// A page that is not counted, in bytes: most are shorter, and who polls should not wait for those who read slowly.
+const SHORT: usize = 8 << 10;
+/// How many bytes are written before others get their turn.
+const PIECE: usize = 32 << 10;
+/// How long a page may have to wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What pages need while they are made, and until they are sent.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    turns: Arc<FairShare>,
+    unsent: Arc<FairShare>,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { turns: FairShare::new(PAGES_AT_A_TIME), unsent: FairShare::new(MAX_UNSENT_BYTES) }
+    }
+}
+
+impl Asked<'_> {
+    /// Answers with a page of what `look` finds. It may be asked twice: there is no place for a long page that has to wait.
+    pub(crate) async fn list<T: Entry, F: Future<Output = Result<Listing<T>, Problem>>>(
+        &self,
+        limit: usize,
+        marker: Option<&str>,
+        look: impl Fn() -> F,
+    ) -> Result<Answer, Problem> {
+        let Lists { turns, unsent } = &self.front.lists;
+        let party = (self.tenant, self.address);
+        let until = Instant::now() + PATIENCE;
+        let mut room = None;
+        loop {
+            let turn = turns.take(party, 1, until).await.ok_or(Problem::Busy)?;
+            let text = match self.page_text(look().await?, limit, marker).await {
+                Ok(text) => text,
+                Err(error) => return Ok(Answer::not_written(&error)),
+            };
+            drop(turn);
+            if text.len() <= SHORT {
+                return Ok(Answer::page_of_list(text, None));
+            }
+            if let Some(mut held) = room.or_else(|| unsent.try_take(party, text.len())) {
+                held.shrink(text.len());
+                return Ok(Answer::page_of_list(text, Some(held)));
+            }
+            drop(text);
+            room = Some(unsent.take(party, MAX_PAGE_BYTES, until).await.ok_or(Problem::Busy)?);
+        }
+    }
+
+    /// The page as JSON, as [`wire::Page`] has it. It ends before an entry that makes it too long; the first one is cut,
+    /// if it can be.
+    async fn page_text<T: Entry>(
+        &self,
+        listing: Listing<T>,
+        limit: usize,
+        marker: Option<&str>,
+    ) -> io::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(256);
+        let mut json = PrettyFormatter::with_indent(INDENT);
+        json.begin_object(&mut text)?;
+        begin_member(&mut json, &mut text, "values", true)?;
+        json.begin_array(&mut text)?;
+        let (mut count, mut next, mut piece) = (0, listing.next, PIECE);
+        for mut entry in listing.values {
+            let before = text.len();
+            write_entry(&mut json, &mut text, &entry, count == 0)?;
+            while text.len() > MAX_PAGE_BYTES && count == 0 && entry.halve() {
+                text.truncate(before);
+                write_entry(&mut json, &mut text, &entry, true)?;
+                next = entry.continuation();
+            }
+            if text.len() > MAX_PAGE_BYTES && count > 0 {
+                text.truncate(before);
+                next = Some(entry.marker());
+                break;
+            }
+            count += 1;
+            if entry.continuation().is_some() {
+                break;
+            }
+            if text.len() > piece {
+                yield_now().await;
+                piece = text.len() + PIECE;
+            }
+        }
+        json.end_array(&mut text)?;
+        json.end_object_value(&mut text)?;
+        begin_member(&mut json, &mut text, "metadata", false)?;
+        let marker = marker.map(str::to_owned);
+        let next_href = |next: &String| format!("{}{}?{}", self.base, self.path, self.query.with_marker(next));
+        let next_href = next.as_ref().map(next_href);
+        let metadata = wire::PageMetadata { count, limit, marker, next_href, next_marker: next };
+        metadata.serialize(&mut Serializer::with_formatter(&mut text, json.clone()))?;
+        json.end_object_value(&mut text)?;
+        json.end_object(&mut text)?;
+        text.shrink_to_fit();
+        Ok(text)
+    }
+}
+
+fn begin_member(json: &mut PrettyFormatter<'_>, text: &mut Vec<u8>, name: &str, is_first: bool) -> io::Result<()> {
+    json.begin_object_key(text, is_first)?;
+    text.extend([b"\"", name.as_bytes(), b"\""].concat());
+    json.end_object_key(text)?;
+    json.begin_object_value(text)
+}
+
+fn write_entry(
+    json: &mut PrettyFormatter<'_>,
+    text: &mut Vec<u8>,
+    entry: &impl Entry,
+    is_first: bool,
+) -> io::Result<()> {
+    json.begin_array_value(text, is_first)?;
+    entry.serialize(&mut Serializer::with_formatter(&mut *text, json.clone()))?;
+    json.end_array_value(text)
+}

@@ -1,0 +1,155 @@
+//! `POST /v2.0/tokens`: one document that every client of the API finds its part in.
+//!
+//! Some look for the tenant in the token, others in a service catalog, in the first endpoint of an entry with a name
+//! they know, or at the end of its URL. An endpoint must have no region, a tenant no name that is not a number, and
+//! the time of expiry an offset of the form `-00:00`: each of these breaks one of them.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::registry::access::Lane;
+use crate::registry::access::Place;
+use crate::registry::access::{Attempt, Turn};
+use crate::registry::access::{BAD_LOGIN, Credentials, Login, TOO_MANY_LOGINS};
+use crate::registry::engine::Scope;
+use crate::registry::http::Front;
+use crate::registry::http::error::Problem;
+use crate::registry::http::public_url::Base;
+use crate::registry::http::request::Json;
+use crate::registry::http::request::validation;
+use crate::registry::http::response::Answer;
+use crate::registry::model::Now;
+use crate::registry::state::Refusal;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    access: Access<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Access<'a> {
+    token: Token<'a>,
+    service_catalog: [Catalog<'a>; 2],
+    user: User<'a>,
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    id: &'a str,
+    expires: String,
+    tenant: Tenant<'a>,
+}
+
+#[derive(Serialize)]
+struct Tenant<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Catalog<'a> {
+    name: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    endpoints: [Endpoint<'a>; 1],
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Endpoint<'a> {
+    #[serde(rename = "tenantId")]
+    tenant: &'a str,
+    #[serde(rename = "publicURL")]
+    url: &'a str,
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    id: &'a str,
+    name: &'a str,
+    roles: [(); 0],
+}
+
+pub(crate) async fn login(
+    front: &Front,
+    now: Now,
+    base: &Base<'_>,
+    body: &Json,
+    from: IpAddr,
+) -> Result<Answer, Problem> {
+    validation::body(body)?;
+    let credentials = Credentials::read(body)?;
+    let accounts = front.accounts.load();
+    let tried = credentials.tried().filter(|_| !accounts.is_open());
+    let attempt = tried.map(|name| front.slowing.attempt(name, from, &credentials, accounts.generation()));
+    let place = attempt.and_then(|attempt| front.waiting.enter(from, front.slowing.was_put_off(now.mono, attempt)));
+    let lane = match attempt {
+        None => Lane::Known,
+        Some(attempt) => queue(front, now.mono, attempt, place.as_ref()).await?,
+    };
+    let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make it differ; the seal is the secret
+    let login = accounts.login(now, nonce, &credentials, lane).await;
+    if let Some(attempt) = attempt {
+        let now = front.engine.now().mono;
+        match login {
+            Ok(_) => front.slowing.succeeded(now, attempt),
+            Err(Refusal::Busy(_)) => front.slowing.put_off(now, attempt),
+            Err(_) => pause(place.as_ref(), front.slowing.failed(now, attempt) - now).await,
+        }
+    }
+    let login = login?;
+    front.engine.run(login.tenant, Scope::Nothing, |state| state.contact(now, login.tenant)).await;
+    Ok(document(&login, base))
+}
+
+/// Waits until an attempt may be looked at. Returns where it then waits for its credentials to be hashed.
+async fn queue(front: &Front, now: u64, attempt: Attempt, place: Option<&Place<'_>>) -> Result<Lane, Refusal> {
+    let (until, outcome) = match front.slowing.turn(now, attempt, place.is_some()) {
+        Turn::Known => return Ok(Lane::Known),
+        Turn::At(time) => (time, Ok(attempt.lane())),
+        Turn::Wrong(time) => (time, Err(Refusal::Unauthorized(BAD_LOGIN))),
+        Turn::TooMany(time) => (time, Err(Refusal::Busy(TOO_MANY_LOGINS))),
+    };
+    pause(place, until - now).await;
+    outcome
+}
+
+/// Waits, where there is a place for it.
+async fn pause(place: Option<&Place<'_>>, ms: u64) {
+    if ms > 0 && place.is_some() {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+fn document(login: &Login, base: &Base<'_>) -> Answer {
+    let id = &*login.tenant.to_string();
+    let url = &*format!("{base}/v1.0/{id}");
+    let endpoints = [Endpoint { tenant: id, url }];
+    let service_catalog = [
+        Catalog { name: "cloudServers", kind: "compute", endpoints },
+        Catalog { name: "cloudMonitoring", kind: "rax:monitor", endpoints },
+    ];
+    let token = Token { id: &login.token, expires: expires(login.expires), tenant: Tenant { id, name: id } };
+    let user = User { id, name: &login.name, roles: [] };
+    Answer::json(StatusCode::OK, &Document { access: Access { token, service_catalog, user } })
+}
+
+fn expires(wall: u64) -> String {
+    let seconds = i64::try_from(wall / 1000).unwrap_or(i64::MAX);
+    let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    time.strftime("%Y-%m-%dT%H:%M:%S.000-00:00").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expiry_has_the_one_form_that_all_clients_read() {
+        assert_eq!(expires(1_893_456_000_999), "2030-01-01T00:00:00.000-00:00");
+    }
+}

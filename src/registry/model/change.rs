@@ -1,0 +1,58 @@
+//! Every lasting change, as data: what is applied to memory, handed to the store, and, should the store fail, undone
+//! in reverse order.
+
+use std::sync::Arc;
+
+use super::records::{Service, Session, SessionId, TenantId, What};
+use super::uuid::Uuid1;
+
+/// One record before and after.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) tenant: TenantId,
+    pub(crate) slot: Slot,
+}
+
+/// What is changed: none before when it is made, none after when it is gone.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Slot {
+    /// The tenant itself: since when it is known, in milliseconds since 1970.
+    Tenant {
+        before: Option<u64>,
+        after: Option<u64>,
+    },
+    Session {
+        id: SessionId,
+        before: Option<Session>,
+        after: Option<Session>,
+    },
+    Service {
+        id: Arc<str>,
+        before: Option<Service>,
+        after: Option<Service>,
+    },
+    Value {
+        id: Arc<str>,
+        before: Option<Arc<str>>,
+        after: Option<Arc<str>>,
+    },
+    Event {
+        id: Uuid1,
+        before: Option<What>,
+        after: Option<What>,
+    },
+}
+
+impl Change {
+    /// The change that takes this one back.
+    pub(crate) fn inverse(self) -> Self {
+        let slot = match self.slot {
+            Slot::Tenant { before, after } => Slot::Tenant { before: after, after: before },
+            Slot::Session { id, before, after } => Slot::Session { id, before: after, after: before },
+            Slot::Service { id, before, after } => Slot::Service { id, before: after, after: before },
+            Slot::Value { id, before, after } => Slot::Value { id, before: after, after: before },
+            Slot::Event { id, before, after } => Slot::Event { id, before: after, after: before },
+        };
+        Self { tenant: self.tenant, slot }
+    }
+}

@@ -1,0 +1,177 @@
+//! The two kinds of tokens, and the keys that make them verifiable without a list of those given out.
+//!
+//! Both carry a SipHash-2-4 under a secret 128-bit key: a keyed hash made for authenticating short messages, whose
+//! 64 bits are just what a UUID has room for. A general MAC would be cut to those 61 bits anyway.
+
+use siphasher::sip::SipHasher24;
+use siphasher::sip128;
+
+use super::records::TenantId;
+use super::uuid::Uuid1;
+
+/// The keys that tokens are made with. Whoever has them can make tokens.
+pub(crate) struct Keys {
+    heartbeat: [u8; 16],
+    access: [u8; 16],
+}
+
+impl Keys {
+    /// New ones: tokens made with any others are void.
+    pub(crate) fn random() -> Result<Self, getrandom::Error> {
+        let mut keys = Self { heartbeat: [0; 16], access: [0; 16] };
+        getrandom::fill(&mut keys.heartbeat)?;
+        getrandom::fill(&mut keys.access)?;
+        Ok(keys)
+    }
+
+    /// As they are stored.
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&self.heartbeat);
+        bytes[16..].copy_from_slice(&self.access);
+        bytes
+    }
+
+    /// As they were stored; none if they are no keys.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (heartbeat, access) = bytes.split_first_chunk()?;
+        Some(Self { heartbeat: *heartbeat, access: access.try_into().ok()? })
+    }
+
+    /// The heartbeat token of a holder for a deadline: a version-1 UUID with that time, bound to tenant and holder.
+    pub(crate) fn heartbeat(&self, ticks: u64, tenant: TenantId, incarnation: u64) -> Uuid1 {
+        let mut message = [0; 20];
+        message[..8].copy_from_slice(&ticks.to_le_bytes());
+        message[8..12].copy_from_slice(&tenant.to_le_bytes());
+        message[12..].copy_from_slice(&incarnation.to_le_bytes());
+        Uuid1::new(ticks, SipHasher24::new_with_key(&self.heartbeat).hash(&message))
+    }
+
+    /// A number that stands for a user with these credentials, and for no other. Says nothing about them.
+    pub(crate) fn fingerprint(&self, parts: &[&str]) -> u64 {
+        let mut message = Vec::new();
+        for part in parts {
+            message.extend_from_slice(&part.len().to_le_bytes());
+            message.extend_from_slice(part.as_bytes());
+        }
+        sip128::SipHasher24::new_with_key(&self.access).hash(&message).h1
+    }
+
+    /// A hash of a key or password, to know it again by. It never leaves the process.
+    pub(crate) fn of_secret(&self, secret: &str) -> [u8; 16] {
+        let mut message = b"secret:".to_vec(); // nothing else that is hashed begins so
+        message.extend_from_slice(secret.as_bytes());
+        self.seal(&message)
+    }
+
+    fn seal(&self, message: &[u8]) -> [u8; 16] {
+        sip128::SipHasher24::new_with_key(&self.access).hash(message).as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys") // and not a bit of them
+    }
+}
+
+/// What an access token, the answer to a login, says.
+///
+/// It is sealed instead of remembered: some clients log in before every single request, and a list of all tokens of
+/// the last 24 hours would grow with their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Until when, in milliseconds since 1970.
+    pub(crate) expires: u64,
+    /// Whose it is: the fingerprint of a user, so that it is void once the user or the credentials are gone.
+    pub(crate) user: u64,
+}
+
+/// Bytes of an access token: expiry, user, 8 random ones, seal.
+const MESSAGE: usize = 24;
+const SEALED: usize = MESSAGE + 16;
+
+impl Access {
+    /// A new token that says so; `nonce` makes it differ from every other one.
+    pub(crate) fn seal(self, keys: &Keys, nonce: u64) -> String {
+        let mut token = [0; SEALED];
+        token[..8].copy_from_slice(&self.expires.to_be_bytes());
+        token[8..16].copy_from_slice(&self.user.to_be_bytes());
+        token[16..MESSAGE].copy_from_slice(&nonce.to_be_bytes());
+        let seal = keys.seal(&token[..MESSAGE]);
+        token[MESSAGE..].copy_from_slice(&seal);
+        let mut text = String::with_capacity(2 * SEALED);
+        for byte in token {
+            text.extend([byte >> 4, byte & 0xf].map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')));
+        }
+        text
+    }
+
+    /// What a token says, if it was sealed here and has not expired.
+    pub(crate) fn open(keys: &Keys, text: &str, now: u64) -> Option<Self> {
+        let token = bytes_of_hex(text)?;
+        let (message, seal) = token.split_first_chunk::<MESSAGE>()?;
+        if !same(seal, &keys.seal(message)) {
+            return None;
+        }
+        let number = |at: usize| message[at..].first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+        let access = Self { expires: number(0)?, user: number(8)? };
+        (now < access.expires).then_some(access)
+    }
+}
+
+fn bytes_of_hex(text: &str) -> Option<[u8; SEALED]> {
+    let digits: &[u8; 2 * SEALED] = text.as_bytes().try_into().ok()?;
+    let mut bytes = [0; SEALED];
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        for &digit in pair {
+            *byte = *byte << 4 | u8::try_from(char::from(digit).to_digit(16)?).ok()?;
+        }
+    }
+    Some(bytes)
+}
+
+/// Whether two secrets are the same, in a time that does not tell how far they are.
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_token_is_bound_to_time_tenant_and_holder() {
+        let keys = Keys::random().unwrap();
+        let token = keys.heartbeat(1_000, 7, 42);
+        assert_eq!(token, keys.heartbeat(1_000, 7, 42));
+        assert_eq!(token.ticks(), 1_000);
+        let others = [keys.heartbeat(1_001, 7, 42), keys.heartbeat(1_000, 8, 42), keys.heartbeat(1_000, 7, 43)];
+        let foreign = Keys::random().unwrap().heartbeat(1_000, 7, 42);
+        assert!(others.iter().chain([&foreign]).all(|other| *other != token));
+    }
+
+    #[test]
+    fn an_access_token_is_good_until_it_expires_and_only_as_it_is() {
+        let keys = Keys::random().unwrap();
+        let access = Access { expires: 5_000, user: 99 };
+        let token = access.seal(&keys, 1);
+        assert_ne!(token, access.seal(&keys, 2));
+        assert_eq!(Access::open(&keys, &token, 4_999), Some(access));
+        assert_eq!(Access::open(&keys, &token, 5_000), None);
+        assert_eq!(Access::open(&Keys::random().unwrap(), &token, 0), None);
+        assert_eq!(Access::open(&keys, &token[1..], 0), None);
+        for at in 0..token.len() {
+            let digit = if &token[at..=at] == "0" { "1" } else { "0" };
+            let altered = format!("{}{digit}{}", &token[..at], &token[at + 1..]);
+            assert_eq!(Access::open(&keys, &altered, 0), None, "digit {at}");
+        }
+    }
+
+    #[test]
+    fn fingerprints_do_not_confuse_what_belongs_where() {
+        let keys = Keys::random().unwrap();
+        assert_ne!(keys.fingerprint(&["ab", "c"]), keys.fingerprint(&["a", "bc"]));
+        assert_eq!(keys.fingerprint(&["ab", "c"]), keys.fingerprint(&["ab", "c"]));
+    }
+}

@@ -1,0 +1,229 @@
+//! What the registry holds, in the form it is held in: compact, and shared where two places need the same.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use super::page::Entry;
+use super::string_list::Packed;
+use super::uuid::Uuid1;
+use crate::wire;
+
+/// The names of members, quotes and indentation of a session or a service in a list, and more.
+const MIN_OBJECT_BYTES: usize = 120;
+
+/// A tenant: everything an account has is below its tenant, and tenants see nothing of each other.
+pub(crate) type TenantId = u32;
+
+/// `se` and 8 letters or digits. Kept in place: a million of them are searched on every heartbeat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionId([u8; 10]);
+
+/// That of their bytes. All start the same, and the rest compares as one number: a search in a million of them is a
+/// good part of a heartbeat.
+impl Ord for SessionId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for SessionId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for SessionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.number());
+    }
+}
+
+impl SessionId {
+    fn number(self) -> u64 {
+        let [_, _, rest @ ..] = self.0;
+        u64::from_be_bytes(rest)
+    }
+
+    /// A new one, with what `random` returns for each of the 8 places.
+    pub(crate) fn random(mut random: impl FnMut() -> char) -> Self {
+        let mut id = *b"se00000000";
+        for place in &mut id[2..] {
+            *place = u8::try_from(random()).unwrap_or(b'0');
+        }
+        Self(id)
+    }
+
+    /// The one with this text, if it can be one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let id = Self(text.as_bytes().try_into().ok()?);
+        (id.0.starts_with(b"se") && id.0.iter().all(u8::is_ascii_alphanumeric)).then_some(id)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default() // only ever made of ASCII
+    }
+}
+
+impl Borrow<[u8]> for SessionId {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who must be heard of, or is expired. Nothing of it is stored: heartbeats cost no write.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Holder {
+    /// Tells this holder from an earlier one with the same id. Tokens are bound to it.
+    pub(crate) incarnation: u64,
+    /// Wall time of the last heartbeat; 0 before the first.
+    pub(crate) last_seen: u64,
+    /// When it is overdue, on the scale that nobody can set.
+    pub(crate) deadline: u64,
+    /// Where its entry in the queue of deadlines stands; never later than the deadline.
+    pub(crate) queued: u64,
+    /// The time in the newest token, in ticks; 0 if not known, as after a restart.
+    pub(crate) latest: u64,
+    /// The time in the token before, while the newest has not been used; else 0.
+    pub(crate) previous: u64,
+}
+
+impl Holder {
+    /// One of whom nothing is known but that it is: as it is stored.
+    pub(crate) fn unheard(incarnation: u64) -> Self {
+        Self { incarnation, last_seen: 0, deadline: 0, queued: 0, latest: 0, previous: 0 }
+    }
+
+    pub(crate) fn last_seen(&self) -> Option<u64> {
+        (self.last_seen != 0).then_some(self.last_seen)
+    }
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Session {
+    pub(crate) metadata: Packed,
+    /// Seconds.
+    pub(crate) timeout: u8,
+    pub(crate) holder: Holder,
+}
+
+impl Session {
+    pub(crate) fn to_wire(&self, id: SessionId) -> wire::Session {
+        wire::Session {
+            id: id.as_str().to_owned(),
+            metadata: self.metadata.to_metadata(),
+            heartbeat_timeout: u32::from(self.timeout),
+            last_seen: self.holder.last_seen(),
+        }
+    }
+}
+
+/// A session with its id, as an entry of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedSession {
+    pub(crate) id: SessionId,
+    pub(crate) session: Session,
+}
+
+impl Serialize for NamedSession {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.session.to_wire(self.id).serialize(serializer)
+    }
+}
+
+impl Entry for NamedSession {
+    fn marker(&self) -> String {
+        self.id.as_str().to_owned()
+    }
+
+    fn min_bytes(&self) -> usize {
+        MIN_OBJECT_BYTES + self.session.metadata.bytes().len()
+    }
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Service {
+    pub(crate) about: Arc<About>,
+    /// For a service of its own; one that lives in a session has none.
+    pub(crate) holder: Option<Box<Holder>>,
+}
+
+/// What a service says about itself. Never changed in place, so that events can share it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct About {
+    pub(crate) id: Arc<str>,
+    pub(crate) tags: Packed,
+    pub(crate) metadata: Packed,
+    pub(crate) life: Life,
+}
+
+/// How a service is kept alive: which of the two forms it has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Life {
+    /// By the heartbeats of a session.
+    InSession(SessionId),
+    /// By its own heartbeats, every so many seconds at least.
+    Own { timeout: u8 },
+}
+
+impl About {
+    /// How many bytes it has at least in any JSON that tells it.
+    pub(crate) fn min_bytes(&self) -> usize {
+        MIN_OBJECT_BYTES + self.id.len() + self.tags.bytes().len() + self.metadata.bytes().len()
+    }
+
+    pub(crate) fn in_session(&self, session: SessionId) -> wire::SessionService {
+        wire::SessionService {
+            id: self.id.to_string(),
+            session_id: session.as_str().to_owned(),
+            tags: self.tags.to_list(),
+            metadata: self.metadata.to_metadata(),
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) id: Uuid1,
+    pub(crate) what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum What {
+    Join(Arc<About>),
+    Remove(Arc<About>),
+    ServiceTimeout(Arc<About>),
+    /// A session expired; with it the services in it, by id.
+    SessionTimeout(Box<[Arc<About>]>),
+    ValueUpdate(Box<ValueUpdate>),
+    ValueRemove(Box<ValueRemove>),
+}
+
+/// A configuration value got a new value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ValueUpdate {
+    pub(crate) id: Arc<str>,
+    pub(crate) old: Option<Arc<str>>,
+    pub(crate) new: Arc<str>,
+}
+
+/// A configuration value was removed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ValueRemove {
+    pub(crate) id: Arc<str>,
+    pub(crate) old: Arc<str>,
+}

@@ -1,0 +1,364 @@
+//! The feed: everything that happened to an account, in order, for 30 days unless told otherwise.
+//!
+//! The newest events are in memory; what is older is read from the disk when somebody asks for it. The feed ends before
+//! the first event that is not on disk yet: a poller must never see one that is then undone.
+
+use serde::{Serialize, Serializer};
+
+use super::error::Refusal;
+use super::{State, Tenant};
+use crate::registry::model::Now;
+use crate::registry::model::Uuid1;
+use crate::registry::model::uuid::ticks_of;
+use crate::registry::model::{About, Event, Life, TenantId, What};
+use crate::registry::model::{Change, Slot};
+use crate::registry::model::{Entry, Listing};
+use crate::wire;
+
+const TYPES: [&str; 6] = [
+    "service.join",
+    "service.remove",
+    "service.timeout",
+    "services.timeout",
+    "configuration_value.update",
+    "configuration_value.remove",
+];
+
+pub(crate) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
+/// The names of members, indentation, id, time and type of an event in a list, and more.
+const MIN_EVENT_BYTES: usize = 120;
+/// How far back the list goes if no marker is given.
+const RECENT_MS: u64 = 3_600_000;
+/// How many old events leave for every new one, until none is left: the feed shrinks, but nobody waits for it.
+const TRIM: usize = 8;
+
+/// Which part of the feed is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed {
+    /// The first event, or the next one that there is.
+    pub(crate) from: Option<Uuid1>,
+    /// One of the types, or all.
+    pub(crate) kind: Option<&'static str>,
+    /// Leaves out what the session era did not know: the removal of a service that lives in a session.
+    pub(crate) strict: bool,
+    /// How many events a page has at most.
+    pub(crate) limit: usize,
+}
+
+impl Feed {
+    pub(crate) fn wants(&self, event: &Event) -> bool {
+        self.kind.is_none_or(|kind| event.what.kind() == kind) && !(self.strict && event.what.is_beyond_its_era())
+    }
+}
+
+/// How many events are looked at before others get the lock.
+const LOOK: usize = 1_000;
+
+/// Where the feed continues after a part of it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nowhere: there is no more, or no room for it in the page.
+    End,
+    /// In memory, with this event.
+    InMemory(Uuid1),
+    /// On disk, up to before this event.
+    OnDisk(Uuid1),
+}
+
+/// The lowest id of events that are not too old to be kept.
+pub(crate) fn first_kept(wall: u64, retention: u64) -> Uuid1 {
+    Uuid1::first_of(wall.saturating_sub(retention))
+}
+
+/// The marker as it was given, however often.
+pub(crate) fn marker(values: &[&str]) -> Result<Option<Uuid1>, Refusal> {
+    match values {
+        [] => Ok(None),
+        [text] => Uuid1::parse(text).map(Some).map_err(Refusal::malformed),
+        _ => Err(Refusal::malformed("Invalid UUID")),
+    }
+}
+
+/// The type as it was given, however often.
+pub(crate) fn kind(values: &[&str]) -> Result<Option<&'static str>, Refusal> {
+    let wanted = values.join(",");
+    let known = TYPES.into_iter().find(|kind| *kind == wanted);
+    if wanted.is_empty() || known.is_some() {
+        return Ok(known);
+    }
+    let wanted: String = wanted.chars().filter(|char| !char.is_control()).collect();
+    Err(Refusal::Malformed(format!("Invalid type: {wanted}. Valid types are: {}", TYPES.join(","))))
+}
+
+impl State {
+    /// Where the part of the feed begins that is asked for.
+    pub(crate) fn feed_start(&self, now: Now, tenant: TenantId, feed: &Feed) -> Result<Uuid1, Refusal> {
+        let first = first_kept(now.wall, self.retention);
+        let unknown = Tenant::default();
+        let tenant = self.tenants.get(&tenant).unwrap_or(&unknown);
+        let from = match feed.from {
+            Some(marker) => tenant.check_marker(now, marker)?,
+            None => Uuid1::first_of(tenant.created.max(now.wall.saturating_sub(RECENT_MS))),
+        };
+        Ok(from.max(first))
+    }
+
+    /// Adds to a page what memory has of the feed from there on, oldest first, but does not look at many events at once.
+    pub(crate) fn feed_part(&self, id: TenantId, from: Uuid1, feed: &Feed, page: &mut Listing<Event>) -> Rest {
+        let unkept = self.unkept.get(&id).copied();
+        let Some(tenant) = self.tenants.get(&id) else { return Rest::End };
+        if let Some(recent) = tenant.recent_from.filter(|recent| from < *recent) {
+            return Rest::OnDisk(recent);
+        }
+        let start = tenant.events.partition_point(|event| event.id < from);
+        let mut kept = tenant.events.range(start..).take_while(|event| unkept.is_none_or(|unkept| event.id < unkept));
+        for event in kept.by_ref().take(LOOK) {
+            if feed.wants(event) && !page.add(event.clone(), feed.limit) {
+                return Rest::End;
+            }
+        }
+        kept.next().map_or(Rest::End, |event| Rest::InMemory(event.id))
+    }
+
+    /// Takes note of changes that are about to be kept.
+    pub(crate) fn will_keep(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Slot::Event { id, after: Some(_), .. } = change.slot {
+                self.unkept.entry(change.tenant).or_insert(id);
+            }
+        }
+    }
+
+    /// Everything was kept (or undone) but for what is still waiting. What is not recent leaves the memory.
+    pub(crate) fn has_kept<'a>(&mut self, waiting: impl Iterator<Item = &'a Change>) {
+        let touched = std::mem::take(&mut self.unkept);
+        for change in waiting {
+            self.will_keep(std::slice::from_ref(change));
+        }
+        for tenant in touched.keys() {
+            let unkept = self.unkept.get(tenant).copied();
+            if let Some(tenant) = self.tenants.get_mut(tenant) {
+                tenant.drop_events(self.recent, unkept);
+            }
+        }
+    }
+
+    /// Adds to the feed. Everyone who is overdue must have been swept before, or the feed is not in order.
+    pub(crate) fn happened(&mut self, now: Now, id: TenantId, what: What) {
+        let tenant = self.tenants.entry(id).or_default();
+        let first = Uuid1::new(ticks_of(now.wall), self.node);
+        let last = tenant.last_event();
+        let event = if first > last { first } else { last.next_tick(self.node) };
+        let old = first_kept(now.wall, self.retention);
+        let old = tenant.events.iter().take(TRIM).take_while(|event| event.id < old).count();
+        tenant.events.drain(..old); // no change: they are listed no more, and the store looks for them itself
+        self.change(id, Slot::Event { id: event, before: None, after: Some(what) });
+    }
+}
+
+impl Tenant {
+    /// Leaves the newest in memory, and those that are not on disk yet.
+    fn drop_events(&mut self, recent: usize, unkept: Option<Uuid1>) {
+        while self.events.len() > recent
+            && self.events.front().is_some_and(|event| unkept.is_none_or(|id| event.id < id))
+        {
+            self.events.pop_front();
+            self.recent_from = self.events.front().map(|event| event.id);
+        }
+    }
+
+    /// A marker must lie between the account's first day and now; the events there are count as now.
+    fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, Refusal> {
+        let at = marker.unix_ms();
+        if at >= now.wall && marker > self.last_event() {
+            return Err(Refusal::malformed("from parameter must be smaller than the current time"));
+        }
+        if at < self.created {
+            let rule = "from parameter must be greater than or equal to the account creation date";
+            return Err(Refusal::malformed(rule));
+        }
+        Ok(marker)
+    }
+}
+
+impl Uuid1 {
+    /// The lowest id of a millisecond: a bound, not an id.
+    fn first_of(unix_ms: u64) -> Self {
+        Self::lowest(ticks_of(unix_ms))
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_wire().serialize(serializer)
+    }
+}
+
+impl Entry for Event {
+    fn marker(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn min_bytes(&self) -> usize {
+        let what = match &self.what {
+            What::Join(about) | What::Remove(about) | What::ServiceTimeout(about) => about.min_bytes(),
+            What::SessionTimeout(services) => services.iter().map(|about| about.min_bytes()).sum(),
+            What::ValueUpdate(value) => value.new.len() + value.old.as_ref().map_or(0, |old| old.len()),
+            What::ValueRemove(value) => value.old.len(),
+        };
+        MIN_EVENT_BYTES + what
+    }
+}
+
+impl Event {
+    pub(crate) fn to_wire(&self) -> wire::Event<Payload> {
+        wire::Event {
+            id: self.id.to_string(),
+            timestamp: self.id.unix_ms(),
+            kind: self.what.kind().to_owned(),
+            payload: self.what.payload(),
+        }
+    }
+}
+
+/// What an event tells, in the shape that its type has.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Payload {
+    InSession(wire::SessionService),
+    Own { id: String, heartbeat_timeout: u8, tags: Vec<String>, metadata: wire::Metadata },
+    Several(Vec<Payload>),
+    ValueUpdate { old_value: Option<String>, new_value: String, configuration_value_id: String },
+    ValueRemove { old_value: String, configuration_value_id: String },
+}
+
+impl What {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Join(_) => TYPES[0],
+            Self::Remove(_) => TYPES[1],
+            Self::ServiceTimeout(_) => TYPES[2],
+            Self::SessionTimeout(_) => TYPES[3],
+            Self::ValueUpdate(_) => TYPES[4],
+            Self::ValueRemove(_) => TYPES[5],
+        }
+    }
+
+    fn is_beyond_its_era(&self) -> bool {
+        matches!(self, Self::Remove(about) if matches!(about.life, Life::InSession(_)))
+    }
+
+    fn payload(&self) -> Payload {
+        match self {
+            Self::Join(about) | Self::Remove(about) | Self::ServiceTimeout(about) => about.payload(),
+            Self::SessionTimeout(services) => Payload::Several(services.iter().map(|about| about.payload()).collect()),
+            Self::ValueUpdate(value) => Payload::ValueUpdate {
+                old_value: value.old.as_deref().map(str::to_owned),
+                new_value: value.new.to_string(),
+                configuration_value_id: value.id.to_string(),
+            },
+            Self::ValueRemove(value) => {
+                Payload::ValueRemove { old_value: value.old.to_string(), configuration_value_id: value.id.to_string() }
+            }
+        }
+    }
+}
+
+impl About {
+    fn payload(&self) -> Payload {
+        match self.life {
+            Life::InSession(session) => Payload::InSession(self.in_session(session)),
+            Life::Own { timeout } => Payload::Own {
+                id: self.id.to_string(),
+                heartbeat_timeout: timeout,
+                tags: self.tags.to_list(),
+                metadata: self.metadata.to_metadata(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::registry::state::tests::{at, own, state};
+
+    fn feed() -> Feed {
+        Feed { from: None, kind: None, strict: false, limit: usize::MAX }
+    }
+
+    impl State {
+        /// The whole feed, as far as it is in memory.
+        pub(crate) fn events(&mut self, now: Now, tenant: TenantId) -> Vec<wire::Event<Payload>> {
+            let feed = feed();
+            let mut from = self.feed_start(now, tenant, &feed).unwrap();
+            let mut page = Listing::default();
+            loop {
+                match self.feed_part(tenant, from, &feed, &mut page) {
+                    Rest::End => break page.values.iter().map(Event::to_wire).collect(),
+                    Rest::InMemory(next) => from = next,
+                    Rest::OnDisk(_) => panic!("on disk"),
+                }
+            }
+        }
+    }
+
+    /// Its first request was not kept, so it was undone; what looks at the feed all the same must not make it known.
+    #[test]
+    fn a_look_at_the_feed_makes_nobody_known() {
+        let mut state = state();
+        assert!(state.events(at(0), 2).is_empty());
+        state.take_changes();
+        state.contact(at(0), 2);
+        assert!(matches!(state.take_changes()[..], [Change { tenant: 2, slot: Slot::Tenant { .. } }]));
+    }
+
+    #[test]
+    fn an_account_that_a_wrong_clock_has_made_shows_its_events() {
+        let mut state = state();
+        let slot = Slot::Tenant { before: None, after: Some(at(86_400_000).wall) };
+        state.restore(at(0), Change { tenant: 2, slot });
+        let feed = feed();
+        assert!(state.feed_start(at(5), 2, &feed).unwrap() <= Uuid1::first_of(at(0).wall));
+        let feed = Feed { from: Some(Uuid1::first_of(at(1).wall)), ..feed };
+        assert!(state.feed_start(at(5), 2, &feed).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_on_disk_is_neither_shown_nor_forgotten() {
+        let mut state = state();
+        state.recent = 2;
+        for at_ms in 0..5 {
+            own(&mut state, at(at_ms), &format!("node-{at_ms}"), 30);
+        }
+        let changes = state.take_changes();
+        let events: Vec<Change> =
+            changes.into_iter().filter(|change| matches!(change.slot, Slot::Event { .. })).collect();
+        state.will_keep(&events);
+        assert_eq!(state.events(at(9), 1).len(), 0);
+        state.has_kept(events[1..].iter());
+        assert_eq!(state.tenants[&1].events.len(), 4, "the first is on disk, and old enough to go");
+        let from = Uuid1::lowest(0);
+        let Rest::OnDisk(until) = state.feed_part(1, from, &feed(), &mut Listing::default()) else { panic!() };
+        let Slot::Event { id, .. } = events[1].slot else { panic!() };
+        assert_eq!(until, id);
+        state.has_kept([].iter());
+        assert_eq!(state.tenants[&1].events.len(), 2);
+        assert_eq!(state.unkept.len(), 0);
+    }
+
+    #[test]
+    fn events_of_other_types_are_passed_by_in_parts() {
+        let mut state = state();
+        for number in 0..2 * LOOK + 1 {
+            own(&mut state, at(0), &format!("node-{number}"), 30);
+        }
+        let feed = Feed { kind: Some("service.remove"), ..feed() };
+        let (mut from, mut parts, mut page) = (Uuid1::lowest(0), 0, Listing::default());
+        while let Rest::InMemory(next) = state.feed_part(1, from, &feed, &mut page) {
+            assert!(next > from);
+            (from, parts) = (next, parts + 1);
+        }
+        assert_eq!((parts, page), (2, Listing::default()));
+    }
+}

@@ -1,0 +1,288 @@
+//! Expiry: who was not heard of in time is gone, and the feed says so.
+//!
+//! Whoever lists, creates or polls sweeps first, without any grace, so that nobody sees the dead. In between a task
+//! of its own does it within [`GRACE_MS`]. Heartbeats never sweep: as long as nobody looked, a late one is in time.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::{State, Tenant};
+use crate::registry::model::MAX_PAGE_BYTES;
+use crate::registry::model::Now;
+use crate::registry::model::Slot;
+use crate::registry::model::Uuid1;
+use crate::registry::model::uuid::ticks_in;
+use crate::registry::model::{About, Holder, Life, SessionId, TenantId, What};
+use crate::registry::model::{Owner, QueuedDeadline};
+
+/// How long after a deadline the background looks: time for heartbeats that are on their way through the server.
+pub(crate) const GRACE_MS: u64 = 250;
+
+/// How many bytes of services one event lists, by [`About::min_bytes`]: a quarter of a page, since the JSON may be longer.
+const MAX_EVENT_BYTES: usize = MAX_PAGE_BYTES / 4;
+
+/// Somebody whose deadline has passed.
+struct Overdue {
+    token: Uuid1,
+    entry: QueuedDeadline,
+}
+
+impl State {
+    /// When the background must look next.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.next()
+    }
+
+    /// Whether there is anything to sweep.
+    pub(crate) fn is_overdue(&self, now: Now) -> bool {
+        self.next_deadline().is_some_and(|due| due <= now.mono)
+    }
+
+    /// Expires who is overdue, in the order of the deadlines; stops after about `most`, so that others get their
+    /// turn. Returns whether it is done.
+    pub(crate) fn sweep(&mut self, now: Now, most: usize) -> bool {
+        let mut expired = 0;
+        while self.is_overdue(now) && expired < most {
+            let overdue = self.take_overdue();
+            expired += overdue.len();
+            for Overdue { token, entry } in overdue {
+                self.expire(now, token, entry);
+            }
+        }
+        !self.is_overdue(now)
+    }
+
+    /// Puts entries that come up soon back at the deadlines that heartbeats have moved them to, as far as they stand first: so
+    /// the background looks often only where somebody may really expire.
+    pub(crate) fn refresh(&mut self, soon: u64) {
+        while let Some(entry) = self.deadlines.pop_due(soon) {
+            let Some((holder, _)) = self.holder(&entry) else { continue };
+            let is_moved = holder.deadline > entry.due;
+            holder.queued = holder.deadline;
+            let queued = holder.queued;
+            self.deadlines.push(queued, entry.tenant, entry.owner);
+            if !is_moved {
+                return;
+            }
+        }
+    }
+
+    /// All who are overdue since the same millisecond, in the order of their tokens; perhaps none, if the entry that
+    /// came up was an old one.
+    fn take_overdue(&mut self) -> Vec<Overdue> {
+        let mut overdue = Vec::new();
+        let Some(due) = self.next_deadline() else { return overdue };
+        while let Some(entry) = self.deadlines.pop_due(due) {
+            let Some((holder, _)) = self.holder(&entry) else { continue };
+            if holder.deadline > due {
+                // Heard of since. If the real deadline has passed too, it comes up again in its own time.
+                holder.queued = holder.deadline;
+                let queued = holder.queued;
+                self.deadlines.push(queued, entry.tenant, entry.owner);
+            } else {
+                let holder = holder.clone();
+                overdue.push(Overdue { token: holder.token(&self.keys, entry.tenant), entry });
+            }
+        }
+        overdue.sort_by_key(|overdue| overdue.token);
+        overdue
+    }
+
+    /// The holder that an entry stands for, and its timeout; none if it is gone, or has another entry.
+    fn holder(&mut self, entry: &QueuedDeadline) -> Option<(&mut Holder, u8)> {
+        let tenant = self.tenants.get_mut(&entry.tenant)?;
+        let (holder, timeout) = match &entry.owner {
+            Owner::Session(id) => {
+                let session = tenant.sessions.get_mut(*id)?;
+                (&mut session.holder, session.timeout)
+            }
+            Owner::Service(id) => {
+                let service = tenant.services.get_mut(id)?;
+                match (&mut service.holder, service.about.life) {
+                    (Some(holder), Life::Own { timeout }) => (&mut **holder, timeout),
+                    _ => return None,
+                }
+            }
+        };
+        (holder.queued == entry.due).then_some((holder, timeout))
+    }
+
+    fn expire(&mut self, now: Now, token: Uuid1, QueuedDeadline { due, tenant, owner }: QueuedDeadline) {
+        let events = match owner {
+            Owner::Session(id) => session_timeouts(self.remove_session(tenant, id)),
+            Owner::Service(id) => self.remove_service(tenant, &id).map(What::ServiceTimeout).into_iter().collect(),
+        };
+        for what in events {
+            let id = self.timeout_id(tenant, token, now.wall_of(due));
+            self.change(tenant, Slot::Event { id, before: None, after: Some(what) });
+        }
+    }
+
+    /// The token itself is the id of the timeout event, so that it stands in the feed at its deadline. Where the
+    /// deadline was moved without a new token, or the feed is already past it, a new id takes its place.
+    fn timeout_id(&self, tenant: TenantId, token: Uuid1, deadline: u64) -> Uuid1 {
+        let at_deadline = Uuid1::new(ticks_in(deadline, fastrand::u64(..)), self.node);
+        let id = if token.unix_ms() == deadline { token } else { at_deadline };
+        let last = self.tenants.get(&tenant).map(Tenant::last_event);
+        last.filter(|last| *last >= id).map_or(id, |last| last.next_tick(self.node))
+    }
+
+    /// Removes a session and the services in it; returns what they were, by id.
+    pub(crate) fn remove_session(&mut self, id: TenantId, session: SessionId) -> Vec<Arc<About>> {
+        let tenant = self.tenants.entry(id).or_default();
+        let from = Bound::Included((session, Arc::from("")));
+        let services = tenant.by_session.range((from, Bound::Unbounded));
+        let services: Vec<Arc<str>> =
+            services.take_while(|(of, _)| *of == session).map(|(_, service)| service.clone()).collect();
+        let before = tenant.sessions.get(session).cloned();
+        let gone = services.iter().filter_map(|service| self.remove_service(id, service)).collect();
+        self.change(id, Slot::Session { id: session, before, after: None });
+        gone
+    }
+
+    /// Removes a service; returns what it was.
+    pub(crate) fn remove_service(&mut self, tenant: TenantId, id: &Arc<str>) -> Option<Arc<About>> {
+        let before = self.tenants.get(&tenant)?.services.get(id)?.clone();
+        let about = before.about.clone();
+        self.change(tenant, Slot::Service { id: id.clone(), before: Some(before), after: None });
+        Some(about)
+    }
+}
+
+/// What the feed says of a session with these services. One event has as many as fit into a page; of more, there are several.
+fn session_timeouts(mut services: Vec<Arc<About>>) -> Vec<What> {
+    let mut events = Vec::new();
+    loop {
+        let mut bytes = 0;
+        let fits = services.iter().take_while(|about| {
+            bytes += about.min_bytes();
+            bytes <= MAX_EVENT_BYTES
+        });
+        let rest = services.split_off(fits.count());
+        events.push(What::SessionTimeout(services.into_boxed_slice()));
+        if rest.is_empty() {
+            return events;
+        }
+        services = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::state::heartbeats::{Beating, Shown};
+    use crate::registry::state::tests::{at, json, own, session, state};
+
+    /// Type, id and time of everything in the feed but the joins.
+    fn endings(state: &mut State, now: Now) -> Vec<(String, String, u64)> {
+        let endings = state.events(now, 1).into_iter().filter(|event| event.kind != "service.join");
+        endings.map(|event| (event.kind, event.id, event.timestamp)).collect()
+    }
+
+    #[test]
+    fn the_deadline_itself_is_too_late() {
+        let mut state = state();
+        let token = own(&mut state, at(0), "node-1", 3);
+        assert!(!state.is_overdue(at(2_999)) && state.is_overdue(at(3_000)));
+        state.sweep(at(2_999), usize::MAX);
+        assert!(state.service(1, "node-1").is_ok());
+        state.sweep(at(3_000), usize::MAX);
+        assert!(state.service(1, "node-1").is_err());
+        let expected = [("service.timeout".into(), token.to_string(), at(3_000).wall)];
+        assert_eq!(endings(&mut state, at(3_000)), expected, "the token is the id, its deadline the time");
+    }
+
+    #[test]
+    fn a_session_goes_with_its_services_and_as_one_event() {
+        let mut state = state();
+        let (_, token) = session(&mut state, at(0), 3, &["web-2", "web-1"]);
+        own(&mut state, at(0), "other", 30);
+        state.sweep(at(3_000), usize::MAX);
+        assert_eq!(endings(&mut state, at(3_000)), [("services.timeout".into(), token.to_string(), at(3_000).wall)]);
+        let What::SessionTimeout(services) = state.tenants[&1].events.back().unwrap().what.clone() else { panic!() };
+        assert_eq!(services.iter().map(|about| &*about.id).collect::<Vec<_>>(), ["web-1", "web-2"]);
+        let tenant = &state.tenants[&1];
+        assert_eq!((tenant.services.len(), tenant.by_session.len(), tenant.by_tag.len()), (1, 0, 1));
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_deadlines_however_they_came_about() {
+        let mut state = state();
+        let mut tokens = Vec::new();
+        for (id, timeout) in [("slow", 9), ("quick", 3), ("middle", 6)] {
+            tokens.push((id, own(&mut state, at(0), id, timeout)));
+        }
+        // The quickest is heard of, and becomes the last but one; its old entry in the queue is the first to come up.
+        let body = json(&format!(r#"{{"token": "{}"}}"#, tokens[1].1));
+        let token = state.beat(at(4_000), 1, Beating::Service("quick"), Shown::read(&body).unwrap()).unwrap();
+        tokens[1].1 = token;
+        while !state.sweep(at(9_001), 1) {}
+        let ids: Vec<String> = endings(&mut state, at(9_001)).into_iter().map(|(_, id, _)| id).collect();
+        assert_eq!(ids, [tokens[2].1, tokens[1].1, tokens[0].1].map(|token| token.to_string()));
+    }
+
+    #[test]
+    fn heartbeats_leave_one_entry_in_the_queue() {
+        let mut state = state();
+        let mut token = own(&mut state, at(0), "node-1", 30);
+        for time in 1..1_000 {
+            let body = json(&format!(r#"{{"token": "{token}"}}"#));
+            token = state.beat(at(time), 1, Beating::Service("node-1"), Shown::read(&body).unwrap()).unwrap();
+        }
+        assert_eq!(state.next_deadline(), Some(30_000), "it stays where it was");
+        assert!(state.sweep(at(30_000), usize::MAX) && state.service(1, "node-1").is_ok());
+        assert_eq!(state.next_deadline(), Some(30_999));
+        state.sweep(at(30_999), usize::MAX);
+        assert_eq!(state.next_deadline(), None);
+    }
+
+    #[test]
+    fn entries_of_holders_that_were_heard_of_are_put_back_early() {
+        let mut state = state();
+        let token = own(&mut state, at(0), "alive", 3);
+        own(&mut state, at(500), "silent", 3);
+        let body = json(&format!(r#"{{"token": "{token}"}}"#));
+        state.beat(at(2_000), 1, Beating::Service("alive"), Shown::read(&body).unwrap()).unwrap();
+        state.refresh(2_999);
+        assert_eq!(state.next_deadline(), Some(3_000), "not soon");
+        state.refresh(3_000);
+        assert_eq!(state.next_deadline(), Some(3_500));
+        state.refresh(3_500);
+        assert_eq!(state.next_deadline(), Some(3_500), "nothing has moved it");
+        state.sweep(at(5_000), usize::MAX);
+        assert!(state.service(1, "alive").is_err() && state.service(1, "silent").is_err());
+    }
+
+    #[test]
+    fn holders_that_are_due_together_expire_together_however_few_a_sweep_may_take() {
+        let mut state = state();
+        for id in ["node-1", "node-2", "node-3"] {
+            own(&mut state, at(0), id, 3);
+        }
+        state.tenants.get_mut(&1).unwrap().services.retain(|id, _| &**id != "node-2"); // an entry without a holder
+        assert!(state.sweep(at(3_250), 1), "all of one millisecond go together");
+        assert_eq!(endings(&mut state, at(3_250)).len(), 2);
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_expires_nobody() {
+        let mut state = state();
+        own(&mut state, at(0), "node-1", 3);
+        let stepped = |mono| Now { mono, wall: at(mono).wall + 3_600_000 };
+        state.sweep(stepped(2_999), usize::MAX);
+        assert!(state.service(1, "node-1").is_ok());
+        state.sweep(stepped(3_000), usize::MAX);
+        let [(_, _, time)] = &endings(&mut state, stepped(3_000))[..] else { panic!() };
+        assert_eq!(*time, stepped(3_000).wall, "the event is not an hour back, behind everyone's marker");
+    }
+
+    #[test]
+    fn ids_rise_even_if_the_feed_is_past_the_deadline() {
+        let mut state = state();
+        own(&mut state, at(0), "node-1", 3);
+        own(&mut state, at(5_000), "node-2", 30); // without a sweep first, which does not happen
+        state.sweep(at(3_500), usize::MAX);
+        let ids: Vec<Uuid1> = state.tenants[&1].events.iter().map(|event| event.id).collect();
+        assert!(ids.is_sorted() && ids.len() == 3, "{ids:?}");
+    }
+}

@@ -1,0 +1,276 @@
+//! Heartbeats: how a holder shows that it is alive, and gets the token for the next time.
+//!
+//! A token carries the deadline it stands for and can be verified without having been stored. The newest one and the
+//! one before are accepted: whoever lost an answer asks again with the token it has, and gets the same answer.
+
+use super::State;
+use super::error::{Kind, Refusal};
+use crate::registry::engine::Scope;
+use crate::registry::http::Json;
+use crate::registry::http::request::validation;
+use crate::registry::model::Keys;
+use crate::registry::model::Now;
+use crate::registry::model::Owner;
+use crate::registry::model::Uuid1;
+use crate::registry::model::uuid::ticks_in;
+use crate::registry::model::{Holder, Life, SessionId, TenantId};
+
+/// Who beats, by the id in the path. It has no rule of its own: an impossible id is one that is not there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Beating<'a> {
+    Session(&'a str),
+    Service(&'a str),
+    /// Whoever has the token: the id is that of nobody.
+    Unnamed(&'a str),
+}
+
+impl<'a> Beating<'a> {
+    /// What it takes to say that it is not there.
+    pub(crate) fn scope(self) -> Scope<'a> {
+        match self {
+            Self::Session(id) => Scope::Session(id),
+            Self::Service(id) => Scope::Service(id),
+            Self::Unnamed(_) => Scope::Overview,
+        }
+    }
+}
+
+/// The token that a heartbeat shows, and its text as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a> {
+    token: Uuid1,
+    text: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    pub(crate) fn read(body: &'a Json) -> Result<Self, Refusal> {
+        validation::body(body)?;
+        let (token, text) = validation::required(body, "token", validation::token)?;
+        Ok(Self { token, text })
+    }
+}
+
+impl State {
+    /// Takes a heartbeat and returns the next token. Never expires anyone: a late one is as good as any.
+    pub(crate) fn beat(
+        &mut self,
+        now: Now,
+        id: TenantId,
+        who: Beating<'_>,
+        shown: Shown<'_>,
+    ) -> Result<Uuid1, Refusal> {
+        let Shown { token, text } = shown;
+        let owner = matches!(who, Beating::Unnamed(_)).then(|| self.owner(id, token)).flatten();
+        let who = match &owner {
+            Some(Owner::Session(session)) => Beating::Session(session.as_str()),
+            Some(Owner::Service(service)) => Beating::Service(service),
+            None => who,
+        };
+        let tenant = self.tenants.entry(id).or_default();
+        let next = match who {
+            Beating::Session(name) | Beating::Unnamed(name) => {
+                let session = SessionId::parse(name).and_then(|key| Some((key, tenant.sessions.get_mut(key)?)));
+                let (key, session) = session.ok_or_else(|| Refusal::missing(Kind::Session, name))?;
+                let next = session.holder.beat(now, &self.keys, id, session.timeout, token);
+                if let Some(due) = session.holder.moved_up() {
+                    self.deadlines.push(due, id, Owner::Session(key));
+                }
+                next
+            }
+            Beating::Service(name) => {
+                let service = tenant.services.get_mut(name).ok_or_else(|| Refusal::missing(Kind::Service, name))?;
+                match (&mut service.holder, service.about.life) {
+                    (Some(holder), Life::Own { timeout }) => {
+                        let next = holder.beat(now, &self.keys, id, timeout, token);
+                        if let Some(due) = holder.moved_up() {
+                            self.deadlines.push(due, id, Owner::Service(service.about.id.clone()));
+                        }
+                        next
+                    }
+                    _ => None, // it lives in a session, and has no tokens
+                }
+            }
+        };
+        next.ok_or_else(|| Refusal::missing(Kind::HeartbeatMarker, text))
+    }
+
+    /// Whose token this is. Nobody else needs to know, so there is no index, and everyone is looked at.
+    fn owner(&self, id: TenantId, token: Uuid1) -> Option<Owner> {
+        let tenant = self.tenants.get(&id)?;
+        let has = |holder: &Holder| holder.takes(&self.keys, id, token);
+        let session = tenant.sessions.from(b"").find(|(_, session)| has(&session.holder));
+        if let Some((session, _)) = session {
+            return Some(Owner::Session(*session));
+        }
+        let service = tenant.services.values().find(|service| service.holder.as_deref().is_some_and(has))?;
+        Some(Owner::Service(service.about.id.clone()))
+    }
+}
+
+impl Holder {
+    /// A new holder that must be heard of within `timeout` seconds, and its first token.
+    pub(crate) fn new(now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> (Self, Uuid1) {
+        let mut holder = Self::unheard(fastrand::u64(..));
+        holder.restart(now, timeout);
+        let token = holder.mint(now, keys, tenant, timeout);
+        (holder, token)
+    }
+
+    /// Gives it its whole timeout, as one that is new or comes back after a restart. It must be queued.
+    pub(crate) fn restart(&mut self, now: Now, timeout: u8) {
+        self.extend(now, timeout);
+        self.queued = self.deadline;
+    }
+
+    /// Whether a heartbeat with this token counts.
+    fn takes(&self, keys: &Keys, tenant: TenantId, token: Uuid1) -> bool {
+        let is_current = self.latest == 0 || [self.previous, self.latest].contains(&token.ticks());
+        is_current && keys.heartbeat(token.ticks(), tenant, self.incarnation) == token
+    }
+
+    fn beat(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8, token: Uuid1) -> Option<Uuid1> {
+        if !self.takes(keys, tenant, token) {
+            return None;
+        }
+        let next = if token.ticks() == self.previous {
+            // The answer was lost. It was a sign of life all the same.
+            self.extend(now, timeout);
+            self.token(keys, tenant)
+        } else {
+            self.extend(now, timeout);
+            self.previous = token.ticks();
+            self.mint(now, keys, tenant, timeout)
+        };
+        self.last_seen = now.wall;
+        Some(next)
+    }
+
+    /// The newest token again.
+    pub(crate) fn token(&self, keys: &Keys, tenant: TenantId) -> Uuid1 {
+        keys.heartbeat(self.latest, tenant, self.incarnation)
+    }
+
+    fn extend(&mut self, now: Now, timeout: u8) {
+        self.deadline = now.mono + u64::from(timeout) * 1000;
+    }
+
+    fn mint(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> Uuid1 {
+        let deadline = now.wall + u64::from(timeout) * 1000;
+        let mut low = fastrand::u64(..);
+        while self.previous == ticks_in(deadline, low) {
+            low += 1; // two beats in one millisecond, and the same number drawn
+        }
+        self.latest = ticks_in(deadline, low);
+        self.token(keys, tenant)
+    }
+
+    /// Where a further entry is needed in the queue: a deadline moves up only after the timeout was lowered, else the
+    /// entry that is there is early enough.
+    fn moved_up(&mut self) -> Option<u64> {
+        let is_earlier = self.deadline < self.queued;
+        is_earlier.then(|| {
+            self.queued = self.deadline;
+            self.queued
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::state::tests::{at, json, own, session, state};
+
+    fn beat(state: &mut State, now: Now, id: &str, token: Uuid1) -> Result<Uuid1, Refusal> {
+        let text = token.to_string();
+        state.beat(now, 1, Beating::Service(id), Shown { token, text: &text })
+    }
+
+    fn stale(token: Uuid1) -> Result<Uuid1, Refusal> {
+        Err(Refusal::missing(Kind::HeartbeatMarker, &token.to_string()))
+    }
+
+    #[test]
+    fn a_token_carries_the_deadline() {
+        let mut state = state();
+        let first = own(&mut state, at(1_000), "node-1", 30);
+        assert_eq!(first.unix_ms(), at(31_000).wall);
+        let next = beat(&mut state, at(5_000), "node-1", first).unwrap();
+        assert_eq!(next.unix_ms(), at(35_000).wall);
+        let service = serde_json::to_value(state.service(1, "node-1").unwrap()).unwrap();
+        assert_eq!(service["last_seen"], at(5_000).wall);
+    }
+
+    #[test]
+    fn the_newest_token_and_the_one_before_are_good() {
+        let mut state = state();
+        let first = own(&mut state, at(0), "node-1", 30);
+        let second = beat(&mut state, at(1), "node-1", first).unwrap();
+        assert_eq!(beat(&mut state, at(2), "node-1", first), Ok(second), "the same answer again");
+        assert_eq!(beat(&mut state, at(3), "node-1", first), Ok(second), "as often as it takes");
+        let third = beat(&mut state, at(4), "node-1", second).unwrap();
+        assert_eq!(beat(&mut state, at(5), "node-1", first), stale(first));
+        assert_eq!(beat(&mut state, at(6), "node-1", second), Ok(third), "the refusal changed nothing");
+        beat(&mut state, at(7), "node-1", third).unwrap();
+    }
+
+    #[test]
+    fn a_retry_is_a_sign_of_life() {
+        let mut state = state();
+        let first = own(&mut state, at(0), "node-1", 3);
+        let second = beat(&mut state, at(1_000), "node-1", first).unwrap();
+        beat(&mut state, at(3_500), "node-1", first).unwrap();
+        state.sweep(at(4_500), usize::MAX);
+        assert!(beat(&mut state, at(5_000), "node-1", second).is_ok());
+    }
+
+    #[test]
+    fn tokens_are_of_their_holder_alone() {
+        let mut state = state();
+        let (one, two) = (own(&mut state, at(0), "node-1", 30), own(&mut state, at(0), "node-2", 30));
+        assert_eq!(beat(&mut state, at(1), "node-2", one), stale(one));
+        state.delete_service(at(2), 1, "node-1").unwrap();
+        own(&mut state, at(3), "node-1", 30);
+        assert_eq!(beat(&mut state, at(4), "node-1", one), stale(one), "an earlier one of the same name");
+        let forged = Uuid1::new(two.ticks(), 0);
+        assert_eq!(beat(&mut state, at(4), "node-2", forged), stale(forged));
+        beat(&mut state, at(5), "node-2", two).unwrap();
+    }
+
+    #[test]
+    fn a_service_in_a_session_has_no_token_of_its_own() {
+        let mut state = state();
+        let (_, token) = session(&mut state, at(0), 30, &["api-1"]);
+        assert_eq!(beat(&mut state, at(1), "api-1", token), stale(token));
+    }
+
+    /// After a restart nothing is known of the tokens that were given out, but those that were can be told.
+    #[test]
+    fn any_token_of_the_holder_is_good_while_none_is_known() {
+        let mut state = state();
+        let first = own(&mut state, at(0), "node-1", 30);
+        let second = beat(&mut state, at(1), "node-1", first).unwrap();
+        let forget = |state: &mut State| {
+            let service = state.tenants.get_mut(&1).unwrap().services.get_mut("node-1").unwrap();
+            let holder = service.holder.as_mut().unwrap();
+            (holder.latest, holder.previous) = (0, 0);
+        };
+        forget(&mut state);
+        let forged = Uuid1::new(second.ticks() + 1, 0);
+        assert_eq!(beat(&mut state, at(2), "node-1", forged), stale(forged));
+        let third = beat(&mut state, at(2), "node-1", second).unwrap();
+        assert_eq!(beat(&mut state, at(3), "node-1", second), Ok(third), "and from then on as ever");
+        assert_eq!(beat(&mut state, at(3), "node-1", first), stale(first));
+    }
+
+    #[test]
+    fn a_lowered_timeout_is_noticed_in_time() {
+        let mut state = state();
+        let token = own(&mut state, at(0), "node-1", 120);
+        state.update_service(1, "node-1", &json(r#"{"heartbeat_timeout": 3}"#)).unwrap();
+        assert_eq!(state.next_deadline(), Some(120_000), "it holds from the next heartbeat on");
+        beat(&mut state, at(1_000), "node-1", token).unwrap();
+        assert_eq!(state.next_deadline(), Some(4_000));
+        state.sweep(at(4_000), usize::MAX);
+        assert!(state.service(1, "node-1").is_err());
+    }
+}

@@ -1,0 +1,412 @@
+//! All that the registry knows, in memory, and the one way to change it.
+//!
+//! Everything that lasts goes through [`State::change`]; the indexes beside the records are kept there and nowhere
+//! else. The rest of the domain are further `impl State` blocks, one file per resource.
+
+pub(crate) mod configuration;
+mod error;
+pub(crate) mod events;
+mod expiry;
+mod heartbeats;
+#[cfg(test)]
+mod model_test;
+mod overview;
+pub(crate) mod services;
+mod sessions;
+
+pub(crate) use configuration::Place;
+pub(crate) use error::{Kind, Refusal, Resource};
+pub(crate) use events::{Feed, Rest};
+pub(crate) use expiry::GRACE_MS;
+pub(crate) use heartbeats::{Beating, Shown};
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::access::Windows;
+use super::http::ServiceShape;
+use super::model::Keys;
+use super::model::Now;
+use super::model::SessionTable;
+use super::model::Uuid1;
+use super::model::{Change, Slot};
+use super::model::{Deadlines, Owner};
+use super::model::{Event, Holder, Life, Service, Session, SessionId, TenantId};
+use events::RETENTION_MS;
+
+/// How long before the first contact an account's time begins: who polls events from the moment it started,
+/// by a clock that is not quite ours, must not ask for a time before the account.
+const CREATION_SLACK_MS: u64 = 5_000;
+
+/// Everything that is known.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) tenants: BTreeMap<TenantId, Tenant>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) keys: Arc<Keys>,
+    /// The second half of event ids: which registry made them.
+    pub(crate) node: u64,
+    /// How long events are kept, in milliseconds.
+    pub(crate) retention: u64,
+    pub(crate) shape: ServiceShape,
+    /// How many events of a tenant stay in memory once they are on disk.
+    pub(crate) recent: usize,
+    /// The first event of each tenant that is not on disk yet.
+    pub(crate) unkept: HashMap<TenantId, Uuid1>,
+    journal: Vec<Change>,
+}
+
+/// What is known of one tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Tenant {
+    /// Since when it is known, in milliseconds since 1970.
+    pub(crate) created: u64,
+    pub(crate) sessions: SessionTable,
+    pub(crate) services: BTreeMap<Arc<str>, Service>,
+    /// Tag and service id.
+    pub(crate) by_tag: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Session and service id.
+    pub(crate) by_session: BTreeSet<(SessionId, Arc<str>)>,
+    pub(crate) values: BTreeMap<Arc<str>, Arc<str>>,
+    /// Oldest first.
+    pub(crate) events: VecDeque<Event>,
+    /// Where the part of the feed begins that is in memory. What is older is on disk.
+    pub(crate) recent_from: Option<Uuid1>,
+    pub(crate) windows: Windows,
+}
+
+impl State {
+    pub(crate) fn new(keys: Arc<Keys>) -> Self {
+        Self {
+            tenants: BTreeMap::new(),
+            deadlines: Deadlines::default(),
+            keys,
+            node: fastrand::u64(..),
+            retention: RETENTION_MS,
+            shape: ServiceShape::Form,
+            recent: usize::MAX,
+            unkept: HashMap::new(),
+            journal: Vec::new(),
+        }
+    }
+
+    /// Makes a tenant known. To be called before anything is asked of it.
+    pub(crate) fn contact(&mut self, now: Now, tenant: TenantId) {
+        if !self.tenants.contains_key(&tenant) {
+            let created = now.wall.saturating_sub(CREATION_SLACK_MS);
+            self.change(tenant, Slot::Tenant { before: None, after: Some(created) });
+        }
+    }
+
+    /// What has changed since the last call: the store's share of the work.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.journal)
+    }
+
+    /// Takes changes back that could not be stored.
+    pub(crate) fn undo(&mut self, changes: Vec<Change>) {
+        for change in changes.into_iter().rev() {
+            let lowered = Lowered::of(&change);
+            self.apply(change.inverse());
+            if let Some(lowered) = lowered {
+                self.give_back(lowered);
+            }
+        }
+    }
+
+    /// Whoever sent a heartbeat after the change has the lower timeout since then, and keeps to the one from before.
+    fn give_back(&mut self, Lowered { tenant, owner, deadline, by }: Lowered) {
+        let Some(tenant) = self.tenants.get_mut(&tenant) else { return };
+        let holder = match owner {
+            Owner::Session(id) => tenant.sessions.get_mut(id).map(|session| &mut session.holder),
+            Owner::Service(id) => tenant.services.get_mut(&id).and_then(|service| service.holder.as_deref_mut()),
+        };
+        if let Some(holder) = holder.filter(|holder| holder.deadline != deadline) {
+            holder.deadline += by;
+        }
+    }
+
+    /// Changes something that lasts.
+    pub(crate) fn change(&mut self, tenant: TenantId, slot: Slot) {
+        let change = Change { tenant, slot };
+        self.journal.push(change.clone());
+        self.apply(change);
+    }
+
+    /// Puts something back that was stored. Holders get their whole timeout: nobody could hear them meanwhile.
+    pub(crate) fn restore(&mut self, now: Now, mut change: Change) {
+        match &mut change.slot {
+            Slot::Session { after: Some(session), .. } => session.holder.restart(now, session.timeout),
+            Slot::Service { after: Some(Service { about, holder: Some(holder) }), .. } => {
+                if let Life::Own { timeout } = about.life {
+                    holder.restart(now, timeout);
+                }
+            }
+            // A clock that was ahead then would hide all events until it is that late: since when, nobody knows.
+            Slot::Tenant { after: Some(created), .. } if *created > now.wall => *created = 0,
+            _ => {}
+        }
+        self.apply(change);
+    }
+
+    /// Puts the newest events of a tenant back, the newest first; if there are as many as `most`, there are more.
+    pub(crate) fn restore_events(&mut self, tenant: TenantId, newest_first: Vec<Event>, most: usize) {
+        let tenant = self.tenants.entry(tenant).or_default();
+        let is_all = newest_first.len() < most;
+        tenant.events = newest_first.into_iter().rev().collect();
+        tenant.recent_from = tenant.events.front().map(|event| event.id).filter(|_| !is_all);
+    }
+
+    fn apply(&mut self, Change { tenant: id, slot }: Change) {
+        let tenant = self.tenants.entry(id).or_default();
+        match slot {
+            Slot::Tenant { after: Some(created), .. } => tenant.created = created,
+            Slot::Tenant { after: None, .. } => {
+                self.tenants.remove(&id);
+            }
+            Slot::Session { id: session, after, .. } => {
+                if let Some(holder) = tenant.put_session(session, after) {
+                    self.deadlines.push(holder.queued, id, Owner::Session(session));
+                }
+            }
+            Slot::Service { id: service, after, .. } => {
+                if let Some(holder) = tenant.put_service(&service, after) {
+                    self.deadlines.push(holder.queued, id, Owner::Service(service));
+                }
+            }
+            Slot::Value { id, after: Some(value), .. } => {
+                tenant.values.insert(id, value);
+            }
+            Slot::Value { id, after: None, .. } => {
+                tenant.values.remove(&id);
+            }
+            Slot::Event { id, after, .. } => tenant.put_event(id, after.map(|what| Event { id, what })),
+        }
+    }
+}
+
+/// A timeout that a change has lowered, by so many milliseconds.
+struct Lowered {
+    tenant: TenantId,
+    owner: Owner,
+    /// The one that the holder had when the change was made.
+    deadline: u64,
+    by: u64,
+}
+
+impl Lowered {
+    fn of(change: &Change) -> Option<Self> {
+        let (owner, deadline, before, after) = match &change.slot {
+            Slot::Session { id, before: Some(before), after: Some(after) } => {
+                (Owner::Session(*id), before.holder.deadline, before.timeout, after.timeout)
+            }
+            Slot::Service { id, before: Some(before), after: Some(after) } => {
+                match (&before.holder, before.about.life, after.about.life) {
+                    (Some(holder), Life::Own { timeout }, Life::Own { timeout: new }) => {
+                        (Owner::Service(id.clone()), holder.deadline, timeout, new)
+                    }
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        let by = u64::from(before.checked_sub(after).filter(|by| *by > 0)?) * 1000;
+        Some(Self { tenant: change.tenant, owner, deadline, by })
+    }
+}
+
+impl Tenant {
+    /// Puts or removes a session. Returns the holder if it is new, and must be queued.
+    fn put_session(&mut self, id: SessionId, after: Option<Session>) -> Option<&Holder> {
+        let before = self.sessions.remove(id);
+        let mut after = after?;
+        let is_new = keep_holder(before.map(|session| session.holder), &mut after.holder);
+        let session = self.sessions.add(id, after);
+        is_new.then_some(&session.holder)
+    }
+
+    /// The same for a service, and its entries in the indexes.
+    fn put_service(&mut self, id: &Arc<str>, after: Option<Service>) -> Option<&Holder> {
+        let before = self.services.remove(id);
+        if let Some(before) = &before {
+            self.drop_from_indexes(before);
+        }
+        let mut after = after?;
+        self.add_to_indexes(&after);
+        let before = before.and_then(|before| before.holder).map(|holder| *holder);
+        let is_new = after.holder.as_mut().is_some_and(|holder| keep_holder(before, holder));
+        let service = self.services.entry(id.clone()).or_insert(after);
+        service.holder.as_deref().filter(|_| is_new)
+    }
+
+    fn add_to_indexes(&mut self, service: &Service) {
+        let about = &service.about;
+        for tag in about.tags.iter() {
+            let tag = self.known_tag(tag);
+            self.by_tag.insert((tag, about.id.clone()));
+        }
+        if let Life::InSession(session) = about.life {
+            self.by_session.insert((session, about.id.clone()));
+        }
+    }
+
+    fn drop_from_indexes(&mut self, service: &Service) {
+        let about = &service.about;
+        for tag in about.tags.iter() {
+            self.by_tag.remove(&(Arc::from(tag), about.id.clone()));
+        }
+        if let Life::InSession(session) = about.life {
+            self.by_session.remove(&(session, about.id.clone()));
+        }
+    }
+
+    /// The tag as the index already has it, so that a tag of ten thousand services is kept once.
+    fn known_tag(&self, tag: &str) -> Arc<str> {
+        let tag: Arc<str> = Arc::from(tag);
+        let first = (tag.clone(), Arc::from(""));
+        match self.by_tag.range(first..).next() {
+            Some((known, _)) if *known == tag => known.clone(),
+            _ => tag,
+        }
+    }
+
+    fn put_event(&mut self, id: Uuid1, event: Option<Event>) {
+        let place = self.events.partition_point(|known| known.id < id);
+        let is_known = self.events.get(place).is_some_and(|known| known.id == id);
+        match event {
+            Some(event) if is_known => self.events[place] = event,
+            Some(event) => self.events.insert(place, event),
+            None if is_known => {
+                self.events.remove(place);
+            }
+            None => {}
+        }
+    }
+
+    /// Where the ids of new events must lie above.
+    pub(crate) fn last_event(&self) -> Uuid1 {
+        self.events.back().map_or(Uuid1::lowest(0), |event| event.id)
+    }
+}
+
+/// What a holder has lived through since the change was made, or thought of, stays: heartbeats are no changes.
+/// Returns whether the holder is a new one.
+fn keep_holder(before: Option<Holder>, after: &mut Holder) -> bool {
+    match before {
+        Some(before) if before.incarnation == after.incarnation => {
+            *after = before;
+            false
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::registry::access::Allowance;
+    use crate::registry::http::Json;
+
+    pub(crate) fn json(text: &str) -> Json {
+        serde_json::from_str(text).unwrap()
+    }
+
+    /// A reading of a clock that was started at a round wall time.
+    pub(crate) fn at(mono: u64) -> Now {
+        Now { mono, wall: 1_700_000_000_000 + mono }
+    }
+
+    pub(crate) fn state() -> State {
+        let mut state = State::new(Arc::new(Keys::random().unwrap()));
+        state.contact(at(0), 1);
+        state
+    }
+
+    /// Registers a service of its own; returns its token.
+    pub(crate) fn own(state: &mut State, now: Now, id: &str, timeout: u8) -> Uuid1 {
+        let body = json(&format!(r#"{{"id": "{id}", "heartbeat_timeout": {timeout}, "tags": ["web", "web"]}}"#));
+        state.create_service(now, 1, &Allowance::default(), &body).unwrap().token.unwrap()
+    }
+
+    /// Opens a session with services; returns its id and token.
+    pub(crate) fn session(state: &mut State, now: Now, timeout: u8, services: &[&str]) -> (String, Uuid1) {
+        let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
+        let (id, token) = state.create_session(now, 1, &Allowance::default(), &body).unwrap();
+        for service in services {
+            let body = json(&format!(r#"{{"id": "{service}", "session_id": "{}", "tags": ["web"]}}"#, id.as_str()));
+            state.create_service(now, 1, &Allowance::default(), &body).unwrap();
+        }
+        (id.as_str().to_owned(), token)
+    }
+
+    /// What can be undone must leave everything as it was, the indexes and the time of the last heartbeats included.
+    #[test]
+    fn changes_can_be_taken_back() {
+        let mut state = state();
+        own(&mut state, at(0), "own-1", 30);
+        let (id, _) = session(&mut state, at(1), 30, &["api-2", "api-1"]);
+        state.set_value(at(2), 1, &Allowance::default(), "key", &json(r#"{"value": "old"}"#)).unwrap();
+        state.take_changes();
+        let before = format!("{:?}", state.tenants);
+
+        own(&mut state, at(3), "own-2", 3);
+        state.update_service(1, "own-1", &json(r#"{"tags": ["db"], "heartbeat_timeout": 60}"#)).unwrap();
+        state.update_session(1, &id, &json(r#"{"metadata": {"a": "b"}}"#)).unwrap();
+        state.set_value(at(4), 1, &Allowance::default(), "key", &json(r#"{"value": "new"}"#)).unwrap();
+        state.remove_value(at(5), 1, "key").unwrap();
+        state.delete_session(at(6), 1, &id).unwrap();
+        assert!(state.sweep(at(3_003), usize::MAX));
+        assert_ne!(format!("{:?}", state.tenants), before);
+
+        let changes = state.take_changes();
+        assert_eq!(state.take_changes(), [], "each change is handed over once");
+        state.undo(changes);
+        assert_eq!(format!("{:?}", state.tenants), before);
+    }
+
+    /// A disk that hangs before it fails gives time for heartbeats, which count with the timeout that is then undone.
+    #[test]
+    fn who_was_heard_of_meanwhile_gets_the_timeout_from_before() {
+        use crate::registry::state::heartbeats::{Beating, Shown};
+        for is_heard in [true, false] {
+            let mut state = state();
+            let own = own(&mut state, at(0), "own-1", 60);
+            let (id, token) = session(&mut state, at(0), 60, &[]);
+            state.take_changes();
+            for timeout in [30, 3] {
+                let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
+                state.update_service(1, "own-1", &body).unwrap();
+                state.update_session(1, &id, &body).unwrap();
+            }
+            for (who, token) in [(Beating::Service("own-1"), own), (Beating::Session(&id), token)] {
+                let body = json(&format!(r#"{{"token": "{token}"}}"#));
+                if is_heard {
+                    state.beat(at(10_000), 1, who, Shown::read(&body).unwrap()).unwrap();
+                }
+            }
+            let changes = state.take_changes();
+            state.undo(changes);
+            let deadline = if is_heard { 70_000 } else { 60_000 };
+            state.sweep(at(deadline - 1), usize::MAX);
+            assert!(state.service(1, "own-1").is_ok() && state.session(1, &id).is_ok(), "{is_heard}");
+            state.sweep(at(deadline), usize::MAX);
+            assert!(state.service(1, "own-1").is_err() && state.session(1, &id).is_err(), "{is_heard}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_changes_nothing_is_none() {
+        let mut state = state();
+        own(&mut state, at(0), "own-1", 30);
+        let (id, token) = session(&mut state, at(0), 30, &[]);
+        state.set_value(at(0), 1, &Allowance::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
+        state.take_changes();
+        state.update_service(1, "own-1", &json(r#"{"heartbeat_timeout": 30}"#)).unwrap();
+        state.update_session(1, &id, &json("{}")).unwrap();
+        state.set_value(at(1), 1, &Allowance::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
+        let body = json(&format!(r#"{{"token": "{token}"}}"#));
+        let shown = crate::registry::state::heartbeats::Shown::read(&body).unwrap();
+        state.beat(at(1), 1, crate::registry::state::heartbeats::Beating::Session(&id), shown).unwrap();
+        assert_eq!(state.take_changes(), [], "heartbeats cost no write");
+    }
+}

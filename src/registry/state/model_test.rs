@@ -1,0 +1,234 @@
+//! The rules of life and death against a model of them that is too simple to be wrong: random requests, heartbeats,
+//! passing time, steps of the system's clock and restarts from what was written.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+
+use super::State;
+use super::heartbeats::{Beating, Shown};
+use super::tests::json;
+use crate::registry::access::Allowance;
+use crate::registry::model::Now;
+use crate::registry::model::Uuid1;
+use crate::registry::store::Write;
+use crate::registry::store::{Disk, Visit, recovery};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Own { id: u8, timeout: u8 },
+    Session { timeout: u8 },
+    InSession { id: u8, session: usize },
+    Beat { holder: usize },
+    BeatAgain { holder: usize },
+    Remove { id: u8 },
+    Wait { ms: u64 },
+    SetClock { forward: u64 },
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        (0..20u8, 3..12u8).prop_map(|(id, timeout)| Step::Own { id, timeout }),
+        (3..12u8).prop_map(|timeout| Step::Session { timeout }),
+        (20..40u8, any::<usize>()).prop_map(|(id, session)| Step::InSession { id, session }),
+        any::<usize>().prop_map(|holder| Step::Beat { holder }),
+        any::<usize>().prop_map(|holder| Step::BeatAgain { holder }),
+        (0..40u8).prop_map(|id| Step::Remove { id }),
+        (1..4_000u64).prop_map(|ms| Step::Wait { ms }),
+        (1..4_000u64).prop_map(|ms| Step::Wait { ms }),
+        (0..3_600_000u64).prop_map(|forward| Step::SetClock { forward }),
+        Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// What has been written.
+#[derive(Debug, Default)]
+struct Written(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
+
+impl Disk for Written {
+    fn commit(&self, writes: &[Write]) -> std::io::Result<()> {
+        let mut records = self.0.lock().unwrap();
+        for Write { key, value } in writes.iter().cloned() {
+            match value {
+                Some(value) => records.insert(key, value),
+                None => records.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> std::io::Result<()> {
+        let records = self.0.lock().unwrap();
+        records.range(from.to_vec()..to.to_vec()).try_for_each(|(key, value)| visit(key, value).map(drop))
+    }
+
+    fn scan_back(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> std::io::Result<()> {
+        let records = self.0.lock().unwrap();
+        records.range(from.to_vec()..to.to_vec()).rev().try_for_each(|(key, value)| visit(key, value).map(drop))
+    }
+
+    fn dump(&self, _: &mut Visit<'_>) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Somebody who beats: the name, until when it lives, and the last two tokens.
+#[derive(Clone, Debug)]
+struct Holder {
+    name: String,
+    is_session: bool,
+    timeout: u64,
+    deadline: u64,
+    token: Uuid1,
+    before: Option<Uuid1>,
+}
+
+struct World {
+    now: Now,
+    state: State,
+    disk: Written,
+    holders: Vec<Holder>,
+    /// Services by id, and the holder they live by.
+    services: BTreeMap<String, String>,
+    /// How many events there must be.
+    events: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let (disk, now) = (Written::default(), Now { mono: 0, wall: 1_700_000_000_000 });
+        let mut state = recovery::state(&disk, now).unwrap();
+        state.contact(now, 1);
+        Self { now, state, disk, holders: Vec::new(), services: BTreeMap::new(), events: 0 }
+    }
+
+    fn step(&mut self, step: Step) {
+        let allowance = Allowance::default();
+        match step {
+            Step::Own { id, timeout } => {
+                let name = format!("node-{id}");
+                let body = json(&format!(r#"{{"id": "{name}", "heartbeat_timeout": {timeout}}}"#));
+                let created = self.state.create_service(self.now, 1, &allowance, &body);
+                assert_eq!(created.is_ok(), !self.services.contains_key(&name));
+                if let Ok(created) = created {
+                    self.services.insert(name.clone(), name.clone());
+                    self.hold(name, false, timeout, created.token.unwrap());
+                    self.events += 1;
+                }
+            }
+            Step::Session { timeout } => {
+                let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
+                let (id, token) = self.state.create_session(self.now, 1, &allowance, &body).unwrap();
+                self.hold(id.as_str().to_owned(), true, timeout, token);
+            }
+            Step::InSession { id, session } => {
+                let Some(holder) = pick(&self.holders, session).filter(|holder| holder.is_session) else { return };
+                let (name, session) = (format!("node-{id}"), holder.name.clone());
+                let body = json(&format!(r#"{{"id": "{name}", "session_id": "{session}"}}"#));
+                let created = self.state.create_service(self.now, 1, &allowance, &body);
+                assert_eq!(created.is_ok(), !self.services.contains_key(&name));
+                if created.is_ok() {
+                    self.services.insert(name, session);
+                    self.events += 1;
+                }
+            }
+            Step::Beat { holder } => self.beat(holder, false),
+            Step::BeatAgain { holder } => self.beat(holder, true),
+            Step::Remove { id } => {
+                let name = format!("node-{id}");
+                let removed = self.state.delete_service(self.now, 1, &name);
+                assert_eq!(removed.is_ok(), self.services.remove(&name).is_some());
+                self.holders.retain(|holder| holder.is_session || holder.name != name);
+                self.events += usize::from(removed.is_ok());
+            }
+            Step::Wait { ms } => self.wait(ms),
+            Step::SetClock { forward } => self.now.wall += forward,
+            Step::Restart => self.restart(),
+        }
+    }
+
+    fn hold(&mut self, name: String, is_session: bool, timeout: u8, token: Uuid1) {
+        let timeout = u64::from(timeout) * 1000;
+        let deadline = self.now.mono + timeout;
+        self.holders.push(Holder { name, is_session, timeout, deadline, token, before: None });
+    }
+
+    /// With the newest token, or with the one before, as if the answer had been lost.
+    fn beat(&mut self, at: usize, again: bool) {
+        if self.holders.is_empty() {
+            return;
+        }
+        let at = at % self.holders.len();
+        let holder = &mut self.holders[at];
+        let token = if again { holder.before.unwrap_or(holder.token) } else { holder.token };
+        let who = if holder.is_session { Beating::Session(&holder.name) } else { Beating::Service(&holder.name) };
+        let body = json(&format!(r#"{{"token": "{token}"}}"#));
+        let next = self.state.beat(self.now, 1, who, Shown::read(&body).unwrap()).unwrap();
+        holder.deadline = self.now.mono + holder.timeout;
+        (holder.before, holder.token) = (Some(token), next);
+    }
+
+    /// Somebody looks at the deadlines now and then, as the background does.
+    fn wait(&mut self, mut ms: u64) {
+        while ms > 0 {
+            let part = ms.min(500);
+            self.now = Now { mono: self.now.mono + part, wall: self.now.wall + part };
+            ms -= part;
+            self.state.sweep(self.now, usize::MAX);
+            let (dead, alive) = self.holders.drain(..).partition(|holder| holder.deadline <= self.now.mono);
+            self.holders = alive;
+            let dead: Vec<Holder> = dead;
+            self.events += dead.len();
+            self.services.retain(|_, holder| dead.iter().all(|dead| dead.name != *holder));
+        }
+    }
+
+    /// Only what was written survives, and everybody has the whole timeout again.
+    fn restart(&mut self) {
+        self.write();
+        self.now = Now { mono: 0, wall: self.now.wall + 60_000 };
+        self.state = recovery::state(&self.disk, self.now).unwrap();
+        for holder in &mut self.holders {
+            holder.deadline = holder.timeout;
+        }
+    }
+
+    fn write(&mut self) {
+        let writes: Vec<Write> = self.state.take_changes().iter().map(Write::of).collect();
+        self.disk.commit(&writes).unwrap();
+    }
+
+    fn compare(&mut self) {
+        let tenant = &self.state.tenants[&1];
+        let services: Vec<&str> = tenant.services.keys().map(|id| &**id).collect();
+        assert_eq!(services, self.services.keys().collect::<Vec<_>>());
+        let mut sessions: Vec<&str> =
+            self.holders.iter().filter(|holder| holder.is_session).map(|holder| holder.name.as_str()).collect();
+        sessions.sort_unstable();
+        assert_eq!(tenant.sessions.from(b"").map(|(id, _)| id.as_str()).collect::<Vec<_>>(), sessions);
+        let ids: Vec<Uuid1> = tenant.events.iter().map(|event| event.id).collect();
+        assert_eq!(ids.len(), self.events);
+        assert!(ids.windows(2).all(|pair| pair[0].ticks() < pair[1].ticks()), "the feed must rise");
+    }
+}
+
+fn pick(holders: &[Holder], at: usize) -> Option<&Holder> {
+    holders.get(at.checked_rem(holders.len())?)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_registry_does_what_the_model_says(steps in steps()) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+            world.compare();
+        }
+        world.restart();
+        world.compare();
+    }
+}

@@ -1,0 +1,137 @@
+//! The data directory, and who has it.
+//!
+//! `lock` is locked by the process that uses the directory, and says which one that is. `store` is the store itself;
+//! it is put in place as a whole, so that a directory never holds half of a restored one. `backup.sock` is where a
+//! running registry can be asked for a copy.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::files::{OwnFolder, OwnSocket};
+use crate::registry::Error;
+
+/// More than a process id with the end of its line.
+const LONGEST_PID: u64 = 32;
+
+/// A data directory that belongs to this process, until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes a directory, making it if there is none. Nobody else may look into it: there are keys in it.
+    pub(crate) fn take(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::DataDir { path: path.to_owned(), source };
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        for folder in made {
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            match sync(parent.unwrap_or(Path::new("."))) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    // May be written to and not be read: no reason not to start.
+                    tracing::warn!(
+                        "{} is new, and cannot be made to outlast a loss of power: {error}",
+                        folder.display()
+                    );
+                }
+                synced => synced.map_err(failed)?,
+            }
+        }
+        // Whoever else can write to it could have the registry write to any file, or read what is in the store.
+        let own = OwnFolder::open(path).map_err(failed)?;
+        let mut lock = own.open_file("lock").map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = Vec::new();
+                lock.take(LONGEST_PID).read_to_end(&mut pid).map_err(failed)?;
+                let pid = String::from_utf8_lossy(&pid).trim().parse().ok();
+                return Err(Error::InUse { path: path.to_owned(), pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // A full disk must not keep a registry from starting: whoever else comes is told all but the number.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        folder.put_back().map_err(failed)?;
+        Ok(folder)
+    }
+
+    /// A restore may have been killed between putting the old store aside and the new one in its place.
+    fn put_back(&self) -> io::Result<()> {
+        let old = self.old();
+        if self.is_used() || !old.is_dir() {
+            return Ok(());
+        }
+        fs::rename(&old, self.store())?;
+        self.sync()?;
+        tracing::warn!("a restore was cut short; the store that was there before, {}, was put back", old.display());
+        Ok(())
+    }
+
+    fn old(&self) -> PathBuf {
+        self.path.join("store.old")
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// Listens for those who want a copy: this user, nobody else.
+    pub(crate) fn listen(&self) -> io::Result<OwnSocket> {
+        OwnSocket::listen(&socket(&self.path))
+    }
+
+    /// Whether there is a store in it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.store().exists()
+    }
+
+    /// Puts another store in place of the one that may be there; `new` is in this directory.
+    pub(crate) fn install(&self, new: &Path) -> io::Result<()> {
+        let old = self.old();
+        remove(&old)?;
+        if self.is_used() {
+            fs::rename(self.store(), &old)?;
+        }
+        if let Err(error) = fs::rename(new, self.store()) {
+            self.put_back()?;
+            return Err(error);
+        }
+        self.sync()?;
+        remove(&old)
+    }
+
+    /// What is in it will be there after a loss of power, too: files that are synced have no names before this.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        sync(&self.path)
+    }
+
+    /// An empty place in this directory.
+    pub(crate) fn scratch(&self) -> io::Result<PathBuf> {
+        let scratch = self.path.join("store.new");
+        remove(&scratch)?;
+        Ok(scratch)
+    }
+}
+
+/// Where a running registry is asked for a copy.
+pub(crate) fn socket(path: &Path) -> PathBuf {
+    path.join("backup.sock")
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

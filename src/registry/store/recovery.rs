@@ -1,0 +1,138 @@
+//! From the data directory to the state: what a restart is.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+
+use super::data_dir::Folder;
+use super::fjall::Files;
+use super::record;
+use super::record::{EVENT, META, Write, event_key};
+use super::{Disk, backup};
+use crate::registry::Error;
+use crate::registry::model::Keys;
+use crate::registry::model::Now;
+use crate::registry::model::Uuid1;
+use crate::registry::state::State;
+
+/// The version of the form that records have, and the keys. They stand before everything else.
+const FORMAT: &[u8] = b"m/format";
+pub(crate) const KEYS: &[u8] = b"m/keys";
+const CURRENT: &[u8] = b"1";
+
+/// How many events of a tenant are kept in memory. Pollers that keep up, and most that do not, are answered from there.
+const RECENT: usize = 10_000;
+
+/// How long whoever takes a copy may take nothing of it.
+const UNREAD: Duration = Duration::from_secs(30);
+
+/// A data directory that was opened: ours until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) folder: Folder,
+}
+
+/// How a data directory is opened. The programs that have none never name the function, and so do without its code.
+pub(crate) type Opener = fn(&Path) -> Result<Opened, Error>;
+
+pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
+    let folder = Folder::take(path)?;
+    let failed = |source| Error::DataDir { path: path.to_owned(), source };
+    let disk = Files::open(&folder.store()).map_err(failed)?;
+    folder.sync().map_err(failed)?;
+    Ok(Opened { disk: Arc::new(disk), folder })
+}
+
+/// The keys of this disk. If it has none yet, it gets new ones.
+fn keys(disk: &dyn Disk) -> io::Result<Keys> {
+    let (mut format, mut keys) = (None, None);
+    disk.scan(&[META], &[META + 1], &mut |key, value| {
+        match key {
+            FORMAT => format = Some(value.to_vec()),
+            KEYS => keys = Keys::of_bytes(value),
+            _ => {}
+        }
+        Ok(true)
+    })?;
+    match (format, keys) {
+        (Some(format), Some(keys)) if format == CURRENT => Ok(keys),
+        (Some(format), Some(_)) => {
+            let format = String::from_utf8_lossy(&format).into_owned();
+            Err(io::Error::other(format!("it is of a form that this version does not know ({format:?})")))
+        }
+        (None, None) => {
+            let keys = Keys::random().map_err(|error| io::Error::other(error.to_string()))?;
+            let put = |key: &[u8], value: &[u8]| Write { key: key.to_vec(), value: Some(value.to_vec()) };
+            disk.commit(&[put(FORMAT, CURRENT), put(KEYS, &keys.bytes())])?;
+            Ok(keys)
+        }
+        _ => Err(io::Error::other("its keys are damaged")),
+    }
+}
+
+/// What is on a disk, as the state that it left off at.
+pub(crate) fn state(disk: &dyn Disk, now: Now) -> io::Result<State> {
+    let mut state = State::new(Arc::new(keys(disk)?));
+    load(disk, now, &mut state)?;
+    Ok(state)
+}
+
+/// Reads back everything but old events.
+fn load(disk: &dyn Disk, now: Now, state: &mut State) -> io::Result<()> {
+    let broken = |key: &[u8]| io::Error::other(format!("a record cannot be read: {}", key.escape_ascii()));
+    let mut restore = |key: &[u8], value: &[u8]| {
+        if key.first() != Some(&META) {
+            state.restore(now, record::read(key, value).ok_or_else(|| broken(key))?);
+        }
+        Ok(true)
+    };
+    disk.scan(&[0], &[EVENT], &mut restore)?;
+    disk.scan(&[EVENT + 1], &[u8::MAX], &mut restore)?;
+    for tenant in state.tenants.keys().copied().collect::<Vec<_>>() {
+        let (from, to) = (event_key(tenant, Uuid1::lowest(0)), event_key(tenant, Uuid1::of_parts(u64::MAX, u64::MAX)));
+        let mut recent = Vec::new();
+        disk.scan_back(&from, &to, &mut |key, value| {
+            recent.push(record::event(key, value).ok_or_else(|| broken(key))?);
+            Ok(recent.len() < RECENT)
+        })?;
+        state.restore_events(tenant, recent, RECENT);
+    }
+    state.recent = RECENT;
+    Ok(())
+}
+
+/// Gives a copy to everyone who connects, for as long as it is polled.
+pub(crate) async fn give_copies(folder: &Folder, disk: Arc<dyn Disk>) {
+    let listen = || {
+        let socket = folder.listen()?;
+        Ok::<_, io::Error>((UnixListener::from_std(socket.listener()?)?, socket))
+    };
+    let (listener, _socket) = match listen() {
+        Ok(listening) => listening,
+        Err(error) => {
+            tracing::warn!(%error, "no backup can be taken while this registry runs: its socket cannot be made");
+            return std::future::pending().await;
+        }
+    };
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let disk = disk.clone();
+        let give = move || {
+            let mut stream = stream.into_std()?;
+            stream.set_nonblocking(false)?;
+            stream.set_write_timeout(Some(UNREAD))?;
+            backup::write(&*disk, &mut stream)
+        };
+        tokio::task::spawn_blocking(move || match give() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tracing::warn!("a backup was cut short: nobody read on for {UNREAD:?}");
+            }
+            Err(error) => tracing::warn!(%error, "a backup was cut short"),
+            Ok(()) => {}
+        });
+    }
+}

@@ -1,0 +1,408 @@
+//! Who may come in: users and their keys, tenants, what a new users file changes, TLS, and who is refused.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+use service_registry::registry::{Config, Users};
+
+use crate::bench::{Client, Server, USERS};
+use crate::bench::{Registry, Running, clean};
+
+/// What `hash-key` makes of its stdin.
+fn hash_key(input: &str) -> Output {
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    command.arg("hash-key").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test is the parent here, and has no supervisor")]
+    process.wait_with_output().unwrap()
+}
+
+pub fn hash_of(key: &str) -> String {
+    let output = hash_key(key);
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn hashed_users() -> String {
+    let (key, password) = (hash_of("anns-key\n"), hash_of("anns-password"));
+    format!("[[user]]\nname = 'ann'\ntenant = 8888\napi_key_hash = '{key}'\npassword_hash = '{password}'\n")
+}
+
+fn login(client: &mut Client, form: &str, field: &str, name: &str, secret: &str) -> u16 {
+    let body = json!({"auth": {form: {"username": name, field: secret}}});
+    client.send("POST", "@/v2.0/tokens", &[], body.to_string()).status
+}
+
+pub fn key_login(client: &mut Client, name: &str, key: &str) -> u16 {
+    login(client, "RAX-KSKEY:apiKeyCredentials", "apiKey", name, key)
+}
+
+#[test]
+fn a_user_is_known_by_the_hash_of_the_key() {
+    let server = Server::start(Config::with_users(Users::parse(&hashed_users()).unwrap()));
+    let mut client = server.client();
+    assert_eq!(key_login(&mut client, "ann", "joes-key"), 401);
+    for _ in 0..2 {
+        assert_eq!(key_login(&mut client, "ann", "anns-key"), 200);
+        assert_eq!(key_login(&mut client, "ann", "anns-password"), 401, "a password is no key");
+        assert_eq!(login(&mut client, "passwordCredentials", "password", "ann", "anns-password"), 200);
+        assert_eq!(key_login(&mut client, "bob", "anns-key"), 401);
+    }
+    assert_eq!(server.client().logged_in("ann", "anns-key").get("/services").status, 200);
+}
+
+#[test]
+fn a_key_that_cannot_be_hashed_is_refused() {
+    for (input, why) in
+        [("", "there is no key"), ("a\nb\n", "more than one line"), (&*"x".repeat(5_000), "longer than")]
+    {
+        let output = hash_key(input);
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn a_token_is_good_for_a_day() {
+    let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()));
+    let mut joe = server.joe();
+    server.advance(24 * 3_600_000 - 1);
+    assert_eq!(joe.get("/services").status, 200);
+    server.advance(1);
+    assert_eq!(joe.get("/services").status, 401);
+    assert_eq!(server.joe().get("/services").status, 200);
+}
+
+/// One that was made while the clock was a year ahead would be good for as long, once the clock is right again.
+#[test]
+fn a_token_from_the_future_is_void() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Server::start(Config::with_users(Users::parse(USERS).unwrap()).data_dir(folder.path()));
+    let made_ahead = |by: Duration| {
+        let mut server = start();
+        server.clock.step_forward(by);
+        let joe = server.joe();
+        server.stop();
+        joe.headers.iter().find(|(name, _)| name == "X-Auth-Token").unwrap().1.clone()
+    };
+    let (soon, year) = (Duration::from_secs(59), Duration::from_secs(365 * 86_400));
+    let (slightly_off, far_off) = (made_ahead(soon), made_ahead(year));
+    let server = start();
+    let status = |token: &str| server.joe().send("GET", "/services", &[("X-Auth-Token", token)], "").status;
+    assert_eq!((status(&slightly_off), status(&far_off)), (200, 401));
+    let body = json!({"auth": {"token": {"id": far_off}}});
+    assert_eq!(server.client().post("@/v2.0/tokens", body).status, 401, "and it is exchanged for no other");
+}
+
+/// Every resource of one tenant, asked for by the other one: in its own name, and in the owner's.
+#[test]
+fn tenants_see_nothing_of_each_other() {
+    let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()));
+    let mut joe = server.joe();
+    let mut ann = server.client().logged_in("ann", "anns-key");
+    let (session, session_token) = joe.create("/sessions", json!({"heartbeat_timeout": 30}));
+    let (own, own_token) = joe.create("/services", json!({"id": "own-1", "heartbeat_timeout": 30, "tags": ["tag"]}));
+    let (member, _) = joe.create("/services", json!({"id": "member-1", "session_id": session, "tags": ["tag"]}));
+    assert_eq!(joe.put("/configuration//prod/key", json!({"value": "secret"})).status, 204);
+    let everything = |client: &mut Client| {
+        ["/sessions", "/services", "/services?tag=tag", "/views/overview", "/events", "/configuration"]
+            .map(|path| client.get(path).body)
+            .concat()
+    };
+    let of_joe = everything(&mut joe);
+    for part in [&session, &own, &member, "secret"] {
+        assert!(of_joe.contains(part), "{part} is missing: {of_joe}");
+    }
+    let of_ann = everything(&mut ann);
+    for part in [&session, &own, &member, "secret", "prod", "7777"] {
+        assert!(!of_ann.contains(part), "{part} is shown: {of_ann}");
+    }
+    let single = [
+        ("GET", format!("/sessions/{session}"), json!({})),
+        ("PUT", format!("/sessions/{session}"), json!({"metadata": {"a": "b"}})),
+        ("DELETE", format!("/sessions/{session}"), json!({})),
+        ("POST", format!("/sessions/{session}/heartbeat"), json!({ "token": session_token })),
+        ("GET", format!("/services/{own}"), json!({})),
+        ("PUT", format!("/services/{own}"), json!({"tags": []})),
+        ("DELETE", format!("/services/{member}"), json!({})),
+        ("POST", format!("/services/{own}/heartbeat"), json!({ "token": own_token })),
+        ("POST", "/services".to_owned(), json!({"id": "thief-1", "session_id": session})),
+        ("GET", "/configuration//prod/key".to_owned(), json!({})),
+        ("DELETE", "/configuration//prod/key".to_owned(), json!({})),
+    ];
+    for (method, path, body) in &single {
+        assert_eq!(ann.send(method, path, &[], body.to_string()).status, 404, "{method} {path}");
+        let body = body.to_string();
+        assert_eq!(ann.send(method, &format!("@/v1.0/7777{path}"), &[], &body).status, 401, "{method} {path}");
+        let tenant = [("X-Tenant-Id", "7777")];
+        assert_eq!(ann.send(method, path, &tenant, &body).status, 401, "{method} {path} by header");
+        assert_eq!(ann.send(method, &format!("@/v1.0{path}"), &tenant, &body).status, 401, "{method} {path} by header");
+    }
+    assert_eq!(everything(&mut joe), of_joe, "and nothing has changed");
+    ann.create("/services", json!({"id": own, "heartbeat_timeout": 30}));
+    assert_eq!(ann.put("/configuration//prod/key", json!({"value": "mine"})).status, 204);
+    assert_eq!(joe.get("/configuration//prod/key").json()["value"], "secret");
+}
+
+/// A registry with a users file, and that file.
+pub fn with_users(text: &str) -> (Registry, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let registry = Registry::start_with(&["--users", file.path().to_str().unwrap()]);
+    (registry, file)
+}
+
+pub fn address(registry: &Registry) -> SocketAddr {
+    registry.url.split("://").nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_new_users_file_holds_as_soon_as_it_is_noticed() {
+    let (mut registry, file) = with_users(USERS);
+    let address = address(&registry);
+    let mut joe = Client::new(address).logged_in("joe", "joes-key");
+    let mut ann = Client::new(address).logged_in("ann", "anns-key");
+
+    let new = USERS.replace("anns-key", "anns-new-key");
+    std::fs::write(file.path(), &new).unwrap();
+    registry.process.line("--users: read again");
+    assert_eq!(key_login(&mut Client::new(address), "ann", "anns-new-key"), 200);
+    assert_eq!(key_login(&mut Client::new(address), "ann", "anns-key"), 401);
+    assert_eq!(ann.get("/services").status, 401, "her token is void");
+    assert_eq!(joe.get("/services").status, 200, "his is not");
+
+    std::fs::write(file.path(), "[[user]]\nname = 'eve'\n").unwrap();
+    let line = registry.process.line("what was read before stays in force");
+    assert!(line.contains("--users: users file: ") && line.contains("missing field `tenant`"), "{line}");
+    assert_eq!(joe.get("/services").status, 200);
+
+    std::fs::write(file.path(), "").unwrap();
+    assert!(registry.process.line("what was read before stays in force").contains("no [[user]]"));
+    assert_eq!(joe.get("/services").status, 200);
+
+    // Replaced by another file under the same name, as editors and platforms do.
+    let other = tempfile::NamedTempFile::new_in(file.path().parent().unwrap()).unwrap();
+    std::fs::write(other.path(), new.replace("joes-key", "joes-new-key")).unwrap();
+    std::fs::rename(other.path(), file.path()).unwrap();
+    registry.process.line("--users: read again");
+    assert_eq!(joe.get("/services").status, 401);
+    registry.process.signal(Signal::SIGHUP);
+    registry.process.line("--users: read again");
+    assert_eq!(key_login(&mut Client::new(address), "joe", "joes-new-key"), 200);
+}
+
+/// Whoever guesses is kept waiting; the right user elsewhere, and those who are in already, are not.
+#[test]
+fn guessing_slows_nobody_else() {
+    let (registry, _file) = with_users(&format!("{USERS}{}", hashed_users().replace("'ann'", "'eve'")));
+    let address = address(&registry);
+    let mut joe = Client::new(address).logged_in("joe", "joes-key");
+    let (id, mut token) = joe.create("/sessions", json!({"heartbeat_timeout": 30}));
+    let guess = |(number, name): (usize, &'static str)| {
+        std::thread::spawn(move || {
+            let mut client = Client::new(address);
+            let bodies = (0..40)
+                .map(|n| json!({"auth": {"RAX-KSKEY:apiKeyCredentials": {"username": name, "apiKey": format!("{number}-{n}")}}}));
+            let answers = bodies.map(|body| client.send("POST", "@/v2.0/tokens", &[], body.to_string()));
+            answers.take(8).map(|answer| answer.fault().2).collect::<Vec<_>>()
+        })
+    };
+    let guessers: Vec<_> = ["joe", "eve"].repeat(12).into_iter().enumerate().map(guess).collect();
+    let mut beats = 0;
+    while !guessers.iter().all(std::thread::JoinHandle::is_finished) || beats < 100 {
+        let answer = joe.post(&format!("/sessions/{id}/heartbeat"), json!({ "token": token }));
+        assert_eq!(answer.status, 200);
+        token = answer.json()["token"].as_str().unwrap().to_owned();
+        let mut elsewhere = Client::from(address, "127.0.0.2");
+        assert_eq!(key_login(&mut elsewhere, "joe", "joes-key"), 200);
+        beats += 1;
+    }
+    let said: Vec<String> = guessers.into_iter().flat_map(|guesser| guesser.join().unwrap()).collect();
+    assert!(said.iter().any(|details| details.starts_with("Too many failed logins")), "nobody was slowed: {said:?}");
+}
+
+/// They say the same for ever, as fast as they are answered. When that is the key again, they come in.
+#[test]
+fn programs_with_an_old_key_lock_nobody_out() {
+    let (mut registry, file) = with_users(&hashed_users());
+    let address = address(&registry);
+    let (tell, told) = std::sync::mpsc::channel();
+    for tell in vec![tell; 12] {
+        std::thread::spawn(move || {
+            let mut client = Client::new(address);
+            while tell.send(key_login(&mut client, "ann", "old-key")).is_ok() {}
+        });
+    }
+    for status in told.iter().take(20) {
+        assert_eq!(status, 401);
+    }
+    for _ in 0..8 {
+        assert_eq!(key_login(&mut Client::new(address), "ann", "anns-key"), 200);
+    }
+    let key = hash_of("old-key");
+    std::fs::write(file.path(), format!("[[user]]\nname = 'ann'\ntenant = 8888\napi_key_hash = '{key}'\n")).unwrap();
+    registry.process.line("--users: read again");
+    assert_eq!(key_login(&mut Client::new(address), "ann", "old-key"), 200);
+    assert!(told.iter().any(|status| status == 200));
+}
+
+#[test]
+fn open_to_all_is_said_in_so_many_words() {
+    let registry = Registry::start_at("0.0.0.0:0", &["--open", "--host-name", "registry.internal,other"]);
+    let port = address(&registry).port();
+    let mut client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut status = |host: &str, origin: Option<&str>| {
+        let headers: Vec<_> = [("Host", host)].into_iter().chain(origin.map(|origin| ("Origin", origin))).collect();
+        client.send("POST", "@/v1.0/sessions", &headers, "{\"heartbeat_timeout\":30}").status
+    };
+    for host in ["localhost", "127.0.0.1:7117", "registry.internal", "other:80", &format!("127.0.0.1:{port}")] {
+        assert_eq!(status(host, None), 201, "{host}");
+        assert_eq!(status(host, Some(&format!("http://{host}"))), 201, "{host}");
+        assert_eq!(status(host, Some("null")), 403, "{host}");
+        assert_eq!(status(host, Some("http://example.org")), 403, "{host}");
+    }
+    for host in ["example.org", "0.0.0.0", "192.0.2.1", "localhost.example.org", ""] {
+        assert_eq!(status(host, None), 403, "{host}");
+    }
+}
+
+/// An authority, and the files that it signs.
+pub struct Authority {
+    folder: tempfile::TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "authority"); // another name than what it signs
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let authority = Self { folder: tempfile::tempdir().unwrap(), issuer };
+        std::fs::write(authority.path("ca"), authority.issuer.pem()).unwrap();
+        authority.sign("server", "localhost");
+        authority
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn sign(&self, file: &str, name: &str) {
+        let issuer: &Issuer<'_, _> = &self.issuer;
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
+        std::fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
+        std::fs::write(self.path(file), certificate.pem()).unwrap();
+    }
+
+    pub fn serve(&self, options: &[&str]) -> Registry {
+        let own = ["--tls-cert", &self.path("server"), "--tls-key", &self.path("server.key")].map(str::to_owned);
+        let options: Vec<&str> = own.iter().map(String::as_str).chain(options.iter().copied()).collect();
+        let registry = Registry::start_with(&options);
+        assert!(registry.url.starts_with("https://127.0.0.1:"), "{}", registry.url);
+        registry
+    }
+
+    /// The wrapper around a command that does nothing: whether it could register.
+    fn wraps(&self, registry: &Registry, ca: &str, more: &[&str]) -> bool {
+        let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+        let url = registry.url.replace("127.0.0.1", "localhost");
+        // An id of its own: the last one's session is still there.
+        let id = format!("--id=web{}", fastrand::u64(..));
+        command.args([&id, "--abort-on-failure", "--retries=1", "--registry-url", &url]);
+        command.args(["--ca-file", ca]).args(more).arg("true");
+        let code = command.output().unwrap().status.code();
+        assert!(code == Some(0) || code == Some(100), "{code:?}");
+        code == Some(0)
+    }
+}
+
+#[test]
+fn the_wrapper_registers_by_tls_with_an_authority_it_trusts() {
+    let authority = Authority::new();
+    let mut registry = authority.serve(&[]);
+    assert!(authority.wraps(&registry, &authority.path("ca"), &[]));
+    let other = Authority::new();
+    assert!(!authority.wraps(&registry, &other.path("ca"), &[]), "signed by somebody else");
+    // The certificate changes: the new one counts.
+    for file in ["ca", "server.key", "server"] {
+        std::fs::copy(other.path(file), authority.path(file)).unwrap();
+    }
+    registry.process.signal(Signal::SIGHUP);
+    registry.process.line("--tls-cert: read again");
+    assert!(authority.wraps(&registry, &other.path("ca"), &[]));
+    // A broken one does not.
+    std::fs::write(authority.path("server"), "").unwrap();
+    registry.process.line("no certificate in it");
+    assert!(authority.wraps(&registry, &other.path("ca"), &[]));
+    // Whoever speaks no TLS, or nothing, is no burden.
+    let mut plain = TcpStream::connect(address(&registry)).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(authority.wraps(&registry, &other.path("ca"), &[]));
+}
+
+#[test]
+fn only_clients_with_a_certificate_come_in_where_one_is_asked_for() {
+    let authority = Authority::new();
+    authority.sign("client", "web0");
+    let (ca, certificate, key) = (authority.path("ca"), authority.path("client"), authority.path("client.key"));
+    let registry = authority.serve(&["--tls-client-ca", &ca]);
+    assert!(!authority.wraps(&registry, &ca, &[]));
+    assert!(authority.wraps(&registry, &ca, &["--client-cert", &certificate, "--client-key", &key]));
+    let other = Authority::new();
+    other.sign("client", "web0");
+    let (certificate, key) = (other.path("client"), other.path("client.key"));
+    assert!(!authority.wraps(&registry, &ca, &["--client-cert", &certificate, "--client-key", &key]));
+}
+
+#[test]
+fn files_that_make_no_certificate_are_refused_by_name() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let refused = |options: &[&str]| {
+        let mut process = Running::start(
+            clean(env!("CARGO_BIN_EXE_service-registry"))
+                .args(["serve", "--in-memory", "--listen", "127.0.0.1:0"])
+                .args(options),
+        );
+        assert_ne!(process.end().code(), Some(0));
+        process.said_to_the_end()
+    };
+    let (certificate, key, foreign) =
+        (authority.path("server"), authority.path("server.key"), other.path("server.key"));
+    for (cert, key, option, named) in [
+        (&*certificate, &*foreign, "--tls-key", &*foreign),
+        ("/no/such/file", &key, "--tls-cert", "/no/such/file"),
+        (&key, &key, "--tls-key", "no certificate in it"),
+        (&certificate, "/no/such/key", "--tls-key", "no private key"),
+    ] {
+        let said = refused(&["--tls-cert", cert, "--tls-key", key]);
+        assert!(said.contains(&format!("{option}: TLS: ")) && said.contains(named), "{said}");
+    }
+    assert!(refused(&["--tls-cert", &certificate]).contains("--tls-key"));
+    assert!(Path::new(&certificate).exists());
+}
+
+#[test]
+fn a_login_says_https_where_it_is() {
+    let authority = Authority::new();
+    let registry = authority.serve(&[]);
+    let url = registry.url.replace("127.0.0.1", "localhost");
+    crate::bench::need("curl");
+    let body = json!({"auth": {"passwordCredentials": {"username": "a", "password": "b"}}}).to_string();
+    let output = clean("curl")
+        .args(["-sS", "--cacert", &authority.path("ca"), "-d", &body, "-H", "Content-Type: application/json"])
+        .arg(format!("{url}/v2.0/tokens"))
+        .output()
+        .unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(answer["access"]["serviceCatalog"][0]["endpoints"][0]["publicURL"], json!(format!("{url}/v1.0/1")));
+}

@@ -1,0 +1,217 @@
+//! `service-registry serve`, the program.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::access::Authority;
+use crate::bench::registry::{connect, read_answer};
+use crate::bench::{Client, USERS};
+use crate::bench::{Registry, Running, clean, compare_with_manual, eventually};
+
+fn client(registry: &Registry) -> Client {
+    let address: SocketAddr = registry.url.strip_prefix("http://").unwrap().parse().unwrap();
+    Client::new(address)
+}
+
+fn users_file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// Runs `serve` with options that it cannot serve with; returns its exit code and what it said.
+fn refused(options: &[&str]) -> (i32, String) {
+    let mut process =
+        Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(["serve", "--in-memory"]).args(options));
+    let code = process.end().code().unwrap();
+    (code, process.said_to_the_end())
+}
+
+#[test]
+fn it_says_where_it_listens_and_ends_when_told() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut registry = Registry::start();
+        assert_eq!(client(&registry).get("/services").status, 200);
+        registry.process.signal(signal);
+        assert_eq!(registry.process.end().code(), Some(0), "{signal}");
+    }
+}
+
+/// Who has asked nothing yet, or half of something, is not waited for.
+#[test]
+fn strangers_do_not_hold_up_the_end() {
+    let authority = Authority::new();
+    let head = &b"GET /v1.0/services HTTP/1.1\r\n"[..];
+    let hello = &b"\x16"[..];
+    for (mut registry, begun) in [(Registry::start(), head), (authority.serve(&[]), hello)] {
+        let address: SocketAddr = registry.url.split("://").nth(1).unwrap().parse().unwrap();
+        let _silent = connect(address);
+        let mut half = connect(address);
+        half.get_mut().write_all(begun).unwrap();
+        let mut last = connect(address); // whoever came before it has been let in when it is answered
+        last.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let _ = last.read_to_end(&mut Vec::new());
+        registry.process.signal(Signal::SIGTERM);
+        assert_eq!(registry.process.end().code(), Some(0));
+        let said = registry.process.said_to_the_end();
+        assert!(!said.contains("still busy"), "{said}");
+    }
+}
+
+#[test]
+fn the_environment_is_heard_and_options_win() {
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    command
+        .args(["serve", "--in-memory"])
+        .env("SERVICE_REGISTRY_LISTEN", "127.0.0.1:0")
+        .env("SERVICE_REGISTRY_LOG_FORMAT", "json");
+    let mut process = Running::start(&mut command);
+    assert!(!process.line("listening on http://127.0.0.1:").ends_with(":7117"));
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0"]).env("SERVICE_REGISTRY_LISTEN", "nowhere");
+    Running::start(&mut command).line("listening on http://127.0.0.1:");
+}
+
+#[test]
+fn what_it_cannot_do_it_says_in_one_line_with_the_cure() {
+    let registry = Registry::start();
+    let taken = registry.url.strip_prefix("http://").unwrap();
+    let (code, said) = refused(&["--listen", taken]);
+    assert_eq!(code, 1);
+    assert!(said.contains(&format!("--listen {taken}: cannot listen")) && said.contains("choose another"), "{said}");
+
+    for beyond in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let (code, said) = refused(&["--listen", beyond]);
+        assert_eq!(code, 2);
+        assert!(said.contains(&format!("--listen {beyond}")) && said.contains("--users FILE"), "{said}");
+    }
+    let (code, said) = refused(&["--listen", "nowhere"]);
+    assert_eq!((code, said.contains("--listen nowhere") && said.contains("ADDRESS:PORT")), (2, true), "{said}");
+
+    let (code, said) = refused(&["--users", "/no/such/file"]);
+    assert_eq!((code, said.contains("--users: users file: /no/such/file: ")), (1, true), "{said}");
+    let file = users_file("[[user]]\nname = \"joe\"\n");
+    let (code, said) = refused(&["--users", file.path().to_str().unwrap()]);
+    assert_eq!((code, said.lines().count()), (1, 1), "{said}");
+    assert!(said.contains("missing field `tenant`"), "{said}");
+    let file = users_file("# nobody yet\n");
+    let (code, said) = refused(&["--users", file.path().to_str().unwrap()]);
+    assert_eq!((code, said.contains("no [[user]]") && said.contains("hash-key")), (1, true), "{said}");
+    assert_eq!(refused(&["--no-such-option"]).0, 2);
+}
+
+#[test]
+fn with_users_it_may_listen_anywhere() {
+    let file = users_file(USERS);
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    command.args(["serve", "--in-memory", "--listen", "0.0.0.0:0", "--users"]).arg(file.path());
+    let line = Running::start(&mut command).line("listening on http://0.0.0.0:");
+    assert_eq!(line.matches("listening").count(), 1);
+}
+
+#[test]
+fn the_log_tells_requests_and_no_secrets() {
+    let file = users_file(USERS);
+    let mut registry = Registry::start_with(&["-v", "--log-format", "json", "--users", file.path().to_str().unwrap()]);
+    let mut client = client(&registry).logged_in("joe", "joes-key");
+    let token = client.headers.last().unwrap().1.clone();
+    let (id, beat) = client.create("/services", json!({"id": "node-1", "heartbeat_timeout": 30}));
+    let answer = client.post(&format!("/services/{id}/heartbeat?x-auth-token={token}"), json!({ "token": beat }));
+    let response = answer.header("x-response-id").unwrap();
+    let line = registry.process.line(response);
+    let logged: Value = serde_json::from_str(&line).unwrap();
+    let told = |key: &str| logged[key].clone();
+    assert_eq!((told("method"), told("path")), (json!("POST"), json!("/v1.0/7777/services/node-1/heartbeat")));
+    assert_eq!((told("status"), told("tenant"), told("level")), (json!(200), json!(7777), json!("DEBUG")));
+    assert!(told("ms").is_f64(), "{line}");
+    let said = registry.process.said();
+    let next = answer.json()["token"].as_str().unwrap().to_owned();
+    for secret in ["joes-key", &token, &beat, &next] {
+        assert!(!said.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[test]
+fn help_and_manual_list_the_same_options() {
+    let help = |command: &[&str]| {
+        let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(command).arg("--help"));
+        process.end();
+        process.said_to_the_end()
+    };
+    let all = [&[][..], &["serve"], &["backup"], &["restore"], &["status"], &["maintenance"]].map(help).join("\n");
+    compare_with_manual(&all, "service-registry.1");
+}
+
+#[test]
+fn quiet_is_quiet() {
+    let mut registry = Registry::start_with(&["-q"]);
+    assert_eq!(client(&registry).get("/services").status, 200);
+    registry.process.signal(Signal::SIGTERM);
+    registry.process.end();
+    assert_eq!(registry.process.said_to_the_end(), format!("listening on {}", registry.url));
+}
+
+/// On the real clock: visible before the timeout, in the feed no later than a second after it.
+#[test]
+fn a_dead_session_is_in_the_feed_within_a_second() {
+    let registry = Registry::start();
+    let mut client = client(&registry);
+    // A heartbeat with a token of nobody changes nothing and does not look for the dead: this watches the background.
+    let nobody = json!({"token": "6ba7b810-9dad-11d1-80b4-00c04fd430c8"});
+    let mut first = None;
+    let mut dies_in_time = || {
+        let start = Instant::now();
+        let (session, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+        first.get_or_insert(token);
+        eventually("the end of the session", || {
+            let (_, _, missing) = client.post(&path(&session), nobody.clone()).fault();
+            missing.contains("Session").then_some(())
+        });
+        assert!(start.elapsed() >= Duration::from_millis(3_000), "gone after {:?}", start.elapsed());
+        start.elapsed() < Duration::from_millis(4_000)
+    };
+    // On a busy machine one may be late, but not all.
+    assert!((0..3).any(|_| dies_in_time()), "gone too late, three times");
+    let events = client.get("/events").json();
+    assert_eq!((&events["values"][0]["type"], &events["values"][0]["id"]), (&json!("services.timeout"), &json!(first)));
+}
+
+fn path(session: &str) -> String {
+    format!("/sessions/{session}/heartbeat")
+}
+
+/// Stopped for longer than the timeout: whoever was due meanwhile may have been sending, and gets another chance. With
+/// and without a data directory.
+#[test]
+fn a_stopped_server_expires_nobody_as_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--data-dir", folder.path().to_str().unwrap()];
+    let registries = [Registry::start(), Registry::start_with(&options)];
+    let mut holders = registries.each_ref().map(|registry| {
+        let mut client = client(registry);
+        let (sending, first) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+        let (late, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+        client.create("/services", json!({"id": "web-1", "session_id": late}));
+        registry.process.signal(Signal::SIGSTOP);
+        // Sent, but not read before it goes on.
+        let address = registry.url.strip_prefix("http://").unwrap();
+        let mut connection = connect(address.parse().unwrap());
+        let body = json!({ "token": first }).to_string();
+        let head = format!("POST /v1.0/1{} HTTP/1.1\r\nHost: {address}\r\n", path(&sending));
+        write!(connection.get_mut(), "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        (client, connection, late, token)
+    });
+    std::thread::sleep(Duration::from_millis(4_500)); // the pause itself is what is tested
+    registries.iter().for_each(|registry| registry.process.signal(Signal::SIGCONT));
+    for (client, connection, late, token) in &mut holders {
+        assert_eq!(client.get("/sessions").json()["metadata"]["count"], 2);
+        assert_eq!(read_answer(connection, false).status, 200);
+        assert_eq!(client.post(&path(late), json!({ "token": token })).status, 200);
+        assert_eq!(client.get("/services").json()["metadata"]["count"], 1);
+        assert_eq!(client.get("/events?type=services.timeout").json()["values"], json!([]));
+    }
+}

@@ -1,0 +1,102 @@
+//! The fence: the child is gone before the registry can give its place away, by the registry's own clock.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use super::faults::{Step, pass_on, step};
+use crate::bench::{Misbehaving, Reply};
+use crate::bench::{Registry, Running, child, eventually, free_address, get, wrapper};
+
+/// A registry behind a proxy that lets so many heartbeats through and nothing afterwards; perhaps one more, whose answer
+/// is lost: from that one the registry counts, and the wrapper does not know.
+async fn cut_off(registry: &str, heartbeats: usize, one_more: bool) -> Misbehaving {
+    let (registry, mut seen) = (registry.to_owned(), 0);
+    Misbehaving::start(move |request| {
+        seen += usize::from(step(request) == Some(Step::Heartbeat));
+        if seen <= heartbeats {
+            return pass_on(&registry, request);
+        }
+        if one_more && seen == heartbeats + 1 {
+            pass_on(&registry, request);
+        }
+        Reply::Silence
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn whenever_the_network_is_cut_the_child_is_gone_before_its_session() {
+    let registry = Registry::start();
+    let mut runs = Vec::new();
+    for (heartbeats, one_more) in [(0, false), (0, true), (1, false), (1, true), (2, false)] {
+        let (url, proxy) = (registry.url.clone(), cut_off(&registry.url, heartbeats, one_more).await);
+        let id = format!("cut-after-{heartbeats}-{one_more}");
+        runs.push(tokio::task::spawn_blocking(move || is_gone_first(&url, &proxy, &id)));
+    }
+    for run in runs {
+        run.await.unwrap();
+    }
+}
+
+fn is_gone_first(registry: &str, proxy: &Misbehaving, id: &str) {
+    let scratch = tempfile::tempdir().unwrap();
+    let ticks = scratch.path().join("ticks");
+    let mut command = wrapper(&proxy.url);
+    command.args([&format!("--id={id}"), "--interval=10", "--on-lost=stop", "python3"]);
+    let mut wrapped = Running::start(command.arg(child("ticking.py")).arg(&ticks));
+    let pid = wrapped.ready();
+    let expired = eventually("the expiry", || {
+        let (_, page) = get(registry, "/v1.0/events?type=services.timeout").unwrap();
+        page["values"].as_array().unwrap().iter().find(|event| event["payload"][0]["id"] == *id).cloned()
+    });
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{id}: it still runs");
+    // The time of the event is the deadline itself, however much later it was noticed.
+    let (last, deadline) = (fs::read_to_string(&ticks).unwrap(), expired["timestamp"].as_u64().unwrap());
+    assert!(last.parse::<u64>().unwrap() < deadline, "{id}: it ran at {last}, and its session ended at {deadline}");
+    assert_eq!(wrapped.end().code(), Some(100), "{id}");
+}
+
+#[test]
+fn a_registry_that_comes_after_the_child_is_counted_on_as_well() {
+    let address = free_address();
+    let mut command = wrapper(&format!("http://{address}"));
+    command.args(["--id=web0", "--interval=3", "--on-lost=stop", "python3"]);
+    let mut wrapped = Running::start(command.arg(child("signals.py")));
+    wrapped.ready();
+    let registry = Registry::start_at(&address, &[]);
+    wrapped.line("registered web0");
+    drop(registry);
+    assert_eq!(wrapped.end().code(), Some(100), "{}", wrapped.said());
+}
+
+#[test]
+fn a_stop_that_was_asked_for_has_its_own_time() {
+    let registry = Registry::start();
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--interval=8", "--on-lost=stop", "--stop-timeout=1000"]);
+    // Longer than the interval, since the session that the fence counts for is withdrawn already.
+    let script = "trap 'sleep 9; exit 7' TERM; echo up; while :; do sleep 0.01; done";
+    let mut wrapped = Running::start(command.args(["sh", "-c", script]));
+    wrapped.line("up");
+    wrapped.signal(Signal::SIGTERM);
+    assert_eq!(wrapped.end().code(), Some(7), "{}", wrapped.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_the_registry_does_not_hear_of_is_over_in_time_as_well() {
+    let registry = Registry::start();
+    let url = registry.url.clone();
+    let proxy = Misbehaving::start(move |request| match step(request) {
+        Some(Step::Deregister) => Reply::Silence,
+        _ => pass_on(&url, request),
+    })
+    .await;
+    let mut command = wrapper(&proxy.url);
+    command.args(["--id=web0", "--interval=10", "--on-lost=stop", "--stop-timeout=1000", "python3"]);
+    let mut wrapped = Running::start(command.arg(child("signals.py")));
+    wrapped.ready();
+    wrapped.signal(Signal::SIGTERM);
+    assert_eq!(wrapped.end().code(), Some(100), "{}", wrapped.said());
+}

@@ -1,0 +1,302 @@
+//! The main job: a process is registered, runs, is heartbeated, and is gone from the registry after its end.
+
+use std::fs;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::faults::{Step, pass_on, step};
+use super::start::{held, registry};
+use crate::bench::{Misbehaving, Seen};
+use crate::bench::{
+    Registry, Running, child, clean, eventually, executable, free_address, get, kill_raw, need, request, wrapper,
+};
+
+/// The service with this id, when the registry has it.
+pub fn service(registry: &Registry, id: &str) -> Option<serde_json::Value> {
+    service_at(&registry.url, id)
+}
+
+/// The same, of a registry at this address.
+pub fn service_at(url: &str, id: &str) -> Option<serde_json::Value> {
+    match get(url, &format!("/v1.0/services/{id}")).unwrap() {
+        (200, service) => Some(service),
+        (404, _) => None,
+        (status, body) => panic!("{status} {body}"),
+    }
+}
+
+/// The events of this type.
+pub fn events(registry: &Registry, kind: &str) -> Vec<serde_json::Value> {
+    let (status, page) = get(&registry.url, &format!("/v1.0/events?type={kind}")).unwrap();
+    assert_eq!(status, 200, "{page}");
+    page["values"].as_array().unwrap().clone()
+}
+
+/// How often a process has woken up so far. Waits until it sleeps.
+fn wakes(pid: i32) -> u32 {
+    let status = eventually("the process to sleep", || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.contains("State:\tS").then_some(status)
+    });
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+/// Once to send it and once for the answer, whatever else is waited for; with the fence on, once more for the answer to the look.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_wakes_up_for_heartbeats_only() {
+    // An answer that is there at once is not slept for.
+    for (option, expected) in [("--on-lost=keep", 2..=2), ("--on-lost=stop", 2..=3)] {
+        let wakes = wakes_for_a_heartbeat(option).await;
+        assert!(expected.contains(&wakes), "{option}: {wakes}");
+    }
+}
+
+async fn wakes_for_a_heartbeat(option: &str) -> u32 {
+    let pid = Arc::new(AtomicI32::new(0));
+    let counts = Arc::new(Mutex::new(Vec::new()));
+    let (whose, count) = (pid.clone(), counts.clone());
+    let healthy = registry(move |request, _| {
+        // It has sent a heartbeat and sleeps until the answer comes.
+        if request.ends_with("/heartbeat") {
+            count.lock().unwrap().push(wakes(whose.load(Ordering::SeqCst)));
+        }
+        (request == "GET /v1.0/services/web0").then(held)
+    })
+    .await;
+    let mut command = wrapper(&healthy.url);
+    // From 10 s on code is given back after each, and may have to be waited for where the kernel keeps few files in memory.
+    let wrapped = Running::start(command.args(["--id=web0", "--interval=9", option, "sleep", "1000"]));
+    pid.store(wrapped.pid.as_raw(), Ordering::SeqCst);
+    eventually("four heartbeats", || (counts.lock().unwrap().len() >= 4).then_some(()));
+    let counts = counts.lock().unwrap().clone();
+    // The least: a busy machine wakes it up now and then.
+    counts.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap()
+}
+
+#[test]
+fn the_originals_example_works_as_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    let program = scratch.path().join("api");
+    executable(&program, &fs::read_to_string(child("inherited.sh")).unwrap());
+    let mut wrapped = Running::start(
+        wrapper(&registry.url)
+            .args(["--id=my-host1-api0", "--tags=api,www", "--metadata=port=8000,host=localhost,is_public=true"])
+            .args(["--interval=20"])
+            .arg(&program)
+            .args(["--port=8000", "--host=localhost"]),
+    );
+    assert!(wrapped.line("arguments").ends_with("arguments --port=8000 --host=localhost"));
+    assert_eq!(wrapped.end().code(), Some(0));
+    let service = service(&registry, "my-host1-api0").expect("it stays until its timeout");
+    assert_eq!(service["tags"], json!(["api", "www"]));
+    assert_eq!(service["metadata"], json!({"port": "8000", "host": "localhost", "is_public": "true"}));
+    let (_, session) =
+        get(&registry.url, &format!("/v1.0/sessions/{}", service["session_id"].as_str().unwrap())).unwrap();
+    assert_eq!(session["heartbeat_timeout"], 20);
+}
+
+#[test]
+fn it_is_registered_before_it_starts_and_beats_while_it_runs() {
+    let registry = Registry::start();
+    let mut wrapped = Running::start(
+        wrapper(&registry.url)
+            .args(["--id=web0", "--interval=3", "--session-metadata=rack=r7", "python3"])
+            .arg(child("signals.py")),
+    );
+    let child: i32 = wrapped.ready();
+    let registered = service(&registry, "web0").expect("registered before the first line of the child");
+    let session = format!("/v1.0/sessions/{}", registered["session_id"].as_str().unwrap());
+    assert_eq!(get(&registry.url, &session).unwrap().1["metadata"], json!({"rack": "r7"}));
+    // Two different times of a heartbeat, the later one more than a timeout after the start: without heartbeats it
+    // would have expired.
+    let first = eventually("the first heartbeat", || get(&registry.url, &session).unwrap().1["last_seen"].as_u64());
+    eventually("a heartbeat a whole timeout later", || {
+        let seen = get(&registry.url, &session).unwrap().1["last_seen"].as_u64().expect("the session lives");
+        (seen > first + 3000).then_some(())
+    });
+    assert!(events(&registry, "services.timeout").is_empty());
+    kill_raw(child, 9);
+    assert_eq!(wrapped.end().code(), Some(137));
+    eventually("the service to be gone", || service(&registry, "web0").is_none().then_some(()));
+    assert_eq!(events(&registry, "services.timeout")[0]["payload"][0]["id"], "web0");
+}
+
+#[test]
+fn a_killed_wrapper_is_noticed_within_its_timeout_and_a_second() {
+    let registry = Registry::start();
+    let mut wrapped =
+        Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
+    wrapped.all(&["registered web0", "ready "]);
+    wrapped.signal(Signal::SIGKILL);
+    assert_eq!(wrapped.end().code(), None);
+    let last_possible_beat = now_ms();
+    let event = eventually("the timeout", || events(&registry, "services.timeout").pop());
+    assert_eq!(event["payload"][0]["id"], "web0");
+    let happened = event["timestamp"].as_u64().unwrap();
+    assert!(happened <= last_possible_beat + 4000, "{happened} is later than {last_possible_beat} + 4 s");
+}
+
+#[test]
+fn what_cannot_run_is_never_registered() {
+    let scratch = tempfile::tempdir().unwrap();
+    let registry = Registry::start();
+    let plain = scratch.path().join("plain");
+    fs::write(&plain, "#!/bin/sh\n").unwrap();
+    let plain = plain.to_str().unwrap();
+    for (command, status, word) in [
+        ("/no/such/program", 127, "no such file"),
+        ("no-such-program", 127, "not found in PATH"),
+        (plain, 126, "not executable"),
+        ("/", 126, "is a directory"),
+    ] {
+        let mut wrapped = Running::start(wrapper(&registry.url).args(["--id=web0", command]));
+        assert_eq!(wrapped.end().code(), Some(status), "{command}");
+        assert!(wrapped.said_to_the_end().contains(word), "{command}: {}", wrapped.said());
+    }
+    // Found and executable, but only exec can tell that it does not run: then it is taken back.
+    let program = scratch.path().join("program");
+    for (attempt, (text, word)) in
+        [("#!/no/such/interpreter\n", "interpreter"), ("echo guessed\n", "needs a first line")].into_iter().enumerate()
+    {
+        executable(&program, text);
+        let mut wrapped = Running::start(wrapper(&registry.url).arg("--id=web0").arg(&program));
+        assert_eq!(wrapped.end().code(), Some(126));
+        let said = wrapped.said_to_the_end();
+        assert!(said.contains(word) && !said.contains("guessed\n"), "{said}");
+        assert!(service(&registry, "web0").is_none());
+        assert_eq!(get(&registry.url, "/v1.0/sessions").unwrap().1["metadata"]["count"], 0);
+        for kind in ["service.join", "service.remove"] {
+            assert_eq!(events(&registry, kind).len(), attempt + 1, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn two_wrappers_with_one_id_take_turns() {
+    let registry = Registry::start();
+    let start = || {
+        let mut command = wrapper(&registry.url);
+        Running::start(command.args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")))
+    };
+    let mut first = start();
+    first.all(&["registered web0", "ready "]);
+    let holder = service(&registry, "web0").unwrap()["session_id"].clone();
+    let mut second = start();
+    second.all(&["is held by session", "ready "]); // it runs all the same
+    assert_eq!(service(&registry, "web0").unwrap()["session_id"], holder);
+    first.signal(Signal::SIGKILL);
+    second.line("registered web0");
+    assert_ne!(service(&registry, "web0").unwrap()["session_id"], holder);
+}
+
+#[test]
+fn without_a_url_the_wrapper_hosts_the_registry_and_another_takes_over() {
+    // The default address is the machine's, so this needs a network of its own.
+    ["unshare", "ip", "curl"].into_iter().for_each(need);
+    let scratch = tempfile::tempdir().unwrap();
+    let script = scratch.path().join("network.sh");
+    fs::write(
+        &script,
+        "ip link set lo up || exit 1\n\
+         \"$WRAPPER\" --id=one --interval=3 sleep 1000 & one=$!\n\
+         until ask services/one; do :; done\n\
+         \"$WRAPPER\" --id=two --interval=3 sleep 1000 & two=$!\n\
+         until ask services/two; do :; done\n\
+         echo both are there\n\
+         kill $one\n\
+         wait $one\n\
+         until ask services/two; do :; done\n\
+         echo two is back\n\
+         kill $two\n",
+    )
+    .unwrap();
+    let ask = scratch.path().join("ask");
+    fs::write(&ask, "#!/bin/sh\nexec curl -fs -m 5 -o /dev/null http://127.0.0.1:7117/v1.0/$1\n").unwrap();
+    std::process::Command::new("chmod").arg("+x").arg(&ask).status().unwrap();
+    let path = format!("{}:{}", scratch.path().display(), std::env::var("PATH").unwrap());
+    let mut network = Running::start(
+        clean("unshare")
+            .args(["--map-root-user", "--net", "sh"])
+            .arg(&script)
+            .env("PATH", path)
+            .env("WRAPPER", env!("CARGO_BIN_EXE_service-registry-wrapper")),
+    );
+    network.line("hosting a registry at http://127.0.0.1:7117");
+    network.line("both are there");
+    network.line("hosting a registry at http://127.0.0.1:7117");
+    network.line("two is back");
+    assert_eq!(network.end().code(), Some(0));
+}
+
+#[test]
+fn a_url_that_was_given_is_never_replaced_by_a_registry_of_ones_own() {
+    let mut wrapped = Running::start(wrapper("http://127.0.0.1:1").args(["--id=web0", "true"]));
+    assert_eq!(wrapped.end().code(), Some(0));
+    let said = wrapped.said_to_the_end();
+    assert!(said.contains("http://127.0.0.1:1") && !said.contains("hosting"), "{said}");
+}
+
+#[test]
+fn a_registry_that_comes_later_is_found() {
+    let address = free_address();
+    let mut wrapped = Running::start(
+        wrapper(&format!("http://{address}")).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")),
+    );
+    wrapped.all(&["web0 is not registered, will try again", "ready "]);
+    let registry = Registry::start_at(&address, &[]);
+    wrapped.line("registered web0");
+    assert!(service(&registry, "web0").is_some());
+}
+
+#[test]
+fn a_registry_that_is_replaced_is_told_again() {
+    let address = free_address();
+    let mut registry = Registry::start_at(&address, &[]);
+    let mut wrapped =
+        Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
+    wrapped.all(&["registered web0", "ready "]);
+    registry.process.signal(Signal::SIGKILL);
+    registry.process.end();
+    wrapped.line("heartbeat failed");
+    let registry = Registry::start_at(&address, &[]);
+    wrapped.line("registered web0");
+    assert!(service(&registry, "web0").is_some());
+    assert!(!wrapped.has_ended());
+}
+
+#[test]
+fn a_registry_that_forgets_is_told_again() {
+    let registry = Registry::start();
+    let mut wrapped =
+        Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
+    wrapped.all(&["registered web0", "ready "]);
+    let session = service(&registry, "web0").unwrap()["session_id"].as_str().unwrap().to_owned();
+    request(&registry.url, "DELETE", &format!("/v1.0/sessions/{session}"), "").unwrap();
+    wrapped.line("registering again");
+    wrapped.line("registered web0");
+    assert!(service(&registry, "web0").is_some());
+    assert!(!wrapped.has_ended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_heartbeat_leaves_the_child_a_second() {
+    let registry = Registry::start();
+    let url = registry.url.clone();
+    let watched = Misbehaving::start(move |seen| pass_on(&url, seen)).await;
+    let before = Instant::now();
+    let _wrapped = Running::start(wrapper(&watched.url).args(["--id=web0", "--interval=3", "sleep", "1000"]));
+    let is_beat = |seen: &Seen| step(seen) == Some(Step::Heartbeat);
+    let beat = eventually("a heartbeat", || watched.seen().into_iter().find(is_beat));
+    assert!(beat.at - before >= Duration::from_secs(1), "{:?}", beat.at - before);
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}

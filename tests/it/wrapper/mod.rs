@@ -1,0 +1,19 @@
+//! wrapper.
+
+mod child;
+mod exit;
+mod faults;
+mod fence;
+mod files;
+mod identity;
+mod life;
+mod log;
+mod names;
+mod options;
+mod place;
+mod secrets;
+mod start;
+mod stop;
+mod systemd;
+mod terminal;
+mod tree;

@@ -1,0 +1,167 @@
+//! Options: where they end, where else they come from, and that a mistake is told before anything happens.
+
+use std::net::TcpListener;
+use std::process::Output;
+
+use super::start::registry;
+use crate::bench::{clean, wrapper};
+
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    command.args(arguments).envs(environment.iter().copied()).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn what_follows_the_first_bare_word_belongs_to_the_command() {
+    for (arguments, expected) in [
+        (&["echo", "--port=8000", "-v", "--help"][..], "--port=8000 -v --help\n"),
+        (&["--", "echo", "--port=8000", "-v"], "--port=8000 -v\n"),
+        (&["echo", "--", "-v", "--"], "-- -v --\n"),
+        (&["--", "echo", "--", "a"], "-- a\n"),
+        (&["-q", "echo", "--id=other", "007"], "--id=other 007\n"),
+    ] {
+        let mut command = wrapper(NOWHERE);
+        let output = command.arg("--id=web0").args(arguments).output().unwrap();
+        assert_eq!(stdout(&output), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_and_version_need_nothing() {
+    for option in ["--help", "-h", "--version"] {
+        let output = run(&[option], &[]);
+        assert_eq!(output.status.code(), Some(0), "{option}");
+        assert!(stdout(&output).contains("service-registry-wrapper"), "{option}");
+    }
+}
+
+#[test]
+fn a_mistake_is_told_before_anything_is_contacted_or_started() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("--registry-url=http://{}", listener.local_addr().unwrap());
+    for (wrong, named) in [
+        (&["--id=a"][..], "--id: \"a\" has 1 characters"),
+        (&[], "--id is missing"),
+        (&["--id=web0", "--interval=2"], "--interval: \"2\" is not a number of seconds from 3 to 120"),
+        (&["--id=web0", "--tags=a,,b"], "--tags: tag 2 is empty"),
+        (&["--id=web0", "--metadata=port"], "--metadata: \"port\" is not key=value"),
+        (&["--id=web0", "--session-metadata=x="], "--session-metadata: key \"x\" has no value"),
+        (&["--id=web0", "--retries=0", "--abort-on-failure"], "--retries: \"0\" is not a number"),
+        (&["--id=web0", "--username=joe"], "--username is given without a key"),
+        (&["--id=web0", "--no-such-option"], "--no-such-option"),
+        (&["--id=web0", "--registry-url=ftp://x"], "--registry-url"),
+        (&["--id=web0", "--registry-url=nonsense"], "--registry-url"),
+        (&["--id=web0", "--status-socket=/no/such/folder/socket"], "--status-socket: /no/such/folder/socket: "),
+    ] {
+        let mut arguments = vec![url.as_str()];
+        if wrong.iter().any(|option| option.starts_with("--registry-url")) {
+            arguments.clear();
+        }
+        arguments.extend(wrong);
+        arguments.extend(["echo", "the child"]);
+        let output = run(&arguments, &[]);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(named), "{wrong:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{wrong:?}");
+    }
+    assert!(run(&[], &[]).status.code() == Some(2), "no command");
+    assert!(listener.accept().is_err(), "somebody was contacted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_option_can_come_from_the_environment() {
+    let help = stdout(&run(&["--help"], &[]));
+    let options = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
+    let options: Vec<&str> = options.filter(|line| !line.contains("--help") && !line.contains("--version")).collect();
+    assert!(options.len() >= 15, "{help}");
+    assert_eq!(help.matches("[env: SERVICE_REGISTRY_").count(), options.len(), "{help}");
+
+    let registry = registry(|_, _| None).await;
+    let output = run(
+        &["true"],
+        &[
+            ("SERVICE_REGISTRY_ID", "web0"),
+            ("SERVICE_REGISTRY_TAGS", ""),
+            ("SERVICE_REGISTRY_METADATA", "a=1,b=2"),
+            ("SERVICE_REGISTRY_INTERVAL", "10"),
+            ("SERVICE_REGISTRY_URL", &registry.url),
+            ("SERVICE_REGISTRY_ABORT_ON_FAILURE", "yes"),
+            ("SERVICE_REGISTRY_LOG_FORMAT", "json"),
+            ("SERVICE_REGISTRY_VERBOSE", "1"),
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let line = stderr(&output).lines().find(|line| line.contains("registered web0")).unwrap().to_owned();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["level"], "INFO");
+}
+
+#[test]
+fn a_mistake_in_the_environment_names_the_variable() {
+    let output = run(&["--id=web0", "true"], &[("SERVICE_REGISTRY_INTERVAL", "2")]);
+    assert!(stderr(&output).contains("SERVICE_REGISTRY_INTERVAL: \"2\""), "{}", stderr(&output));
+    let output = run(&["--id=web0", "true"], &[("SERVICE_REGISTRY_URL", "nonsense")]);
+    assert!(stderr(&output).contains("SERVICE_REGISTRY_URL"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named() {
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    let garbage = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"a\xff");
+    let output = command.args(["--id=web0", "true"]).env("SERVICE_REGISTRY_TAGS", garbage).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("SERVICE_REGISTRY_TAGS is not UTF-8"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let help = stdout(&run(&["-h"], &[]));
+    let names = help.split("[env:").skip(1).map(|rest| rest.trim_start().split(']').next().unwrap().trim());
+    let environment: Vec<(&str, &str)> = names.map(|name| (name, "")).collect();
+    assert!(environment.len() >= 15);
+    let output = run(&["--id=web0", &format!("--registry-url={NOWHERE}"), "true"], &environment);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_wins() {
+    let registry = registry(|_, _| None).await;
+    let url = format!("--registry-url={}", registry.url);
+    let elsewhere = [
+        ("SERVICE_REGISTRY_URL", NOWHERE),
+        ("SERVICE_REGISTRY_INTERVAL", "2"),
+        ("SERVICE_REGISTRY_TAGS", "a,,b"),
+        ("SERVICE_REGISTRY_API_KEY_FILE", "/no/such/file"),
+        ("SERVICE_REGISTRY_REGION", "us"),
+        ("SERVICE_REGISTRY_QUIET", "2"),
+        ("SERVICE_REGISTRY_ID", "x"),
+    ];
+    let auth = format!("--auth-url={}", registry.url);
+    let typed = ["--id=web0", "-i", "10", "-t", "ok", "--username=joe", "--api-key=k", "-v", &url, &auth, "true"];
+    let output = run(&typed, &elsewhere);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("use --api-key-file"), "a key on the command line is warned of");
+    assert!(registry.lines().contains(&"POST /v2.0/tokens".to_owned()));
+}
+
+#[test]
+fn lists_are_added_up_when_an_option_is_repeated() {
+    let output = run(&["--id=web0", "-t", "1,2,3,4,5,6", "-t", "7,8,9,10,11", "true"], &[]);
+    assert!(stderr(&output).contains("--tags: 11 tags are too many"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_and_manual_list_the_same_options() {
+    crate::bench::compare_with_manual(&stdout(&run(&["-h"], &[])), "service-registry-wrapper.1");
+}
