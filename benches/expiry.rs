@@ -32,7 +32,7 @@ struct Session {
 
 fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let registry = Registry::bind(Config::open(), listener).unwrap();
+    let registry = Registry::bind(Config::anonymous(), listener).unwrap();
     let address = registry.local_addr();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

@@ -44,14 +44,14 @@ fn main() {
 }
 
 #[derive(Deserialize, Serialize)]
-struct Beat {
+struct HeartbeatEvent {
     token: String,
 }
 
 fn serve_echo() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let echo = post(|Json(beat): Json<Beat>| async { Json(beat) });
+        let echo = post(|Json(beat): Json<HeartbeatEvent>| async { Json(beat) });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("listening on http://{}", listener.local_addr().unwrap());
         axum::serve(listener, Router::new().route("/v1.0/1/sessions/{id}/heartbeat", echo)).await.unwrap();

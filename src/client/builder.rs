@@ -8,13 +8,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::resources::Remembered;
+use super::resources::ResponseCache;
+use super::transport::ApiUrl;
 use super::transport::Auth;
-use super::transport::Base;
 use super::transport::Credentials;
 use super::transport::connect::{read_authorities, read_own};
 use super::transport::url::parse_login;
-use super::transport::{Kind, Papers};
+use super::transport::{Kind, TlsFiles};
 use super::{Client, Inner};
 use crate::wire::DEFAULT_PORT;
 
@@ -113,11 +113,11 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Unusable`] when a URL is none, is neither http nor https, or carries a password; when the CA file or
+    /// [`Error::InvalidArgument`] when a URL is none, is neither http nor https, or carries a password; when the CA file or
     /// the client's certificate or key cannot be read; when the time limit is zero; when the system offers no certificates for https.
     pub fn build(self) -> Result<Client, Error> {
         let default = || format!("http://127.0.0.1:{DEFAULT_PORT}");
-        let base = Base::parse(&self.registry_url.unwrap_or_else(default))?;
+        let base = ApiUrl::parse(&self.registry_url.unwrap_or_else(default))?;
         let login_url = match (&self.auth_url, self.region) {
             (Some(url), _) => parse_login(url)?,
             (None, Some(region)) => parse_login(region.auth_url())?,
@@ -129,10 +129,10 @@ impl ClientBuilder {
         }
         let authorities = self.ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default();
         let own = self.client_certificate.map(|(certificate, key)| read_own(&certificate, &key)).transpose()?;
-        let papers = Papers { authorities, own };
-        let http = Kind::of(base.url()).build(&papers)?;
+        let tls_files = TlsFiles { authorities, own };
+        let http = Kind::of(base.url()).build(&tls_files)?;
         let auth = self.credentials.map(|credentials| Auth::new(credentials, login_url));
-        let remembered = Remembered::default();
-        Ok(Client { inner: Arc::new(Inner { base, http, papers, auth, request_timeout, remembered }) })
+        let remembered = ResponseCache::default();
+        Ok(Client { inner: Arc::new(Inner { base, http, tls_files, auth, request_timeout, remembered }) })
     }
 }

@@ -24,7 +24,7 @@ pub enum Error {
     /// A setting or an argument that cannot work. Nothing was sent; the caller has to change it.
     #[error("{what}")]
     #[non_exhaustive]
-    Unusable {
+    InvalidArgument {
         /// What is wrong with which value, and what would be right.
         what: String,
     },
@@ -32,7 +32,7 @@ pub enum Error {
     /// No answer came. The request may or may not have been carried out, unless `why` says [`NoAnswer::Connect`].
     #[error("{}", no_answer(*phase, url, *why, detail))]
     #[non_exhaustive]
-    NoAnswer {
+    Transport {
         /// What the request was for.
         phase: Phase,
         /// Where it was sent.
@@ -46,7 +46,7 @@ pub enum Error {
     /// An answer came and says no.
     #[error("{}", refused(*phase, method, url, *status, fault.as_deref()))]
     #[non_exhaustive]
-    Refused {
+    Status {
         /// What the request was for.
         phase: Phase,
         /// The method of the request.
@@ -65,7 +65,7 @@ pub enum Error {
     /// or stands in between.
     #[error("{phase}the answer of {url} {}; is that the address of a service registry?", printable(what))]
     #[non_exhaustive]
-    BadAnswer {
+    UnexpectedResponse {
         /// What the request was for.
         phase: Phase,
         /// Where it was sent.
@@ -111,7 +111,7 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Refused { status, .. } => Some(*status),
+            Self::Status { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -120,7 +120,7 @@ impl Error {
     #[must_use]
     pub fn fault(&self) -> Option<&Fault> {
         match self {
-            Self::Refused { fault, .. } => fault.as_deref(),
+            Self::Status { fault, .. } => fault.as_deref(),
             _ => None,
         }
     }
@@ -131,28 +131,30 @@ impl Error {
         self.fault().is_some_and(|fault| fault.kind == kind)
     }
 
-    /// What the failed request was for; none for [`Error::Unusable`].
+    /// What the failed request was for; none for [`Error::InvalidArgument`].
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         match self {
-            Self::Unusable { .. } => None,
-            Self::NoAnswer { phase, .. } | Self::Refused { phase, .. } | Self::BadAnswer { phase, .. } => Some(*phase),
+            Self::InvalidArgument { .. } => None,
+            Self::Transport { phase, .. } | Self::Status { phase, .. } | Self::UnexpectedResponse { phase, .. } => {
+                Some(*phase)
+            }
         }
     }
 
-    /// Where the failed request was sent; none for [`Error::Unusable`].
+    /// Where the failed request was sent; none for [`Error::InvalidArgument`].
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         match self {
-            Self::Unusable { .. } => None,
-            Self::NoAnswer { url, .. } | Self::Refused { url, .. } | Self::BadAnswer { url, .. } => Some(url),
+            Self::InvalidArgument { .. } => None,
+            Self::Transport { url, .. } | Self::Status { url, .. } | Self::UnexpectedResponse { url, .. } => Some(url),
         }
     }
 
     /// Whether the thing that was asked for is not there (404). Of a heartbeat: the session has expired or the
     /// token is no longer known, so register anew.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
+    pub fn is_not_found(&self) -> bool {
         self.phase() == Some(Phase::Call) && self.status() == Some(404)
     }
 
@@ -163,9 +165,9 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unusable { .. } => false,
-            Self::NoAnswer { .. } | Self::BadAnswer { .. } => true,
-            Self::Refused { status, fault, .. } => {
+            Self::InvalidArgument { .. } => false,
+            Self::Transport { .. } | Self::UnexpectedResponse { .. } => true,
+            Self::Status { status, fault, .. } => {
                 let kind = fault.as_ref().map_or("", |fault| &fault.kind);
                 matches!(status, 408 | 425 | 429 | 500 | 502..=599)
                     || matches!(kind, "serviceWithThisIdExists" | "limitReached" | "rateLimitReached")
@@ -177,7 +179,7 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -185,27 +187,27 @@ impl Error {
     /// Whether the time limit of the request passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::NoAnswer { why: NoAnswer::Timeout, .. })
+        matches!(self, Self::Transport { why: NoAnswer::Timeout, .. })
     }
 
     /// Whether there was no connection, so that nothing can have been carried out.
     #[must_use]
     pub fn is_connect(&self) -> bool {
-        matches!(self, Self::NoAnswer { why: NoAnswer::Connect, .. })
+        matches!(self, Self::Transport { why: NoAnswer::Connect, .. })
     }
 
     /// Whether the answer has more bytes than are read. A shorter page may have fewer.
     pub(crate) fn is_too_long(&self) -> bool {
-        matches!(self, Self::BadAnswer { what, .. } if what.starts_with(TOO_LONG))
+        matches!(self, Self::UnexpectedResponse { what, .. } if what.starts_with(TOO_LONG))
     }
 
     pub(crate) fn unusable(what: impl Into<String>) -> Self {
-        Self::Unusable { what: what.into() }
+        Self::InvalidArgument { what: what.into() }
     }
 
     /// Takes a token out of the texts the other side wrote: a fault likes to repeat the one it did not know.
     pub(crate) fn without(mut self, secret: &str) -> Self {
-        if let Self::Refused { fault: Some(fault), .. } = &mut self
+        if let Self::Status { fault: Some(fault), .. } = &mut self
             && secret.len() >= SECRET
         {
             fault.message = fault.message.replace(secret, "(token)");

@@ -24,7 +24,7 @@ pub struct HeartBeater {
 /// What became of one heartbeat.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Beat<'a> {
+pub enum HeartbeatEvent<'a> {
     /// The registry took it; the timeout runs anew.
     #[non_exhaustive]
     Accepted {
@@ -105,7 +105,7 @@ impl HeartBeater {
     /// is nothing left to heartbeat: the registry says 404, or will never take this token.
     ///
     /// May be dropped at any time, and called again to go on.
-    pub async fn run(&mut self, on_beat: impl FnMut(Beat<'_>)) -> Error {
+    pub async fn run(&mut self, on_beat: impl FnMut(HeartbeatEvent<'_>)) -> Error {
         self.run_by(sleep, on_beat).await
     }
 
@@ -114,7 +114,7 @@ impl HeartBeater {
     pub async fn run_by<S: Future<Output = ()>>(
         &mut self,
         pause: impl FnMut(Duration) -> S,
-        on_beat: impl FnMut(Beat<'_>),
+        on_beat: impl FnMut(HeartbeatEvent<'_>),
     ) -> Error {
         self.stop();
         self.state.beat_until_lost(pause, on_beat).await
@@ -141,7 +141,7 @@ impl State {
     async fn beat_until_lost<S: Future<Output = ()>>(
         &self,
         pause: impl FnMut(Duration) -> S,
-        on_beat: impl FnMut(Beat<'_>),
+        on_beat: impl FnMut(HeartbeatEvent<'_>),
     ) -> Error {
         let limit = Some(schedule::limit(self.timeout));
         let send = || async {
@@ -159,7 +159,7 @@ async fn beat<F: Future<Output = Result<(), Error>>, S: Future<Output = ()>>(
     timeout: Duration,
     mut send: impl FnMut() -> F,
     mut pause: impl FnMut(Duration) -> S,
-    mut on_beat: impl FnMut(Beat<'_>),
+    mut on_beat: impl FnMut(HeartbeatEvent<'_>),
 ) -> Error {
     let mut failures: u32 = 0;
     let mut accepted = Instant::now(); // or a little earlier: when the session was created
@@ -169,7 +169,7 @@ async fn beat<F: Future<Output = Result<(), Error>>, S: Future<Output = ()>>(
             Ok(()) => {
                 failures = 0;
                 accepted = sent;
-                on_beat(Beat::Accepted { sent });
+                on_beat(HeartbeatEvent::Accepted { sent });
                 schedule::delay(timeout, Last::Accepted { since_sent: sent.elapsed() }, fastrand::f64())
             }
             Err(error) if is_final(&error) => return error,
@@ -178,7 +178,7 @@ async fn beat<F: Future<Output = Result<(), Error>>, S: Future<Output = ()>>(
                 let (retry_after, since_accepted) = (error.retry_after(), accepted.elapsed());
                 let last = Last::Failed { failures, retry_after, since_accepted };
                 let retry_in = schedule::delay(timeout, last, fastrand::f64());
-                on_beat(Beat::Failed { error: &error, retry_in });
+                on_beat(HeartbeatEvent::Failed { error: &error, retry_in });
                 retry_in
             }
         };
@@ -189,8 +189,8 @@ async fn beat<F: Future<Output = Result<(), Error>>, S: Future<Output = ()>>(
 /// Whether no heartbeat with this token can ever be taken again.
 fn is_final(error: &Error) -> bool {
     let refused_token = |message: &str| message == "Validation error for key 'token'";
-    error.is_lost()
-        || matches!(error, Error::Unusable { .. })
+    error.is_not_found()
+        || matches!(error, Error::InvalidArgument { .. })
         || (error.status() == Some(400) && error.fault().is_some_and(|fault| refused_token(&fault.message)))
 }
 
@@ -202,7 +202,7 @@ mod tests {
     use crate::client::Phase;
 
     fn refused(status: u16) -> Error {
-        Error::Refused {
+        Error::Status {
             phase: Phase::Call,
             method: String::new(),
             url: String::new(),
@@ -222,7 +222,7 @@ mod tests {
             sleep(Duration::from_millis(after)).await;
             if status == 200 { Ok(()) } else { Err(refused(status)) }
         };
-        assert!(beat(Duration::from_secs(timeout), send, sleep, |_| {}).await.is_lost());
+        assert!(beat(Duration::from_secs(timeout), send, sleep, |_| {}).await.is_not_found());
         times.into_inner()
     }
 

@@ -32,7 +32,7 @@ use url::Url;
 
 pub use builder::{ClientBuilder, DEFAULT_REQUEST_TIMEOUT, Region};
 pub use error::{Error, NoAnswer, Phase};
-pub use heartbeater::{Beat, HeartBeater};
+pub use heartbeater::{HeartBeater, HeartbeatEvent};
 pub use resources::Account;
 pub use resources::Configuration;
 pub use resources::ListOptions;
@@ -44,9 +44,9 @@ pub use resources::{ServiceList, Stale};
 pub use resources::{ServicePayload, ServiceUpdate, Services};
 pub use schedule::backoff;
 
-use resources::Remembered;
+use resources::ResponseCache;
+use transport::ApiUrl;
 use transport::Auth;
-use transport::Base;
 
 /// A registry, and the account in it. Cheap to clone: clones share connection and token.
 #[derive(Clone)]
@@ -55,12 +55,12 @@ pub struct Client {
 }
 
 struct Inner {
-    base: Base,
+    base: ApiUrl,
     http: transport::Http,
-    papers: transport::Papers,
+    tls_files: transport::TlsFiles,
     auth: Option<Auth>,
     request_timeout: Duration,
-    remembered: Remembered,
+    remembered: ResponseCache,
 }
 
 impl Client {

@@ -7,7 +7,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-//! let registry = Registry::bind(Config::open(), listener)?;
+//! let registry = Registry::bind(Config::anonymous(), listener)?;
 //! println!("listening on http://{}", registry.local_addr());
 //! # let until_told = async {};
 //! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -38,32 +38,32 @@ use nix::sys::socket::{Backlog, listen};
 
 pub use access::Users;
 pub use access::hash_key;
-pub use http::Patience;
 pub use http::ServiceShape;
+pub use http::Timeouts;
 pub use http::TrustedProxy;
 pub use http::{Tls, TlsFiles};
 pub use model::{Clock, ManualClock};
 pub use store::{backup, restore};
 
-use access::Accounts;
+use access::Authenticator;
 use engine::Engine;
-use http::Front;
+use http::App;
 use model::Keys;
 use state::State;
-use store::{Opened, Opener, recovery};
+use store::{OpenedStore, Opener, recovery};
 
 /// How a registry is to be.
 #[derive(Clone, Debug)]
 pub struct Config {
     users: Option<Users>,
-    is_open_to_all: bool,
+    allow_remote_anonymous: bool,
     host_names: Vec<String>,
     trusted_proxies: Vec<TrustedProxy>,
     tls: Option<Tls>,
-    indulgence: Indulgence,
+    compatibility: Compatibility,
     clock: Clock,
     max_connections: usize,
-    patience: Patience,
+    timeouts: Timeouts,
     data_dir: Option<(PathBuf, Opener)>,
     events_retention: Option<Duration>,
     service_shape: ServiceShape,
@@ -73,17 +73,17 @@ impl Config {
     /// A registry that lets everyone in: any name and key log in, a token is not required, and paths without a tenant
     /// mean tenant 1. It listens on loopback only, and refuses what a web page in somebody's browser could send it.
     #[must_use]
-    pub fn open() -> Self {
+    pub fn anonymous() -> Self {
         Self {
             users: None,
-            is_open_to_all: false,
+            allow_remote_anonymous: false,
             host_names: Vec::new(),
             trusted_proxies: Vec::new(),
             tls: None,
-            indulgence: Indulgence::default(),
+            compatibility: Compatibility::default(),
             clock: Clock::system(),
             max_connections: 10_000,
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
             data_dir: None,
             events_retention: None,
             service_shape: ServiceShape::Form,
@@ -93,13 +93,13 @@ impl Config {
     /// A registry for these users and nobody else.
     #[must_use]
     pub fn with_users(users: Users) -> Self {
-        Self { users: Some(users), ..Self::open() }
+        Self { users: Some(users), ..Self::anonymous() }
     }
 
     /// Without users, lets other machines in as well: everyone who can reach the listener may do everything.
     #[must_use]
-    pub fn open_to_all(self, is_open_to_all: bool) -> Self {
-        Self { is_open_to_all, ..self }
+    pub fn allow_remote_anonymous(self, allow_remote_anonymous: bool) -> Self {
+        Self { allow_remote_anonymous, ..self }
     }
 
     /// Names that a registry without users is reached by. It refuses requests for any other name: they come from web
@@ -126,14 +126,14 @@ impl Config {
     /// Some old clients stop reading the feed at a type they do not know.
     #[must_use]
     pub fn strict_feed(self, strict_feed: bool) -> Self {
-        Self { indulgence: Indulgence { strict_feed, ..self.indulgence }, ..self }
+        Self { compatibility: Compatibility { strict_feed, ..self.compatibility }, ..self }
     }
 
     /// Takes heartbeats for the sessions `null` and `None`, which some old clients send, for those of the token's owner.
     /// To find it, all holders of the tenant are looked through.
     #[must_use]
     pub fn lenient_heartbeats(self, lenient_heartbeats: bool) -> Self {
-        Self { indulgence: Indulgence { lenient_heartbeats, ..self.indulgence }, ..self }
+        Self { compatibility: Compatibility { lenient_heartbeats, ..self.compatibility }, ..self }
     }
 
     /// Takes the time from somewhere else than the system's clock.
@@ -170,14 +170,14 @@ impl Config {
 
     /// How long a connection is waited for.
     #[must_use]
-    pub fn patience(self, patience: Patience) -> Self {
-        Self { patience, ..self }
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 }
 
 /// What is done only for the sake of some old clients.
 #[derive(Clone, Copy, Debug, Default)]
-struct Indulgence {
+struct Compatibility {
     strict_feed: bool,
     lenient_heartbeats: bool,
 }
@@ -243,8 +243,8 @@ fn holder(pid: Option<u32>) -> String {
 pub struct Registry {
     listener: TcpListener,
     address: SocketAddr,
-    front: Arc<Front>,
-    opened: Option<Opened>,
+    front: Arc<App>,
+    opened: Option<OpenedStore>,
     max_connections: usize,
 }
 
@@ -257,7 +257,7 @@ impl Registry {
     /// [`Error::InUse`], [`Error::DataDir`].
     pub fn bind(config: Config, listener: TcpListener) -> Result<Self, Error> {
         let address = listener.local_addr().map_err(Error::Listener)?;
-        if config.users.is_none() && !config.is_open_to_all && !address.ip().to_canonical().is_loopback() {
+        if config.users.is_none() && !config.allow_remote_anonymous && !address.ip().to_canonical().is_loopback() {
             return Err(Error::NotLoopback(address));
         }
         listener.set_nonblocking(true).map_err(Error::Listener)?;
@@ -278,12 +278,12 @@ impl Registry {
             state.retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         }
         state.shape = config.service_shape;
-        let accounts = Accounts::new(state.keys.clone(), config.users);
+        let authenticator = Authenticator::new(state.keys.clone(), config.users);
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
-        engine.meet(now, accounts.tenants());
-        let Config { tls, host_names, trusted_proxies, indulgence, patience, max_connections, .. } = config;
-        let front = Front::new(engine, accounts, tls, address, host_names, indulgence, patience);
+        engine.create_tenants(now, authenticator.tenants());
+        let Config { tls, host_names, trusted_proxies, compatibility, timeouts, max_connections, .. } = config;
+        let front = App::new(engine, authenticator, tls, address, host_names, compatibility, timeouts);
         let front = Arc::new(front.for_connections(max_connections, trusted_proxies));
         Ok(Self { listener, address, front, opened, max_connections })
     }
@@ -312,7 +312,7 @@ impl Registry {
         let serve = http::connection::serve(self.front, listener, self.max_connections, shutdown);
         match &self.opened {
             None => serve.await,
-            Some(Opened { disk, folder }) => tokio::select! {
+            Some(OpenedStore { disk, folder }) => tokio::select! {
                 () = serve => {}
                 () = recovery::give_copies(folder, disk.clone()) => {}
             },
@@ -323,7 +323,7 @@ impl Registry {
 
 /// Changes a registry while it serves.
 #[derive(Clone, Debug)]
-pub struct Control(Arc<Front>);
+pub struct Control(Arc<App>);
 
 impl Control {
     /// Other users from now on. The tokens of those who are gone, or have other credentials, are void.

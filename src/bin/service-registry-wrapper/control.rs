@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::registration::Standing;
+use crate::registration::RegistrationStatus;
 
 /// How long a change may take, and a caller to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,14 +40,14 @@ impl StatusSocket {
         id: &str,
         child: pid_t,
         wanted: watch::Sender<bool>,
-        mut standing: watch::Receiver<Standing>,
+        mut status_now: watch::Receiver<RegistrationStatus>,
     ) -> Infallible {
         loop {
             let Ok((caller, _)) = self.listener.accept().await else {
                 tokio::time::sleep(Duration::from_secs(1)).await; // out of descriptors, say
                 continue;
             };
-            if let Err(error) = converse(caller, id, child, &wanted, &mut standing).await {
+            if let Err(error) = converse(caller, id, child, &wanted, &mut status_now).await {
                 debug!("status socket: {error}");
             }
         }
@@ -59,16 +59,16 @@ async fn converse(
     id: &str,
     child: pid_t,
     wanted: &watch::Sender<bool>,
-    standing: &mut watch::Receiver<Standing>,
+    status_now: &mut watch::Receiver<RegistrationStatus>,
 ) -> Result<()> {
     let mut request = String::new();
     let (from, to) = caller.split();
     timeout(PATIENCE, BufReader::new(from.take(LONGEST_REQUEST)).read_line(&mut request)).await??;
     let mut to = to;
     let answer = match request.trim() {
-        "status" => standing.borrow().as_json(id, child, !*wanted.borrow()),
-        "maintenance on" => set(false, id, child, wanted, standing).await,
-        "maintenance off" => set(true, id, child, wanted, standing).await,
+        "status" => status_now.borrow().as_json(id, child, !*wanted.borrow()),
+        "maintenance on" => set(false, id, child, wanted, status_now).await,
+        "maintenance off" => set(true, id, child, wanted, status_now).await,
         _ => json!({"error": "say status, maintenance on, or maintenance off"}),
     };
     timeout(PATIENCE, to.write_all(format!("{answer}\n").as_bytes())).await??;
@@ -81,11 +81,11 @@ async fn set(
     id: &str,
     child: pid_t,
     wanted: &watch::Sender<bool>,
-    standing: &mut watch::Receiver<Standing>,
+    status_now: &mut watch::Receiver<RegistrationStatus>,
 ) -> Value {
     wanted.send_replace(into);
-    let done = timeout(PATIENCE, standing.wait_for(|standing| standing.registered == into)).await.is_ok();
-    let mut answer = standing.borrow().as_json(id, child, !into);
+    let done = timeout(PATIENCE, status_now.wait_for(|status_now| status_now.registered == into)).await.is_ok();
+    let mut answer = status_now.borrow().as_json(id, child, !into);
     if !done {
         answer["error"] = json!("not done yet; it goes on behind this answer");
     }

@@ -16,10 +16,10 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::options::LogFormat;
-use crate::options::Voice;
+use crate::options::LogSettings;
 
 /// Begins to speak. Lines of libraries count from `-vv` on.
-pub(crate) fn start(voice: Voice) {
+pub(crate) fn start(voice: LogSettings) {
     let level = match voice.level {
         ..=-2 => LevelFilter::OFF,
         -1 => LevelFilter::WARN,

@@ -40,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 const ATTEMPTS: u32 = 55;
 
 /// Between the child and systemd.
-pub(crate) struct Relay {
+pub(crate) struct NotifyProxy {
     socket: AsyncFd<UnixDatagram>,
     systemd: UnixAddr,
     /// For the child's NOTIFY_SOCKET.
@@ -49,7 +49,7 @@ pub(crate) struct Relay {
     unsent: RefCell<Option<Rc<Message>>>,
 }
 
-impl Relay {
+impl NotifyProxy {
     /// Nothing if there is no systemd to notify. To be called inside the event loop.
     pub(crate) fn open() -> Result<Option<Self>> {
         let Some(target) = std::env::var_os("NOTIFY_SOCKET").filter(|target| !target.is_empty()) else {
@@ -77,7 +77,7 @@ impl Relay {
         loop {
             let mut ready = self.socket.readable().await.context("cannot wait for notifications")?;
             match receive(self.socket.get_ref()) {
-                Ok(message) => self.pass_on(message).await,
+                Ok(message) => self.forward(message).await,
                 Err(Errno::EAGAIN) => ready.clear_ready(),
                 Err(Errno::EINTR) => {}
                 Err(error) => {
@@ -95,7 +95,7 @@ impl Relay {
         }
         for _ in 0..LONGEST_QUEUE {
             let Ok(message) = receive(self.socket.get_ref()) else { return };
-            self.pass_on(message).await;
+            self.forward(message).await;
         }
     }
 
@@ -104,7 +104,7 @@ impl Relay {
         self.send(text.as_bytes(), &[]).await;
     }
 
-    async fn pass_on(&self, message: Message) {
+    async fn forward(&self, message: Message) {
         if !message.is_from_family() {
             debug!(pid = message.sender.map(|sender| sender.pid()), "a stranger's notification is not passed on");
             return;
@@ -155,11 +155,11 @@ impl Message {
         })
     }
 
-    async fn pass_on_by(&self, relay: &Relay) {
+    async fn pass_on_by(&self, notify_proxy: &NotifyProxy) {
         let text = without_main_pid(&self.text);
         let descriptors: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         if !text.is_empty() || !descriptors.is_empty() {
-            relay.send(&text, &descriptors).await;
+            notify_proxy.send(&text, &descriptors).await;
         }
     }
 }

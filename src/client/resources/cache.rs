@@ -37,18 +37,18 @@ pub struct Stale {
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct CacheKey {
     pub(crate) tag: Option<String>,
     /// None: all pages.
     pub(crate) page: Option<ListOptions>,
 }
 
 #[derive(Default)]
-pub(crate) struct Remembered(Mutex<VecDeque<(Question, Instant, ServiceList)>>);
+pub(crate) struct ResponseCache(Mutex<VecDeque<(CacheKey, Instant, ServiceList)>>);
 
-impl Remembered {
+impl ResponseCache {
     /// Passes on a good answer and keeps a copy; answers from memory when the registry is away.
-    pub(crate) fn settle(&self, question: Question, answer: Result<ServiceList, Error>) -> Result<ServiceList, Error> {
+    pub(crate) fn settle(&self, question: CacheKey, answer: Result<ServiceList, Error>) -> Result<ServiceList, Error> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().position(|(other, ..)| *other == question);
         match answer {
@@ -77,8 +77,8 @@ impl Remembered {
 mod tests {
     use super::*;
 
-    fn question(tag: usize) -> Question {
-        Question { tag: Some(tag.to_string()), page: None }
+    fn question(tag: usize) -> CacheKey {
+        CacheKey { tag: Some(tag.to_string()), page: None }
     }
 
     fn list(next_marker: &str) -> ServiceList {
@@ -86,12 +86,12 @@ mod tests {
     }
 
     fn away() -> Error {
-        Error::BadAnswer { phase: crate::client::Phase::Call, url: String::new(), what: String::new() }
+        Error::UnexpectedResponse { phase: crate::client::Phase::Call, url: String::new(), what: String::new() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_age_is_that_of_the_last_good_answer() {
-        let kept = Remembered::default();
+        let kept = ResponseCache::default();
         kept.settle(question(1), Ok(list("old"))).unwrap();
         tokio::time::advance(Duration::from_secs(60)).await;
         kept.settle(question(1), Ok(list("new"))).unwrap();
@@ -107,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_questions_are_remembered() {
-        let kept = Remembered::default();
+        let kept = ResponseCache::default();
         for tag in 0..=REMEMBERED {
             kept.settle(question(tag), Ok(list("x"))).unwrap();
         }

@@ -58,7 +58,7 @@ impl Configuration<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is none.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is none.
     pub async fn get(self, id: &str) -> Result<String, Error> {
         let value: ConfigurationValue = self.client.send(Call::get(&value_path(id)?)).await?.json()?;
         Ok(value.value)
@@ -78,7 +78,7 @@ impl Configuration<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is none.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is none.
     pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&value_path(id)?)).await?;
         Ok(())

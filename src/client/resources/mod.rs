@@ -11,7 +11,7 @@ mod sessions;
 mod views;
 
 pub use account::Account;
-pub(crate) use cache::Remembered;
+pub(crate) use cache::ResponseCache;
 pub use cache::{ServiceList, Stale};
 pub use configuration::Configuration;
 pub use events::{EventOptions, Events};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::cache::{Question, ServiceList};
+use super::cache::{CacheKey, ServiceList};
 use crate::client::schedule::CLOSEST;
 use crate::client::transport::Call;
 use crate::client::transport::url::not_empty;
@@ -117,7 +117,7 @@ impl<'a> Services<'a> {
             other => other.map(|_| false),
         };
         match held {
-            Err(error) if error.is_lost() => Ok(false), // expired meanwhile
+            Err(error) if error.is_not_found() => Ok(false), // expired meanwhile
             held => held,
         }
     }
@@ -161,7 +161,7 @@ impl<'a> Services<'a> {
     }
 
     async fn find(self, tag: Option<&str>, page: Option<&ListOptions>) -> Result<ServiceList, Error> {
-        let question = Question { tag: tag.map(str::to_owned), page: page.cloned() };
+        let question = CacheKey { tag: tag.map(str::to_owned), page: page.cloned() };
         let tag = tag.map(|tag| ("tag", tag.to_owned()));
         let answer = match page {
             Some(options) => {
@@ -179,7 +179,7 @@ impl<'a> Services<'a> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is no such service.
     pub async fn get(self, id: &str) -> Result<Service, Error> {
         self.client.send(Call::get(&["services", not_empty(id, "service id")?])).await?.json()
     }
@@ -188,7 +188,7 @@ impl<'a> Services<'a> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is no such service.
     pub async fn update(self, id: &str, update: &ServiceUpdate) -> Result<(), Error> {
         self.client.send(Call::put(&["services", not_empty(id, "service id")?]).json(update)?).await?;
         Ok(())
@@ -198,7 +198,7 @@ impl<'a> Services<'a> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such service.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is no such service.
     pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&["services", not_empty(id, "service id")?])).await?;
         Ok(())

@@ -69,7 +69,7 @@ impl Sessions<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) says that the session or the token is gone.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) says that the session or the token is gone.
     pub async fn heartbeat(self, id: &str, token: &str) -> Result<Token, Error> {
         self.heartbeat_within(id, token, None).await
     }
@@ -86,7 +86,7 @@ impl Sessions<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such session.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is no such session.
     pub async fn get(self, id: &str) -> Result<Session, Error> {
         self.client.send(Call::get(&["sessions", not_empty(id, "session id")?])).await?.json()
     }
@@ -113,7 +113,7 @@ impl Sessions<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such session.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is no such session.
     pub async fn update(self, id: &str, update: &SessionUpdate) -> Result<(), Error> {
         self.client.send(Call::put(&["sessions", not_empty(id, "session id")?]).json(update)?).await?;
         Ok(())
@@ -124,7 +124,7 @@ impl Sessions<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_lost`](Error::is_lost) when there is no such session.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is no such session.
     pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&["sessions", not_empty(id, "session id")?])).await?;
         Ok(())

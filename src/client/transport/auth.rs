@@ -86,7 +86,7 @@ impl Auth {
             Ok(Err(_)) => (NoAnswer::Broken, "the runtime in which it was under way has ended".to_owned()),
             Err(_) => (NoAnswer::Timeout, limit.to_string()),
         };
-        Err(Error::NoAnswer { phase: Phase::Login, url: self.url.to_string(), why, detail })
+        Err(Error::Transport { phase: Phase::Login, url: self.url.to_string(), why, detail })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,7 +119,7 @@ impl Auth {
         let mut state = self.lock();
         match &state.http {
             Some(http) => Ok(http.clone()),
-            None => Ok(state.http.insert(kind.build(&inner.papers)?).clone()),
+            None => Ok(state.http.insert(kind.build(&inner.tls_files)?).clone()),
         }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) struct Kind {
 
 /// What TLS is set up with.
 #[derive(Debug, Default)]
-pub(crate) struct Papers {
+pub(crate) struct TlsFiles {
     /// To trust besides the system's.
     pub(crate) authorities: Vec<CertificateDer<'static>>,
     /// For a server that wants to know who connects: a certificate, those between it and its authority, and the key.
@@ -73,8 +73,8 @@ impl Kind {
     }
 
     /// Builds what sends requests to URLs of this kind.
-    pub(crate) fn build(&self, papers: &Papers) -> Result<Http, Error> {
-        let tls = if self.tls { verifying(papers)? } else { never_used()? };
+    pub(crate) fn build(&self, tls_files: &TlsFiles) -> Result<Http, Error> {
+        let tls = if self.tls { verifying(tls_files)? } else { never_used()? };
         let proxies = self.proxy.then(|| Arc::new(Matcher::from_env()));
         let client = Client::builder(TokioExecutor::new())
             // The registry says how long it keeps a connection; to look whether one is too old would wake an idle program.
@@ -129,19 +129,20 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
 /// Checks certificates as the system does. Loading its authorities takes milliseconds, hence only for https.
 ///
 /// The provider is handed over instead of installed for the process: that choice is the program's, not a library's.
-fn verifying(papers: &Papers) -> Result<ClientConfig, Error> {
+fn verifying(tls_files: &TlsFiles) -> Result<ClientConfig, Error> {
     let refused = |error: rustls::Error| {
         Error::unusable(format!(
             "cannot set up TLS: {error}; install the system's certificates (ca-certificates), or set SSL_CERT_FILE"
         ))
     };
-    let verifier = Verifier::new_with_extra_roots(papers.authorities.iter().cloned(), provider()).map_err(refused)?;
+    let verifier =
+        Verifier::new_with_extra_roots(tls_files.authorities.iter().cloned(), provider()).map_err(refused)?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(refused)?
         .dangerous() // the name rustls gives to every verifier but its own
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = match &papers.own {
+    let mut config = match &tls_files.own {
         Some((chain, key)) => builder
             .with_client_auth_cert(chain.clone(), key.clone_key())
             .map_err(|error| Error::unusable(format!("the client key does not fit the client certificate: {error}")))?,

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::bound::{Bound, Bounded};
-use super::resolver::Names;
+use super::resolver::Resolver;
 
 /// More than a lost packet costs, less than most heartbeats have.
 const CONNECTING: Duration = Duration::from_secs(3);
@@ -33,7 +33,7 @@ type Opening<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 /// Opens connections.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    tcp: HttpConnector<Names>,
+    tcp: HttpConnector<Resolver>,
     tls: Arc<ClientConfig>,
     proxies: Option<Arc<Matcher>>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Connector {
 impl Connector {
     /// Through these proxies, where they are for the address.
     pub(crate) fn new(tls: ClientConfig, proxies: Option<Arc<Matcher>>) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Names);
+        let mut tcp = HttpConnector::new_with_resolver(Resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         // Divided among the addresses of a name, so that one that is silent does not stand for all.
@@ -94,7 +94,7 @@ impl Service<Uri> for Connector {
 /// Opens the TCP connection.
 #[derive(Clone)]
 struct Tcp {
-    tcp: HttpConnector<Names>,
+    tcp: HttpConnector<Resolver>,
     bound: Bound,
 }
 

@@ -11,7 +11,7 @@ mod timestamp;
 pub(crate) mod url;
 
 pub(crate) use auth::Auth;
-pub(crate) use connect::{Http, Kind, Papers};
+pub(crate) use connect::{Http, Kind, TlsFiles};
 pub(crate) use login::Credentials;
 pub(crate) use request::{Answer, Call};
-pub(crate) use url::Base;
+pub(crate) use url::ApiUrl;

@@ -125,7 +125,7 @@ impl Answer {
     }
 
     pub(crate) fn bad(&self, what: impl Into<String>) -> Error {
-        Error::BadAnswer { phase: self.phase, url: self.url.clone(), what: what.into() }
+        Error::UnexpectedResponse { phase: self.phase, url: self.url.clone(), what: what.into() }
     }
 }
 
@@ -170,7 +170,7 @@ impl Client {
         // reason to fail. Unsent requests are sent again by the layer below; creating is left to the caller.
         let twice = matches!(request.method, Method::GET | Method::PUT);
         let answer = match request.send(&self.inner.http).await {
-            Err(Error::NoAnswer { why: NoAnswer::Broken, .. }) if twice => request.send(&self.inner.http).await,
+            Err(Error::Transport { why: NoAnswer::Broken, .. }) if twice => request.send(&self.inner.http).await,
             other => other,
         };
         let token = login.and_then(|login| login.token.to_str().ok());
@@ -260,7 +260,7 @@ impl Request {
         // The status is known; a body that is missing, cut or no fault takes nothing away from it.
         let body = self.read(response).await.unwrap_or_default();
         let fault = serde_json::from_slice(&body).ok();
-        Error::Refused {
+        Error::Status {
             phase: self.phase,
             method: self.method.to_string(),
             url: self.url.to_string(),
@@ -272,7 +272,7 @@ impl Request {
 
     fn timeout(&self) -> Error {
         let (why, detail) = (NoAnswer::Timeout, self.limit.to_string());
-        Error::NoAnswer { phase: self.phase, url: self.url.to_string(), why, detail }
+        Error::Transport { phase: self.phase, url: self.url.to_string(), why, detail }
     }
 
     fn no_answer(&self, error: &(dyn StdError + 'static)) -> Error {
@@ -291,11 +291,11 @@ impl Request {
         } else {
             (NoAnswer::Broken, root_cause(error))
         };
-        Error::NoAnswer { phase: self.phase, url: self.url.to_string(), why, detail }
+        Error::Transport { phase: self.phase, url: self.url.to_string(), why, detail }
     }
 
     pub(crate) fn bad(&self, what: String) -> Error {
-        Error::BadAnswer { phase: self.phase, url: self.url.to_string(), what }
+        Error::UnexpectedResponse { phase: self.phase, url: self.url.to_string(), what }
     }
 }
 

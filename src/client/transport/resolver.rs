@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use tower_service::Service;
 
 #[derive(Clone)]
-pub(crate) struct Names;
+pub(crate) struct Resolver;
 
-impl Service<Name> for Names {
+impl Service<Name> for Resolver {
     type Response = IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;

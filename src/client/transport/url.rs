@@ -6,9 +6,9 @@ use crate::client::error::{Error, printable};
 
 /// The URL that every path of the API is appended to: `http://host:port[/prefix]/v1.0`.
 #[derive(Clone, Debug)]
-pub(crate) struct Base(Url);
+pub(crate) struct ApiUrl(Url);
 
-impl Base {
+impl ApiUrl {
     /// Reads what a user gives: the registry's address with or without `/v1.0` or a slash at its end.
     pub(crate) fn parse(given: &str) -> Result<Self, Error> {
         let mut url = parse(given, "registry URL")?;
@@ -106,9 +106,9 @@ mod tests {
     #[test]
     fn the_version_and_slashes_at_the_end_are_welcome() {
         for given in ["http://h:1", "http://h:1/", "http://h:1/v1.0", "http://h:1/v1.0/", "http://h:1//"] {
-            assert_eq!(Base::parse(given).unwrap().url().as_str(), "http://h:1/v1.0", "{given}");
+            assert_eq!(ApiUrl::parse(given).unwrap().url().as_str(), "http://h:1/v1.0", "{given}");
         }
-        let below = Base::parse("https://h/registry/").unwrap();
+        let below = ApiUrl::parse("https://h/registry/").unwrap();
         assert_eq!(below.url().as_str(), "https://h/registry/v1.0");
         assert_eq!(below.login().as_str(), "https://h/v2.0/tokens");
         for given in ["http://a", "http://a/v2.0", "http://a/v2.0/", "http://a/v2.0/tokens"] {
@@ -122,16 +122,16 @@ mod tests {
         for given in
             ["", "localhost:7117", "ftp://h", "http://me:secret@h", "http://h/?a=b", "http://h/#a", "http://", tenant]
         {
-            let said = Base::parse(given).unwrap_err().to_string();
+            let said = ApiUrl::parse(given).unwrap_err().to_string();
             assert!(said.starts_with("the registry URL "), "{given}: {said}");
             assert!(!said.contains("secret"), "{said}");
         }
-        assert!(!Base::parse("http://me:secret@h:port").unwrap_err().to_string().contains("secret"));
+        assert!(!ApiUrl::parse("http://me:secret@h:port").unwrap_err().to_string().contains("secret"));
     }
 
     #[test]
     fn an_id_cannot_leave_its_place_in_the_path() {
-        let base = Base::parse("http://h").unwrap();
+        let base = ApiUrl::parse("http://h").unwrap();
         let join = |path: &[&str]| base.join(Some("7"), path, &[]).map(|url| url.to_string());
         assert_eq!(join(&["services", "a/b?c#d%2e"]).unwrap(), "http://h/v1.0/7/services/a%2Fb%3Fc%23d%252e");
         assert_eq!(join(&["configuration", "", "ns", "key"]).unwrap(), "http://h/v1.0/7/configuration//ns/key");

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::password_hash;
 use super::password_hash::Secret;
-use super::quotas::Allowance;
+use super::quotas::Quotas;
 use super::turns::Lane;
 use super::users::{User, Users};
 use crate::registry::http::Json;
 use crate::registry::model::Now;
 use crate::registry::model::TenantId;
 use crate::registry::model::{Access, Keys};
-use crate::registry::state::Refusal;
+use crate::registry::state::DomainError;
 
 /// The tenant of everyone who logs in to an open registry.
 pub(crate) const OPEN_TENANT: TenantId = 1;
@@ -34,13 +34,13 @@ pub(crate) const TOO_MANY_LOGINS: &str = "Too many failed logins; try again in a
 
 /// Who may come in.
 #[derive(Debug)]
-pub(crate) struct Accounts {
+pub(crate) struct Authenticator {
     keys: Arc<Keys>,
     access: AccessRule,
     /// How often the users were replaced.
     generation: u64,
-    allowances: HashMap<TenantId, Arc<Allowance>>,
-    default_allowance: Arc<Allowance>,
+    allowances: HashMap<TenantId, Arc<Quotas>>,
+    default_allowance: Arc<Quotas>,
 }
 
 #[derive(Debug)]
@@ -86,9 +86,9 @@ pub(crate) struct Claim<'a> {
     pub(crate) token: Option<&'a str>,
 }
 
-impl Accounts {
+impl Authenticator {
     pub(crate) fn new(keys: Arc<Keys>, users: Option<Users>) -> Self {
-        let default_allowance = Arc::new(Allowance::default());
+        let default_allowance = Arc::new(Quotas::default());
         let Some(Users { users, allowances }) = users else {
             return Self {
                 keys,
@@ -144,25 +144,25 @@ impl Accounts {
     }
 
     /// What a tenant may have.
-    pub(crate) fn allowance(&self, tenant: TenantId) -> &Arc<Allowance> {
+    pub(crate) fn allowance(&self, tenant: TenantId) -> &Arc<Quotas> {
         self.allowances.get(&tenant).unwrap_or(&self.default_allowance)
     }
 
     /// Decides whether a request may act for the tenant it names.
-    pub(crate) fn admit(&self, now: Now, claim: Claim<'_>) -> Result<TenantId, Refusal> {
-        let named = claim.header.or(claim.path).ok_or(Refusal::Unauthorized(NO_TENANT))?;
-        if claim.path.is_some_and(|path| path != named) {
-            return Err(Refusal::Unauthorized(BAD_TOKEN));
+    pub(crate) fn admit(&self, now: Now, credentials_hash: Claim<'_>) -> Result<TenantId, DomainError> {
+        let named = credentials_hash.header.or(credentials_hash.path).ok_or(DomainError::Unauthorized(NO_TENANT))?;
+        if credentials_hash.path.is_some_and(|path| path != named) {
+            return Err(DomainError::Unauthorized(BAD_TOKEN));
         }
         let tenant = tenant_id(named);
         let allowed = match &self.access {
             AccessRule::Open => tenant,
             AccessRule::Listed(_) => {
-                let token = claim.token.ok_or(Refusal::Unauthorized(NO_TOKEN))?;
+                let token = credentials_hash.token.ok_or(DomainError::Unauthorized(NO_TOKEN))?;
                 tenant.filter(|tenant| self.owner(now, token).is_some_and(|(known, _)| known.user.tenant == *tenant))
             }
         };
-        allowed.ok_or(Refusal::Unauthorized(BAD_TOKEN))
+        allowed.ok_or(DomainError::Unauthorized(BAD_TOKEN))
     }
 
     /// The user whose token this is, and until when it is good.
@@ -183,11 +183,11 @@ impl Accounts {
         nonce: u64,
         credentials: &Credentials<'_>,
         lane: Lane,
-    ) -> Result<Login, Refusal> {
+    ) -> Result<Login, DomainError> {
         let AccessRule::Listed(users) = &self.access else { return Ok(self.welcome(now, nonce, credentials)) };
         let (known, token) = match credentials.proof {
             Proof::Token(token) => {
-                let (known, expires) = self.owner(now, token).ok_or(Refusal::Unauthorized(BAD_TOKEN))?;
+                let (known, expires) = self.owner(now, token).ok_or(DomainError::Unauthorized(BAD_TOKEN))?;
                 (known, Some((token.to_owned(), expires)))
             }
             Proof::ApiKey(given) | Proof::Password(given) => {
@@ -197,14 +197,14 @@ impl Accounts {
                 let secret = known.and_then(own);
                 let decoy = users.decoy(&self.keys, credentials.name);
                 let is_right = password_hash::is_right(secret.as_ref(), decoy, self.keys.clone(), given, lane).await;
-                let is_right = is_right.ok_or(Refusal::Busy(TOO_MANY_LOGINS))?;
-                let known = known.filter(|_| is_right).ok_or(Refusal::Unauthorized(BAD_LOGIN))?;
+                let is_right = is_right.ok_or(DomainError::Busy(TOO_MANY_LOGINS))?;
+                let known = known.filter(|_| is_right).ok_or(DomainError::Unauthorized(BAD_LOGIN))?;
                 (known, None)
             }
         };
         let user = &known.user;
         if credentials.tenant.is_some_and(|tenant| tenant != user.tenant.to_string()) {
-            return Err(Refusal::Unauthorized(BAD_LOGIN));
+            return Err(DomainError::Unauthorized(BAD_LOGIN));
         }
         let (token, expires) = token.unwrap_or_else(|| {
             let expires = now.wall + TOKEN_LIFE_MS;
@@ -232,7 +232,7 @@ impl Listed {
 
 /// What a user's tokens carry. Another key or tenant makes another number, and the tokens void.
 fn number(keys: &Keys, user: &User) -> u64 {
-    let secrets = [&user.api_key, &user.password].map(|secret| secret.as_deref().map_or("", Secret::as_written));
+    let secrets = [&user.api_key, &user.password].map(|secret| secret.as_deref().map_or("", Secret::raw));
     keys.fingerprint(&[&user.name, &user.tenant.to_string(), secrets[0], secrets[1]])
 }
 
@@ -264,16 +264,16 @@ impl<'a> Credentials<'a> {
         (!is_token).then_some(self.name)
     }
 
-    pub(crate) fn read(body: &'a Json) -> Result<Self, Refusal> {
-        let auth = body.get("auth").ok_or_else(|| Refusal::malformed("auth is missing"))?;
+    pub(crate) fn read(body: &'a Json) -> Result<Self, DomainError> {
+        let auth = body.get("auth").ok_or_else(|| DomainError::malformed("auth is missing"))?;
         let text = |form: &str, field: &str| {
-            let missing = || Refusal::Malformed(format!("auth.{form}.{field} is not a string"));
+            let missing = || DomainError::Malformed(format!("auth.{form}.{field} is not a string"));
             auth.get(form).and_then(|form| form.text(field)).ok_or_else(missing)
         };
         let tenant = match auth.get("tenantName") {
             None | Some(Json::Null) => None,
             Some(Json::Text(tenant)) => Some(&**tenant),
-            Some(_) => return Err(Refusal::malformed("auth.tenantName is not a string")),
+            Some(_) => return Err(DomainError::malformed("auth.tenantName is not a string")),
         };
         const KEY: &str = "RAX-KSKEY:apiKeyCredentials";
         const PASSWORD: &str = "passwordCredentials";
@@ -284,7 +284,7 @@ impl<'a> Credentials<'a> {
         } else if auth.get("token").is_some() {
             Ok(Self { name: "", tenant, proof: Proof::Token(text("token", "id")?) })
         } else {
-            Err(Refusal::Malformed(format!("auth needs {KEY}, {PASSWORD} or token")))
+            Err(DomainError::Malformed(format!("auth needs {KEY}, {PASSWORD} or token")))
         }
     }
 }
@@ -301,14 +301,15 @@ mod tests {
         let hashed =
             format!("[[user]]\nname='ann'\ntenant=8\napi_key_hash='{}'\n", password_hash::hash_key("anns").unwrap());
         for name in ["nobody", "joe"] {
-            let accounts = Accounts::new(keys.clone(), Some(Users::parse(&format!("{plain}{hashed}")).unwrap()));
+            let authenticator =
+                Authenticator::new(keys.clone(), Some(Users::parse(&format!("{plain}{hashed}")).unwrap()));
             let credentials = Credentials { name, tenant: None, proof: Proof::ApiKey("anns") };
-            accounts.login(now, 0, &credentials, Lane::Known).await.unwrap_err();
-            let AccessRule::Listed(users) = &accounts.access else { panic!() };
+            authenticator.login(now, 0, &credentials, Lane::Known).await.unwrap_err();
+            let AccessRule::Listed(users) = &authenticator.access else { panic!() };
             assert!(users.hashes[0].is_at_once(&keys, "anns"), "{name}: it was not computed");
         }
-        let accounts = Accounts::new(keys.clone(), Some(Users::parse(plain).unwrap()));
-        let AccessRule::Listed(users) = &accounts.access else { panic!() };
+        let authenticator = Authenticator::new(keys.clone(), Some(Users::parse(plain).unwrap()));
+        let AccessRule::Listed(users) = &authenticator.access else { panic!() };
         assert!(users.decoy(&keys, "nobody").is_none(), "no work where all keys are plain");
     }
 
@@ -318,8 +319,9 @@ mod tests {
         let user = |n: usize| {
             format!("[[user]]\nname='u{n}'\ntenant=8\npassword_hash='{}'\n", password_hash::hash_key("k").unwrap())
         };
-        let accounts = Accounts::new(keys.clone(), Some(Users::parse(&(0..2).map(user).collect::<String>()).unwrap()));
-        let AccessRule::Listed(users) = &accounts.access else { panic!() };
+        let authenticator =
+            Authenticator::new(keys.clone(), Some(Users::parse(&(0..2).map(user).collect::<String>()).unwrap()));
+        let AccessRule::Listed(users) = &authenticator.access else { panic!() };
         let decoy = |n: usize| users.decoy(&keys, &format!("nobody-{n}")).map(Arc::as_ptr);
         let all: std::collections::HashSet<_> = (0..64).map(decoy).collect();
         assert_eq!(all.len(), 2);

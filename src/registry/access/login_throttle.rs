@@ -40,7 +40,7 @@ const CAPACITY: usize = 10_000;
 
 /// The counts.
 #[derive(Debug, Default)]
-pub(crate) struct Slowing {
+pub(crate) struct LoginThrottle {
     hasher: RandomState,
     tables: Mutex<Tables>,
 }
@@ -73,12 +73,12 @@ pub(crate) struct Attempt {
     /// What is said to be right, by whom, and from where.
     credentials: u64,
     /// The same with the users file that decides about it.
-    claim: u64,
+    credentials_hash: u64,
 }
 
 /// When an attempt is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Verdict {
     /// After it was looked at, at once: it was right before.
     Known,
     /// After it was looked at, from then on.
@@ -89,7 +89,7 @@ pub(crate) enum Turn {
     TooMany(u64),
 }
 
-impl Slowing {
+impl LoginThrottle {
     /// An attempt under this name from this address; `credentials` and the users file of this generation are all that
     /// decides whether it is right.
     pub(crate) fn attempt(&self, name: &str, from: IpAddr, credentials: impl Hash, generation: u64) -> Attempt {
@@ -100,32 +100,32 @@ impl Slowing {
             address: self.hasher.hash_one(("address", from)),
             name: self.hasher.hash_one(("name", name)),
             credentials,
-            claim: self.hasher.hash_one(("claim", credentials, generation)),
+            credentials_hash: self.hasher.hash_one(("claim", credentials, generation)),
         }
     }
 
     /// When an attempt that arrives now is answered. One that has no place to wait is put off instead.
-    pub(crate) fn turn(&self, now: u64, attempt: Attempt, has_place: bool) -> Turn {
+    pub(crate) fn turn(&self, now: u64, attempt: Attempt, has_place: bool) -> Verdict {
         let tables = &mut *self.lock();
         if tables.right.contains_key(&attempt.credentials) {
-            return Turn::Known;
+            return Verdict::Known;
         }
         let is_back = tables.was_put_off(now, attempt);
         let counts = &mut tables.counts;
-        if let Some(mistake) = counts.get_mut(&attempt.claim) {
-            if now.saturating_sub(mistake.last) < MISTAKE_MS {
-                return Turn::Wrong(now + mistake.repeated());
+        if let Some(failed_attempt) = counts.get_mut(&attempt.credentials_hash) {
+            if now.saturating_sub(failed_attempt.last) < MISTAKE_MS {
+                return Verdict::Wrong(now + failed_attempt.repeated());
             }
-            mistake.last = now; // of many that wait for this, one is looked at
+            failed_attempt.last = now; // of many that wait for this, one is looked at
         }
         let failures =
             |lane| counts.get(&lane).filter(|count| count.is_remembered(now)).map_or(0, |count| count.failures);
         let (lane, between) = match failures(attempt.pair).checked_sub(FREE_PAIR) {
             Some(above) => (attempt.pair, pause(above, PAIR_DOUBLINGS)),
             None if failures(attempt.address) >= FREE_ADDRESS => (attempt.address, ADDRESS_PAUSE),
-            None => return Turn::At(now),
+            None => return Verdict::At(now),
         };
-        let Some(count) = counts.get_mut(&lane) else { return Turn::At(now) };
+        let Some(count) = counts.get_mut(&lane) else { return Verdict::At(now) };
         let turn = count.next.max(now);
         let longest = match (has_place, is_back) {
             (false, _) => 0,
@@ -135,11 +135,11 @@ impl Slowing {
         if turn > now + longest {
             let failures = count.failures;
             tables.put_off(now, attempt);
-            return Turn::TooMany(now + pause(failures, DOUBLINGS));
+            return Verdict::TooMany(now + pause(failures, DOUBLINGS));
         }
         count.next = turn + between;
         tables.put_off.remove(&attempt.credentials);
-        Turn::At(turn)
+        Verdict::At(turn)
     }
 
     /// Whether these credentials were put off a while ago.
@@ -157,7 +157,7 @@ impl Slowing {
         let tables = &mut *self.lock();
         tables.right.remove(&attempt.credentials); // another users file
         let counts = &mut tables.counts;
-        if let Some(known) = counts.get_mut(&attempt.claim).filter(|known| known.is_remembered(now)) {
+        if let Some(known) = counts.get_mut(&attempt.credentials_hash).filter(|known| known.is_remembered(now)) {
             known.last = now;
             return now + known.repeated();
         }
@@ -170,7 +170,7 @@ impl Slowing {
             *count = Count { failures: count.failures.saturating_add(1), last: now, ..*count };
             count.failures
         };
-        count(attempt.claim);
+        count(attempt.credentials_hash);
         count(attempt.pair);
         let held = |failures: u32, free| failures.checked_sub(free).map_or(0, |above| pause(above, DOUBLINGS));
         now + held(count(attempt.address), FREE_ADDRESS).max(held(count(attempt.name), FREE_NAME))
@@ -179,7 +179,7 @@ impl Slowing {
     /// Remembers what was right. It forgives the pair nothing, or each login would make a few guesses free.
     pub(crate) fn succeeded(&self, now: u64, attempt: Attempt) {
         let tables = &mut *self.lock();
-        tables.counts.remove(&attempt.claim);
+        tables.counts.remove(&attempt.credentials_hash);
         make_room(&mut tables.right, |last| *last);
         tables.right.insert(attempt.credentials, now);
     }
@@ -255,157 +255,167 @@ mod tests {
     const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
     /// One with other credentials each time, as who guesses has them.
-    fn guess(slowing: &Slowing, name: &str, from: IpAddr) -> Attempt {
-        slowing.attempt(name, from, fastrand::u64(..), 0)
+    fn guess(login_throttle: &LoginThrottle, name: &str, from: IpAddr) -> Attempt {
+        login_throttle.attempt(name, from, fastrand::u64(..), 0)
     }
 
-    fn with_key(slowing: &Slowing, name: &str, from: IpAddr, key: &str) -> Attempt {
-        slowing.attempt(name, from, (name, key), 0)
+    fn with_key(login_throttle: &LoginThrottle, name: &str, from: IpAddr, key: &str) -> Attempt {
+        login_throttle.attempt(name, from, (name, key), 0)
     }
 
     #[test]
     fn a_few_mistakes_are_free_then_attempts_queue_up() {
-        let slowing = Slowing::default();
-        let turn = |now, name, from| slowing.turn(now, guess(&slowing, name, from), true);
-        let failed = |now| slowing.failed(now, guess(&slowing, "joe", HERE));
+        let login_throttle = LoginThrottle::default();
+        let turn = |now, name, from| login_throttle.turn(now, guess(&login_throttle, name, from), true);
+        let failed = |now| login_throttle.failed(now, guess(&login_throttle, "joe", HERE));
         for _ in 0..FREE_PAIR {
-            assert_eq!(turn(0, "joe", HERE), Turn::At(0));
+            assert_eq!(turn(0, "joe", HERE), Verdict::At(0));
             failed(0);
         }
-        assert_eq!(turn(0, "joe", HERE), Turn::At(0));
-        assert_eq!(turn(0, "joe", HERE), Turn::At(100), "together does not help");
+        assert_eq!(turn(0, "joe", HERE), Verdict::At(0));
+        assert_eq!(turn(0, "joe", HERE), Verdict::At(100), "together does not help");
         failed(200);
-        assert_eq!((turn(200, "joe", HERE), turn(200, "joe", HERE)), (Turn::At(200), Turn::At(400)));
+        assert_eq!((turn(200, "joe", HERE), turn(200, "joe", HERE)), (Verdict::At(200), Verdict::At(400)));
         (0..100).for_each(|_| _ = turn(200, "joe", HERE));
-        assert_eq!(turn(200, "joe", HERE), Turn::TooMany(200 + 3_200));
+        assert_eq!(turn(200, "joe", HERE), Verdict::TooMany(200 + 3_200));
         assert_eq!(
-            slowing.turn(9_999, guess(&slowing, "joe", HERE), false),
-            Turn::At(9_999),
+            login_throttle.turn(9_999, guess(&login_throttle, "joe", HERE), false),
+            Verdict::At(9_999),
             "nobody is waiting any more"
         );
         assert!(
-            matches!(slowing.turn(9_999, guess(&slowing, "joe", HERE), false), Turn::TooMany(_)),
+            matches!(login_throttle.turn(9_999, guess(&login_throttle, "joe", HERE), false), Verdict::TooMany(_)),
             "no place to wait"
         );
-        assert_eq!(turn(200, "ann", HERE), Turn::At(200), "another user at the same place");
-        assert_eq!(turn(200, "joe", ELSEWHERE), Turn::At(200), "the right user elsewhere");
+        assert_eq!(turn(200, "ann", HERE), Verdict::At(200), "another user at the same place");
+        assert_eq!(turn(200, "joe", ELSEWHERE), Verdict::At(200), "the right user elsewhere");
     }
 
     /// A guesser cannot keep out who was in, not from the same address and not under the same name; and gets no guesses for
     /// free because somebody else is right.
     #[test]
     fn what_was_right_is_looked_at_at_once_whatever_others_do() {
-        let slowing = Slowing::default();
-        let right = with_key(&slowing, "joe", HERE, "right");
-        slowing.succeeded(0, right);
+        let login_throttle = LoginThrottle::default();
+        let right = with_key(&login_throttle, "joe", HERE, "right");
+        login_throttle.succeeded(0, right);
         for number in 0..3 * CAPACITY as u64 {
             let name = if number % 2 == 0 { "joe".to_owned() } else { format!("user{number}") };
-            slowing.turn(number, guess(&slowing, &name, HERE), true);
-            slowing.failed(number, guess(&slowing, &name, HERE));
-            slowing.put_off(number, guess(&slowing, &name, HERE));
+            login_throttle.turn(number, guess(&login_throttle, &name, HERE), true);
+            login_throttle.failed(number, guess(&login_throttle, &name, HERE));
+            login_throttle.put_off(number, guess(&login_throttle, &name, HERE));
         }
         let now = 3 * CAPACITY as u64;
-        assert_eq!(slowing.turn(now, right, true), Turn::Known);
-        slowing.succeeded(now, right);
+        assert_eq!(login_throttle.turn(now, right, true), Verdict::Known);
+        login_throttle.succeeded(now, right);
         assert_ne!(
-            slowing.turn(now, with_key(&slowing, "joe", ELSEWHERE, "right"), true),
-            Turn::Known,
+            login_throttle.turn(now, with_key(&login_throttle, "joe", ELSEWHERE, "right"), true),
+            Verdict::Known,
             "from there only"
         );
-        (0..100).for_each(|_| _ = slowing.turn(now, guess(&slowing, "joe", HERE), true));
-        assert!(matches!(slowing.turn(now, guess(&slowing, "joe", HERE), true), Turn::TooMany(_)));
-        assert_eq!(slowing.turn(now, right, true), Turn::Known);
-        slowing.failed(now, right);
-        assert_ne!(slowing.turn(now, right, true), Turn::Known, "another users file: it is wrong now");
+        (0..100).for_each(|_| _ = login_throttle.turn(now, guess(&login_throttle, "joe", HERE), true));
+        assert!(matches!(login_throttle.turn(now, guess(&login_throttle, "joe", HERE), true), Verdict::TooMany(_)));
+        assert_eq!(login_throttle.turn(now, right, true), Verdict::Known);
+        login_throttle.failed(now, right);
+        assert_ne!(login_throttle.turn(now, right, true), Verdict::Known, "another users file: it is wrong now");
     }
 
     #[test]
     fn who_was_put_off_comes_before_new_guesses() {
-        let slowing = Slowing::default();
-        (0..FREE_PAIR + 5).for_each(|_| _ = slowing.failed(0, guess(&slowing, "joe", HERE)));
-        let fill = |now| while matches!(slowing.turn(now, guess(&slowing, "joe", HERE), true), Turn::At(_)) {};
+        let login_throttle = LoginThrottle::default();
+        (0..FREE_PAIR + 5).for_each(|_| _ = login_throttle.failed(0, guess(&login_throttle, "joe", HERE)));
+        let fill = |now| {
+            while matches!(login_throttle.turn(now, guess(&login_throttle, "joe", HERE), true), Verdict::At(_)) {}
+        };
         fill(0);
-        let new = with_key(&slowing, "joe", HERE, "right");
-        assert!(matches!(slowing.turn(0, new, true), Turn::TooMany(_)));
+        let new = with_key(&login_throttle, "joe", HERE, "right");
+        assert!(matches!(login_throttle.turn(0, new, true), Verdict::TooMany(_)));
         fill(1);
-        let Turn::At(time) = slowing.turn(1, new, true) else { panic!("put off again") };
+        let Verdict::At(time) = login_throttle.turn(1, new, true) else { panic!("put off again") };
         assert!(time <= 1 + LONGEST_WAIT_AGAIN, "{time}");
-        assert!(matches!(slowing.turn(1, guess(&slowing, "joe", HERE), true), Turn::TooMany(_)));
+        assert!(matches!(login_throttle.turn(1, guess(&login_throttle, "joe", HERE), true), Verdict::TooMany(_)));
     }
 
     #[test]
     fn the_same_mistake_for_ever_is_in_nobodys_way() {
-        let slowing = Slowing::default();
-        let (old, new) = (with_key(&slowing, "joe", HERE, "old key"), with_key(&slowing, "joe", HERE, "new key"));
-        assert_eq!(slowing.turn(0, old, true), Turn::At(0));
-        slowing.failed(0, old);
-        let held: Vec<Turn> = (0..10).map(|_| slowing.turn(1, old, true)).collect();
-        assert_eq!(held[..5], [1, 1, 1, 1, 101].map(Turn::Wrong));
-        assert_eq!(held[9], Turn::Wrong(3_201));
-        assert_eq!(slowing.turn(1, new, true), Turn::At(1));
-        assert_eq!(slowing.turn(1, with_key(&slowing, "joe", ELSEWHERE, "old key"), true), Turn::At(1));
+        let login_throttle = LoginThrottle::default();
+        let (old, new) =
+            (with_key(&login_throttle, "joe", HERE, "old key"), with_key(&login_throttle, "joe", HERE, "new key"));
+        assert_eq!(login_throttle.turn(0, old, true), Verdict::At(0));
+        login_throttle.failed(0, old);
+        let held: Vec<Verdict> = (0..10).map(|_| login_throttle.turn(1, old, true)).collect();
+        assert_eq!(held[..5], [1, 1, 1, 1, 101].map(Verdict::Wrong));
+        assert_eq!(held[9], Verdict::Wrong(3_201));
+        assert_eq!(login_throttle.turn(1, new, true), Verdict::At(1));
         assert_eq!(
-            slowing.turn(1, slowing.attempt("joe", HERE, ("joe", "old key"), 1), true),
-            Turn::At(1),
+            login_throttle.turn(1, with_key(&login_throttle, "joe", ELSEWHERE, "old key"), true),
+            Verdict::At(1)
+        );
+        assert_eq!(
+            login_throttle.turn(1, login_throttle.attempt("joe", HERE, ("joe", "old key"), 1), true),
+            Verdict::At(1),
             "another users file"
         );
         let later = MISTAKE_MS + 1;
-        assert_eq!(slowing.turn(later, old, true), Turn::At(later), "it may be right by now");
-        assert_eq!(slowing.turn(later, old, true), Turn::Wrong(later + 3_200), "but one attempt tells");
-        slowing.succeeded(later, old);
-        assert_eq!(slowing.turn(later, old, true), Turn::Known);
+        assert_eq!(login_throttle.turn(later, old, true), Verdict::At(later), "it may be right by now");
+        assert_eq!(login_throttle.turn(later, old, true), Verdict::Wrong(later + 3_200), "but one attempt tells");
+        login_throttle.succeeded(later, old);
+        assert_eq!(login_throttle.turn(later, old, true), Verdict::Known);
     }
 
     /// For hours, or many at once: those with the right key, and others at that address, do not notice.
     #[test]
     fn a_mistake_is_counted_once_however_often_it_is_looked_at() {
-        let slowing = Slowing::default();
-        let old = with_key(&slowing, "joe", HERE, "old key");
+        let login_throttle = LoginThrottle::default();
+        let old = with_key(&login_throttle, "joe", HERE, "old key");
         for now in (0..3_600_000).step_by(1_000) {
-            if slowing.turn(now, old, true) == Turn::At(now) {
-                slowing.failed(now, old);
+            if login_throttle.turn(now, old, true) == Verdict::At(now) {
+                login_throttle.failed(now, old);
             }
         }
-        let together = with_key(&slowing, "joe", HERE, "another old key");
-        (0..60).for_each(|_| assert_eq!(slowing.turn(3_600_000, together, true), Turn::At(3_600_000)));
-        (0..60).for_each(|_| _ = slowing.failed(3_600_000, together));
+        let together = with_key(&login_throttle, "joe", HERE, "another old key");
+        (0..60).for_each(|_| assert_eq!(login_throttle.turn(3_600_000, together, true), Verdict::At(3_600_000)));
+        (0..60).for_each(|_| _ = login_throttle.failed(3_600_000, together));
         for name in ["joe", "joe", "joe", "joe", "joe", "ann", "bob"] {
-            assert_eq!(slowing.turn(3_600_000, with_key(&slowing, name, HERE, "right"), true), Turn::At(3_600_000));
+            assert_eq!(
+                login_throttle.turn(3_600_000, with_key(&login_throttle, name, HERE, "right"), true),
+                Verdict::At(3_600_000)
+            );
         }
     }
 
     #[test]
     fn names_in_turn_do_not_help_either() {
-        let slowing = Slowing::default();
-        let turn = |name| slowing.turn(0, guess(&slowing, name, HERE), true);
-        let failed = |number| slowing.failed(0, guess(&slowing, &format!("user{number}"), HERE));
+        let login_throttle = LoginThrottle::default();
+        let turn = |name| login_throttle.turn(0, guess(&login_throttle, name, HERE), true);
+        let failed = |number| login_throttle.failed(0, guess(&login_throttle, &format!("user{number}"), HERE));
         assert!((1..FREE_ADDRESS).all(|number| failed(number) == 0));
         assert_eq!((failed(0), failed(51), failed(60)), (100, 200, 400), "answers are held back");
-        assert_eq!((turn("new"), turn("new2"), turn("new3")), (Turn::At(0), Turn::At(40), Turn::At(80)));
-        assert_eq!(slowing.turn(0, guess(&slowing, "new", ELSEWHERE), true), Turn::At(0));
+        assert_eq!((turn("new"), turn("new2"), turn("new3")), (Verdict::At(0), Verdict::At(40), Verdict::At(80)));
+        assert_eq!(login_throttle.turn(0, guess(&login_throttle, "new", ELSEWHERE), true), Verdict::At(0));
     }
 
     #[test]
     fn a_name_guessed_at_from_everywhere_is_answered_later() {
-        let slowing = Slowing::default();
+        let login_throttle = LoginThrottle::default();
         let from = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
-        let held: Vec<u64> = (0..40).map(|n| slowing.failed(0, guess(&slowing, "joe", from(n)))).collect();
+        let held: Vec<u64> =
+            (0..40).map(|n| login_throttle.failed(0, guess(&login_throttle, "joe", from(n)))).collect();
         assert_eq!((held[18], held[19], held[20], held[39]), (0, 100, 200, 3_200));
-        assert_eq!(slowing.turn(0, guess(&slowing, "joe", ELSEWHERE), true), Turn::At(0));
+        assert_eq!(login_throttle.turn(0, guess(&login_throttle, "joe", ELSEWHERE), true), Verdict::At(0));
     }
 
     #[test]
     fn failures_are_forgotten_and_never_too_many() {
-        let slowing = Slowing::default();
-        (0..20).for_each(|_| _ = slowing.failed(0, guess(&slowing, "joe", HERE)));
-        assert_eq!(slowing.failed(MEMORY_MS, guess(&slowing, "joe", HERE)), MEMORY_MS);
+        let login_throttle = LoginThrottle::default();
+        (0..20).for_each(|_| _ = login_throttle.failed(0, guess(&login_throttle, "joe", HERE)));
+        assert_eq!(login_throttle.failed(MEMORY_MS, guess(&login_throttle, "joe", HERE)), MEMORY_MS);
         for n in 0..30_000_u32 {
             let from = IpAddr::from(std::net::Ipv4Addr::from_bits(n));
-            let attempt = guess(&slowing, &n.to_string(), from);
-            slowing.failed(u64::from(n), attempt);
-            slowing.put_off(u64::from(n), attempt);
-            slowing.succeeded(u64::from(n), attempt);
-            let Tables { counts, right, put_off } = &*slowing.lock();
+            let attempt = guess(&login_throttle, &n.to_string(), from);
+            login_throttle.failed(u64::from(n), attempt);
+            login_throttle.put_off(u64::from(n), attempt);
+            login_throttle.succeeded(u64::from(n), attempt);
+            let Tables { counts, right, put_off } = &*login_throttle.lock();
             assert!([counts.len(), right.len(), put_off.len()].iter().all(|len| *len <= CAPACITY));
         }
     }

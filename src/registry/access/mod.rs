@@ -9,10 +9,10 @@ mod turns;
 mod users;
 mod waiting;
 
-pub(crate) use authenticator::{Accounts, BAD_LOGIN, Claim, Credentials, Login, OPEN_TENANT_ID, TOO_MANY_LOGINS};
-pub(crate) use login_throttle::{Attempt, Slowing, Turn};
+pub(crate) use authenticator::{Authenticator, BAD_LOGIN, Claim, Credentials, Login, OPEN_TENANT_ID, TOO_MANY_LOGINS};
+pub(crate) use login_throttle::{Attempt, LoginThrottle, Verdict};
 pub use password_hash::hash_key;
-pub(crate) use quotas::{Allowance, Rate};
+pub(crate) use quotas::{Quotas, Rate};
 pub(crate) use rate_limit::{Usage, Windows};
 pub(crate) use turns::Lane;
 pub use users::Users;

@@ -64,7 +64,7 @@ impl Secret {
     }
 
     /// What stands in the users file.
-    pub(crate) fn as_written(&self) -> &str {
+    pub(crate) fn raw(&self) -> &str {
         &self.text
     }
 

@@ -2,14 +2,14 @@
 
 use regex_lite::Regex;
 
-use crate::registry::state::{Refusal, Resource};
+use crate::registry::state::{DomainError, Resource};
 
 /// Enough for any fleet of one's own; it stops a loop gone wild before the memory is full.
 const DEFAULT_QUOTA: u64 = 1_000_000;
 
 /// What a tenant may have.
 #[derive(Clone, Debug)]
-pub(crate) struct Allowance {
+pub(crate) struct Quotas {
     pub(crate) session: u64,
     pub(crate) service: u64,
     pub(crate) configuration_value: u64,
@@ -28,14 +28,14 @@ pub(crate) struct Rate {
     pub(crate) period: u64,
 }
 
-impl Default for Allowance {
+impl Default for Quotas {
     fn default() -> Self {
         let quota = DEFAULT_QUOTA;
         Self { session: quota, service: quota, configuration_value: quota, rates: Vec::new() }
     }
 }
 
-impl Allowance {
+impl Quotas {
     pub(crate) fn quota(&self, resource: Resource) -> u64 {
         match resource {
             Resource::Session => self.session,
@@ -45,10 +45,10 @@ impl Allowance {
     }
 
     /// Refuses one more if there are `held` already.
-    pub(crate) fn check(&self, resource: Resource, held: usize) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, resource: Resource, held: usize) -> Result<(), DomainError> {
         let most = self.quota(resource);
         let fits = u64::try_from(held).is_ok_and(|held| held < most);
-        if fits { Ok(()) } else { Err(Refusal::Quota { resource, most }) }
+        if fits { Ok(()) } else { Err(DomainError::Quota { resource, most }) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::quotas::{Allowance, Rate};
+use super::quotas::{Quotas, Rate};
 use crate::registry::model::Now;
 use crate::registry::model::TenantId;
 use crate::registry::state::State;
@@ -56,7 +56,7 @@ fn bucket(now: Now, rate: &Rate) -> u64 {
 
 impl State {
     /// Counts a GET request of `path`. Tells about the first rate that it falls under, or the one it exceeds.
-    pub(crate) fn count(&mut self, now: Now, id: TenantId, allowance: &Allowance, path: &str) -> Option<Usage> {
+    pub(crate) fn count(&mut self, now: Now, id: TenantId, allowance: &Quotas, path: &str) -> Option<Usage> {
         let windows = &mut self.tenants.entry(id).or_default().windows;
         windows.resize_with(allowance.rates.len(), Window::default);
         let rates = || allowance.rates.iter().enumerate().filter(|(_, rate)| rate.matcher.is_match(path));
@@ -74,7 +74,7 @@ impl State {
     }
 
     /// How much of each rate is used.
-    pub(crate) fn used(&mut self, now: Now, id: TenantId, allowance: &Allowance) -> Vec<u64> {
+    pub(crate) fn used(&mut self, now: Now, id: TenantId, allowance: &Quotas) -> Vec<u64> {
         let Some(tenant) = self.tenants.get_mut(&id) else { return vec![0; allowance.rates.len()] };
         tenant.windows.resize_with(allowance.rates.len(), Window::default);
         tenant.windows.iter_mut().zip(&allowance.rates).map(|(window, rate)| window.used(now, rate)).collect()
@@ -106,7 +106,7 @@ mod tests {
     fn the_rate_that_is_used_up_refuses_and_counts_no_further() {
         let rates =
             vec![Rate::new("/.*".into(), 5, 60).unwrap(), Rate::new("/v1.0/[0-9]+/events".into(), 1, 60).unwrap()];
-        let allowance = Allowance { rates, ..Allowance::default() };
+        let allowance = Quotas { rates, ..Quotas::default() };
         let mut state = State::new(std::sync::Arc::new(crate::registry::model::Keys::random().unwrap()));
         let mut count = |path: &str| state.count(at(1), 1, &allowance, path).unwrap();
         assert_eq!(count("/v1.0/1/events"), Usage { rate: 0, used: 1, exceeded: false });

@@ -27,12 +27,12 @@ struct Queue {
     is_busy: bool,
     waiting: usize,
     /// Those that have somebody waiting, in the order in which they have their turns.
-    lanes: VecDeque<(Lane, VecDeque<oneshot::Sender<Turn>>)>,
+    lanes: VecDeque<(Lane, VecDeque<oneshot::Sender<Verdict>>)>,
 }
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn(&'static Turns);
+pub(crate) struct Verdict(&'static Turns);
 
 impl Turns {
     pub(crate) const fn new() -> Self {
@@ -40,12 +40,12 @@ impl Turns {
     }
 
     /// Waits for a turn. There is none for the newest of those who are most, once too many wait.
-    pub(crate) async fn take(&'static self, lane: Lane) -> Option<Turn> {
+    pub(crate) async fn take(&'static self, lane: Lane) -> Option<Verdict> {
         let turn = {
             let mut queue = self.lock();
             if !queue.is_busy {
                 queue.is_busy = true;
-                return Some(Turn(self));
+                return Some(Verdict(self));
             }
             queue.wait(lane)?
         };
@@ -58,7 +58,7 @@ impl Turns {
 }
 
 impl Queue {
-    fn wait(&mut self, lane: Lane) -> Option<oneshot::Receiver<Turn>> {
+    fn wait(&mut self, lane: Lane) -> Option<oneshot::Receiver<Verdict>> {
         if self.waiting == MOST && !self.send_one_away(lane) {
             return None;
         }
@@ -87,7 +87,7 @@ impl Queue {
     }
 
     /// Who is next.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+    fn next(&mut self) -> Option<oneshot::Sender<Verdict>> {
         let (lane, mut waiting) = self.lanes.pop_front()?;
         let next = waiting.pop_front()?; // a lane that nobody waits in is not kept
         self.waiting -= 1;
@@ -100,7 +100,7 @@ impl Queue {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Verdict {
     fn drop(&mut self) {
         let next = {
             let mut queue = self.0.lock();
@@ -121,18 +121,18 @@ mod tests {
 
     use super::*;
 
-    type Waiting = Pin<Box<dyn Future<Output = Option<Turn>>>>;
+    type Waiting = Pin<Box<dyn Future<Output = Option<Verdict>>>>;
 
     fn turns() -> &'static Turns {
         Box::leak(Box::new(Turns::new()))
     }
 
-    fn poll(waiting: &mut Waiting) -> Poll<Option<Turn>> {
+    fn poll(waiting: &mut Waiting) -> Poll<Option<Verdict>> {
         waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// What somebody is told at once.
-    fn now(turns: &'static Turns, lane: Lane) -> Option<Turn> {
+    fn now(turns: &'static Turns, lane: Lane) -> Option<Verdict> {
         match poll(&mut (Box::pin(turns.take(lane)) as Waiting)) {
             Poll::Ready(turn) => turn,
             Poll::Pending => panic!("it waits"),
@@ -146,7 +146,7 @@ mod tests {
         waiting
     }
 
-    fn has_turn(waiting: &mut Waiting) -> Option<Turn> {
+    fn has_turn(waiting: &mut Waiting) -> Option<Verdict> {
         match poll(waiting) {
             Poll::Ready(turn) => turn,
             Poll::Pending => None,

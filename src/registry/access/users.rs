@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::password_hash::Secret;
-use super::quotas::{Allowance, Rate};
+use super::quotas::{Quotas, Rate};
 use crate::files;
 use crate::registry::Error;
 use crate::registry::model::TenantId;
@@ -23,7 +23,7 @@ const MAX_TENANT: TenantId = 2_147_483_647;
 pub struct Users {
     pub(crate) users: Vec<User>,
     /// What the tenants may have of whom the file says so.
-    pub(crate) allowances: HashMap<TenantId, Allowance>,
+    pub(crate) allowances: HashMap<TenantId, Quotas>,
 }
 
 /// One who may log in.
@@ -129,15 +129,15 @@ fn secret(field: &str, plain: Option<String>, hash: Option<String>) -> Result<Op
     Ok(secret.map(Arc::new))
 }
 
-fn allowance(limits: Quotas, rates: Vec<RateEntry>) -> Result<Allowance, String> {
-    let default = Allowance::default();
+fn allowance(limits: QuotaEntries, rates: Vec<RateEntry>) -> Result<Quotas, String> {
+    let default = Quotas::default();
     let rates = rates.into_iter().map(|rate| {
         if rate.limit == 0 || rate.period_seconds == 0 {
             return Err(format!("rate of {}: limit and period_seconds must be at least 1", rate.path));
         }
         Rate::new(rate.path, rate.limit, rate.period_seconds).map_err(|error| format!("path of a rate: {error}"))
     });
-    Ok(Allowance {
+    Ok(Quotas {
         session: limits.session.unwrap_or(default.session),
         service: limits.service.unwrap_or(default.service),
         configuration_value: limits.configuration_value.unwrap_or(default.configuration_value),
@@ -167,13 +167,13 @@ struct Entry {
     api_key_hash: Option<String>,
     password: Option<String>,
     password_hash: Option<String>,
-    limits: Option<Quotas>,
+    limits: Option<QuotaEntries>,
     rate: Option<Vec<RateEntry>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Quotas {
+struct QuotaEntries {
     session: Option<u64>,
     service: Option<u64>,
     configuration_value: Option<u64>,

@@ -22,7 +22,7 @@ use crate::registry::model::{Clock, Now};
 use crate::registry::state::events::first_kept;
 use crate::registry::store::Write;
 use crate::registry::store::record::event_key;
-use crate::registry::store::{Batch, Disk, Store};
+use crate::registry::store::{Backend, Batch, Store};
 
 /// The shortest time between two attempts while the disk fails. Requests wait so long for their refusal.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -35,9 +35,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What the thread works with.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct Committer {
     shared: Arc<Shared>,
-    disk: Arc<dyn Disk>,
+    disk: Arc<dyn Backend>,
     clock: Clock,
     /// What puts things right after a commit that failed.
     debt: Vec<Write>,
@@ -53,8 +53,8 @@ pub(crate) struct Keeper {
     trimmed: Uuid1,
 }
 
-impl Keeper {
-    pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, clock: Clock, retention: u64) -> Self {
+impl Committer {
+    pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Backend>, clock: Clock, retention: u64) -> Self {
         let (debt, trimmed, believed) = (Vec::new(), Uuid1::lowest(0), clock.now());
         Self { shared, disk, clock, debt, failed: None, believed, retention, next_trim: 0, has_more: false, trimmed }
     }
@@ -69,8 +69,8 @@ impl Keeper {
             // A mistake in the store is one more way to fail.
             let kept = catch_unwind(AssertUnwindSafe(|| self.keep(&group)));
             match kept.unwrap_or_else(|_| Err(io::Error::other("the store panicked; this is a mistake in it"))) {
-                Ok(()) => self.settle(group),
-                Err(error) => self.give_up(group, &error),
+                Ok(()) => self.acknowledge(group),
+                Err(error) => self.roll_back(group, &error),
             }
         }
     }
@@ -82,7 +82,7 @@ impl Keeper {
         let mut inner = self.shared.lock();
         let mut is_time = self.has_more;
         loop {
-            let Store::Disk(queue) = &mut inner.store else { return None };
+            let Store::Backend(queue) = &mut inner.store else { return None };
             if !queue.batches.is_empty() || is_time && !queue.closed {
                 queue.in_flight = Some(std::mem::take(&mut queue.queued));
                 return Some(std::mem::take(&mut queue.batches));
@@ -109,17 +109,17 @@ impl Keeper {
         if writes.is_empty() { Ok(()) } else { self.disk.commit(&writes) }
     }
 
-    fn settle(&mut self, group: Vec<Batch>) {
+    fn acknowledge(&mut self, group: Vec<Batch>) {
         // After a failure, that what was there before could be written says little about what comes next.
         let has_written = group.iter().any(|batch| !batch.changes.is_empty());
         let had_failed = has_written && self.failed.take().is_some();
         let mut inner = self.shared.lock();
         let Inner { state, store, .. } = &mut *inner;
         let (mut kept, mut readers) = (None, Vec::new());
-        if let Store::Disk(queue) = store {
+        if let Store::Backend(queue) = store {
             (kept, readers) = (queue.in_flight.take(), std::mem::take(&mut queue.readers));
             queue.failing = false;
-            state.has_kept(queue.batches.iter().flat_map(|batch| &batch.changes));
+            state.mark_durable(queue.batches.iter().flat_map(|batch| &batch.changes));
         }
         drop(inner);
         for receipt in group.into_iter().map(|batch| batch.receipt).chain(readers) {
@@ -138,7 +138,7 @@ impl Keeper {
         }
     }
 
-    fn give_up(&mut self, group: Vec<Batch>, error: &io::Error) {
+    fn roll_back(&mut self, group: Vec<Batch>, error: &io::Error) {
         if self.debt.is_empty() {
             let changes = group.iter().flat_map(|batch| &batch.changes);
             self.debt = changes.cloned().map(|change| Write::of(&change.inverse())).rev().collect();
@@ -195,7 +195,7 @@ impl Keeper {
 /// Takes back what these changed, and all that waits behind them. A receipt that is dropped says so to its request.
 fn undo(inner: &mut Inner, mut batches: Vec<Batch>) -> Vec<oneshot::Sender<bool>> {
     let mut receipts = Vec::new();
-    if let Store::Disk(queue) = &mut inner.store {
+    if let Store::Backend(queue) = &mut inner.store {
         queue.failing = true;
         queue.in_flight = None;
         queue.queued = Pending::default();
@@ -208,7 +208,7 @@ fn undo(inner: &mut Inner, mut batches: Vec<Batch>) -> Vec<oneshot::Sender<bool>
         receipts.push(batch.receipt);
     }
     inner.state.undo(changes);
-    inner.state.has_kept(std::iter::empty());
+    inner.state.mark_durable(std::iter::empty());
     receipts
 }
 
@@ -218,7 +218,7 @@ struct End(Arc<Shared>);
 impl Drop for End {
     fn drop(&mut self) {
         let mut inner = self.0.lock();
-        if let Store::Disk(queue) = &mut inner.store {
+        if let Store::Backend(queue) = &mut inner.store {
             queue.ended = true;
         }
         let receipts = undo(&mut inner, Vec::new());
@@ -237,7 +237,7 @@ pub(crate) mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::registry::access::Allowance;
+    use crate::registry::access::Quotas;
     use crate::registry::engine::Engine;
     use crate::registry::engine::pending::Scope;
     use crate::registry::model::ManualClock;
@@ -250,14 +250,14 @@ pub(crate) mod tests {
 
     /// A disk in memory that can be told to fail, before or after it has written.
     #[derive(Debug, Default)]
-    pub(crate) struct Fragile {
+    pub(crate) struct FaultyBackend {
         records: Mutex<Records>,
-        pub(crate) mood: Mutex<Mood>,
+        pub(crate) failure_mode: Mutex<FailureMode>,
         commits: Mutex<usize>,
     }
 
     #[derive(Clone, Copy, Debug, Default, PartialEq)]
-    pub(crate) enum Mood {
+    pub(crate) enum FailureMode {
         #[default]
         Fine,
         Full,
@@ -271,9 +271,9 @@ pub(crate) mod tests {
         Blind,
     }
 
-    impl Fragile {
-        pub(crate) fn feel(&self, mood: Mood) {
-            *self.mood.lock().unwrap() = mood;
+    impl FaultyBackend {
+        pub(crate) fn set_failure(&self, failure_mode: FailureMode) {
+            *self.failure_mode.lock().unwrap() = failure_mode;
         }
 
         fn visit<'a>(
@@ -289,13 +289,13 @@ pub(crate) mod tests {
         }
     }
 
-    impl Disk for Fragile {
+    impl Backend for FaultyBackend {
         fn commit(&self, writes: &[Write]) -> io::Result<()> {
-            let mood = *self.mood.lock().unwrap();
-            if mood == Mood::Full {
+            let failure_mode = *self.failure_mode.lock().unwrap();
+            if failure_mode == FailureMode::Full {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            assert_ne!(mood, Mood::Panicking);
+            assert_ne!(failure_mode, FailureMode::Panicking);
             let mut records = self.records.lock().unwrap();
             for Write { key, value } in writes {
                 match value {
@@ -304,14 +304,18 @@ pub(crate) mod tests {
                 };
             }
             *self.commits.lock().unwrap() += 1;
-            if mood == Mood::LyingOnce {
-                self.feel(Mood::Fine);
+            if failure_mode == FailureMode::LyingOnce {
+                self.set_failure(FailureMode::Fine);
             }
-            if matches!(mood, Mood::Lying | Mood::LyingOnce) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+            if matches!(failure_mode, FailureMode::Lying | FailureMode::LyingOnce) {
+                Err(io::ErrorKind::Interrupted.into())
+            } else {
+                Ok(())
+            }
         }
 
         fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
-            assert_ne!(*self.mood.lock().unwrap_or_else(PoisonError::into_inner), Mood::Blind);
+            assert_ne!(*self.failure_mode.lock().unwrap_or_else(PoisonError::into_inner), FailureMode::Blind);
             Self::visit(self.records.lock().unwrap().range(from.to_vec()..to.to_vec()), visit)
         }
 
@@ -325,7 +329,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) struct Bench {
-        pub(crate) disk: Arc<Fragile>,
+        pub(crate) disk: Arc<FaultyBackend>,
         pub(crate) clock: Clock,
         pub(crate) engine: Engine,
     }
@@ -337,19 +341,18 @@ pub(crate) mod tests {
 
         /// In milliseconds.
         pub(crate) fn keeping_events_for(retention: u64, hand: &ManualClock) -> Self {
-            let disk = Arc::new(Fragile::default());
+            let disk = Arc::new(FaultyBackend::default());
             let clock = Clock::manual(hand);
             let mut state = recovery::state(&*disk, clock.now()).unwrap();
             state.retention = retention;
             let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
-            engine.meet(clock.now(), vec![1]);
+            engine.create_tenants(clock.now(), vec![1]);
             Self { disk, clock, engine }
         }
 
         pub(crate) async fn set(&self, id: &str, value: &str) -> bool {
             let body = json(&format!(r#"{{"value": "{value}"}}"#));
-            let set =
-                |state: &mut State| state.set_value(self.clock.now(), 1, &Allowance::default(), id, &body).unwrap();
+            let set = |state: &mut State| state.set_value(self.clock.now(), 1, &Quotas::default(), id, &body).unwrap();
             self.engine.write(set).await.is_some()
         }
 
@@ -377,38 +380,42 @@ pub(crate) mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_cannot_be_kept_is_undone_and_tried_again_later() {
-        for mood in [Mood::Full, Mood::Lying, Mood::Panicking] {
+        for failure_mode in [FailureMode::Full, FailureMode::Lying, FailureMode::Panicking] {
             let bench = Bench::new();
             assert!(bench.set("key", "old").await);
             let before = bench.now().await;
-            bench.disk.feel(mood);
+            bench.disk.set_failure(failure_mode);
             let (one, two, three) =
                 tokio::join!(bench.set("key", "new"), bench.set("key", "newer"), bench.set("other", "x"));
-            assert_eq!((one, two, three), (false, false, false), "{mood:?}");
-            assert_eq!(bench.now().await, before, "{mood:?}");
-            bench.disk.feel(Mood::Fine);
+            assert_eq!((one, two, three), (false, false, false), "{failure_mode:?}");
+            assert_eq!(bench.now().await, before, "{failure_mode:?}");
+            bench.disk.set_failure(FailureMode::Fine);
             assert!(bench.set("other", "y").await, "it is tried again by itself");
             assert_eq!(bench.value("other").await.as_deref(), Some("y"));
-            assert_eq!(bench.after_restart(), bench.now().await, "{mood:?}: what failed is not there after a restart");
+            assert_eq!(
+                bench.after_restart(),
+                bench.now().await,
+                "{failure_mode:?}: what failed is not there after a restart"
+            );
         }
     }
 
     /// It should not come to that, but if it does, nobody waits for a thread that is no more.
     #[tokio::test(flavor = "multi_thread")]
     async fn without_the_thread_changes_are_refused() {
-        let disk = Arc::new(Fragile::default());
+        let disk = Arc::new(FaultyBackend::default());
         let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
         let state = recovery::state(&*disk, clock.now()).unwrap();
-        disk.feel(Mood::Blind);
+        disk.set_failure(FailureMode::Blind);
         let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
-        engine.meet(clock.now(), vec![1]); // after which it looks for old events
+        engine.create_tenants(clock.now(), vec![1]); // after which it looks for old events
         let body = json(r#"{"value": "x"}"#);
         let set = |id: &'static str| {
-            engine.write(|state| state.set_value(clock.now(), 1, &Allowance::default(), id, &body).unwrap())
+            engine.write(|state| state.set_value(clock.now(), 1, &Quotas::default(), id, &body).unwrap())
         };
-        let patience = Duration::from_secs(20);
-        let _ = tokio::time::timeout(patience, set("first")).await.unwrap(); // perhaps in time
-        assert!(tokio::time::timeout(patience, set("second")).await.unwrap().is_none());
+        let timeouts = Duration::from_secs(20);
+        let _ = tokio::time::timeout(timeouts, set("first")).await.unwrap(); // perhaps in time
+        assert!(tokio::time::timeout(timeouts, set("second")).await.unwrap().is_none());
         assert!(engine.run(1, Scope::Values, |state| state.value(1, "second").is_err()).await, "it was undone");
     }
 
@@ -436,7 +443,7 @@ pub(crate) mod tests {
     async fn nothing_is_built_on_what_is_then_undone() {
         let bench = Bench::new();
         assert!(bench.set("key", "old").await);
-        bench.disk.feel(Mood::Full);
+        bench.disk.set_failure(FailureMode::Full);
         let (first, same) = tokio::join!(bench.set("key", "new"), bench.set("key", "new"));
         assert_eq!((first, same), (false, false));
     }
@@ -449,7 +456,7 @@ pub(crate) mod tests {
         let ids: Vec<String> = (0..100).map(|number| format!("key-{number}")).collect();
         let mut writes: Vec<_> = ids.iter().map(|id| Box::pin(bench.set(id, "x"))).collect();
         {
-            let _held = bench.disk.mood.lock().unwrap(); // the first commit does not get beyond this
+            let _held = bench.disk.failure_mode.lock().unwrap(); // the first commit does not get beyond this
             let mut context = Context::from_waker(Waker::noop());
             assert!(writes.iter_mut().all(|write| write.as_mut().poll(&mut context).is_pending()));
         }
@@ -470,7 +477,7 @@ pub(crate) mod tests {
         let churn = |state: &mut State| {
             for number in 0..2 * TRIM + 1 {
                 let body = json(&format!(r#"{{"value": "{number}"}}"#));
-                state.set_value(bench.clock.now(), 1, &Allowance::default(), "key", &body).unwrap();
+                state.set_value(bench.clock.now(), 1, &Quotas::default(), "key", &body).unwrap();
             }
         };
         assert!(bench.engine.write(churn).await.is_some());
@@ -490,19 +497,19 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let hand = ManualClock::new(1_700_000_000_000);
         let clock = Clock::manual(&hand);
-        let disk = Arc::new(fjall::Files::open(folder.path()).unwrap());
+        let disk = Arc::new(fjall::FjallBackend::open(folder.path()).unwrap());
         let mut state = recovery::state(&*disk, clock.now()).unwrap();
         state.retention = HOUR;
         state.recent = 100;
         let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
-        engine.meet(clock.now(), vec![1]);
+        engine.create_tenants(clock.now(), vec![1]);
         let mut sizes = Vec::new();
         for _ in 0..24 {
             for _ in 0..36 {
                 let churn = |state: &mut State| {
                     for number in 0..30 {
                         let body = json(&format!(r#"{{"value": "{number}"}}"#));
-                        state.set_value(clock.now(), 1, &Allowance::default(), "key", &body).unwrap();
+                        state.set_value(clock.now(), 1, &Quotas::default(), "key", &body).unwrap();
                     }
                 };
                 assert!(engine.write(churn).await.is_some());

@@ -12,7 +12,7 @@ use crate::registry::model::Listing;
 use crate::registry::model::Uuid1;
 use crate::registry::model::{Event, TenantId};
 use crate::registry::state::{Feed, Rest};
-use crate::registry::store::Disk;
+use crate::registry::store::Backend;
 use crate::registry::store::record;
 use crate::registry::store::record::event_key;
 
@@ -51,7 +51,7 @@ impl Engine {
 
 /// Adds to a page what the disk has of the feed.
 fn old(
-    disk: &Arc<dyn Disk>,
+    disk: &Arc<dyn Backend>,
     tenant: TenantId,
     range: Range<Uuid1>,
     feed: &Feed,
@@ -73,8 +73,8 @@ fn old(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::model::{Change, Slot};
-    use crate::registry::model::{ValueRemove, What};
+    use crate::registry::model::{Change, RecordChange};
+    use crate::registry::model::{EventKind, ValueRemove};
     use crate::registry::store::Visit;
     use crate::registry::store::Write;
 
@@ -82,15 +82,15 @@ mod tests {
     #[derive(Debug)]
     struct Endless;
 
-    impl Disk for Endless {
+    impl Backend for Endless {
         fn commit(&self, _: &[Write]) -> io::Result<()> {
             Ok(())
         }
 
         fn scan(&self, _: &[u8], _: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
             for ticks in 1.. {
-                let what = What::ValueRemove(Box::new(ValueRemove { id: "key".into(), old: "x".into() }));
-                let slot = Slot::Event { id: Uuid1::new(ticks, 0), before: None, after: Some(what) };
+                let what = EventKind::ValueRemove(Box::new(ValueRemove { id: "key".into(), old: "x".into() }));
+                let slot = RecordChange::Event { id: Uuid1::new(ticks, 0), before: None, after: Some(what) };
                 let Write { key, value } = Write::of(&Change { tenant: 1, slot });
                 if !visit(&key, &value.unwrap())? {
                     break;
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn search_for_a_type_ends_and_continues_there() {
-        let disk: Arc<dyn Disk> = Arc::new(Endless);
+        let disk: Arc<dyn Backend> = Arc::new(Endless);
         let read = |kind, limit| {
             let feed = Feed { from: None, kind: Some(kind), strict: false, limit };
             old(&disk, 1, Uuid1::lowest(0)..Uuid1::lowest(1 << 59), &feed, Listing::default()).unwrap()

@@ -25,8 +25,8 @@ use super::state::GRACE_MS;
 
 use super::model::TICK;
 use super::state::State;
-use super::store::{Disk, Queue, Receipt, Store};
-use commit::Keeper;
+use super::store::{Backend, CommitTicket, Queue, Store};
+use commit::Committer;
 
 /// How many expire before others get their turn.
 const CHUNK: usize = 1_000;
@@ -46,7 +46,7 @@ const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 pub(crate) struct Engine {
     clock: Clock,
     shared: Arc<Shared>,
-    pub(crate) disk: Option<Arc<dyn Disk>>,
+    pub(crate) disk: Option<Arc<dyn Backend>>,
     keeper: Option<JoinHandle<()>>,
     /// Somebody has a deadline before the one the background waits for.
     earlier: Notify,
@@ -80,13 +80,13 @@ pub(crate) struct Inner {
 
 impl Engine {
     /// With the state as it was on the disk, if there is one.
-    pub(crate) fn new(clock: Clock, state: State, disk: Option<Arc<dyn Disk>>) -> io::Result<Self> {
+    pub(crate) fn new(clock: Clock, state: State, disk: Option<Arc<dyn Backend>>) -> io::Result<Self> {
         let retention = state.retention;
-        let store = if disk.is_some() { Store::Disk(Queue::default()) } else { Store::Memory };
+        let store = if disk.is_some() { Store::Backend(Queue::default()) } else { Store::Memory };
         let inner = Mutex::new(Inner { state, store, awaited: None });
         let shared = Arc::new(Shared { inner, submitted: Condvar::new() });
-        let start = |disk: &Arc<dyn Disk>| {
-            let keeper = Keeper::new(shared.clone(), disk.clone(), clock.clone(), retention);
+        let start = |disk: &Arc<dyn Backend>| {
+            let keeper = Committer::new(shared.clone(), disk.clone(), clock.clone(), retention);
             thread::Builder::new().name("keeper".to_owned()).spawn(|| keeper.run())
         };
         let keeper = disk.as_ref().map(start).transpose()?;
@@ -94,9 +94,10 @@ impl Engine {
     }
 
     /// Makes tenants known that are expected. If that cannot be kept now, they are met when they come.
-    pub(crate) fn meet(&self, now: Now, tenants: Vec<TenantId>) {
-        let meet = |state: &mut State| tenants.iter().for_each(|tenant| state.contact(now, *tenant));
-        drop(self.submit(Wait::Own, None, meet));
+    pub(crate) fn create_tenants(&self, now: Now, tenants: Vec<TenantId>) {
+        let create_tenants =
+            |state: &mut State| tenants.iter().for_each(|tenant| state.create_on_first_use(now, *tenant));
+        drop(self.submit(Wait::Own, None, create_tenants));
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -132,7 +133,7 @@ impl Engine {
                 self.sweep_first(now).await;
             }
             let (result, receipt) = self.submit(Wait::For(tenant, scope), swept, &mut act);
-            let is_final = matches!(receipt, Receipt::Undone) || scope == Scope::Nothing;
+            let is_final = matches!(receipt, CommitTicket::Undone) || scope == Scope::Nothing;
             if receipt.fulfilled().await || is_final {
                 return result;
             }
@@ -157,7 +158,7 @@ impl Engine {
     async fn change<T>(&self, wait: Wait<'_>, swept: Option<Now>, mut act: impl FnMut(&mut State) -> T) -> Option<T> {
         for _ in 0..2 {
             let (result, receipt) = self.submit(wait, swept, &mut act);
-            if !matches!(receipt, Receipt::Undone) {
+            if !matches!(receipt, CommitTicket::Undone) {
                 return receipt.fulfilled().await.then_some(result);
             }
             let again = self.shared.lock().store.try_again();
@@ -169,7 +170,7 @@ impl Engine {
         None
     }
 
-    fn submit<T>(&self, wait: Wait<'_>, swept: Option<Now>, mut act: impl FnMut(&mut State) -> T) -> (T, Receipt) {
+    fn submit<T>(&self, wait: Wait<'_>, swept: Option<Now>, mut act: impl FnMut(&mut State) -> T) -> (T, CommitTicket) {
         let mut inner = self.shared.lock();
         let Inner { state, store, .. } = &mut *inner;
         let is_failing = store.is_failing();
@@ -181,15 +182,15 @@ impl Engine {
         let receipt = match wait {
             _ if is_failing && !changes.is_empty() => {
                 state.undo(changes);
-                Receipt::Undone
+                CommitTicket::Undone
             }
             _ if !changes.is_empty() => {
                 if self.disk.is_some() {
-                    state.will_keep(&changes);
+                    state.mark_pending(&changes);
                 }
                 store.submit(changes)
             }
-            Wait::Own => Receipt::Kept,
+            Wait::Own => CommitTicket::Kept,
             Wait::All => store.kept_so_far(),
             Wait::For(tenant, scope) => store.kept_of(tenant, scope, state.shape),
         };
@@ -198,7 +199,7 @@ impl Engine {
             self.earlier.notify_one();
         }
         drop(inner);
-        if matches!(receipt, Receipt::Awaited(_)) {
+        if matches!(receipt, CommitTicket::Awaited(_)) {
             self.shared.submitted.notify_one();
         }
         (result, receipt)

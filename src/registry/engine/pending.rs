@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::registry::http::ServiceShape;
 use crate::registry::model::TenantId;
-use crate::registry::model::{Change, Slot};
+use crate::registry::model::{Change, RecordChange};
 use crate::registry::state::Resource;
 
 /// The records that a read looks at, all of one tenant.
@@ -30,10 +30,10 @@ impl Pending {
     pub(crate) fn add(&mut self, changes: &[Change]) {
         for Change { tenant, slot } in changes {
             let (resource, id) = match slot {
-                Slot::Session { id, .. } => (Resource::Session, Arc::from(id.as_str())),
-                Slot::Service { id, .. } => (Resource::Service, id.clone()),
-                Slot::Value { id, .. } => (Resource::ConfigurationValue, id.clone()),
-                Slot::Tenant { .. } | Slot::Event { .. } => continue, // the feed knows for itself where it ends
+                RecordChange::Session { id, .. } => (Resource::Session, Arc::from(id.as_str())),
+                RecordChange::Service { id, .. } => (Resource::Service, id.clone()),
+                RecordChange::Value { id, .. } => (Resource::ConfigurationValue, id.clone()),
+                RecordChange::Tenant { .. } | RecordChange::Event { .. } => continue, // the feed knows for itself where it ends
             };
             self.0.entry((*tenant, resource)).or_default().insert(id);
         }
@@ -75,7 +75,7 @@ mod tests {
         let mut pending = Pending::default();
         let has = |pending: &Pending, scope| pending.has(1, scope, ServiceShape::Form);
         assert!(!has(&pending, Scope::Values));
-        pending.add(&[Change { tenant: 1, slot: Slot::Value { id: "key".into(), before: None, after: None } }]);
+        pending.add(&[Change { tenant: 1, slot: RecordChange::Value { id: "key".into(), before: None, after: None } }]);
         for scope in [Scope::Value("key"), Scope::Values] {
             assert!(has(&pending, scope) && !pending.has(2, scope, ServiceShape::Form), "{scope:?}");
         }
@@ -96,7 +96,7 @@ mod tests {
     fn a_service_that_shows_a_part_of_its_session_is_built_upon_it() {
         let mut pending = Pending::default();
         let id = SessionId::random(|| 'a');
-        pending.add(&[Change { tenant: 1, slot: Slot::Session { id, before: None, after: None } }]);
+        pending.add(&[Change { tenant: 1, slot: RecordChange::Session { id, before: None, after: None } }]);
         let seen = |scope| [ServiceShape::Form, ServiceShape::Union].map(|shape| pending.has(1, scope, shape));
         for scope in [Scope::Service("api"), Scope::Services] {
             assert_eq!(seen(scope), [false, true], "{scope:?}");

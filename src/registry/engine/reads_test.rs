@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::commit::tests::{Bench, Mood};
+use super::commit::tests::{Bench, FailureMode};
 use super::pending::Scope;
 use crate::registry::model::ManualClock;
 use crate::registry::model::Page;
@@ -25,22 +25,23 @@ impl Bench {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_of_what_is_being_written_waits_and_sees_what_is_kept() {
-    for (mood, is_kept) in [(Mood::Fine, true), (Mood::Full, false), (Mood::Lying, false)] {
+    for (failure_mode, is_kept) in [(FailureMode::Fine, true), (FailureMode::Full, false), (FailureMode::Lying, false)]
+    {
         let bench = Bench::new();
         assert!(bench.set("key", "old").await);
         let (mut set, mut add) = (Box::pin(bench.set("key", "new")), Box::pin(bench.set("added", "new")));
         let (mut value, mut added) = (Box::pin(bench.value("key")), Box::pin(bench.value("added")));
         let mut values = Box::pin(bench.values());
         {
-            let mut held = bench.disk.mood.lock().unwrap(); // no commit gets beyond this
+            let mut held = bench.disk.failure_mode.lock().unwrap(); // no commit gets beyond this
             assert!(poll(&mut set).is_pending() && poll(&mut add).is_pending());
             assert!(poll(&mut value).is_pending() && poll(&mut added).is_pending() && poll(&mut values).is_pending());
             assert_eq!(poll(Box::pin(bench.value("another"))), Poll::Ready(None), "it has nothing to wait for");
-            *held = mood;
+            *held = failure_mode;
         }
-        assert_eq!(value.await.as_deref(), Some(if is_kept { "new" } else { "old" }), "{mood:?}");
-        assert_eq!((added.await.is_some(), values.await), (is_kept, if is_kept { 2 } else { 1 }), "{mood:?}");
-        assert_eq!((set.await, add.await), (is_kept, is_kept), "{mood:?}");
+        assert_eq!(value.await.as_deref(), Some(if is_kept { "new" } else { "old" }), "{failure_mode:?}");
+        assert_eq!((added.await.is_some(), values.await), (is_kept, if is_kept { 2 } else { 1 }), "{failure_mode:?}");
+        assert_eq!((set.await, add.await), (is_kept, is_kept), "{failure_mode:?}");
     }
 }
 
@@ -49,18 +50,18 @@ async fn a_read_of_what_is_being_written_waits_and_sees_what_is_kept() {
 async fn while_the_disk_fails_reads_neither_wait_nor_see_what_is_tried() {
     let bench = Bench::new();
     assert!(bench.set("key", "old").await);
-    bench.disk.feel(Mood::Full);
+    bench.disk.set_failure(FailureMode::Full);
     assert!(!bench.set("key", "new").await);
     let mut tried = Box::pin(bench.set("key", "new"));
     {
-        let _held = bench.disk.mood.lock().unwrap(); // no commit gets beyond this
+        let _held = bench.disk.failure_mode.lock().unwrap(); // no commit gets beyond this
         assert!(poll(&mut tried).is_pending());
         assert_eq!(poll(Box::pin(bench.value("key"))), Poll::Ready(Some("old".to_owned())));
         assert_eq!(poll(Box::pin(bench.values())), Poll::Ready(1));
         assert_eq!(poll(Box::pin(bench.set("key", "old"))), Poll::Ready(true), "nothing to write");
     }
     assert!(!tried.await);
-    bench.disk.feel(Mood::Fine);
+    bench.disk.set_failure(FailureMode::Fine);
     assert!(bench.set("key", "new").await);
 }
 
@@ -76,10 +77,10 @@ async fn nobody_is_gone_whose_end_cannot_be_kept() {
         bench.engine.run_swept(bench.clock.now(), 1, Scope::Service("node-1"), look).await
     };
     hand.jump(Duration::from_millis(3_000));
-    bench.disk.feel(Mood::Full);
+    bench.disk.set_failure(FailureMode::Full);
     assert!(is_there().await, "its end was undone, and is looked at again");
     assert!(is_there().await);
-    bench.disk.feel(Mood::Fine);
+    bench.disk.set_failure(FailureMode::Fine);
     assert!(bench.set("key", "x").await);
     assert!(!is_there().await);
 }
@@ -90,7 +91,7 @@ async fn what_was_refused_is_taken_off_the_disk_before_that_is_told() {
     let bench = Bench::new();
     assert!(bench.set("key", "old").await);
     let before = bench.after_restart();
-    bench.disk.feel(Mood::LyingOnce);
+    bench.disk.set_failure(FailureMode::LyingOnce);
     assert!(!bench.set("key", "new").await);
     assert_eq!(bench.after_restart(), before);
 }

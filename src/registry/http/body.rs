@@ -14,9 +14,9 @@ use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::error::Problem;
+use super::error::HttpError;
 use super::request::Json;
-use crate::registry::state::Refusal;
+use crate::registry::state::DomainError;
 
 /// The first size that is too large.
 const TOO_LARGE: u64 = 5_000;
@@ -25,32 +25,32 @@ const TOO_LARGE: u64 = 5_000;
 const DRAIN: u64 = 1 << 20;
 
 /// Reads the whole body, whatever the request is for, if it comes in time.
-pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, patience: Duration) -> Result<Bytes, Problem> {
+pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, timeouts: Duration) -> Result<Bytes, HttpError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     let is_announced_too_large = body.size_hint().lower() >= TOO_LARGE;
     if is_announced_too_large && headers.contains_key(EXPECT) {
-        return Err(Problem::TooLarge); // the client waits for this answer before it sends anything
+        return Err(HttpError::TooLarge); // the client waits for this answer before it sends anything
     }
-    let read = if is_announced_too_large { None } else { Some(promptly(patience, collect(&mut body)).await) };
+    let read = if is_announced_too_large { None } else { Some(promptly(timeouts, collect(&mut body)).await) };
     match read {
         Some(Ok(Ok(bytes))) => Ok(bytes),
-        Some(Err(_)) | Some(Ok(Err(Stop::Broken))) => Err(Problem::TooSlow),
-        Some(Ok(Err(Stop::Garbled))) => Err(Problem::Garbled),
+        Some(Err(_)) | Some(Ok(Err(Stop::Broken))) => Err(HttpError::TooSlow),
+        Some(Ok(Err(Stop::Garbled))) => Err(HttpError::Garbled),
         Some(Ok(Err(Stop::TooLarge))) | None => {
-            let _ = timeout(patience, drain(&mut body)).await;
-            Err(Problem::TooLarge)
+            let _ = timeout(timeouts, drain(&mut body)).await;
+            Err(HttpError::TooLarge)
         }
     }
 }
 
 /// As [`timeout`], but what is there already, as nearly every body is, needs no clock.
-async fn promptly<T>(patience: Duration, wanted: impl Future<Output = T>) -> Result<T, Elapsed> {
+async fn promptly<T>(timeouts: Duration, wanted: impl Future<Output = T>) -> Result<T, Elapsed> {
     let mut wanted = pin!(wanted);
     match poll_fn(|cx| Poll::Ready(wanted.as_mut().poll(cx))).await {
         Poll::Ready(there) => Ok(there),
-        Poll::Pending => timeout(patience, wanted).await,
+        Poll::Pending => timeout(timeouts, wanted).await,
     }
 }
 
@@ -101,13 +101,14 @@ async fn drain(body: &mut Incoming) {
 }
 
 /// Reads the JSON of a body; an empty one is an object without keys. The type counts even where there is no body.
-pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, Refusal> {
+pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, DomainError> {
     check_type(headers)?;
     if body.is_empty() {
         return Ok(Json::EMPTY);
     }
     let text = text(headers, body);
-    serde_json::from_slice(&text).map_err(|error| Refusal::Malformed(format!("Failed to parse request body: {error}")))
+    serde_json::from_slice(&text)
+        .map_err(|error| DomainError::Malformed(format!("Failed to parse request body: {error}")))
 }
 
 /// A body that is no UTF-8, and is not said to be, is taken for Latin-1: the original Java client sends that, and says nothing
@@ -120,7 +121,7 @@ fn text<'a>(headers: &HeaderMap, body: &'a [u8]) -> Cow<'a, [u8]> {
     Cow::Owned(body.iter().copied().map(char::from).collect::<String>().into_bytes())
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_type(headers: &HeaderMap) -> Result<(), DomainError> {
     let Some(given) = headers.get(CONTENT_TYPE).filter(|value| !value.is_empty()) else { return Ok(()) };
     if given.as_bytes() == b"application/json" {
         return Ok(());
@@ -131,5 +132,5 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let kind: String = kind.chars().filter(|char| !char.is_control()).collect();
-    Err(Refusal::Malformed(format!("Unsupported content type: {kind}")))
+    Err(DomainError::Malformed(format!("Unsupported content type: {kind}")))
 }

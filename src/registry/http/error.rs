@@ -5,18 +5,18 @@ use std::borrow::Cow;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::public_url::Base;
+use super::public_url::PublicUrl;
 use super::response::Answer;
-use crate::registry::state::{Kind, Refusal};
+use crate::registry::state::{DomainError, Kind};
 use crate::wire::Fault;
 
 /// Why a request is not answered with success.
 #[derive(Debug)]
-pub(crate) enum Problem {
+pub(crate) enum HttpError {
     /// The domain refuses.
-    Refused(Refusal),
+    Refused(DomainError),
     /// There is no such page.
-    NoPage { requested: String },
+    RouteNotFound { requested: String },
     /// The request is not for an open registry: it came through a web page, or under a foreign name.
     Forbidden(Cow<'static, str>),
     /// The account asked too often.
@@ -28,13 +28,13 @@ pub(crate) enum Problem {
     /// The body is not what its transfer encoding says.
     Garbled,
     /// The disk does not take it. Nothing has changed.
-    NotKept,
+    StorageUnavailable,
     /// The tenant has as many long answers under way as it may have, and that lasts.
     Busy,
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<DomainError> for HttpError {
+    fn from(refusal: DomainError) -> Self {
         Self::Refused(refusal)
     }
 }
@@ -79,22 +79,22 @@ impl Type {
     }
 }
 
-impl Problem {
+impl HttpError {
     /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
-    pub(crate) fn answer(self, id: &str, base: &Base<'_>) -> Answer {
+    pub(crate) fn answer(self, id: &str, base: &PublicUrl<'_>) -> Answer {
         let is_garbled = matches!(self, Self::Garbled); // where the next request would begin, nobody knows
-        let is_login = matches!(self, Self::Refused(Refusal::Busy(_)));
+        let is_login = matches!(self, Self::Refused(DomainError::Busy(_)));
         let is_busy = is_login || matches!(self, Self::Busy);
         let (kind, message, details) = match self {
             Self::Garbled => twice(Type::BadRequest, "Invalid transfer encoding".into()),
             Self::TooLarge => return Answer::empty(StatusCode::PAYLOAD_TOO_LARGE).closing(),
             Self::TooSlow => return Answer::empty(StatusCode::REQUEST_TIMEOUT).closing(),
             Self::Refused(refusal) => words(refusal),
-            Self::NoPage { requested } => {
+            Self::RouteNotFound { requested } => {
                 let details = json!({ "requested_path": requested });
                 (Type::NotFound, "The page cannot be found.".into(), details)
             }
-            Self::NotKept | Self::Busy => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
+            Self::StorageUnavailable | Self::Busy => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
             Self::Forbidden(why) => (Type::Forbidden, "forbidden".into(), why.into()),
             Self::RateReached { limit, period, path } => {
                 let details =
@@ -117,25 +117,25 @@ impl Problem {
     }
 }
 
-fn words(refusal: Refusal) -> (Type, String, Value) {
+fn words(refusal: DomainError) -> (Type, String, Value) {
     match refusal {
-        Refusal::Malformed(text) => twice(Type::BadRequest, text),
-        Refusal::Field { field, rule } => {
+        DomainError::Malformed(text) => twice(Type::BadRequest, text),
+        DomainError::Field { field, rule } => {
             (Type::BadRequest, format!("Validation error for key '{field}'"), rule.into())
         }
-        Refusal::Parameter { name, rule } => {
+        DomainError::Parameter { name, rule } => {
             (Type::BadRequest, format!("Invalid value for '{name}' query string parameter"), rule.into())
         }
-        Refusal::PageLimit(rule) => (Type::InvalidLimit, "Invalid limit".into(), rule.into()),
-        Refusal::ServiceExists(id) => {
+        DomainError::PageLimit(rule) => (Type::InvalidLimit, "Invalid limit".into(), rule.into()),
+        DomainError::ServiceExists(id) => {
             twice(Type::ServiceWithThisIdExists, format!("Service with id {id} already exists."))
         }
-        Refusal::Quota { resource, most } => {
+        DomainError::Quota { resource, most } => {
             let name = resource.name();
             let details = format!("Limit for resource {name} has been reached. Maximum allowed objects: {most}");
             (Type::LimitReached, "Resource limit has been reached".into(), details.into())
         }
-        Refusal::Missing { kind, key } => {
+        DomainError::Missing { kind, key } => {
             let kind = match kind {
                 Kind::Session => "Session",
                 Kind::Service => "Service",
@@ -145,8 +145,8 @@ fn words(refusal: Refusal) -> (Type, String, Value) {
             let details = format!("Object \"{kind}\" with key \"{key}\" does not exist");
             (Type::NotFound, "object does not exist".into(), details.into())
         }
-        Refusal::Busy(why) => (Type::SystemFailure, "Service Unavailable".into(), why.into()),
-        Refusal::Unauthorized(why) => (Type::Unauthorized, "forbidden".into(), why.into()),
+        DomainError::Busy(why) => (Type::SystemFailure, "Service Unavailable".into(), why.into()),
+        DomainError::Unauthorized(why) => (Type::Unauthorized, "forbidden".into(), why.into()),
     }
 }
 

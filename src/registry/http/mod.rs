@@ -1,6 +1,6 @@
 //! HTTP: from the request to the domain and back.
 //!
-//! `connections` accepts; [`Front::handle`] is the life of a request: it judges it in the order that the API has
+//! `connections` accepts; [`App::handle`] is the life of a request: it judges it in the order that the API has
 //! always had, and hands it to the file of its resource. `faults` says no.
 
 mod body;
@@ -17,7 +17,7 @@ mod response;
 mod response_ids;
 mod router;
 
-pub use connection::{Patience, Tls, TlsFiles};
+pub use connection::{Timeouts, Tls, TlsFiles};
 pub use forwarded::TrustedProxy;
 pub use representation::ServiceShape;
 pub(crate) use representation::Shown;
@@ -35,24 +35,24 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
 
-use super::Indulgence;
-use super::access::{Accounts, Claim, OPEN_TENANT_ID};
+use super::Compatibility;
+use super::access::{Authenticator, Claim, OPEN_TENANT_ID};
 use super::engine::Engine;
 use super::model::Now;
 
-use super::access::Allowance;
-use super::access::Slowing;
+use super::access::LoginThrottle;
+use super::access::Quotas;
 use super::access::Usage;
 use super::engine::Scope;
 use super::model::Page;
 use super::model::TenantId;
-use super::state::Refusal;
+use super::state::DomainError;
 use super::state::State;
 
 use super::access::Users;
 use super::access::Waiting;
-use error::Problem;
-use public_url::Base;
+use error::HttpError;
+use public_url::PublicUrl;
 use response::Answer;
 
 use resources::Lists;
@@ -82,18 +82,18 @@ const PAGE: &str = concat!(
 
 /// Everything that requests need.
 #[derive(Debug)]
-pub(crate) struct Front {
+pub(crate) struct App {
     engine: Arc<Engine>,
-    accounts: ArcSwap<Accounts>,
+    authenticator: ArcSwap<Authenticator>,
     tls: RwLock<Option<Tls>>,
-    slowing: Slowing,
+    login_throttle: LoginThrottle,
     waiting: Waiting,
     trusted_proxies: Vec<TrustedProxy>,
     listening: SocketAddr,
     /// Names that an open registry is reached by, besides its addresses.
     host_names: Vec<String>,
-    indulgence: Indulgence,
-    patience: Patience,
+    compatibility: Compatibility,
+    timeouts: Timeouts,
     ids: ResponseIds,
     lists: Lists,
 }
@@ -112,47 +112,47 @@ struct Notes {
     /// When the whole request was there.
     now: Option<Now>,
     tenant: Option<TenantId>,
-    usage: Option<(Arc<Allowance>, Usage)>,
+    usage: Option<(Arc<Quotas>, Usage)>,
 }
 
 /// A request that has been let in.
-struct Asked<'a> {
-    front: &'a Front,
+struct RequestContext<'a> {
+    front: &'a App,
     now: Now,
     tenant: TenantId,
     address: IpAddr,
-    allowance: &'a Arc<Allowance>,
-    base: &'a Base<'a>,
+    allowance: &'a Arc<Quotas>,
+    base: &'a PublicUrl<'a>,
     path: &'a str,
     query: &'a Query<'a>,
     body: &'a Json,
 }
 
-impl Front {
+impl App {
     pub(crate) fn new(
         engine: Engine,
-        accounts: Accounts,
+        authenticator: Authenticator,
         tls: Option<Tls>,
         listening: SocketAddr,
         host_names: Vec<String>,
-        indulgence: Indulgence,
-        patience: Patience,
+        compatibility: Compatibility,
+        timeouts: Timeouts,
     ) -> Self {
-        let (accounts, tls) = (ArcSwap::from_pointee(accounts), RwLock::new(tls));
-        let (slowing, ids, lists) = (Slowing::default(), ResponseIds::new(), Lists::default());
+        let (authenticator, tls) = (ArcSwap::from_pointee(authenticator), RwLock::new(tls));
+        let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), Lists::default());
         let engine = Arc::new(engine);
         let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
         Self {
             engine,
-            accounts,
+            authenticator,
             tls,
-            slowing,
+            login_throttle,
             waiting,
             trusted_proxies,
             listening,
             host_names,
-            indulgence,
-            patience,
+            compatibility,
+            timeouts,
             ids,
             lists,
         }
@@ -165,7 +165,7 @@ impl Front {
 
     /// Other users from now on.
     pub(crate) fn replace_users(&self, users: Users) {
-        self.accounts.store(Arc::new(self.accounts.load().with(users)));
+        self.authenticator.store(Arc::new(self.authenticator.load().with(users)));
     }
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
@@ -181,9 +181,9 @@ impl Front {
     pub(crate) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let base = Base { parts: &parts, is_secure: caller.is_secure, listening: self.listening };
+        let base = PublicUrl { parts: &parts, is_secure: caller.is_secure, listening: self.listening };
         let mut notes = Notes::default();
-        let judged = self.judge(caller, &base, &parts, body, &mut notes).await;
+        let judged = self.authorize_and_route(caller, &base, &parts, body, &mut notes).await;
         let now = notes.now.unwrap_or_else(|| self.engine.now());
         let id = self.ids.next(now.wall);
         let mut answer = match judged {
@@ -199,25 +199,26 @@ impl Front {
     }
 
     /// The order of the judgements is part of the API: the first that fails decides.
-    async fn judge(
+    async fn authorize_and_route(
         &self,
         caller: Caller,
-        base: &Base<'_>,
+        base: &PublicUrl<'_>,
         parts: &Parts,
         body: Incoming,
         notes: &mut Notes,
-    ) -> Result<Answer, Problem> {
-        let accounts = &*self.accounts.load();
+    ) -> Result<Answer, HttpError> {
+        let authenticator = &*self.authenticator.load();
         let host = origin::host(parts)?;
-        if accounts.is_open() {
+        if authenticator.is_open() {
             origin::check(host, &parts.headers, caller.local, &self.host_names)?;
         }
-        let body = body::read(&parts.headers, body, self.patience.body).await?;
+        let body = body::read(&parts.headers, body, self.timeouts.body).await?;
         let now = *notes.now.insert(self.engine.now());
         let body = &body::parse(&parts.headers, &body)?;
         let path = parts.uri.path();
-        let no_page =
-            || Problem::NoPage { requested: parts.uri.path_and_query().map_or(path, |all| all.as_str()).into() };
+        let no_page = || HttpError::RouteNotFound {
+            requested: parts.uri.path_and_query().map_or(path, |all| all.as_str()).into(),
+        };
         let (tenant, rest) = match Area::of(path) {
             Area::Api { tenant, rest } => (tenant, rest),
             Area::Login if parts.method == Method::POST => {
@@ -234,10 +235,11 @@ impl Front {
             Area::Login | Area::Elsewhere => return Err(no_page()),
         };
         let query = &Query::parse(parts.uri.query());
-        let tenant = admit(accounts, now, &parts.headers, query, tenant, rest)?;
+        let tenant = admit(authenticator, now, &parts.headers, query, tenant, rest)?;
         notes.tenant = Some(tenant);
-        let allowance = accounts.allowance(tenant);
-        let asked = Asked { front: self, now, tenant, address: caller.address, allowance, base, path, query, body };
+        let allowance = authenticator.allowance(tenant);
+        let asked =
+            RequestContext { front: self, now, tenant, address: caller.address, allowance, base, path, query, body };
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         if is_read && !asked.allowance.rates.is_empty() {
             let (usage, verdict) = resources::limits::count(&asked).await;
@@ -261,24 +263,29 @@ fn log(parts: &Parts, answer: &Answer, started: Instant, tenant: Option<TenantId
 
 /// Who asks, and for which tenant.
 fn admit(
-    accounts: &Accounts,
+    authenticator: &Authenticator,
     now: Now,
     headers: &HeaderMap,
     query: &Query<'_>,
     tenant: Option<&str>,
     rest: &str,
-) -> Result<TenantId, Problem> {
+) -> Result<TenantId, HttpError> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
     let named = header(TENANT_ID);
-    let is_bare = accounts.is_open() && named.is_none() && router::is_resource(rest);
+    let is_bare = authenticator.is_open() && named.is_none() && router::is_resource(rest);
     let path = tenant.or_else(|| is_bare.then_some(OPEN_TENANT_ID));
     let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
     let token = in_query.or_else(|| header(AUTH_TOKEN));
-    Ok(accounts.admit(now, Claim { header: named, path, token })?)
+    Ok(authenticator.admit(now, Claim { header: named, path, token })?)
 }
 
-impl Asked<'_> {
-    async fn route(&self, method: &Method, rest: &str, no_page: impl FnOnce() -> Problem) -> Result<Answer, Problem> {
+impl RequestContext<'_> {
+    async fn route(
+        &self,
+        method: &Method,
+        rest: &str,
+        no_page: impl FnOnce() -> HttpError,
+    ) -> Result<Answer, HttpError> {
         match router::route(method, rest)?.ok_or_else(no_page)? {
             Route::SessionHeartbeat(id) => resources::sessions::heartbeat(self, &id).await,
             Route::ServiceHeartbeat(id) => resources::services::heartbeat(self, &id).await,
@@ -303,26 +310,26 @@ impl Asked<'_> {
 
     /// Looks at the tenant's state. The answer is built upon nothing that can still be undone.
     async fn run<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
-        let contact = |state: &mut State| state.contact(self.now, self.tenant);
-        self.front.engine.run(self.tenant, scope, |state| (contact(state), act(state)).1).await
+        let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
+        self.front.engine.run(self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
     }
 
     /// The same, after everyone who is overdue has been expired.
     async fn run_swept<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
-        let contact = |state: &mut State| state.contact(self.now, self.tenant);
+        let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
         let engine = &self.front.engine;
-        engine.run_swept(self.now, self.tenant, scope, |state| (contact(state), act(state)).1).await
+        engine.run_swept(self.now, self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
     }
 
     /// Changes the tenant's state, after everyone who is overdue has been expired. What cannot be kept is refused.
-    async fn write<T>(&self, act: impl Fn(&mut State) -> Result<T, Refusal>) -> Result<T, Problem> {
-        let contact = |state: &mut State| state.contact(self.now, self.tenant);
-        let written = self.front.engine.write_swept(self.now, |state| (contact(state), act(state)).1).await;
-        Ok(written.ok_or(Problem::NotKept)??)
+    async fn write<T>(&self, act: impl Fn(&mut State) -> Result<T, DomainError>) -> Result<T, HttpError> {
+        let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
+        let written = self.front.engine.write_swept(self.now, |state| (create_on_first_use(state), act(state)).1).await;
+        Ok(written.ok_or(HttpError::StorageUnavailable)??)
     }
 
     /// Which page of a list is asked for.
-    fn page(&self) -> Result<Page, Problem> {
+    fn page(&self) -> Result<Page, HttpError> {
         Ok(Page::read(&self.query.values("limit"), &self.query.values("marker"))?)
     }
 

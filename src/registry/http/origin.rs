@@ -7,19 +7,19 @@ use hyper::Version;
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::http::request::Parts;
 
-use super::error::Problem;
-use crate::registry::state::Refusal;
+use super::error::HttpError;
+use crate::registry::state::DomainError;
 
 /// The host that was asked: the authority of a target in absolute form, else `Host`, of which HTTP/1.1 wants one and no
 /// more (RFC 9112, 3.2).
-pub(crate) fn host(parts: &Parts) -> Result<Option<&str>, Problem> {
+pub(crate) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
-        return Err(Refusal::malformed("There is more than one Host header").into());
+        return Err(DomainError::malformed("There is more than one Host header").into());
     }
     if host.is_none() && parts.version == Version::HTTP_11 {
-        return Err(Refusal::malformed("There is no Host header").into());
+        return Err(DomainError::malformed("There is no Host header").into());
     }
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     Ok(authority.or_else(|| host.map(|host| host.to_str().unwrap_or("?"))))
@@ -29,16 +29,16 @@ pub(crate) fn host(parts: &Parts) -> Result<Option<&str>, Problem> {
 /// registry was told it has, and whose `Origin`, if it has one, is that same host.
 ///
 /// A page whose own name was made to lead here, after it was loaded, still sends that name.
-pub(crate) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), Problem> {
+pub(crate) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), HttpError> {
     let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or("?"));
     if host.is_some_and(|host| !is_own(host, local, names)) {
-        return Err(Problem::Forbidden(
+        return Err(HttpError::Forbidden(
             "Host is neither a loopback name nor the address the registry listens on".into(),
         ));
     }
     let of_own_pages = |origin: &str| origin.split_once("://").map(|(_, authority)| authority) == host;
     if origin.is_some_and(|origin| !of_own_pages(origin)) {
-        return Err(Problem::Forbidden("Origin is not the registry itself".into()));
+        return Err(HttpError::Forbidden("Origin is not the registry itself".into()));
     }
     Ok(())
 }

@@ -9,14 +9,14 @@ use hyper::http::request::Parts;
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Shown as the beginning of a URL. It is found out then: few answers have one.
-pub(crate) struct Base<'a> {
+pub(crate) struct PublicUrl<'a> {
     pub(crate) parts: &'a Parts,
     pub(crate) is_secure: bool,
     /// Where the registry listens, for who does not say whom they asked.
     pub(crate) listening: SocketAddr,
 }
 
-impl Base<'_> {
+impl PublicUrl<'_> {
     fn header(&self, name: HeaderName) -> Option<&str> {
         self.parts.headers.get(name)?.to_str().ok()
     }
@@ -42,7 +42,7 @@ impl Base<'_> {
     }
 }
 
-impl Display for Base<'_> {
+impl Display for PublicUrl<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.host() {
             Some(host) => write!(f, "{}://{host}", self.scheme()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::registry::model::Entry;
-use crate::registry::model::{About, Life, Service};
+use crate::registry::model::{Service, ServiceInfo, ServiceKind};
 use crate::registry::state::Tenant;
 use crate::wire;
 
@@ -26,7 +26,7 @@ pub enum ServiceShape {
 /// A service as it is shown: what is needed of it to write the JSON when the lock is free again.
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
-    about: Arc<About>,
+    about: Arc<ServiceInfo>,
     shape: ServiceShape,
     /// Timeout and last heartbeat: its own, or those of its session.
     timeout: Option<u8>,
@@ -47,11 +47,11 @@ struct Union {
 impl Tenant {
     pub(crate) fn show(&self, service: &Service, shape: ServiceShape) -> Shown {
         let (timeout, last_seen) = match (service.about.life, shape) {
-            (Life::Own { timeout }, _) => {
+            (ServiceKind::Standalone { timeout }, _) => {
                 (Some(timeout), service.holder.as_ref().and_then(|holder| holder.last_seen()))
             }
-            (Life::InSession(_), ServiceShape::Form) => (None, None),
-            (Life::InSession(id), ServiceShape::Union) => {
+            (ServiceKind::InSession(_), ServiceShape::Form) => (None, None),
+            (ServiceKind::InSession(id), ServiceShape::Union) => {
                 let session = self.sessions.get(id);
                 (session.map(|session| session.timeout), session.and_then(|session| session.holder.last_seen()))
             }
@@ -66,15 +66,15 @@ impl Serialize for Shown {
         let (id, tags, metadata) = (about.id.to_string(), about.tags.to_list(), about.metadata.to_metadata());
         let (timeout, last_seen) = (timeout.map(u32::from), *last_seen);
         match (shape, about.life) {
-            (ServiceShape::Form, Life::InSession(session)) => about.in_session(session).serialize(serializer),
-            (ServiceShape::Form, Life::Own { timeout }) => {
+            (ServiceShape::Form, ServiceKind::InSession(session)) => about.in_session(session).serialize(serializer),
+            (ServiceShape::Form, ServiceKind::Standalone { timeout }) => {
                 let heartbeat_timeout = u32::from(timeout);
                 wire::OwnService { id, tags, metadata, heartbeat_timeout, last_seen }.serialize(serializer)
             }
             (ServiceShape::Union, life) => {
                 let session_id = match life {
-                    Life::InSession(session) => Some(session.as_str().to_owned()),
-                    Life::Own { .. } => None,
+                    ServiceKind::InSession(session) => Some(session.as_str().to_owned()),
+                    ServiceKind::Standalone { .. } => None,
                 };
                 Union { id, session_id, tags, metadata, heartbeat_timeout: timeout, last_seen }.serialize(serializer)
             }

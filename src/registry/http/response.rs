@@ -12,7 +12,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use super::public_url::Base;
+use super::public_url::PublicUrl;
 use super::resources::Held;
 use crate::registry::model::Uuid1;
 
@@ -110,7 +110,7 @@ impl Answer {
     }
 
     /// Tells where to log in.
-    pub(crate) fn challenge(self, base: &Base<'_>) -> Self {
+    pub(crate) fn challenge(self, base: &PublicUrl<'_>) -> Self {
         match HeaderValue::from_str(&format!("Keystone uri=\"{base}/v2.0\"")) {
             Ok(challenge) => self.header(WWW_AUTHENTICATE, challenge),
             Err(_) => self,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::registry::state::Refusal;
+use crate::registry::state::DomainError;
 
 /// Where a request goes, inside a tenant. Ids are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(crate) fn is_resource(rest: &str) -> bool {
 }
 
 /// The route of a path inside a tenant: none if there is no such page.
-pub(crate) fn route<'a>(method: &Method, rest: &'a str) -> Result<Option<Route<'a>>, Refusal> {
+pub(crate) fn route<'a>(method: &Method, rest: &'a str) -> Result<Option<Route<'a>>, DomainError> {
     let method = match *method {
         Method::HEAD => "GET",
         ref other => other.as_str(),
@@ -128,7 +128,7 @@ fn collection<'a>(method: &str, list: Route<'a>, create: Route<'a>) -> Option<Ro
     }
 }
 
-fn configuration<'a>(method: &str, below: &'a str) -> Result<Option<Route<'a>>, Refusal> {
+fn configuration<'a>(method: &str, below: &'a str) -> Result<Option<Route<'a>>, DomainError> {
     let Some(path) = below.strip_prefix('/') else {
         return Ok((method == "GET").then_some(Route::Configuration(Cow::Borrowed(""))));
     };
@@ -146,8 +146,8 @@ fn strip_name<'a>(path: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Decodes once; an escape that is none is refused, as is what does not become text.
-fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    let malformed = || Refusal::malformed("URI malformed");
+fn decode(text: &str) -> Result<Cow<'_, str>, DomainError> {
+    let malformed = || DomainError::malformed("URI malformed");
     let is_escape = |at: usize| {
         let digits = text.as_bytes().get(at + 1..at + 3);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(get("/services/a%20b%2Fc%2525"), Some(Route::Service("a b/c%25".into())));
         assert_eq!(get("/%73ervices"), None, "names are not");
         for rest in ["/services/%", "/services/%2", "/services/%zz", "/services/%ff", "/configuration/%E0%A4%A"] {
-            assert_eq!(route(&Method::GET, rest), Err(Refusal::malformed("URI malformed")), "{rest}");
+            assert_eq!(route(&Method::GET, rest), Err(DomainError::malformed("URI malformed")), "{rest}");
         }
     }
 

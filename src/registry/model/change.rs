@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use super::records::{Service, Session, SessionId, TenantId, What};
+use super::records::{EventKind, Service, Session, SessionId, TenantId};
 use super::uuid::Uuid1;
 
 /// One record before and after.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) tenant: TenantId,
-    pub(crate) slot: Slot,
+    pub(crate) slot: RecordChange,
 }
 
 /// What is changed: none before when it is made, none after when it is gone.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Slot {
+pub(crate) enum RecordChange {
     /// The tenant itself: since when it is known, in milliseconds since 1970.
     Tenant {
         before: Option<u64>,
@@ -38,8 +38,8 @@ pub(crate) enum Slot {
     },
     Event {
         id: Uuid1,
-        before: Option<What>,
-        after: Option<What>,
+        before: Option<EventKind>,
+        after: Option<EventKind>,
     },
 }
 
@@ -47,11 +47,11 @@ impl Change {
     /// The change that takes this one back.
     pub(crate) fn inverse(self) -> Self {
         let slot = match self.slot {
-            Slot::Tenant { before, after } => Slot::Tenant { before: after, after: before },
-            Slot::Session { id, before, after } => Slot::Session { id, before: after, after: before },
-            Slot::Service { id, before, after } => Slot::Service { id, before: after, after: before },
-            Slot::Value { id, before, after } => Slot::Value { id, before: after, after: before },
-            Slot::Event { id, before, after } => Slot::Event { id, before: after, after: before },
+            RecordChange::Tenant { before, after } => RecordChange::Tenant { before: after, after: before },
+            RecordChange::Session { id, before, after } => RecordChange::Session { id, before: after, after: before },
+            RecordChange::Service { id, before, after } => RecordChange::Service { id, before: after, after: before },
+            RecordChange::Value { id, before, after } => RecordChange::Value { id, before: after, after: before },
+            RecordChange::Event { id, before, after } => RecordChange::Event { id, before: after, after: before },
         };
         Self { tenant: self.tenant, slot }
     }

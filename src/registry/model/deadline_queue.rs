@@ -29,9 +29,9 @@ pub(crate) struct QueuedDeadline {
 
 /// The queue.
 #[derive(Debug, Default)]
-pub(crate) struct Deadlines(BinaryHeap<Reverse<QueuedDeadline>>);
+pub(crate) struct DeadlineQueue(BinaryHeap<Reverse<QueuedDeadline>>);
 
-impl Deadlines {
+impl DeadlineQueue {
     pub(crate) fn push(&mut self, due: u64, tenant: TenantId, owner: Owner) {
         self.0.push(Reverse(QueuedDeadline { due, tenant, owner }));
     }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn entries_come_up_by_time() {
-        let mut queue = Deadlines::default();
+        let mut queue = DeadlineQueue::default();
         for (due, id) in [(30, "late"), (10, "early"), (20, "middle")] {
             queue.push(due, 1, Owner::Service(id.into()));
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::registry::http::request::validation;
-use crate::registry::state::Refusal;
+use crate::registry::state::DomainError;
 
 /// The most bytes that a page has as JSON, unless one entry alone, which cannot be cut, has more. A page that has as
 /// many entries as callers get unless they ask for more stays below, whatever is in them.
@@ -26,26 +26,28 @@ pub(crate) struct Page {
 
 impl Page {
     /// From the values of `limit` and `marker` as they were given, however often.
-    pub(crate) fn read(limits: &[&str], markers: &[&str]) -> Result<Self, Refusal> {
+    pub(crate) fn read(limits: &[&str], markers: &[&str]) -> Result<Self, DomainError> {
         Ok(Self { limit: Self::limit(limits)?, marker: Self::marker(markers)? })
     }
 
     /// `limit` alone, for the list whose markers have rules of their own.
-    pub(crate) fn limit(values: &[&str]) -> Result<usize, Refusal> {
+    pub(crate) fn limit(values: &[&str]) -> Result<usize, DomainError> {
         let text = match values {
             [] => return Ok(DEFAULT_LIMIT),
             [text] if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 text.trim_start_matches('0')
             }
-            _ => return Err(Refusal::PageLimit("Limit must be a number".into())),
+            _ => return Err(DomainError::PageLimit("Limit must be a number".into())),
         };
         let number = if text.is_empty() { "0" } else { text };
         number.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-            Refusal::PageLimit(format!("Invalid limit {number}. Minimum limit is 1 and maximum limit is {MAX_LIMIT}."))
+            DomainError::PageLimit(format!(
+                "Invalid limit {number}. Minimum limit is 1 and maximum limit is {MAX_LIMIT}."
+            ))
         })
     }
 
-    fn marker(values: &[&str]) -> Result<Option<String>, Refusal> {
+    fn marker(values: &[&str]) -> Result<Option<String>, DomainError> {
         let marker = values.join(","); // what JavaScript makes of a repeated one; the comma is not allowed
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-:_./".contains(&byte);
         validation::parameter("marker", &marker, |marker| {
@@ -129,13 +131,13 @@ mod tests {
         assert_eq!(Page::limit(&[]), Ok(100));
         assert_eq!((Page::limit(&["1"]), Page::limit(&["1000"]), Page::limit(&["007"])), (Ok(1), Ok(1000), Ok(7)));
         for values in [&[""][..], &["ten"], &["-5"], &["+5"], &["1.0"], &[" 1"], &["1", "2"], &["1", "1"], &["٣"]] {
-            assert_eq!(Page::limit(values), Err(Refusal::PageLimit("Limit must be a number".into())), "{values:?}");
+            assert_eq!(Page::limit(values), Err(DomainError::PageLimit("Limit must be a number".into())), "{values:?}");
         }
         for (text, shown) in
             [("0", "0"), ("000", "0"), ("1001", "1001"), ("99999999999999999999999", "99999999999999999999999")]
         {
             let rule = format!("Invalid limit {shown}. Minimum limit is 1 and maximum limit is 1000.");
-            assert_eq!(Page::limit(&[text]), Err(Refusal::PageLimit(rule)), "{text}");
+            assert_eq!(Page::limit(&[text]), Err(DomainError::PageLimit(rule)), "{text}");
         }
     }
 
@@ -146,7 +148,7 @@ mod tests {
         assert_eq!(Page::marker(&["/a-b:c_d.E9"]), Ok(Some("/a-b:c_d.E9".into())));
         assert_eq!(Page::marker(&[&"m".repeat(500)]), Ok(Some("m".repeat(500))));
         for values in [&["a b"][..], &["a", "b"], &["ä"], &["a%"], &[&"m".repeat(501)]] {
-            assert!(matches!(Page::marker(values), Err(Refusal::Parameter { name: "marker", .. })), "{values:?}");
+            assert!(matches!(Page::marker(values), Err(DomainError::Parameter { name: "marker", .. })), "{values:?}");
         }
     }
 

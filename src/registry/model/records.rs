@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::page::Entry;
-use super::string_list::Packed;
+use super::string_list::StringList;
 use super::uuid::Uuid1;
 use crate::wire;
 
@@ -83,7 +83,7 @@ impl fmt::Debug for SessionId {
 
 /// Who must be heard of, or is expired. Nothing of it is stored: heartbeats cost no write.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Holder {
+pub(crate) struct Lease {
     /// Tells this holder from an earlier one with the same id. Tokens are bound to it.
     pub(crate) incarnation: u64,
     /// Wall time of the last heartbeat; 0 before the first.
@@ -98,7 +98,7 @@ pub(crate) struct Holder {
     pub(crate) previous: u64,
 }
 
-impl Holder {
+impl Lease {
     /// One of whom nothing is known but that it is: as it is stored.
     pub(crate) fn unheard(incarnation: u64) -> Self {
         Self { incarnation, last_seen: 0, deadline: 0, queued: 0, latest: 0, previous: 0 }
@@ -112,10 +112,10 @@ impl Holder {
 /// A session.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Session {
-    pub(crate) metadata: Packed,
+    pub(crate) metadata: StringList,
     /// Seconds.
     pub(crate) timeout: u8,
-    pub(crate) holder: Holder,
+    pub(crate) holder: Lease,
 }
 
 impl Session {
@@ -155,30 +155,30 @@ impl Entry for NamedSession {
 /// A service.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Service {
-    pub(crate) about: Arc<About>,
+    pub(crate) about: Arc<ServiceInfo>,
     /// For a service of its own; one that lives in a session has none.
-    pub(crate) holder: Option<Box<Holder>>,
+    pub(crate) holder: Option<Box<Lease>>,
 }
 
 /// What a service says about itself. Never changed in place, so that events can share it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct About {
+pub(crate) struct ServiceInfo {
     pub(crate) id: Arc<str>,
-    pub(crate) tags: Packed,
-    pub(crate) metadata: Packed,
-    pub(crate) life: Life,
+    pub(crate) tags: StringList,
+    pub(crate) metadata: StringList,
+    pub(crate) life: ServiceKind,
 }
 
 /// How a service is kept alive: which of the two forms it has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Life {
+pub(crate) enum ServiceKind {
     /// By the heartbeats of a session.
     InSession(SessionId),
     /// By its own heartbeats, every so many seconds at least.
-    Own { timeout: u8 },
+    Standalone { timeout: u8 },
 }
 
-impl About {
+impl ServiceInfo {
     /// How many bytes it has at least in any JSON that tells it.
     pub(crate) fn min_bytes(&self) -> usize {
         MIN_OBJECT_BYTES + self.id.len() + self.tags.bytes().len() + self.metadata.bytes().len()
@@ -198,17 +198,17 @@ impl About {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Event {
     pub(crate) id: Uuid1,
-    pub(crate) what: What,
+    pub(crate) what: EventKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum What {
-    Join(Arc<About>),
-    Remove(Arc<About>),
-    ServiceTimeout(Arc<About>),
+pub(crate) enum EventKind {
+    Join(Arc<ServiceInfo>),
+    Remove(Arc<ServiceInfo>),
+    ServiceTimeout(Arc<ServiceInfo>),
     /// A session expired; with it the services in it, by id.
-    SessionTimeout(Box<[Arc<About>]>),
+    SessionTimeout(Box<[Arc<ServiceInfo>]>),
     ValueUpdate(Box<ValueUpdate>),
     ValueRemove(Box<ValueRemove>),
 }

@@ -7,9 +7,9 @@ use crate::wire::Metadata;
 
 /// A list of strings, each preceded by its length in two bytes. Empty lists do not allocate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Packed(Box<[u8]>);
+pub(crate) struct StringList(Box<[u8]>);
 
-impl Packed {
+impl StringList {
     /// Packs strings of at most 65,535 bytes each: the API allows 255 UTF-16 units, which is far below.
     pub(crate) fn new<'a>(strings: impl IntoIterator<Item = &'a str>) -> Self {
         let mut bytes = Vec::new();
@@ -67,9 +67,9 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out() {
         let strings = ["", "api", "größe", "a\0b"];
-        assert_eq!(Packed::new(strings).to_list(), strings);
-        assert_eq!(Packed::new([]).to_list(), Vec::<String>::new());
-        let pairs = Packed::new(["port", "80", "host", "x"]).to_metadata();
+        assert_eq!(StringList::new(strings).to_list(), strings);
+        assert_eq!(StringList::new([]).to_list(), Vec::<String>::new());
+        let pairs = StringList::new(["port", "80", "host", "x"]).to_metadata();
         assert_eq!(pairs.into_iter().collect::<Vec<_>>(), [("host".into(), "x".into()), ("port".into(), "80".into())]);
     }
 }

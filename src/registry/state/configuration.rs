@@ -9,14 +9,14 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::State;
-use super::error::{Kind, Refusal, Resource};
-use crate::registry::access::Allowance;
+use super::error::{DomainError, Kind, Resource};
+use crate::registry::access::Quotas;
 use crate::registry::http::Json;
 use crate::registry::http::request::validation;
 use crate::registry::model::Now;
-use crate::registry::model::Slot;
+use crate::registry::model::RecordChange;
 use crate::registry::model::{Entry, Listing, Page};
-use crate::registry::model::{TenantId, ValueRemove, ValueUpdate, What};
+use crate::registry::model::{EventKind, TenantId, ValueRemove, ValueUpdate};
 use crate::wire;
 
 /// What the rest of a path below `/configuration/` names.
@@ -47,7 +47,7 @@ pub(crate) fn key(path: &str) -> String {
     if lacks_slash { format!("/{path}") } else { path.to_owned() }
 }
 
-fn check_id(id: &str) -> Result<(), Refusal> {
+fn check_id(id: &str) -> Result<(), DomainError> {
     validation::parameter("configurationId", id, validation::configuration_id)
 }
 
@@ -71,7 +71,7 @@ impl State {
     }
 
     /// One value.
-    pub(crate) fn value(&mut self, tenant: TenantId, id: &str) -> Result<wire::ConfigurationValue, Refusal> {
+    pub(crate) fn value(&mut self, tenant: TenantId, id: &str) -> Result<wire::ConfigurationValue, DomainError> {
         check_id(id)?;
         let (id, value) = self.find_value(tenant, id)?;
         Ok(NamedValue { id, value }.to_wire())
@@ -82,10 +82,10 @@ impl State {
         &mut self,
         now: Now,
         tenant: TenantId,
-        allowance: &Allowance,
+        allowance: &Quotas,
         id: &str,
         body: &Json,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DomainError> {
         check_id(id)?;
         validation::body(body)?;
         validation::given(body, "id", |value| match value {
@@ -100,26 +100,26 @@ impl State {
         }
         let (id, old) = before.map_or_else(|| (Arc::from(id), None), |(id, old)| (id, Some(old)));
         if old.as_ref() != Some(&new) {
-            let slot = Slot::Value { id: id.clone(), before: old.clone(), after: Some(new.clone()) };
+            let slot = RecordChange::Value { id: id.clone(), before: old.clone(), after: Some(new.clone()) };
             self.change(tenant, slot);
-            self.happened(now, tenant, What::ValueUpdate(Box::new(ValueUpdate { id, old, new })));
+            self.append_event(now, tenant, EventKind::ValueUpdate(Box::new(ValueUpdate { id, old, new })));
         }
         Ok(())
     }
 
     /// Removes a value. Namespaces are not removed as such: they are gone with their last value.
-    pub(crate) fn remove_value(&mut self, now: Now, tenant: TenantId, id: &str) -> Result<(), Refusal> {
+    pub(crate) fn remove_value(&mut self, now: Now, tenant: TenantId, id: &str) -> Result<(), DomainError> {
         check_id(id)?;
         let (id, old) = self.find_value(tenant, id)?;
-        self.change(tenant, Slot::Value { id: id.clone(), before: Some(old.clone()), after: None });
-        self.happened(now, tenant, What::ValueRemove(Box::new(ValueRemove { id, old })));
+        self.change(tenant, RecordChange::Value { id: id.clone(), before: Some(old.clone()), after: None });
+        self.append_event(now, tenant, EventKind::ValueRemove(Box::new(ValueRemove { id, old })));
         Ok(())
     }
 
-    fn find_value(&mut self, tenant: TenantId, id: &str) -> Result<(Arc<str>, Arc<str>), Refusal> {
+    fn find_value(&mut self, tenant: TenantId, id: &str) -> Result<(Arc<str>, Arc<str>), DomainError> {
         let values = &self.tenants.entry(tenant).or_default().values;
         let found = values.get_key_value(id).map(|(id, value)| (id.clone(), value.clone()));
-        found.ok_or_else(|| Refusal::missing(Kind::ConfigurationValue, id))
+        found.ok_or_else(|| DomainError::missing(Kind::ConfigurationValue, id))
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) enum Kind {
 
 /// A request that was understood and will not be carried out. Nothing has changed.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Refusal {
+pub(crate) enum DomainError {
     /// A part of the request is wrong in a way of its own.
     Malformed(String),
     /// A field of the body breaks a rule.
@@ -53,7 +53,7 @@ pub(crate) enum Refusal {
     Busy(&'static str),
 }
 
-impl Refusal {
+impl DomainError {
     pub(crate) fn malformed(text: impl Into<String>) -> Self {
         Self::Malformed(text.into())
     }

@@ -5,14 +5,14 @@
 
 use serde::{Serialize, Serializer};
 
-use super::error::Refusal;
+use super::error::DomainError;
 use super::{State, Tenant};
 use crate::registry::model::Now;
 use crate::registry::model::Uuid1;
 use crate::registry::model::uuid::ticks_of;
-use crate::registry::model::{About, Event, Life, TenantId, What};
-use crate::registry::model::{Change, Slot};
+use crate::registry::model::{Change, RecordChange};
 use crate::registry::model::{Entry, Listing};
+use crate::registry::model::{Event, EventKind, ServiceInfo, ServiceKind, TenantId};
 use crate::wire;
 
 const TYPES: [&str; 6] = [
@@ -71,28 +71,28 @@ pub(crate) fn first_kept(wall: u64, retention: u64) -> Uuid1 {
 }
 
 /// The marker as it was given, however often.
-pub(crate) fn marker(values: &[&str]) -> Result<Option<Uuid1>, Refusal> {
+pub(crate) fn marker(values: &[&str]) -> Result<Option<Uuid1>, DomainError> {
     match values {
         [] => Ok(None),
-        [text] => Uuid1::parse(text).map(Some).map_err(Refusal::malformed),
-        _ => Err(Refusal::malformed("Invalid UUID")),
+        [text] => Uuid1::parse(text).map(Some).map_err(DomainError::malformed),
+        _ => Err(DomainError::malformed("Invalid UUID")),
     }
 }
 
 /// The type as it was given, however often.
-pub(crate) fn kind(values: &[&str]) -> Result<Option<&'static str>, Refusal> {
+pub(crate) fn kind(values: &[&str]) -> Result<Option<&'static str>, DomainError> {
     let wanted = values.join(",");
     let known = TYPES.into_iter().find(|kind| *kind == wanted);
     if wanted.is_empty() || known.is_some() {
         return Ok(known);
     }
     let wanted: String = wanted.chars().filter(|char| !char.is_control()).collect();
-    Err(Refusal::Malformed(format!("Invalid type: {wanted}. Valid types are: {}", TYPES.join(","))))
+    Err(DomainError::Malformed(format!("Invalid type: {wanted}. Valid types are: {}", TYPES.join(","))))
 }
 
 impl State {
     /// Where the part of the feed begins that is asked for.
-    pub(crate) fn feed_start(&self, now: Now, tenant: TenantId, feed: &Feed) -> Result<Uuid1, Refusal> {
+    pub(crate) fn feed_start(&self, now: Now, tenant: TenantId, feed: &Feed) -> Result<Uuid1, DomainError> {
         let first = first_kept(now.wall, self.retention);
         let unknown = Tenant::default();
         let tenant = self.tenants.get(&tenant).unwrap_or(&unknown);
@@ -121,19 +121,19 @@ impl State {
     }
 
     /// Takes note of changes that are about to be kept.
-    pub(crate) fn will_keep(&mut self, changes: &[Change]) {
+    pub(crate) fn mark_pending(&mut self, changes: &[Change]) {
         for change in changes {
-            if let Slot::Event { id, after: Some(_), .. } = change.slot {
+            if let RecordChange::Event { id, after: Some(_), .. } = change.slot {
                 self.unkept.entry(change.tenant).or_insert(id);
             }
         }
     }
 
     /// Everything was kept (or undone) but for what is still waiting. What is not recent leaves the memory.
-    pub(crate) fn has_kept<'a>(&mut self, waiting: impl Iterator<Item = &'a Change>) {
+    pub(crate) fn mark_durable<'a>(&mut self, waiting: impl Iterator<Item = &'a Change>) {
         let touched = std::mem::take(&mut self.unkept);
         for change in waiting {
-            self.will_keep(std::slice::from_ref(change));
+            self.mark_pending(std::slice::from_ref(change));
         }
         for tenant in touched.keys() {
             let unkept = self.unkept.get(tenant).copied();
@@ -144,7 +144,7 @@ impl State {
     }
 
     /// Adds to the feed. Everyone who is overdue must have been swept before, or the feed is not in order.
-    pub(crate) fn happened(&mut self, now: Now, id: TenantId, what: What) {
+    pub(crate) fn append_event(&mut self, now: Now, id: TenantId, what: EventKind) {
         let tenant = self.tenants.entry(id).or_default();
         let first = Uuid1::new(ticks_of(now.wall), self.node);
         let last = tenant.last_event();
@@ -152,7 +152,7 @@ impl State {
         let old = first_kept(now.wall, self.retention);
         let old = tenant.events.iter().take(TRIM).take_while(|event| event.id < old).count();
         tenant.events.drain(..old); // no change: they are listed no more, and the store looks for them itself
-        self.change(id, Slot::Event { id: event, before: None, after: Some(what) });
+        self.change(id, RecordChange::Event { id: event, before: None, after: Some(what) });
     }
 }
 
@@ -168,14 +168,14 @@ impl Tenant {
     }
 
     /// A marker must lie between the account's first day and now; the events there are count as now.
-    fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, Refusal> {
+    fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, DomainError> {
         let at = marker.unix_ms();
         if at >= now.wall && marker > self.last_event() {
-            return Err(Refusal::malformed("from parameter must be smaller than the current time"));
+            return Err(DomainError::malformed("from parameter must be smaller than the current time"));
         }
         if at < self.created {
             let rule = "from parameter must be greater than or equal to the account creation date";
-            return Err(Refusal::malformed(rule));
+            return Err(DomainError::malformed(rule));
         }
         Ok(marker)
     }
@@ -201,10 +201,10 @@ impl Entry for Event {
 
     fn min_bytes(&self) -> usize {
         let what = match &self.what {
-            What::Join(about) | What::Remove(about) | What::ServiceTimeout(about) => about.min_bytes(),
-            What::SessionTimeout(services) => services.iter().map(|about| about.min_bytes()).sum(),
-            What::ValueUpdate(value) => value.new.len() + value.old.as_ref().map_or(0, |old| old.len()),
-            What::ValueRemove(value) => value.old.len(),
+            EventKind::Join(about) | EventKind::Remove(about) | EventKind::ServiceTimeout(about) => about.min_bytes(),
+            EventKind::SessionTimeout(services) => services.iter().map(|about| about.min_bytes()).sum(),
+            EventKind::ValueUpdate(value) => value.new.len() + value.old.as_ref().map_or(0, |old| old.len()),
+            EventKind::ValueRemove(value) => value.old.len(),
         };
         MIN_EVENT_BYTES + what
     }
@@ -232,7 +232,7 @@ pub(crate) enum Payload {
     ValueRemove { old_value: String, configuration_value_id: String },
 }
 
-impl What {
+impl EventKind {
     fn kind(&self) -> &'static str {
         match self {
             Self::Join(_) => TYPES[0],
@@ -245,7 +245,7 @@ impl What {
     }
 
     fn is_beyond_its_era(&self) -> bool {
-        matches!(self, Self::Remove(about) if matches!(about.life, Life::InSession(_)))
+        matches!(self, Self::Remove(about) if matches!(about.life, ServiceKind::InSession(_)))
     }
 
     fn payload(&self) -> Payload {
@@ -264,11 +264,11 @@ impl What {
     }
 }
 
-impl About {
+impl ServiceInfo {
     fn payload(&self) -> Payload {
         match self.life {
-            Life::InSession(session) => Payload::InSession(self.in_session(session)),
-            Life::Own { timeout } => Payload::Own {
+            ServiceKind::InSession(session) => Payload::InSession(self.in_session(session)),
+            ServiceKind::Standalone { timeout } => Payload::Own {
                 id: self.id.to_string(),
                 heartbeat_timeout: timeout,
                 tags: self.tags.to_list(),
@@ -309,14 +309,14 @@ pub(crate) mod tests {
         let mut state = state();
         assert!(state.events(at(0), 2).is_empty());
         state.take_changes();
-        state.contact(at(0), 2);
-        assert!(matches!(state.take_changes()[..], [Change { tenant: 2, slot: Slot::Tenant { .. } }]));
+        state.create_on_first_use(at(0), 2);
+        assert!(matches!(state.take_changes()[..], [Change { tenant: 2, slot: RecordChange::Tenant { .. } }]));
     }
 
     #[test]
     fn an_account_that_a_wrong_clock_has_made_shows_its_events() {
         let mut state = state();
-        let slot = Slot::Tenant { before: None, after: Some(at(86_400_000).wall) };
+        let slot = RecordChange::Tenant { before: None, after: Some(at(86_400_000).wall) };
         state.restore(at(0), Change { tenant: 2, slot });
         let feed = feed();
         assert!(state.feed_start(at(5), 2, &feed).unwrap() <= Uuid1::first_of(at(0).wall));
@@ -333,16 +333,16 @@ pub(crate) mod tests {
         }
         let changes = state.take_changes();
         let events: Vec<Change> =
-            changes.into_iter().filter(|change| matches!(change.slot, Slot::Event { .. })).collect();
-        state.will_keep(&events);
+            changes.into_iter().filter(|change| matches!(change.slot, RecordChange::Event { .. })).collect();
+        state.mark_pending(&events);
         assert_eq!(state.events(at(9), 1).len(), 0);
-        state.has_kept(events[1..].iter());
+        state.mark_durable(events[1..].iter());
         assert_eq!(state.tenants[&1].events.len(), 4, "the first is on disk, and old enough to go");
         let from = Uuid1::lowest(0);
         let Rest::OnDisk(until) = state.feed_part(1, from, &feed(), &mut Listing::default()) else { panic!() };
-        let Slot::Event { id, .. } = events[1].slot else { panic!() };
+        let RecordChange::Event { id, .. } = events[1].slot else { panic!() };
         assert_eq!(until, id);
-        state.has_kept([].iter());
+        state.mark_durable([].iter());
         assert_eq!(state.tenants[&1].events.len(), 2);
         assert_eq!(state.unkept.len(), 0);
     }

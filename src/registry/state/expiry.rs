@@ -9,16 +9,16 @@ use std::sync::Arc;
 use super::{State, Tenant};
 use crate::registry::model::MAX_PAGE_BYTES;
 use crate::registry::model::Now;
-use crate::registry::model::Slot;
+use crate::registry::model::RecordChange;
 use crate::registry::model::Uuid1;
 use crate::registry::model::uuid::ticks_in;
-use crate::registry::model::{About, Holder, Life, SessionId, TenantId, What};
+use crate::registry::model::{EventKind, Lease, ServiceInfo, ServiceKind, SessionId, TenantId};
 use crate::registry::model::{Owner, QueuedDeadline};
 
 /// How long after a deadline the background looks: time for heartbeats that are on their way through the server.
 pub(crate) const GRACE_MS: u64 = 250;
 
-/// How many bytes of services one event lists, by [`About::min_bytes`]: a quarter of a page, since the JSON may be longer.
+/// How many bytes of services one event lists, by [`ServiceInfo::min_bytes`]: a quarter of a page, since the JSON may be longer.
 const MAX_EVENT_BYTES: usize = MAX_PAGE_BYTES / 4;
 
 /// Somebody whose deadline has passed.
@@ -89,7 +89,7 @@ impl State {
     }
 
     /// The holder that an entry stands for, and its timeout; none if it is gone, or has another entry.
-    fn holder(&mut self, entry: &QueuedDeadline) -> Option<(&mut Holder, u8)> {
+    fn holder(&mut self, entry: &QueuedDeadline) -> Option<(&mut Lease, u8)> {
         let tenant = self.tenants.get_mut(&entry.tenant)?;
         let (holder, timeout) = match &entry.owner {
             Owner::Session(id) => {
@@ -99,7 +99,7 @@ impl State {
             Owner::Service(id) => {
                 let service = tenant.services.get_mut(id)?;
                 match (&mut service.holder, service.about.life) {
-                    (Some(holder), Life::Own { timeout }) => (&mut **holder, timeout),
+                    (Some(holder), ServiceKind::Standalone { timeout }) => (&mut **holder, timeout),
                     _ => return None,
                 }
             }
@@ -110,11 +110,11 @@ impl State {
     fn expire(&mut self, now: Now, token: Uuid1, QueuedDeadline { due, tenant, owner }: QueuedDeadline) {
         let events = match owner {
             Owner::Session(id) => session_timeouts(self.remove_session(tenant, id)),
-            Owner::Service(id) => self.remove_service(tenant, &id).map(What::ServiceTimeout).into_iter().collect(),
+            Owner::Service(id) => self.remove_service(tenant, &id).map(EventKind::ServiceTimeout).into_iter().collect(),
         };
         for what in events {
             let id = self.timeout_id(tenant, token, now.wall_of(due));
-            self.change(tenant, Slot::Event { id, before: None, after: Some(what) });
+            self.change(tenant, RecordChange::Event { id, before: None, after: Some(what) });
         }
     }
 
@@ -128,7 +128,7 @@ impl State {
     }
 
     /// Removes a session and the services in it; returns what they were, by id.
-    pub(crate) fn remove_session(&mut self, id: TenantId, session: SessionId) -> Vec<Arc<About>> {
+    pub(crate) fn remove_session(&mut self, id: TenantId, session: SessionId) -> Vec<Arc<ServiceInfo>> {
         let tenant = self.tenants.entry(id).or_default();
         let from = Bound::Included((session, Arc::from("")));
         let services = tenant.by_session.range((from, Bound::Unbounded));
@@ -136,21 +136,21 @@ impl State {
             services.take_while(|(of, _)| *of == session).map(|(_, service)| service.clone()).collect();
         let before = tenant.sessions.get(session).cloned();
         let gone = services.iter().filter_map(|service| self.remove_service(id, service)).collect();
-        self.change(id, Slot::Session { id: session, before, after: None });
+        self.change(id, RecordChange::Session { id: session, before, after: None });
         gone
     }
 
     /// Removes a service; returns what it was.
-    pub(crate) fn remove_service(&mut self, tenant: TenantId, id: &Arc<str>) -> Option<Arc<About>> {
+    pub(crate) fn remove_service(&mut self, tenant: TenantId, id: &Arc<str>) -> Option<Arc<ServiceInfo>> {
         let before = self.tenants.get(&tenant)?.services.get(id)?.clone();
         let about = before.about.clone();
-        self.change(tenant, Slot::Service { id: id.clone(), before: Some(before), after: None });
+        self.change(tenant, RecordChange::Service { id: id.clone(), before: Some(before), after: None });
         Some(about)
     }
 }
 
 /// What the feed says of a session with these services. One event has as many as fit into a page; of more, there are several.
-fn session_timeouts(mut services: Vec<Arc<About>>) -> Vec<What> {
+fn session_timeouts(mut services: Vec<Arc<ServiceInfo>>) -> Vec<EventKind> {
     let mut events = Vec::new();
     loop {
         let mut bytes = 0;
@@ -159,7 +159,7 @@ fn session_timeouts(mut services: Vec<Arc<About>>) -> Vec<What> {
             bytes <= MAX_EVENT_BYTES
         });
         let rest = services.split_off(fits.count());
-        events.push(What::SessionTimeout(services.into_boxed_slice()));
+        events.push(EventKind::SessionTimeout(services.into_boxed_slice()));
         if rest.is_empty() {
             return events;
         }
@@ -170,7 +170,7 @@ fn session_timeouts(mut services: Vec<Arc<About>>) -> Vec<What> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::state::heartbeats::{Beating, Shown};
+    use crate::registry::state::heartbeats::{HeartbeatTarget, PresentedToken};
     use crate::registry::state::tests::{at, json, own, session, state};
 
     /// Type, id and time of everything in the feed but the joins.
@@ -199,7 +199,9 @@ mod tests {
         own(&mut state, at(0), "other", 30);
         state.sweep(at(3_000), usize::MAX);
         assert_eq!(endings(&mut state, at(3_000)), [("services.timeout".into(), token.to_string(), at(3_000).wall)]);
-        let What::SessionTimeout(services) = state.tenants[&1].events.back().unwrap().what.clone() else { panic!() };
+        let EventKind::SessionTimeout(services) = state.tenants[&1].events.back().unwrap().what.clone() else {
+            panic!()
+        };
         assert_eq!(services.iter().map(|about| &*about.id).collect::<Vec<_>>(), ["web-1", "web-2"]);
         let tenant = &state.tenants[&1];
         assert_eq!((tenant.services.len(), tenant.by_session.len(), tenant.by_tag.len()), (1, 0, 1));
@@ -214,7 +216,8 @@ mod tests {
         }
         // The quickest is heard of, and becomes the last but one; its old entry in the queue is the first to come up.
         let body = json(&format!(r#"{{"token": "{}"}}"#, tokens[1].1));
-        let token = state.beat(at(4_000), 1, Beating::Service("quick"), Shown::read(&body).unwrap()).unwrap();
+        let token =
+            state.beat(at(4_000), 1, HeartbeatTarget::Service("quick"), PresentedToken::read(&body).unwrap()).unwrap();
         tokens[1].1 = token;
         while !state.sweep(at(9_001), 1) {}
         let ids: Vec<String> = endings(&mut state, at(9_001)).into_iter().map(|(_, id, _)| id).collect();
@@ -227,7 +230,9 @@ mod tests {
         let mut token = own(&mut state, at(0), "node-1", 30);
         for time in 1..1_000 {
             let body = json(&format!(r#"{{"token": "{token}"}}"#));
-            token = state.beat(at(time), 1, Beating::Service("node-1"), Shown::read(&body).unwrap()).unwrap();
+            token = state
+                .beat(at(time), 1, HeartbeatTarget::Service("node-1"), PresentedToken::read(&body).unwrap())
+                .unwrap();
         }
         assert_eq!(state.next_deadline(), Some(30_000), "it stays where it was");
         assert!(state.sweep(at(30_000), usize::MAX) && state.service(1, "node-1").is_ok());
@@ -242,7 +247,7 @@ mod tests {
         let token = own(&mut state, at(0), "alive", 3);
         own(&mut state, at(500), "silent", 3);
         let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        state.beat(at(2_000), 1, Beating::Service("alive"), Shown::read(&body).unwrap()).unwrap();
+        state.beat(at(2_000), 1, HeartbeatTarget::Service("alive"), PresentedToken::read(&body).unwrap()).unwrap();
         state.refresh(2_999);
         assert_eq!(state.next_deadline(), Some(3_000), "not soon");
         state.refresh(3_000);

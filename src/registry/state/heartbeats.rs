@@ -4,7 +4,7 @@
 //! one before are accepted: whoever lost an answer asks again with the token it has, and gets the same answer.
 
 use super::State;
-use super::error::{Kind, Refusal};
+use super::error::{DomainError, Kind};
 use crate::registry::engine::Scope;
 use crate::registry::http::Json;
 use crate::registry::http::request::validation;
@@ -13,18 +13,18 @@ use crate::registry::model::Now;
 use crate::registry::model::Owner;
 use crate::registry::model::Uuid1;
 use crate::registry::model::uuid::ticks_in;
-use crate::registry::model::{Holder, Life, SessionId, TenantId};
+use crate::registry::model::{Lease, ServiceKind, SessionId, TenantId};
 
 /// Who beats, by the id in the path. It has no rule of its own: an impossible id is one that is not there.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Beating<'a> {
+pub(crate) enum HeartbeatTarget<'a> {
     Session(&'a str),
     Service(&'a str),
     /// Whoever has the token: the id is that of nobody.
     Unnamed(&'a str),
 }
 
-impl<'a> Beating<'a> {
+impl<'a> HeartbeatTarget<'a> {
     /// What it takes to say that it is not there.
     pub(crate) fn scope(self) -> Scope<'a> {
         match self {
@@ -37,13 +37,13 @@ impl<'a> Beating<'a> {
 
 /// The token that a heartbeat shows, and its text as it was sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct PresentedToken<'a> {
     token: Uuid1,
     text: &'a str,
 }
 
-impl<'a> Shown<'a> {
-    pub(crate) fn read(body: &'a Json) -> Result<Self, Refusal> {
+impl<'a> PresentedToken<'a> {
+    pub(crate) fn read(body: &'a Json) -> Result<Self, DomainError> {
         validation::body(body)?;
         let (token, text) = validation::required(body, "token", validation::token)?;
         Ok(Self { token, text })
@@ -56,31 +56,31 @@ impl State {
         &mut self,
         now: Now,
         id: TenantId,
-        who: Beating<'_>,
-        shown: Shown<'_>,
-    ) -> Result<Uuid1, Refusal> {
-        let Shown { token, text } = shown;
-        let owner = matches!(who, Beating::Unnamed(_)).then(|| self.owner(id, token)).flatten();
+        who: HeartbeatTarget<'_>,
+        shown: PresentedToken<'_>,
+    ) -> Result<Uuid1, DomainError> {
+        let PresentedToken { token, text } = shown;
+        let owner = matches!(who, HeartbeatTarget::Unnamed(_)).then(|| self.owner(id, token)).flatten();
         let who = match &owner {
-            Some(Owner::Session(session)) => Beating::Session(session.as_str()),
-            Some(Owner::Service(service)) => Beating::Service(service),
+            Some(Owner::Session(session)) => HeartbeatTarget::Session(session.as_str()),
+            Some(Owner::Service(service)) => HeartbeatTarget::Service(service),
             None => who,
         };
         let tenant = self.tenants.entry(id).or_default();
         let next = match who {
-            Beating::Session(name) | Beating::Unnamed(name) => {
+            HeartbeatTarget::Session(name) | HeartbeatTarget::Unnamed(name) => {
                 let session = SessionId::parse(name).and_then(|key| Some((key, tenant.sessions.get_mut(key)?)));
-                let (key, session) = session.ok_or_else(|| Refusal::missing(Kind::Session, name))?;
+                let (key, session) = session.ok_or_else(|| DomainError::missing(Kind::Session, name))?;
                 let next = session.holder.beat(now, &self.keys, id, session.timeout, token);
                 if let Some(due) = session.holder.moved_up() {
                     self.deadlines.push(due, id, Owner::Session(key));
                 }
                 next
             }
-            Beating::Service(name) => {
-                let service = tenant.services.get_mut(name).ok_or_else(|| Refusal::missing(Kind::Service, name))?;
+            HeartbeatTarget::Service(name) => {
+                let service = tenant.services.get_mut(name).ok_or_else(|| DomainError::missing(Kind::Service, name))?;
                 match (&mut service.holder, service.about.life) {
-                    (Some(holder), Life::Own { timeout }) => {
+                    (Some(holder), ServiceKind::Standalone { timeout }) => {
                         let next = holder.beat(now, &self.keys, id, timeout, token);
                         if let Some(due) = holder.moved_up() {
                             self.deadlines.push(due, id, Owner::Service(service.about.id.clone()));
@@ -91,13 +91,13 @@ impl State {
                 }
             }
         };
-        next.ok_or_else(|| Refusal::missing(Kind::HeartbeatMarker, text))
+        next.ok_or_else(|| DomainError::missing(Kind::HeartbeatMarker, text))
     }
 
     /// Whose token this is. Nobody else needs to know, so there is no index, and everyone is looked at.
     fn owner(&self, id: TenantId, token: Uuid1) -> Option<Owner> {
         let tenant = self.tenants.get(&id)?;
-        let has = |holder: &Holder| holder.takes(&self.keys, id, token);
+        let has = |holder: &Lease| holder.takes(&self.keys, id, token);
         let session = tenant.sessions.from(b"").find(|(_, session)| has(&session.holder));
         if let Some((session, _)) = session {
             return Some(Owner::Session(*session));
@@ -107,7 +107,7 @@ impl State {
     }
 }
 
-impl Holder {
+impl Lease {
     /// A new holder that must be heard of within `timeout` seconds, and its first token.
     pub(crate) fn new(now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> (Self, Uuid1) {
         let mut holder = Self::unheard(fastrand::u64(..));
@@ -180,13 +180,13 @@ mod tests {
     use super::*;
     use crate::registry::state::tests::{at, json, own, session, state};
 
-    fn beat(state: &mut State, now: Now, id: &str, token: Uuid1) -> Result<Uuid1, Refusal> {
+    fn beat(state: &mut State, now: Now, id: &str, token: Uuid1) -> Result<Uuid1, DomainError> {
         let text = token.to_string();
-        state.beat(now, 1, Beating::Service(id), Shown { token, text: &text })
+        state.beat(now, 1, HeartbeatTarget::Service(id), PresentedToken { token, text: &text })
     }
 
-    fn stale(token: Uuid1) -> Result<Uuid1, Refusal> {
-        Err(Refusal::missing(Kind::HeartbeatMarker, &token.to_string()))
+    fn stale(token: Uuid1) -> Result<Uuid1, DomainError> {
+        Err(DomainError::missing(Kind::HeartbeatMarker, &token.to_string()))
     }
 
     #[test]

@@ -15,10 +15,10 @@ pub(crate) mod services;
 mod sessions;
 
 pub(crate) use configuration::Place;
-pub(crate) use error::{Kind, Refusal, Resource};
+pub(crate) use error::{DomainError, Kind, Resource};
 pub(crate) use events::{Feed, Rest};
 pub(crate) use expiry::GRACE_MS;
-pub(crate) use heartbeats::{Beating, Shown};
+pub(crate) use heartbeats::{HeartbeatTarget, PresentedToken};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,9 +29,9 @@ use super::model::Keys;
 use super::model::Now;
 use super::model::SessionTable;
 use super::model::Uuid1;
-use super::model::{Change, Slot};
-use super::model::{Deadlines, Owner};
-use super::model::{Event, Holder, Life, Service, Session, SessionId, TenantId};
+use super::model::{Change, RecordChange};
+use super::model::{DeadlineQueue, Owner};
+use super::model::{Event, Lease, Service, ServiceKind, Session, SessionId, TenantId};
 use events::RETENTION_MS;
 
 /// How long before the first contact an account's time begins: who polls events from the moment it started,
@@ -42,7 +42,7 @@ const CREATION_SLACK_MS: u64 = 5_000;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) tenants: BTreeMap<TenantId, Tenant>,
-    pub(crate) deadlines: Deadlines,
+    pub(crate) deadlines: DeadlineQueue,
     pub(crate) keys: Arc<Keys>,
     /// The second half of event ids: which registry made them.
     pub(crate) node: u64,
@@ -79,7 +79,7 @@ impl State {
     pub(crate) fn new(keys: Arc<Keys>) -> Self {
         Self {
             tenants: BTreeMap::new(),
-            deadlines: Deadlines::default(),
+            deadlines: DeadlineQueue::default(),
             keys,
             node: fastrand::u64(..),
             retention: RETENTION_MS,
@@ -91,10 +91,10 @@ impl State {
     }
 
     /// Makes a tenant known. To be called before anything is asked of it.
-    pub(crate) fn contact(&mut self, now: Now, tenant: TenantId) {
+    pub(crate) fn create_on_first_use(&mut self, now: Now, tenant: TenantId) {
         if !self.tenants.contains_key(&tenant) {
             let created = now.wall.saturating_sub(CREATION_SLACK_MS);
-            self.change(tenant, Slot::Tenant { before: None, after: Some(created) });
+            self.change(tenant, RecordChange::Tenant { before: None, after: Some(created) });
         }
     }
 
@@ -127,7 +127,7 @@ impl State {
     }
 
     /// Changes something that lasts.
-    pub(crate) fn change(&mut self, tenant: TenantId, slot: Slot) {
+    pub(crate) fn change(&mut self, tenant: TenantId, slot: RecordChange) {
         let change = Change { tenant, slot };
         self.journal.push(change.clone());
         self.apply(change);
@@ -136,14 +136,14 @@ impl State {
     /// Puts something back that was stored. Holders get their whole timeout: nobody could hear them meanwhile.
     pub(crate) fn restore(&mut self, now: Now, mut change: Change) {
         match &mut change.slot {
-            Slot::Session { after: Some(session), .. } => session.holder.restart(now, session.timeout),
-            Slot::Service { after: Some(Service { about, holder: Some(holder) }), .. } => {
-                if let Life::Own { timeout } = about.life {
+            RecordChange::Session { after: Some(session), .. } => session.holder.restart(now, session.timeout),
+            RecordChange::Service { after: Some(Service { about, holder: Some(holder) }), .. } => {
+                if let ServiceKind::Standalone { timeout } = about.life {
                     holder.restart(now, timeout);
                 }
             }
             // A clock that was ahead then would hide all events until it is that late: since when, nobody knows.
-            Slot::Tenant { after: Some(created), .. } if *created > now.wall => *created = 0,
+            RecordChange::Tenant { after: Some(created), .. } if *created > now.wall => *created = 0,
             _ => {}
         }
         self.apply(change);
@@ -160,27 +160,27 @@ impl State {
     fn apply(&mut self, Change { tenant: id, slot }: Change) {
         let tenant = self.tenants.entry(id).or_default();
         match slot {
-            Slot::Tenant { after: Some(created), .. } => tenant.created = created,
-            Slot::Tenant { after: None, .. } => {
+            RecordChange::Tenant { after: Some(created), .. } => tenant.created = created,
+            RecordChange::Tenant { after: None, .. } => {
                 self.tenants.remove(&id);
             }
-            Slot::Session { id: session, after, .. } => {
+            RecordChange::Session { id: session, after, .. } => {
                 if let Some(holder) = tenant.put_session(session, after) {
                     self.deadlines.push(holder.queued, id, Owner::Session(session));
                 }
             }
-            Slot::Service { id: service, after, .. } => {
+            RecordChange::Service { id: service, after, .. } => {
                 if let Some(holder) = tenant.put_service(&service, after) {
                     self.deadlines.push(holder.queued, id, Owner::Service(service));
                 }
             }
-            Slot::Value { id, after: Some(value), .. } => {
+            RecordChange::Value { id, after: Some(value), .. } => {
                 tenant.values.insert(id, value);
             }
-            Slot::Value { id, after: None, .. } => {
+            RecordChange::Value { id, after: None, .. } => {
                 tenant.values.remove(&id);
             }
-            Slot::Event { id, after, .. } => tenant.put_event(id, after.map(|what| Event { id, what })),
+            RecordChange::Event { id, after, .. } => tenant.put_event(id, after.map(|what| Event { id, what })),
         }
     }
 }
@@ -197,12 +197,12 @@ struct Lowered {
 impl Lowered {
     fn of(change: &Change) -> Option<Self> {
         let (owner, deadline, before, after) = match &change.slot {
-            Slot::Session { id, before: Some(before), after: Some(after) } => {
+            RecordChange::Session { id, before: Some(before), after: Some(after) } => {
                 (Owner::Session(*id), before.holder.deadline, before.timeout, after.timeout)
             }
-            Slot::Service { id, before: Some(before), after: Some(after) } => {
+            RecordChange::Service { id, before: Some(before), after: Some(after) } => {
                 match (&before.holder, before.about.life, after.about.life) {
-                    (Some(holder), Life::Own { timeout }, Life::Own { timeout: new }) => {
+                    (Some(holder), ServiceKind::Standalone { timeout }, ServiceKind::Standalone { timeout: new }) => {
                         (Owner::Service(id.clone()), holder.deadline, timeout, new)
                     }
                     _ => return None,
@@ -217,7 +217,7 @@ impl Lowered {
 
 impl Tenant {
     /// Puts or removes a session. Returns the holder if it is new, and must be queued.
-    fn put_session(&mut self, id: SessionId, after: Option<Session>) -> Option<&Holder> {
+    fn put_session(&mut self, id: SessionId, after: Option<Session>) -> Option<&Lease> {
         let before = self.sessions.remove(id);
         let mut after = after?;
         let is_new = keep_holder(before.map(|session| session.holder), &mut after.holder);
@@ -226,7 +226,7 @@ impl Tenant {
     }
 
     /// The same for a service, and its entries in the indexes.
-    fn put_service(&mut self, id: &Arc<str>, after: Option<Service>) -> Option<&Holder> {
+    fn put_service(&mut self, id: &Arc<str>, after: Option<Service>) -> Option<&Lease> {
         let before = self.services.remove(id);
         if let Some(before) = &before {
             self.drop_from_indexes(before);
@@ -245,7 +245,7 @@ impl Tenant {
             let tag = self.known_tag(tag);
             self.by_tag.insert((tag, about.id.clone()));
         }
-        if let Life::InSession(session) = about.life {
+        if let ServiceKind::InSession(session) = about.life {
             self.by_session.insert((session, about.id.clone()));
         }
     }
@@ -255,7 +255,7 @@ impl Tenant {
         for tag in about.tags.iter() {
             self.by_tag.remove(&(Arc::from(tag), about.id.clone()));
         }
-        if let Life::InSession(session) = about.life {
+        if let ServiceKind::InSession(session) = about.life {
             self.by_session.remove(&(session, about.id.clone()));
         }
     }
@@ -291,7 +291,7 @@ impl Tenant {
 
 /// What a holder has lived through since the change was made, or thought of, stays: heartbeats are no changes.
 /// Returns whether the holder is a new one.
-fn keep_holder(before: Option<Holder>, after: &mut Holder) -> bool {
+fn keep_holder(before: Option<Lease>, after: &mut Lease) -> bool {
     match before {
         Some(before) if before.incarnation == after.incarnation => {
             *after = before;
@@ -304,7 +304,7 @@ fn keep_holder(before: Option<Holder>, after: &mut Holder) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::registry::access::Allowance;
+    use crate::registry::access::Quotas;
     use crate::registry::http::Json;
 
     pub(crate) fn json(text: &str) -> Json {
@@ -318,23 +318,23 @@ pub(crate) mod tests {
 
     pub(crate) fn state() -> State {
         let mut state = State::new(Arc::new(Keys::random().unwrap()));
-        state.contact(at(0), 1);
+        state.create_on_first_use(at(0), 1);
         state
     }
 
     /// Registers a service of its own; returns its token.
     pub(crate) fn own(state: &mut State, now: Now, id: &str, timeout: u8) -> Uuid1 {
         let body = json(&format!(r#"{{"id": "{id}", "heartbeat_timeout": {timeout}, "tags": ["web", "web"]}}"#));
-        state.create_service(now, 1, &Allowance::default(), &body).unwrap().token.unwrap()
+        state.create_service(now, 1, &Quotas::default(), &body).unwrap().token.unwrap()
     }
 
     /// Opens a session with services; returns its id and token.
     pub(crate) fn session(state: &mut State, now: Now, timeout: u8, services: &[&str]) -> (String, Uuid1) {
         let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
-        let (id, token) = state.create_session(now, 1, &Allowance::default(), &body).unwrap();
+        let (id, token) = state.create_session(now, 1, &Quotas::default(), &body).unwrap();
         for service in services {
             let body = json(&format!(r#"{{"id": "{service}", "session_id": "{}", "tags": ["web"]}}"#, id.as_str()));
-            state.create_service(now, 1, &Allowance::default(), &body).unwrap();
+            state.create_service(now, 1, &Quotas::default(), &body).unwrap();
         }
         (id.as_str().to_owned(), token)
     }
@@ -345,14 +345,14 @@ pub(crate) mod tests {
         let mut state = state();
         own(&mut state, at(0), "own-1", 30);
         let (id, _) = session(&mut state, at(1), 30, &["api-2", "api-1"]);
-        state.set_value(at(2), 1, &Allowance::default(), "key", &json(r#"{"value": "old"}"#)).unwrap();
+        state.set_value(at(2), 1, &Quotas::default(), "key", &json(r#"{"value": "old"}"#)).unwrap();
         state.take_changes();
         let before = format!("{:?}", state.tenants);
 
         own(&mut state, at(3), "own-2", 3);
         state.update_service(1, "own-1", &json(r#"{"tags": ["db"], "heartbeat_timeout": 60}"#)).unwrap();
         state.update_session(1, &id, &json(r#"{"metadata": {"a": "b"}}"#)).unwrap();
-        state.set_value(at(4), 1, &Allowance::default(), "key", &json(r#"{"value": "new"}"#)).unwrap();
+        state.set_value(at(4), 1, &Quotas::default(), "key", &json(r#"{"value": "new"}"#)).unwrap();
         state.remove_value(at(5), 1, "key").unwrap();
         state.delete_session(at(6), 1, &id).unwrap();
         assert!(state.sweep(at(3_003), usize::MAX));
@@ -367,7 +367,7 @@ pub(crate) mod tests {
     /// A disk that hangs before it fails gives time for heartbeats, which count with the timeout that is then undone.
     #[test]
     fn who_was_heard_of_meanwhile_gets_the_timeout_from_before() {
-        use crate::registry::state::heartbeats::{Beating, Shown};
+        use crate::registry::state::heartbeats::{HeartbeatTarget, PresentedToken};
         for is_heard in [true, false] {
             let mut state = state();
             let own = own(&mut state, at(0), "own-1", 60);
@@ -378,10 +378,10 @@ pub(crate) mod tests {
                 state.update_service(1, "own-1", &body).unwrap();
                 state.update_session(1, &id, &body).unwrap();
             }
-            for (who, token) in [(Beating::Service("own-1"), own), (Beating::Session(&id), token)] {
+            for (who, token) in [(HeartbeatTarget::Service("own-1"), own), (HeartbeatTarget::Session(&id), token)] {
                 let body = json(&format!(r#"{{"token": "{token}"}}"#));
                 if is_heard {
-                    state.beat(at(10_000), 1, who, Shown::read(&body).unwrap()).unwrap();
+                    state.beat(at(10_000), 1, who, PresentedToken::read(&body).unwrap()).unwrap();
                 }
             }
             let changes = state.take_changes();
@@ -399,14 +399,14 @@ pub(crate) mod tests {
         let mut state = state();
         own(&mut state, at(0), "own-1", 30);
         let (id, token) = session(&mut state, at(0), 30, &[]);
-        state.set_value(at(0), 1, &Allowance::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
+        state.set_value(at(0), 1, &Quotas::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
         state.take_changes();
         state.update_service(1, "own-1", &json(r#"{"heartbeat_timeout": 30}"#)).unwrap();
         state.update_session(1, &id, &json("{}")).unwrap();
-        state.set_value(at(1), 1, &Allowance::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
+        state.set_value(at(1), 1, &Quotas::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
         let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        let shown = crate::registry::state::heartbeats::Shown::read(&body).unwrap();
-        state.beat(at(1), 1, crate::registry::state::heartbeats::Beating::Session(&id), shown).unwrap();
+        let shown = crate::registry::state::heartbeats::PresentedToken::read(&body).unwrap();
+        state.beat(at(1), 1, crate::registry::state::heartbeats::HeartbeatTarget::Session(&id), shown).unwrap();
         assert_eq!(state.take_changes(), [], "heartbeats cost no write");
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::State;
-use super::heartbeats::{Beating, Shown};
+use super::heartbeats::{HeartbeatTarget, PresentedToken};
 use super::tests::json;
-use crate::registry::access::Allowance;
+use crate::registry::access::Quotas;
 use crate::registry::model::Now;
 use crate::registry::model::Uuid1;
 use crate::registry::store::Write;
-use crate::registry::store::{Disk, Visit, recovery};
+use crate::registry::store::{Backend, Visit, recovery};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -48,7 +48,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Debug, Default)]
 struct Written(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 
-impl Disk for Written {
+impl Backend for Written {
     fn commit(&self, writes: &[Write]) -> std::io::Result<()> {
         let mut records = self.0.lock().unwrap();
         for Write { key, value } in writes.iter().cloned() {
@@ -77,7 +77,7 @@ impl Disk for Written {
 
 /// Somebody who beats: the name, until when it lives, and the last two tokens.
 #[derive(Clone, Debug)]
-struct Holder {
+struct Lease {
     name: String,
     is_session: bool,
     timeout: u64,
@@ -90,7 +90,7 @@ struct World {
     now: Now,
     state: State,
     disk: Written,
-    holders: Vec<Holder>,
+    holders: Vec<Lease>,
     /// Services by id, and the holder they live by.
     services: BTreeMap<String, String>,
     /// How many events there must be.
@@ -101,12 +101,12 @@ impl World {
     fn new() -> Self {
         let (disk, now) = (Written::default(), Now { mono: 0, wall: 1_700_000_000_000 });
         let mut state = recovery::state(&disk, now).unwrap();
-        state.contact(now, 1);
+        state.create_on_first_use(now, 1);
         Self { now, state, disk, holders: Vec::new(), services: BTreeMap::new(), events: 0 }
     }
 
     fn step(&mut self, step: Step) {
-        let allowance = Allowance::default();
+        let allowance = Quotas::default();
         match step {
             Step::Own { id, timeout } => {
                 let name = format!("node-{id}");
@@ -153,7 +153,7 @@ impl World {
     fn hold(&mut self, name: String, is_session: bool, timeout: u8, token: Uuid1) {
         let timeout = u64::from(timeout) * 1000;
         let deadline = self.now.mono + timeout;
-        self.holders.push(Holder { name, is_session, timeout, deadline, token, before: None });
+        self.holders.push(Lease { name, is_session, timeout, deadline, token, before: None });
     }
 
     /// With the newest token, or with the one before, as if the answer had been lost.
@@ -164,9 +164,13 @@ impl World {
         let at = at % self.holders.len();
         let holder = &mut self.holders[at];
         let token = if again { holder.before.unwrap_or(holder.token) } else { holder.token };
-        let who = if holder.is_session { Beating::Session(&holder.name) } else { Beating::Service(&holder.name) };
+        let who = if holder.is_session {
+            HeartbeatTarget::Session(&holder.name)
+        } else {
+            HeartbeatTarget::Service(&holder.name)
+        };
         let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        let next = self.state.beat(self.now, 1, who, Shown::read(&body).unwrap()).unwrap();
+        let next = self.state.beat(self.now, 1, who, PresentedToken::read(&body).unwrap()).unwrap();
         holder.deadline = self.now.mono + holder.timeout;
         (holder.before, holder.token) = (Some(token), next);
     }
@@ -180,7 +184,7 @@ impl World {
             self.state.sweep(self.now, usize::MAX);
             let (dead, alive) = self.holders.drain(..).partition(|holder| holder.deadline <= self.now.mono);
             self.holders = alive;
-            let dead: Vec<Holder> = dead;
+            let dead: Vec<Lease> = dead;
             self.events += dead.len();
             self.services.retain(|_, holder| dead.iter().all(|dead| dead.name != *holder));
         }
@@ -215,7 +219,7 @@ impl World {
     }
 }
 
-fn pick(holders: &[Holder], at: usize) -> Option<&Holder> {
+fn pick(holders: &[Lease], at: usize) -> Option<&Lease> {
     holders.get(at.checked_rem(holders.len())?)
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::{State, Tenant};
-use crate::registry::model::{About, NamedSession, Session, SessionId, TenantId};
 use crate::registry::model::{Entry, Listing, MAX_PAGE_BYTES, Page};
+use crate::registry::model::{NamedSession, ServiceInfo, Session, SessionId, TenantId};
 use crate::wire;
 
 /// What is between session and service in a marker. No id has it.
@@ -19,7 +19,7 @@ const SEPARATOR: char = ':';
 #[derive(Clone, Debug)]
 pub(crate) struct SessionOverview {
     session: NamedSession,
-    services: Vec<Arc<About>>,
+    services: Vec<Arc<ServiceInfo>>,
     /// The first service that is left out.
     next: Option<Arc<str>>,
 }

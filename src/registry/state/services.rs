@@ -3,17 +3,17 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::error::{Kind, Refusal, Resource};
+use super::error::{DomainError, Kind, Resource};
 use super::{State, Tenant};
-use crate::registry::access::Allowance;
+use crate::registry::access::Quotas;
 use crate::registry::http::Json;
 use crate::registry::http::Shown;
 use crate::registry::http::request::validation;
 use crate::registry::model::Now;
-use crate::registry::model::Packed;
-use crate::registry::model::Slot;
+use crate::registry::model::RecordChange;
+use crate::registry::model::StringList;
 use crate::registry::model::Uuid1;
-use crate::registry::model::{About, Holder, Life, Service, TenantId, What};
+use crate::registry::model::{EventKind, Lease, Service, ServiceInfo, ServiceKind, TenantId};
 use crate::registry::model::{Listing, Page};
 
 /// A service that was created, and the first token if it has any.
@@ -24,16 +24,16 @@ pub(crate) struct Created {
 }
 
 /// Checks an id in a path.
-pub(crate) fn check_id(id: &str) -> Result<(), Refusal> {
+pub(crate) fn check_id(id: &str) -> Result<(), DomainError> {
     validation::parameter("serviceId", id, validation::service_id)
 }
 
 /// The tag as it was asked for, however often.
-pub(crate) fn wanted_tag<'a>(values: &[&'a str]) -> Result<Option<&'a str>, Refusal> {
+pub(crate) fn wanted_tag<'a>(values: &[&'a str]) -> Result<Option<&'a str>, DomainError> {
     match values {
         [] => Ok(None),
         [tag] => validation::parameter("tag", tag, validation::service_id).map(|()| Some(*tag)),
-        _ => Err(Refusal::Parameter { name: "tag", rule: "Not a string".into() }),
+        _ => Err(DomainError::Parameter { name: "tag", rule: "Not a string".into() }),
     }
 }
 
@@ -58,33 +58,33 @@ impl State {
         &mut self,
         now: Now,
         tenant: TenantId,
-        allowance: &Allowance,
+        allowance: &Quotas,
         body: &Json,
-    ) -> Result<Created, Refusal> {
+    ) -> Result<Created, DomainError> {
         validation::body(body)?;
         let id: Arc<str> = validation::required(body, "id", validation::service_id_field)?.into();
         let new = New::read(body)?;
         let (life, holder, token) = match new.form {
-            Form::InSession(name) => (Life::InSession(self.find_session(tenant, name)?.0), None, None),
+            Form::InSession(name) => (ServiceKind::InSession(self.find_session(tenant, name)?.0), None, None),
             Form::Own { timeout } => {
-                let (holder, token) = Holder::new(now, &self.keys, tenant, timeout);
-                (Life::Own { timeout }, Some(Box::new(holder)), Some(token))
+                let (holder, token) = Lease::new(now, &self.keys, tenant, timeout);
+                (ServiceKind::Standalone { timeout }, Some(Box::new(holder)), Some(token))
             }
         };
         let services = &self.tenants.entry(tenant).or_default().services;
         if services.contains_key(&id) {
-            return Err(Refusal::ServiceExists(id.to_string()));
+            return Err(DomainError::ServiceExists(id.to_string()));
         }
         allowance.check(Resource::Service, services.len())?;
-        let about = Arc::new(About { id: id.clone(), tags: new.tags, metadata: new.metadata, life });
+        let about = Arc::new(ServiceInfo { id: id.clone(), tags: new.tags, metadata: new.metadata, life });
         let after = Some(Service { about: about.clone(), holder });
-        self.change(tenant, Slot::Service { id: id.clone(), before: None, after });
-        self.happened(now, tenant, What::Join(about));
+        self.change(tenant, RecordChange::Service { id: id.clone(), before: None, after });
+        self.append_event(now, tenant, EventKind::Join(about));
         Ok(Created { id, token })
     }
 
     /// One service.
-    pub(crate) fn service(&mut self, tenant: TenantId, id: &str) -> Result<Shown, Refusal> {
+    pub(crate) fn service(&mut self, tenant: TenantId, id: &str) -> Result<Shown, DomainError> {
         check_id(id)?;
         let shape = self.shape;
         let (tenant, service) = self.find_service(tenant, id)?;
@@ -92,7 +92,7 @@ impl State {
     }
 
     /// Changes the fields that are given. A new timeout holds from the next heartbeat on.
-    pub(crate) fn update_service(&mut self, tenant: TenantId, id: &str, body: &Json) -> Result<(), Refusal> {
+    pub(crate) fn update_service(&mut self, tenant: TenantId, id: &str, body: &Json) -> Result<(), DomainError> {
         check_id(id)?;
         validation::body(body)?;
         let before = self.find_service(tenant, id).map(|(_, service)| service.clone());
@@ -102,30 +102,30 @@ impl State {
         let mut about = (*before.about).clone();
         about.tags = update.tags.unwrap_or(about.tags);
         about.metadata = update.metadata.unwrap_or(about.metadata);
-        if let (Life::Own { timeout }, Some(new)) = (&mut about.life, update.timeout) {
+        if let (ServiceKind::Standalone { timeout }, Some(new)) = (&mut about.life, update.timeout) {
             *timeout = new;
         }
         if about != *before.about {
             let after = Service { about: Arc::new(about), holder: before.holder.clone() };
             let id = before.about.id.clone();
-            self.change(tenant, Slot::Service { id, before: Some(before), after: Some(after) });
+            self.change(tenant, RecordChange::Service { id, before: Some(before), after: Some(after) });
         }
         Ok(())
     }
 
     /// Takes a service out.
-    pub(crate) fn delete_service(&mut self, now: Now, tenant: TenantId, id: &str) -> Result<(), Refusal> {
+    pub(crate) fn delete_service(&mut self, now: Now, tenant: TenantId, id: &str) -> Result<(), DomainError> {
         check_id(id)?;
         let id = self.find_service(tenant, id)?.1.about.id.clone();
         if let Some(about) = self.remove_service(tenant, &id) {
-            self.happened(now, tenant, What::Remove(about));
+            self.append_event(now, tenant, EventKind::Remove(about));
         }
         Ok(())
     }
 
-    fn find_service(&mut self, tenant: TenantId, id: &str) -> Result<(&Tenant, &Service), Refusal> {
+    fn find_service(&mut self, tenant: TenantId, id: &str) -> Result<(&Tenant, &Service), DomainError> {
         let tenant = &*self.tenants.entry(tenant).or_default();
-        let service = tenant.services.get(id).ok_or_else(|| Refusal::missing(Kind::Service, id))?;
+        let service = tenant.services.get(id).ok_or_else(|| DomainError::missing(Kind::Service, id))?;
         Ok((tenant, service))
     }
 }
@@ -141,8 +141,8 @@ impl Tenant {
 
 /// What the body of a new service says beside its id.
 struct New<'a> {
-    tags: Packed,
-    metadata: Packed,
+    tags: StringList,
+    metadata: StringList,
     form: Form<'a>,
 }
 
@@ -153,7 +153,7 @@ enum Form<'a> {
 
 impl<'a> New<'a> {
     /// A session, or nothing that tells a form, makes it one that lives in a session.
-    fn read(body: &'a Json) -> Result<Self, Refusal> {
+    fn read(body: &'a Json) -> Result<Self, DomainError> {
         let session = body.get("session_id").filter(|session| **session != Json::Null);
         let is_own = session.is_none() && body.get("heartbeat_timeout").is_some();
         let session = match session {
@@ -176,17 +176,17 @@ impl<'a> New<'a> {
 
 /// What a body wants changed.
 struct Update {
-    tags: Option<Packed>,
-    metadata: Option<Packed>,
+    tags: Option<StringList>,
+    metadata: Option<StringList>,
     timeout: Option<u8>,
 }
 
 impl Update {
-    fn read(body: &Json, id: &str, life: Option<Life>) -> Result<Self, Refusal> {
+    fn read(body: &Json, id: &str, life: Option<ServiceKind>) -> Result<Self, DomainError> {
         if validation::given(body, "id", validation::service_id_field)?.is_some_and(|given| given != id) {
             return Err(immutable("id"));
         }
-        if let Some(Life::InSession(session)) = life
+        if let Some(ServiceKind::InSession(session)) = life
             && body.get("session_id").is_some_and(|given| *given != Json::Null)
             && validation::required(body, "session_id", validation::session_id)? != session.as_str()
         {
@@ -200,6 +200,6 @@ impl Update {
     }
 }
 
-fn immutable(field: &'static str) -> Refusal {
-    Refusal::Field { field, rule: "Attempted to mutate immutable field".into() }
+fn immutable(field: &'static str) -> DomainError {
+    DomainError::Field { field, rule: "Attempted to mutate immutable field".into() }
 }

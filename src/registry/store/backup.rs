@@ -16,9 +16,9 @@ use std::path::Path;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use super::Disk;
-use super::data_dir::{Folder, socket};
-use super::fjall::Files;
+use super::Backend;
+use super::data_dir::{DataDir, socket};
+use super::fjall::FjallBackend;
 use super::record;
 use super::record::META;
 use crate::files;
@@ -80,8 +80,8 @@ fn copy(data_dir: &Path, file: &Path, part: &Path) -> Result<(), Error> {
             io::copy(&mut registry, &mut to).and_then(|_| to.sync_all()).map_err(failed)
         }
         Err(_) => {
-            let folder = Folder::take(data_dir)?; // which says so if a registry has it that cannot be asked
-            let files = Files::open(&folder.store()).map_err(no_dir)?;
+            let folder = DataDir::take(data_dir)?; // which says so if a registry has it that cannot be asked
+            let files = FjallBackend::open(&folder.store()).map_err(no_dir)?;
             let mut to = create().map_err(failed)?;
             write(&files, &mut to).and_then(|()| to.sync_all()).map_err(failed)
         }
@@ -99,7 +99,7 @@ pub fn restore(file: &Path, data_dir: &Path, force: bool) -> Result<u64, Error> 
     let broken = |source| Error::Backup { path: file.to_owned(), source };
     let failed = |source| Error::DataDir { path: data_dir.to_owned(), source };
     let records = read(file, |_, _| Ok(())).map_err(broken)?;
-    let folder = Folder::take(data_dir)?;
+    let folder = DataDir::take(data_dir)?;
     if folder.is_used() && !force {
         return Err(Error::Occupied(data_dir.to_owned()));
     }
@@ -114,7 +114,7 @@ pub fn restore(file: &Path, data_dir: &Path, force: bool) -> Result<u64, Error> 
 
 /// Makes a store of a copy.
 fn build(file: &Path, store: &Path) -> io::Result<()> {
-    let files = Files::open(store)?;
+    let files = FjallBackend::open(store)?;
     let mut batch = Vec::new();
     read(file, |key, value| {
         batch.push(record::Write { key: key.to_vec(), value: Some(value.to_vec()) });
@@ -124,7 +124,7 @@ fn build(file: &Path, store: &Path) -> io::Result<()> {
 }
 
 /// Writes everything there is at this moment.
-pub(crate) fn write(disk: &dyn Disk, to: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(disk: &dyn Backend, to: &mut impl Write) -> io::Result<()> {
     let mut to = Sealing { to: BufWriter::new(to), seal: SipHasher24::new() };
     to.write_all(HEAD)?;
     disk.dump(&mut |key, value| {

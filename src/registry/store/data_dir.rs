@@ -17,12 +17,12 @@ const LONGEST_PID: u64 = 32;
 
 /// A data directory that belongs to this process, until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
-impl Folder {
+impl DataDir {
     /// Takes a directory, making it if there is none. Nobody else may look into it: there are keys in it.
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::DataDir { path: path.to_owned(), source };

@@ -12,7 +12,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::record::{EVENT, Write};
 use super::recovery::KEYS;
-use super::{Disk, Visit};
+use super::{Backend, Visit};
 
 /// What is gathered in memory before it is sorted into files, for each keyspace. Small: the whole registry is in memory
 /// already.
@@ -24,16 +24,16 @@ const JOURNALS: u64 = 64 * 1024 * 1024;
 
 /// The store in a directory.
 #[derive(Debug)]
-pub(crate) struct Files {
+pub(crate) struct FjallBackend {
     path: PathBuf,
-    place: Place,
+    place: StoreLock,
     /// None while it cannot be opened again after a failure.
     open: RwLock<Option<Arc<Open>>>,
 }
 
 /// What tells that the path still leads to the store that was opened: device and inode of the file that it begins with, and of
 /// the lock beside the store, if there is one.
-type Place = ((u64, u64), Option<(u64, u64)>);
+type StoreLock = ((u64, u64), Option<(u64, u64)>);
 
 struct Open {
     database: Database,
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Open {
     }
 }
 
-impl Files {
+impl FjallBackend {
     /// Opens the store in this directory, or makes one there.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         make_private(path)?;
@@ -88,7 +88,7 @@ impl Files {
     }
 }
 
-impl Disk for Files {
+impl Backend for FjallBackend {
     fn commit(&self, writes: &[Write]) -> io::Result<()> {
         self.check_place()?;
         if self.open.read().unwrap_or_else(PoisonError::into_inner).is_none() {
@@ -150,7 +150,7 @@ fn closed() -> io::Error {
     io::Error::other("the store must be opened again after a failure, and was not yet")
 }
 
-fn place(path: &Path) -> io::Result<Place> {
+fn place(path: &Path) -> io::Result<StoreLock> {
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
     Ok((identity(&path.join("version"))?, identity(&path.with_file_name("lock")).ok()))
 }
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_copy_gives_way_to_opening_again() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(&folder.path().join("store")).unwrap();
+        let files = FjallBackend::open(&folder.path().join("store")).unwrap();
         files.commit(&[put(KEYS), put(b"m/other")]).unwrap();
         let (began, begun) = mpsc::channel();
         let (go_on, told) = mpsc::channel::<()>();
@@ -238,7 +238,7 @@ mod tests {
     fn a_store_that_is_gone_is_not_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let [path, aside] = ["store", "aside"].map(|name| folder.path().join(name));
-        let files = Files::open(&path).unwrap();
+        let files = FjallBackend::open(&path).unwrap();
         files.commit(&[put(KEYS)]).unwrap();
         fs::rename(&path, &aside).unwrap();
         assert!(files.reopen().is_err() && !path.exists());

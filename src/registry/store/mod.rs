@@ -1,7 +1,7 @@
 //! Where the changes go that must survive.
 //!
 //! Requests put what they changed into the queue, under the lock of the state and so in its order, and wait for their
-//! receipts. A thread of its own ([`keeper`]) takes whatever has gathered and commits it to the [`Disk`] at once: many
+//! receipts. A thread of its own (`engine::commit`) takes whatever has gathered and commits it to the [`Backend`] at once: many
 //! requests share one commit. `record` is the form of what is written, `files` the disk itself, `folder` the directory
 //! it is in and who has it, `start` the way back into memory, `backup` the copy that can be taken.
 
@@ -12,8 +12,10 @@ pub(crate) mod record;
 pub(crate) mod recovery;
 
 pub use backup::{backup, restore};
-pub(crate) use record::{EVENT, Write};
-pub(crate) use recovery::{Opened, Opener};
+pub(crate) use record::Write;
+#[cfg(test)]
+pub(crate) use record::EVENT;
+pub(crate) use recovery::{OpenedStore, Opener};
 
 use std::fmt::Debug;
 use std::io;
@@ -30,7 +32,7 @@ pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<bool> + 'a;
 
 /// What keeps records. A trait, so that tests can have one that fails, and so that a program without a data directory
 /// does not contain what it does not use.
-pub(crate) trait Disk: Debug + Send + Sync {
+pub(crate) trait Backend: Debug + Send + Sync {
     /// Writes all of it or nothing, and returns once it would survive a loss of power. After an error it may be there
     /// all the same.
     fn commit(&self, writes: &[Write]) -> io::Result<()>;
@@ -51,7 +53,7 @@ pub(crate) enum Store {
     /// Keeps nothing beyond what the registry has in memory.
     Memory,
     /// Hands it to the thread that commits.
-    Disk(Queue),
+    Backend(Queue),
 }
 
 /// What waits to be committed.
@@ -82,68 +84,68 @@ pub(crate) struct Batch {
 impl Store {
     /// Takes changes, in the order they were made. To be called while the state is locked, so that the order is the
     /// same here and there; the wait for the receipt comes after. Never while it [fails](Self::is_failing).
-    pub(crate) fn submit(&mut self, changes: Vec<Change>) -> Receipt {
-        let Self::Disk(queue) = self else { return Receipt::Kept };
+    pub(crate) fn submit(&mut self, changes: Vec<Change>) -> CommitTicket {
+        let Self::Backend(queue) = self else { return CommitTicket::Kept };
         queue.queued.add(&changes);
         queue.push(changes)
     }
 
     /// For a request that changes nothing, because it found its work done, or refused to do it: what it found must not
     /// be undone either, so it waits for everything before.
-    pub(crate) fn kept_so_far(&mut self) -> Receipt {
-        let Self::Disk(queue) = self else { return Receipt::Kept };
+    pub(crate) fn kept_so_far(&mut self) -> CommitTicket {
+        let Self::Backend(queue) = self else { return CommitTicket::Kept };
         let is_quiet = queue.queued.is_empty() && queue.in_flight.as_ref().is_none_or(Pending::is_empty);
-        if is_quiet { Receipt::Kept } else { queue.push(Vec::new()) }
+        if is_quiet { CommitTicket::Kept } else { queue.push(Vec::new()) }
     }
 
     /// For a read: waits for the changes that it has seen, and for no others.
-    pub(crate) fn kept_of(&mut self, tenant: TenantId, scope: Scope<'_>, shape: ServiceShape) -> Receipt {
-        let Self::Disk(queue) = self else { return Receipt::Kept };
+    pub(crate) fn kept_of(&mut self, tenant: TenantId, scope: Scope<'_>, shape: ServiceShape) -> CommitTicket {
+        let Self::Backend(queue) = self else { return CommitTicket::Kept };
         if queue.queued.has(tenant, scope, shape) {
             queue.push(Vec::new())
         } else if queue.in_flight.as_ref().is_some_and(|pending| pending.has(tenant, scope, shape)) {
             let (reader, awaited) = oneshot::channel();
             queue.readers.push(reader);
-            Receipt::Awaited(awaited)
+            CommitTicket::Awaited(awaited)
         } else {
-            Receipt::Kept
+            CommitTicket::Kept
         }
     }
 
     /// Has the keeper try whether the disk takes writes again.
-    pub(crate) fn try_again(&mut self) -> Receipt {
+    pub(crate) fn try_again(&mut self) -> CommitTicket {
         match self {
-            Self::Disk(queue) if queue.ended => Receipt::Undone,
-            Self::Disk(queue) => queue.push(Vec::new()),
-            Self::Memory => Receipt::Kept,
+            Self::Backend(queue) if queue.ended => CommitTicket::Undone,
+            Self::Backend(queue) => queue.push(Vec::new()),
+            Self::Memory => CommitTicket::Kept,
         }
     }
 
     /// Whether the disk takes no writes, as far as is known. Then nothing is pending, and nothing may be submitted.
     pub(crate) fn is_failing(&self) -> bool {
-        matches!(self, Self::Disk(queue) if queue.failing || queue.ended)
+        matches!(self, Self::Backend(queue) if queue.failing || queue.ended)
     }
 
     /// Nothing more will come: the keeper ends once everything is committed.
     pub(crate) fn close(&mut self) {
-        if let Self::Disk(queue) = self {
+        if let Self::Backend(queue) = self {
             queue.closed = true;
         }
     }
 }
 
 impl Queue {
-    fn push(&mut self, changes: Vec<Change>) -> Receipt {
+    fn push(&mut self, changes: Vec<Change>) -> CommitTicket {
         let (receipt, awaited) = oneshot::channel();
         self.batches.push(Batch { changes, receipt });
-        Receipt::Awaited(awaited)
+        CommitTicket::Awaited(awaited)
     }
 }
 
 /// The promise that changes will be kept. A request is answered after it was fulfilled.
 #[derive(Debug)]
 #[must_use]
-pub(crate) enum Receipt {
+pub(crate) enum CommitTicket {
     /// They are.
     Kept,
     /// They may be.
@@ -152,7 +154,7 @@ pub(crate) enum Receipt {
     Undone,
 }
 
-impl Receipt {
+impl CommitTicket {
     /// Waits until the changes are kept, or undone; returns whether they are kept.
     pub(crate) async fn fulfilled(self) -> bool {
         match self {

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use crate::registry::model::Packed;
+use crate::registry::model::StringList;
 use crate::registry::model::Uuid1;
+use crate::registry::model::{Change, RecordChange};
 use crate::registry::model::{
-    About, Event, Holder, Life, Service, Session, SessionId, TenantId, ValueRemove, ValueUpdate, What,
+    Event, EventKind, Lease, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId, ValueRemove, ValueUpdate,
 };
-use crate::registry::model::{Change, Slot};
 
 const TENANT: u8 = b't';
 const SESSION: u8 = b's';
@@ -37,21 +37,21 @@ impl Write {
             value
         };
         let (key, value) = match slot {
-            Slot::Tenant { after, .. } => {
+            RecordChange::Tenant { after, .. } => {
                 (key(TENANT, *tenant, b""), after.map(|created| created.to_be_bytes().to_vec()))
             }
-            Slot::Session { id, after, .. } => {
+            RecordChange::Session { id, after, .. } => {
                 let after = after.as_ref().map(|session| value(&mut |to| put_session(to, session)));
                 (key(SESSION, *tenant, id.as_str().as_bytes()), after)
             }
-            Slot::Service { id, after, .. } => {
+            RecordChange::Service { id, after, .. } => {
                 let after = after.as_ref().map(|service| value(&mut |to| put_service(to, service)));
                 (key(SERVICE, *tenant, id.as_bytes()), after)
             }
-            Slot::Value { id, after, .. } => {
+            RecordChange::Value { id, after, .. } => {
                 (key(VALUE, *tenant, id.as_bytes()), after.as_ref().map(|text| text.as_bytes().to_vec()))
             }
-            Slot::Event { id, after, .. } => {
+            RecordChange::Event { id, after, .. } => {
                 (event_key(*tenant, *id), after.as_ref().map(|what| value(&mut |to| put_what(to, what))))
             }
         };
@@ -87,7 +87,7 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
     if key.first() == Some(&EVENT) {
         let (tenant, _) = event_of(key)?;
         let Event { id, what } = event(key, value)?;
-        return Some(Change { tenant, slot: Slot::Event { id, before: None, after: Some(what) } });
+        return Some(Change { tenant, slot: RecordChange::Event { id, before: None, after: Some(what) } });
     }
     let (&kind, rest) = key.split_first()?;
     let (tenant, id) = rest.split_first_chunk()?;
@@ -95,13 +95,15 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
     let id = std::str::from_utf8(id).ok()?;
     let mut value = Reader(value);
     let slot = match kind {
-        TENANT => Slot::Tenant { before: None, after: Some(u64::from_be_bytes(value.array()?)) },
-        SESSION => Slot::Session { id: SessionId::parse(id)?, before: None, after: Some(value.session()?) },
+        TENANT => RecordChange::Tenant { before: None, after: Some(u64::from_be_bytes(value.array()?)) },
+        SESSION => RecordChange::Session { id: SessionId::parse(id)?, before: None, after: Some(value.session()?) },
         SERVICE => {
             let after = value.service(id)?;
-            Slot::Service { id: after.about.id.clone(), before: None, after: Some(after) }
+            RecordChange::Service { id: after.about.id.clone(), before: None, after: Some(after) }
         }
-        VALUE => Slot::Value { id: id.into(), before: None, after: Some(std::str::from_utf8(value.0).ok()?.into()) },
+        VALUE => {
+            RecordChange::Value { id: id.into(), before: None, after: Some(std::str::from_utf8(value.0).ok()?.into()) }
+        }
         _ => return None,
     };
     Some(Change { tenant, slot })
@@ -119,36 +121,36 @@ fn put_service(to: &mut Vec<u8>, service: &Service) {
 }
 
 /// All but the id.
-fn put_about(to: &mut Vec<u8>, about: &About) {
+fn put_about(to: &mut Vec<u8>, about: &ServiceInfo) {
     match about.life {
-        Life::InSession(session) => {
+        ServiceKind::InSession(session) => {
             to.push(0);
             to.extend(session.as_str().as_bytes());
         }
-        Life::Own { timeout } => to.push(timeout), // which is never 0
+        ServiceKind::Standalone { timeout } => to.push(timeout), // which is never 0
     }
     put_bytes(to, about.tags.bytes());
     put_bytes(to, about.metadata.bytes());
 }
 
-fn put_what(to: &mut Vec<u8>, what: &What) {
-    let named = |to: &mut Vec<u8>, kind, about: &About| {
+fn put_what(to: &mut Vec<u8>, what: &EventKind) {
+    let named = |to: &mut Vec<u8>, kind, about: &ServiceInfo| {
         to.push(kind);
         put_bytes(to, about.id.as_bytes());
         put_about(to, about);
     };
     match what {
-        What::Join(about) => named(to, 0, about),
-        What::Remove(about) => named(to, 1, about),
-        What::ServiceTimeout(about) => named(to, 2, about),
-        What::SessionTimeout(services) => {
+        EventKind::Join(about) => named(to, 0, about),
+        EventKind::Remove(about) => named(to, 1, about),
+        EventKind::ServiceTimeout(about) => named(to, 2, about),
+        EventKind::SessionTimeout(services) => {
             to.push(3);
             for about in services {
                 put_bytes(to, about.id.as_bytes());
                 put_about(to, about);
             }
         }
-        What::ValueUpdate(update) => {
+        EventKind::ValueUpdate(update) => {
             to.push(4);
             put_bytes(to, update.id.as_bytes());
             put_bytes(to, update.new.as_bytes());
@@ -156,7 +158,7 @@ fn put_what(to: &mut Vec<u8>, what: &What) {
                 put_bytes(to, old.as_bytes());
             }
         }
-        What::ValueRemove(removal) => {
+        EventKind::ValueRemove(removal) => {
             to.push(5);
             put_bytes(to, removal.id.as_bytes());
             put_bytes(to, removal.old.as_bytes());
@@ -193,35 +195,35 @@ impl<'a> Reader<'a> {
 
     fn session(&mut self) -> Option<Session> {
         let [timeout] = self.array()?;
-        let holder = Holder::unheard(u64::from_be_bytes(self.array()?));
-        Some(Session { timeout, holder, metadata: Packed::of_bytes(self.bytes()?)? })
+        let holder = Lease::unheard(u64::from_be_bytes(self.array()?));
+        Some(Session { timeout, holder, metadata: StringList::of_bytes(self.bytes()?)? })
     }
 
     fn service(&mut self, id: &str) -> Option<Service> {
         let incarnation = u64::from_be_bytes(self.array()?);
         let about = self.about(id.into())?;
         let holder = match about.life {
-            Life::InSession(_) => None,
-            Life::Own { .. } => Some(Box::new(Holder::unheard(incarnation))),
+            ServiceKind::InSession(_) => None,
+            ServiceKind::Standalone { .. } => Some(Box::new(Lease::unheard(incarnation))),
         };
         Some(Service { about, holder })
     }
 
-    fn about(&mut self, id: Arc<str>) -> Option<Arc<About>> {
+    fn about(&mut self, id: Arc<str>) -> Option<Arc<ServiceInfo>> {
         let life = match self.array()? {
-            [0] => Life::InSession(SessionId::parse(std::str::from_utf8(&self.array::<10>()?).ok()?)?),
-            [timeout] => Life::Own { timeout },
+            [0] => ServiceKind::InSession(SessionId::parse(std::str::from_utf8(&self.array::<10>()?).ok()?)?),
+            [timeout] => ServiceKind::Standalone { timeout },
         };
-        let (tags, metadata) = (Packed::of_bytes(self.bytes()?)?, Packed::of_bytes(self.bytes()?)?);
-        Some(Arc::new(About { id, tags, metadata, life }))
+        let (tags, metadata) = (StringList::of_bytes(self.bytes()?)?, StringList::of_bytes(self.bytes()?)?);
+        Some(Arc::new(ServiceInfo { id, tags, metadata, life }))
     }
 
-    fn what(&mut self) -> Option<What> {
+    fn what(&mut self) -> Option<EventKind> {
         let [kind] = self.array()?;
         Some(match kind {
             0..3 => {
                 let id = self.text()?;
-                let make = [What::Join, What::Remove, What::ServiceTimeout][usize::from(kind)];
+                let make = [EventKind::Join, EventKind::Remove, EventKind::ServiceTimeout][usize::from(kind)];
                 make(self.about(id)?)
             }
             3 => {
@@ -230,14 +232,14 @@ impl<'a> Reader<'a> {
                     let id = self.text()?;
                     services.push(self.about(id)?);
                 }
-                What::SessionTimeout(services.into())
+                EventKind::SessionTimeout(services.into())
             }
             4 => {
                 let (id, new) = (self.text()?, self.text()?);
                 let old = if self.0.is_empty() { None } else { Some(self.text()?) };
-                What::ValueUpdate(Box::new(ValueUpdate { id, old, new }))
+                EventKind::ValueUpdate(Box::new(ValueUpdate { id, old, new }))
             }
-            5 => What::ValueRemove(Box::new(ValueRemove { id: self.text()?, old: self.text()? })),
+            5 => EventKind::ValueRemove(Box::new(ValueRemove { id: self.text()?, old: self.text()? })),
             _ => return None,
         })
     }
@@ -246,7 +248,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::access::Allowance;
+    use crate::registry::access::Quotas;
     use crate::registry::model::Now;
     use crate::registry::state::tests::{at, json, own, session, state};
 
@@ -256,7 +258,7 @@ mod tests {
         own(&mut state, at(0), "own-1", 3);
         let (id, _) = session(&mut state, at(0), 30, &["api-1", "api-2"]);
         let mut set = |now: Now, text: &str| {
-            state.set_value(now, 1, &Allowance::default(), "/name/key", &json(text)).unwrap();
+            state.set_value(now, 1, &Quotas::default(), "/name/key", &json(text)).unwrap();
         };
         set(at(1), r#"{"value": "old"}"#);
         set(at(2), r#"{"value": "größer"}"#);
@@ -270,17 +272,17 @@ mod tests {
 
     /// What does not survive: who was heard of when.
     fn forget(change: Change) -> Change {
-        let forget = |holder: Holder| Holder::unheard(holder.incarnation);
+        let forget = |holder: Lease| Lease::unheard(holder.incarnation);
         let slot = match change.slot {
-            Slot::Session { id, after: Some(session), .. } => {
+            RecordChange::Session { id, after: Some(session), .. } => {
                 let holder = forget(session.holder.clone());
-                Slot::Session { id, before: None, after: Some(Session { holder, ..session }) }
+                RecordChange::Session { id, before: None, after: Some(Session { holder, ..session }) }
             }
-            Slot::Service { id, after: Some(service), .. } => {
+            RecordChange::Service { id, after: Some(service), .. } => {
                 let holder = service.holder.map(|holder| Box::new(forget(*holder)));
-                Slot::Service { id, before: None, after: Some(Service { holder, ..service }) }
+                RecordChange::Service { id, before: None, after: Some(Service { holder, ..service }) }
             }
-            Slot::Value { id, after, .. } => Slot::Value { id, before: None, after },
+            RecordChange::Value { id, after, .. } => RecordChange::Value { id, before: None, after },
             other => other,
         };
         Change { tenant: change.tenant, slot }
@@ -305,32 +307,32 @@ mod tests {
     fn records_have_the_form_they_always_had() {
         let session = SessionId::parse("seABCDEFGH").unwrap();
         let about = |life| {
-            let (tags, metadata) = (Packed::new(["web"]), Packed::new(["port", "80"]));
-            Arc::new(About { id: "web-1".into(), tags, metadata, life })
+            let (tags, metadata) = (StringList::new(["web"]), StringList::new(["port", "80"]));
+            Arc::new(ServiceInfo { id: "web-1".into(), tags, metadata, life })
         };
-        let (own, member) = (about(Life::Own { timeout: 30 }), about(Life::InSession(session)));
-        let holder = Holder::unheard(258);
-        let service = |about: &Arc<About>, holder: Option<&Holder>| {
+        let (own, member) = (about(ServiceKind::Standalone { timeout: 30 }), about(ServiceKind::InSession(session)));
+        let holder = Lease::unheard(258);
+        let service = |about: &Arc<ServiceInfo>, holder: Option<&Lease>| {
             let after = Some(Service { about: about.clone(), holder: holder.cloned().map(Box::new) });
-            Slot::Service { id: "web-1".into(), before: None, after }
+            RecordChange::Service { id: "web-1".into(), before: None, after }
         };
-        let event = |what| Slot::Event { id: Uuid1::of_parts(1, 2), before: None, after: Some(what) };
+        let event = |what| RecordChange::Event { id: Uuid1::of_parts(1, 2), before: None, after: Some(what) };
         let (id, old, new) = (Arc::from("key"), Arc::from("old"), Arc::from("new"));
         let update = |old| ValueUpdate { id: Arc::clone(&id), old, new: Arc::clone(&new) };
-        let after = Some(Session { metadata: Packed::new(["a", "b"]), timeout: 30, holder: holder.clone() });
+        let after = Some(Session { metadata: StringList::new(["a", "b"]), timeout: 30, holder: holder.clone() });
         let slots = [
-            Slot::Tenant { before: None, after: Some(258) },
-            Slot::Session { id: session, before: None, after },
+            RecordChange::Tenant { before: None, after: Some(258) },
+            RecordChange::Session { id: session, before: None, after },
             service(&own, Some(&holder)),
             service(&member, None),
-            Slot::Value { id: id.clone(), before: None, after: Some(new.clone()) },
-            event(What::Join(own.clone())),
-            event(What::Remove(member.clone())),
-            event(What::ServiceTimeout(own)),
-            event(What::SessionTimeout([member].into())),
-            event(What::ValueUpdate(Box::new(update(None)))),
-            event(What::ValueUpdate(Box::new(update(Some(Arc::clone(&old)))))),
-            event(What::ValueRemove(Box::new(ValueRemove { id, old }))),
+            RecordChange::Value { id: id.clone(), before: None, after: Some(new.clone()) },
+            event(EventKind::Join(own.clone())),
+            event(EventKind::Remove(member.clone())),
+            event(EventKind::ServiceTimeout(own)),
+            event(EventKind::SessionTimeout([member].into())),
+            event(EventKind::ValueUpdate(Box::new(update(None)))),
+            event(EventKind::ValueUpdate(Box::new(update(Some(Arc::clone(&old)))))),
+            event(EventKind::ValueRemove(Box::new(ValueRemove { id, old }))),
         ];
         let written = slots.map(|slot| {
             let Write { key, value } = Write::of(&Change { tenant: 7, slot });

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 
-use super::data_dir::Folder;
-use super::fjall::Files;
+use super::data_dir::DataDir;
+use super::fjall::FjallBackend;
 use super::record;
 use super::record::{EVENT, META, Write, event_key};
-use super::{Disk, backup};
+use super::{Backend, backup};
 use crate::registry::Error;
 use crate::registry::model::Keys;
 use crate::registry::model::Now;
@@ -31,24 +31,24 @@ const UNREAD: Duration = Duration::from_secs(30);
 
 /// A data directory that was opened: ours until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) folder: Folder,
+pub(crate) struct OpenedStore {
+    pub(crate) disk: Arc<dyn Backend>,
+    pub(crate) folder: DataDir,
 }
 
 /// How a data directory is opened. The programs that have none never name the function, and so do without its code.
-pub(crate) type Opener = fn(&Path) -> Result<Opened, Error>;
+pub(crate) type Opener = fn(&Path) -> Result<OpenedStore, Error>;
 
-pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
-    let folder = Folder::take(path)?;
+pub(crate) fn open(path: &Path) -> Result<OpenedStore, Error> {
+    let folder = DataDir::take(path)?;
     let failed = |source| Error::DataDir { path: path.to_owned(), source };
-    let disk = Files::open(&folder.store()).map_err(failed)?;
+    let disk = FjallBackend::open(&folder.store()).map_err(failed)?;
     folder.sync().map_err(failed)?;
-    Ok(Opened { disk: Arc::new(disk), folder })
+    Ok(OpenedStore { disk: Arc::new(disk), folder })
 }
 
 /// The keys of this disk. If it has none yet, it gets new ones.
-fn keys(disk: &dyn Disk) -> io::Result<Keys> {
+fn keys(disk: &dyn Backend) -> io::Result<Keys> {
     let (mut format, mut keys) = (None, None);
     disk.scan(&[META], &[META + 1], &mut |key, value| {
         match key {
@@ -75,14 +75,14 @@ fn keys(disk: &dyn Disk) -> io::Result<Keys> {
 }
 
 /// What is on a disk, as the state that it left off at.
-pub(crate) fn state(disk: &dyn Disk, now: Now) -> io::Result<State> {
+pub(crate) fn state(disk: &dyn Backend, now: Now) -> io::Result<State> {
     let mut state = State::new(Arc::new(keys(disk)?));
     load(disk, now, &mut state)?;
     Ok(state)
 }
 
 /// Reads back everything but old events.
-fn load(disk: &dyn Disk, now: Now, state: &mut State) -> io::Result<()> {
+fn load(disk: &dyn Backend, now: Now, state: &mut State) -> io::Result<()> {
     let broken = |key: &[u8]| io::Error::other(format!("a record cannot be read: {}", key.escape_ascii()));
     let mut restore = |key: &[u8], value: &[u8]| {
         if key.first() != Some(&META) {
@@ -106,7 +106,7 @@ fn load(disk: &dyn Disk, now: Now, state: &mut State) -> io::Result<()> {
 }
 
 /// Gives a copy to everyone who connects, for as long as it is polled.
-pub(crate) async fn give_copies(folder: &Folder, disk: Arc<dyn Disk>) {
+pub(crate) async fn give_copies(folder: &DataDir, disk: Arc<dyn Backend>) {
     let listen = || {
         let socket = folder.listen()?;
         Ok::<_, io::Error>((UnixListener::from_std(socket.listener()?)?, socket))

@@ -37,7 +37,7 @@ pub struct Server {
 
 impl Server {
     pub fn open() -> Self {
-        Self::start(Config::open())
+        Self::start(Config::anonymous())
     }
 
     pub fn start(config: Config) -> Self {

@@ -208,7 +208,7 @@ async fn a_fault_is_told_in_full_but_without_control_characters() {
     );
     assert_eq!(error.to_string(), expected);
     assert_eq!(error.fault().unwrap().txn_id, ".rh-1");
-    assert!(error.is_fault("badRequest") && !error.is_retryable() && !error.is_lost());
+    assert!(error.is_fault("badRequest") && !error.is_retryable() && !error.is_not_found());
 }
 
 /// The whole of the fault table, and statuses that registries do not send but proxies do.
@@ -243,7 +243,7 @@ async fn what_may_be_tried_again_is_known_for_every_fault() {
         assert_eq!(error.status(), Some(status), "{kind}");
         assert_eq!(error.fault().map_or("", |fault| fault.kind.as_str()), kind);
         assert_eq!(error.is_retryable(), retryable, "{kind} {status}");
-        assert_eq!(error.is_lost(), status == 404, "{kind} {status}");
+        assert_eq!(error.is_not_found(), status == 404, "{kind} {status}");
     }
 }
 

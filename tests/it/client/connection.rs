@@ -65,10 +65,10 @@ async fn reading_is_tried_twice_when_the_connection_breaks_and_creating_is_not()
     let server = Misbehaving::start(|_| Reply::Close).await;
     let client = server.client();
     let error = client.sessions().list_all().await.unwrap_err();
-    assert!(matches!(error, Error::NoAnswer { why: NoAnswer::Broken, .. }), "{error}");
+    assert!(matches!(error, Error::Transport { why: NoAnswer::Broken, .. }), "{error}");
     assert_eq!(server.lines().len(), 2);
     let error = client.sessions().create(30, &Metadata::new()).await.unwrap_err();
-    assert!(matches!(error, Error::NoAnswer { why: NoAnswer::Broken, .. }), "{error}");
+    assert!(matches!(error, Error::Transport { why: NoAnswer::Broken, .. }), "{error}");
     assert!(error.is_retryable());
     assert_eq!(server.lines()[2..], ["POST /v1.0/sessions"]);
 }
@@ -107,7 +107,7 @@ async fn what_is_not_the_documented_answer_is_told_with_its_address() {
     ] {
         let server = Misbehaving::start(move |_| reply.clone()).await;
         let error = server.client().account().limits().await.unwrap_err();
-        assert!(matches!(error, Error::BadAnswer { .. }), "{error:?}");
+        assert!(matches!(error, Error::UnexpectedResponse { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(said) && text.contains(&format!("{}/v1.0/limits", server.url)), "{text}");
         assert!(!text.contains("secret"), "{text}");
@@ -121,7 +121,7 @@ async fn broken_http_is_a_broken_connection() {
     {
         let server = Misbehaving::start(|_| Reply::Bytes(bytes.as_bytes().to_vec())).await;
         let error = server.client().account().limits().await.unwrap_err();
-        assert!(matches!(error, Error::NoAnswer { why: NoAnswer::Broken, .. }), "{bytes}: {error:?}");
+        assert!(matches!(error, Error::Transport { why: NoAnswer::Broken, .. }), "{bytes}: {error:?}");
     }
 }
 
@@ -138,7 +138,7 @@ async fn a_registry_that_never_comes_to_the_point_is_not_listened_to() {
         let client = server.builder().request_timeout(Duration::from_secs(600)).build().unwrap();
         let error = within("an error", client.sessions().create(30, &Metadata::new())).await.unwrap_err();
         server.closed(1).await;
-        assert!(matches!(error, Error::BadAnswer { .. }), "{shown}: {error:?}");
+        assert!(matches!(error, Error::UnexpectedResponse { .. }), "{shown}: {error:?}");
         assert!(error.to_string().contains("comes with more than any registry sends"), "{error}");
         assert_eq!(server.lines().len(), 1, "{shown}");
     }
@@ -169,10 +169,10 @@ async fn a_location_without_an_id_is_not_taken_for_one() {
         let reply = Reply::created(&location, "{\"token\": \"token\"}");
         let server = Misbehaving::start(move |_| reply.clone()).await;
         let error = server.client().sessions().create(30, &Metadata::new()).await.unwrap_err();
-        assert!(matches!(error, Error::BadAnswer { .. }), "{location}: {error:?}");
+        assert!(matches!(error, Error::UnexpectedResponse { .. }), "{location}: {error:?}");
         assert!(error.to_string().contains("names no Location of what was created"), "{error}");
         let error = server.client().services().create("se1", "web0", &ServicePayload::default()).await.unwrap_err();
-        assert!(matches!(error, Error::BadAnswer { .. }), "{location}: {error:?}");
+        assert!(matches!(error, Error::UnexpectedResponse { .. }), "{location}: {error:?}");
     }
     let server =
         Misbehaving::start(|_| Reply::created("http://h/v1.0/7777/sessions/se-A_1.~", "{\"token\": \"t\"}")).await;
@@ -192,7 +192,7 @@ async fn tokens_and_tenants_that_cannot_be_sent_are_no_answer() {
         let reply = Reply::ok(&json!({"access": {"token": {"id": token, "tenant": {"id": tenant}}}}));
         let server = Misbehaving::start(move |_| reply.clone()).await;
         let error = server.client_with_credentials().account().limits().await.unwrap_err();
-        assert!(matches!(error, Error::BadAnswer { .. }) && error.to_string().contains(said), "{error}");
+        assert!(matches!(error, Error::UnexpectedResponse { .. }) && error.to_string().contains(said), "{error}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use service_registry::client::{Beat, HeartBeater};
+use service_registry::client::{HeartBeater, HeartbeatEvent};
 
 use crate::bench::faulty_server::within;
 use crate::bench::{Misbehaving, Reply};
@@ -39,12 +39,12 @@ async fn whatever_goes_wrong_the_beat_is_sent_again_with_the_same_token() {
     let error = within(
         "the end of the session",
         heartbeater.run(|beat| match beat {
-            Beat::Failed { error, retry_in, .. } => beats.push((Some(error.to_string()), retry_in)),
+            HeartbeatEvent::Failed { error, retry_in, .. } => beats.push((Some(error.to_string()), retry_in)),
             _ => beats.push((None, Duration::ZERO)),
         }),
     )
     .await;
-    assert!(error.is_lost(), "{error}");
+    assert!(error.is_not_found(), "{error}");
     assert!(!format!("{error} {error:?}").contains(NEW), "the token is told: {error:?}");
 
     let failed: Vec<_> = beats[..8].iter().map(|(error, _)| error.as_deref().unwrap()).collect();
@@ -81,8 +81,8 @@ async fn an_answer_that_asks_to_wait_is_heard() {
     let server = Misbehaving::start(move |_| script.next().unwrap_or(Reply::Silence)).await;
     let mut heartbeater = HeartBeater::new(&server.client(), "seAAAAAAAA", OLD, TIMEOUT);
     let mut pauses = Vec::new();
-    let record = |beat: Beat<'_>| {
-        if let Beat::Failed { retry_in, error, .. } = beat {
+    let record = |beat: HeartbeatEvent<'_>| {
+        if let HeartbeatEvent::Failed { retry_in, error, .. } = beat {
             pauses.push((error.retry_after().unwrap().as_secs(), retry_in.as_secs_f64()));
         }
     };
@@ -98,7 +98,7 @@ async fn a_token_that_the_registry_cannot_read_ends_it_too() {
     let server = Misbehaving::start(|_| Reply::fault(400, "badRequest", "Validation error for key 'token'")).await;
     let mut heartbeater = HeartBeater::new(&server.client(), "seAAAAAAAA", "nonsense", TIMEOUT);
     let error = within("the end", heartbeater.run(|_| {})).await;
-    assert_eq!((error.status(), error.is_lost()), (Some(400), false));
+    assert_eq!((error.status(), error.is_not_found()), (Some(400), false));
     assert_eq!(server.lines().len(), 1);
 }
 
@@ -113,7 +113,7 @@ async fn a_refused_login_token_does_not_cost_the_session() {
     .await;
     let client = server.client_with_credentials();
     let error = within("the end", HeartBeater::new(&client, "seAAAAAAAA", OLD, TIMEOUT).run(|_| {})).await;
-    assert!(error.is_lost());
+    assert!(error.is_not_found());
     let (login, beat) = ("POST /v2.0/tokens", "POST /v1.0/7777/sessions/seAAAAAAAA/heartbeat");
     assert_eq!(server.lines(), [login, beat, login, beat]);
 }
@@ -124,7 +124,7 @@ async fn started_it_beats_at_once_and_says_when_the_session_is_lost() {
     let mut heartbeater = HeartBeater::new(&server.client(), "seAAAAAAAA", OLD, TIMEOUT);
     heartbeater.start();
     heartbeater.start();
-    assert!(within("the loss", heartbeater.lost()).await.is_lost());
+    assert!(within("the loss", heartbeater.lost()).await.is_not_found());
     assert_eq!(server.lines().len(), 1, "started once");
     heartbeater.start();
     server.requests(2).await;
@@ -162,6 +162,6 @@ async fn running_it_may_be_dropped_and_taken_up_again() {
         accepted = within("a beat", accepted) => accepted.unwrap(),
     }
     let error = within("the end", tokio::spawn(async move { heartbeater.run(|_| {}).await })).await.unwrap();
-    assert!(error.is_lost());
+    assert!(error.is_not_found());
     assert_eq!(server.seen()[1].json()["token"], NEW);
 }

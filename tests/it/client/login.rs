@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use service_registry::client::{Beat, Client, HeartBeater, Phase};
+use service_registry::client::{Client, HeartBeater, HeartbeatEvent, Phase};
 use time::OffsetDateTime;
 
 use crate::bench::faulty_server::{page, skip, within};
@@ -196,7 +196,7 @@ async fn a_call_with_its_login_keeps_the_time_limit() {
     let mut heartbeater = HeartBeater::new(&server.client_with_credentials(), "seAAAAAAAA", "token", 3);
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let beats = heartbeater.run(|beat| {
-        if let Beat::Failed { error, .. } = beat {
+        if let HeartbeatEvent::Failed { error, .. } = beat {
             let _ = tell.send(error.clone());
         }
     });

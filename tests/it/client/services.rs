@@ -73,7 +73,7 @@ async fn waiting_ends_and_other_refusals_are_told_at_once() {
 
     let server = Misbehaving::start(|_| Reply::fault(404, "notFoundError", "object does not exist")).await;
     let error = server.client().services().register("seGone0000", "web0", &payload()).await.unwrap_err();
-    assert!(error.is_lost());
+    assert!(error.is_not_found());
     assert_eq!(server.lines().len(), 1);
 }
 

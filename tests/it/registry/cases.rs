@@ -57,7 +57,7 @@ type Outcome = Result<(), String>;
 impl Case {
     fn new(name: &str) -> Self {
         let is_open = name.ends_with("(open)");
-        let config = if is_open { Config::open() } else { Config::with_users(Users::parse(USERS).unwrap()) };
+        let config = if is_open { Config::anonymous() } else { Config::with_users(Users::parse(USERS).unwrap()) };
         let server = Server::start(config);
         let client = if is_open { server.client() } else { server.joe() };
         let mut notes = HashMap::new();

@@ -138,7 +138,7 @@ fn a_kill_loses_nothing_that_was_acknowledged() {
 #[test]
 fn a_restart_gives_everyone_the_whole_timeout() {
     let folder = tempfile::tempdir().unwrap();
-    let config = || Config::open().data_dir(folder.path());
+    let config = || Config::anonymous().data_dir(folder.path());
     let mut server = Server::start(config());
     let mut before = server.client();
     let (_, alive) = before.create("/services", json!({"id": "alive", "heartbeat_timeout": 3}));

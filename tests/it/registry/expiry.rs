@@ -149,7 +149,7 @@ fn time(id: &str) -> u128 {
 
 #[test]
 fn a_strict_feed_hides_what_the_session_era_did_not_know() {
-    let server = Server::start(Config::open().strict_feed(true));
+    let server = Server::start(Config::anonymous().strict_feed(true));
     let mut client = server.client();
     let (session, _) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
     client.create("/services", json!({"id": "web-1", "session_id": session}));
@@ -167,7 +167,7 @@ fn a_strict_feed_hides_what_the_session_era_did_not_know() {
 #[test]
 fn heartbeats_for_nobody_are_those_of_the_tokens_owner_if_it_is_lenient() {
     for is_lenient in [false, true] {
-        let server = Server::start(Config::open().lenient_heartbeats(is_lenient));
+        let server = Server::start(Config::anonymous().lenient_heartbeats(is_lenient));
         let mut client = server.client();
         let (_, in_session) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
         create(&mut client, "other", 3);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use serde_json::json;
-use service_registry::registry::{Config, Error, Patience, Registry, Tls, TlsFiles, Users};
+use service_registry::registry::{Config, Error, Registry, Timeouts, Tls, TlsFiles, Users};
 
 use super::access::Authority;
 use crate::bench::DEADLINE;
@@ -154,7 +154,7 @@ fn is_closed(mut connection: BufReader<TcpStream>) -> bool {
 
 #[test]
 fn one_connection_too_many_takes_the_place_of_an_idle_one_of_the_crowd() {
-    let server = Server::start(Config::open().max_connections(3));
+    let server = Server::start(Config::anonymous().max_connections(3));
     let mut elsewhere = connect_from([127, 0, 0, 2].into(), server.address);
     assert_eq!(ask(&mut elsewhere), 200);
     let mut polite = connect(server.address);
@@ -172,7 +172,7 @@ fn one_connection_too_many_takes_the_place_of_an_idle_one_of_the_crowd() {
 #[test]
 fn a_registry_that_is_dropped_drops_its_connections() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let registry = Registry::bind(Config::open(), TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+    let registry = Registry::bind(Config::anonymous(), TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
     let address = registry.local_addr();
     let serving = runtime.spawn(registry.serve(std::future::pending()));
     let mut idle = connect(address);
@@ -194,22 +194,22 @@ fn a_registry_that_is_dropped_drops_its_connections() {
 #[test]
 fn connections_that_keep_it_waiting_are_closed() {
     let (short, long) = (Duration::from_secs(1), Duration::from_secs(3_600));
-    let all = Patience { idle: long, newcomer: long, head: long, body: long, handshake: long, unread: long };
-    let server = |patience| Server::start(Config::open().patience(patience));
+    let all = Timeouts { idle: long, newcomer: long, head: long, body: long, handshake: long, unread: long };
+    let server = |timeouts| Server::start(Config::anonymous().timeouts(timeouts));
     let head = b"POST /v1.0/1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n";
 
-    let newcomers = server(Patience { newcomer: short, ..all });
+    let newcomers = server(Timeouts { newcomer: short, ..all });
     let mut known = connect(newcomers.address);
     assert_eq!(ask(&mut known), 200);
     assert!(is_closed(connect(newcomers.address)), "it never asked anything");
     assert_eq!(ask(&mut known), 200, "it has asked, and may be silent for as long");
 
-    let idlers = server(Patience { idle: short, ..all });
+    let idlers = server(Timeouts { idle: short, ..all });
     let mut idle = connect(idlers.address);
     assert_eq!((ask(&mut idle), ask(&mut idle)), (200, 200));
     assert!(is_closed(idle), "it was silent after a request");
 
-    let tricklers = server(Patience { head: short, ..all });
+    let tricklers = server(Timeouts { head: short, ..all });
     for asked_before in [false, true] {
         let mut trickling = connect(tricklers.address);
         assert!(!asked_before || ask(&mut trickling) == 200);
@@ -217,7 +217,7 @@ fn connections_that_keep_it_waiting_are_closed() {
         assert!(is_closed(trickling), "its head did not come; asked before: {asked_before}");
     }
 
-    let bodies = server(Patience { body: short, ..all });
+    let bodies = server(Timeouts { body: short, ..all });
     let mut slow = connect(bodies.address);
     slow.get_mut().write_all(&[head, &b"\r\n{"[..]].concat()).unwrap();
     let answer = read_answer(&mut slow, false);
@@ -227,8 +227,8 @@ fn connections_that_keep_it_waiting_are_closed() {
     let authority = Authority::new();
     let [certificate, key] = ["server", "server.key"].map(|name| authority.path(name).into());
     let tls = Tls::read(&TlsFiles { certificate, key, client_ca: None }).unwrap();
-    let patience = Patience { handshake: short, ..all };
-    let strangers = Server::start(Config::open().tls(tls).patience(patience));
+    let timeouts = Timeouts { handshake: short, ..all };
+    let strangers = Server::start(Config::anonymous().tls(tls).timeouts(timeouts));
     let mut hesitant = connect(strangers.address);
     hesitant.get_mut().write_all(&[22, 3, 1]).unwrap(); // the beginning of a first record
     assert!(is_closed(hesitant), "it did not finish its handshake");
@@ -237,8 +237,8 @@ fn connections_that_keep_it_waiting_are_closed() {
 /// Its requests are not answered in advance, which would take as much memory as it likes, and it is cut off.
 #[test]
 fn who_reads_no_answers_gets_no_more() {
-    let patience = Patience { unread: Duration::from_secs(1), ..Patience::default() };
-    let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()).patience(patience));
+    let timeouts = Timeouts { unread: Duration::from_secs(1), ..Timeouts::default() };
+    let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()).timeouts(timeouts));
     let mut joe = server.joe();
     for n in 0..100 {
         assert_eq!(joe.put(&format!("/configuration/key-{n}"), json!({"value": "x".repeat(1_000)})).status, 204);
@@ -297,7 +297,7 @@ fn the_end_does_not_wait_for_idle_connections() {
 #[test]
 fn an_open_registry_takes_no_listener_beyond_loopback() {
     let listener = || std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-    let refused = Registry::bind(Config::open(), listener());
+    let refused = Registry::bind(Config::anonymous(), listener());
     assert!(matches!(refused, Err(Error::NotLoopback(_))), "{refused:?}");
     assert!(Registry::bind(Config::with_users(Users::parse(USERS).unwrap()), listener()).is_ok());
 }
@@ -374,7 +374,7 @@ fn whatever_is_asked_is_answered_and_nothing_breaks() {
 /// No token is asked for, and nothing is given away that the API does not tell.
 #[test]
 fn whoever_opens_the_address_in_a_browser_finds_a_page() {
-    for config in [Config::open(), Config::with_users(Users::parse(USERS).unwrap())] {
+    for config in [Config::anonymous(), Config::with_users(Users::parse(USERS).unwrap())] {
         let is_open = format!("{config:?}").contains("users: None");
         let server = Server::start(config);
         let mut client = server.client();

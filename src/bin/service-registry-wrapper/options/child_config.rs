@@ -13,7 +13,7 @@ use super::{NotifyWhen, Options, Scope};
 
 /// The working configuration of a parent.
 #[derive(Clone, Debug)]
-pub(crate) struct Parenting {
+pub(crate) struct ChildConfig {
     /// What to pass on instead; 0 is nothing.
     pub rewrites: BTreeMap<i32, i32>,
     pub scope: Scope,
@@ -31,7 +31,7 @@ pub(crate) struct Parenting {
     pub notify_when: Option<NotifyWhen>,
 }
 
-impl Parenting {
+impl ChildConfig {
     pub(crate) fn of(options: &Options) -> Result<Self> {
         let named = |option| move || options.origin(option);
         let death = options.parent.parent_death_signal.as_str();

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Command")]
-pub(crate) struct Parent {
+pub(crate) struct CommandOptions {
     /// Pass on another signal than came in; TO 0 drops it; repeatable
     #[arg(long, value_name = "FROM:TO,...", env = "SERVICE_REGISTRY_REWRITE_SIGNAL", hide_env_values = true)]
     pub rewrite_signal: Vec<String>,

@@ -10,18 +10,18 @@ use anyhow::{Context, Result, bail, ensure};
 use service_registry::client::{Region, ServicePayload};
 use service_registry::wire::Metadata;
 
-use super::child_config::{Parenting, seconds};
+use super::child_config::{ChildConfig, seconds};
 use super::lists;
 use super::{LogFormat, OnExit, OnLost, Options};
 use crate::options;
 use crate::registration::Preparation;
-use crate::registration::{Access, Key, Papers};
+use crate::registration::{Access, Key, TlsFiles};
 
 /// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
 const LARGEST_BODY: usize = 4999 - 60;
 
 /// What to do.
-pub(crate) struct Plan {
+pub(crate) struct WrapperConfig {
     pub access: Access,
     pub service: Service,
     /// No URL was given, so the wrapper may host the registry itself.
@@ -34,7 +34,7 @@ pub(crate) struct Plan {
     pub replace: bool,
     pub state_dir: Option<PathBuf>,
     pub status_socket: Option<PathBuf>,
-    pub parenting: Parenting,
+    pub child_config: ChildConfig,
     pub command: Vec<OsString>,
     /// Things to say once there is a log.
     pub warnings: Vec<String>,
@@ -63,13 +63,13 @@ pub(crate) struct Service {
 
 /// How the wrapper speaks.
 #[derive(Clone, Copy)]
-pub(crate) struct Voice {
+pub(crate) struct LogSettings {
     pub format: LogFormat,
     /// Above 0 more, below 0 less than usual.
     pub level: i16,
 }
 
-impl Plan {
+impl WrapperConfig {
     pub(crate) fn of(options: &Options) -> Result<Self> {
         let mut warnings = Vec::new();
         let service = service(options)?;
@@ -81,13 +81,13 @@ impl Plan {
             access: access(options, service.interval, &mut warnings)?,
             may_host: urls(options).is_empty(),
             on_registry_down,
-            on_lost: options.registering.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
-            on_exit: options.registering.on_exit,
+            on_lost: options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
+            on_exit: options.registration.on_exit,
             drain_delay: drain_delay.unwrap_or_default(),
-            replace: options.registering.replace,
-            state_dir: path(&options.registering.state_dir),
-            status_socket: path(&options.registering.status_socket),
-            parenting: Parenting::of(options)?,
+            replace: options.registration.replace,
+            state_dir: path(&options.registration.state_dir),
+            status_socket: path(&options.registration.status_socket),
+            child_config: ChildConfig::of(options)?,
             command: options.command.clone(),
             service,
             warnings,
@@ -105,11 +105,11 @@ impl Plan {
     }
 }
 
-impl Voice {
+impl LogSettings {
     pub(crate) fn of(options: &Options) -> Self {
         Self {
-            format: options.words.log_format,
-            level: i16::from(options.words.verbose) - i16::from(options.words.quiet),
+            format: options.logging.log_format,
+            level: i16::from(options.logging.verbose) - i16::from(options.logging.quiet),
         }
     }
 }
@@ -151,9 +151,9 @@ fn interval(seconds: &str) -> Result<u32> {
 
 fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnRegistryDown> {
     let attempts = attempts(options)?;
-    let given = given(&options.registering.on_registry_down);
+    let given = given(&options.registration.on_registry_down);
     let what = match given {
-        None if options.registering.abort_on_failure => OnRegistryDown::Fail { attempts },
+        None if options.registration.abort_on_failure => OnRegistryDown::Fail { attempts },
         None | Some("start") => OnRegistryDown::Start,
         Some("fail") => OnRegistryDown::Fail { attempts },
         Some(other) => {
@@ -166,10 +166,10 @@ fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnR
     };
     let fails = matches!(what, OnRegistryDown::Fail { .. });
     ensure!(
-        !options.registering.abort_on_failure || fails,
+        !options.registration.abort_on_failure || fails,
         "--abort-on-failure means --on-registry-down=fail: leave one of them out"
     );
-    if self::given(&options.registering.retries).is_some() && !fails {
+    if self::given(&options.registration.retries).is_some() && !fails {
         let name = options.origin("retries");
         warnings.push(format!("{name} does nothing without --abort-on-failure: registering goes on until it succeeds"));
     }
@@ -179,7 +179,7 @@ fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnR
 fn attempts(options: &Options) -> Result<u32> {
     // As many, 2 seconds apart, as the original clients made: enough to outlive a predecessor with the default timeout.
     const DEFAULT: u32 = 15;
-    let Some(text) = given(&options.registering.retries) else { return Ok(DEFAULT) };
+    let Some(text) = given(&options.registration.retries) else { return Ok(DEFAULT) };
     text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
         format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), lists::quoted(text))
     })
@@ -232,7 +232,7 @@ fn access(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Resul
             options::Region::Uk => Region::Uk,
         }),
         credentials,
-        papers: papers(options)?,
+        tls_files: tls_files(options)?,
         limit: Duration::from_secs(interval.into()) / 4,
     };
     let lists = &options.registry.registry_url;
@@ -242,7 +242,7 @@ fn access(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Resul
 }
 
 /// What https is set up with.
-fn papers(options: &Options) -> Result<Papers> {
+fn tls_files(options: &Options) -> Result<TlsFiles> {
     let file = |option: &Option<OsString>| option.clone().filter(|file| !file.is_empty());
     let client = match (file(&options.registry.client_cert), file(&options.registry.client_key)) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -250,7 +250,7 @@ fn papers(options: &Options) -> Result<Papers> {
         (None, Some(_)) => bail!("{} is given without a certificate: add --client-cert", options.origin("client_key")),
         (None, None) => None,
     };
-    Ok(Papers { ca_file: file(&options.registry.ca_file), client })
+    Ok(TlsFiles { ca_file: file(&options.registry.ca_file), client })
 }
 
 fn size_on_the_wire(value: &impl serde::Serialize) -> Result<usize> {
@@ -267,13 +267,13 @@ mod tests {
     use super::*;
 
     /// The complaint about these options, or nothing.
-    fn complaint(options: &[&str]) -> String {
+    fn error_text(options: &[&str]) -> String {
         let arguments = ["service-registry-wrapper"].iter().chain(options).chain(&["true"]).map(OsString::from);
-        let plan = |options: &Options| {
-            let prepared = Plan::of(options)?.preparation().prepare();
+        let config = |options: &Options| {
+            let prepared = WrapperConfig::of(options)?.preparation().prepare();
             prepared.map_err(|wrong| wrong.why.context(options.origin(wrong.option)))
         };
-        match Options::read(arguments).map_err(anyhow::Error::new).and_then(|options| plan(&options)) {
+        match Options::read(arguments).map_err(anyhow::Error::new).and_then(|options| config(&options)) {
             Ok(_) => String::new(),
             Err(error) => format!("{error:#}"),
         }
@@ -281,22 +281,22 @@ mod tests {
 
     #[test]
     fn ids_follow_the_api() {
-        assert!(complaint(&[]).starts_with("--id is missing"));
-        assert_eq!(complaint(&["--id=a.b-c_9"]), "");
-        assert_eq!(complaint(&["--id=ab"]), "--id: \"ab\" has 2 characters; an id has 3 to 65");
-        assert_eq!(complaint(&[&format!("--id={}", "x".repeat(65))]), "");
-        assert!(complaint(&[&format!("--id={}", "x".repeat(66))]).contains("has 66 characters"));
-        assert!(complaint(&["--id=a/bc"]).starts_with("--id: \"a/bc\" contains '/'"));
-        assert!(complaint(&["--id=stra\u{df}e"]).contains("contains '\u{df}'"));
+        assert!(error_text(&[]).starts_with("--id is missing"));
+        assert_eq!(error_text(&["--id=a.b-c_9"]), "");
+        assert_eq!(error_text(&["--id=ab"]), "--id: \"ab\" has 2 characters; an id has 3 to 65");
+        assert_eq!(error_text(&[&format!("--id={}", "x".repeat(65))]), "");
+        assert!(error_text(&[&format!("--id={}", "x".repeat(66))]).contains("has 66 characters"));
+        assert!(error_text(&["--id=a/bc"]).starts_with("--id: \"a/bc\" contains '/'"));
+        assert!(error_text(&["--id=stra\u{df}e"]).contains("contains '\u{df}'"));
     }
 
     #[test]
     fn the_interval_is_3_to_120_seconds() {
         for good in ["3", "30", "120"] {
-            assert_eq!(complaint(&["--id=abc", "-i", good]), "");
+            assert_eq!(error_text(&["--id=abc", "-i", good]), "");
         }
         for bad in ["2", "121", "abc", "-5", "4.5", ""] {
-            let said = complaint(&["--id=abc", &format!("--interval={bad}")]);
+            let said = error_text(&["--id=abc", &format!("--interval={bad}")]);
             assert!(said.starts_with("--interval: ") && said.contains("3 to 120"), "{bad}: {said}");
         }
     }
@@ -304,27 +304,27 @@ mod tests {
     #[test]
     fn retries_are_a_number_from_1() {
         for bad in ["0", "x", "-1"] {
-            assert!(complaint(&["--id=abc", &format!("--retries={bad}")]).starts_with("--retries: "), "{bad}");
+            assert!(error_text(&["--id=abc", &format!("--retries={bad}")]).starts_with("--retries: "), "{bad}");
         }
     }
 
     #[test]
     fn half_a_login_is_refused() {
-        assert!(complaint(&["--id=abc", "--username=joe"]).contains("--username is given without a key"));
-        assert!(complaint(&["--id=abc", "--api-key=k"]).contains("without a user"));
-        assert!(complaint(&["--id=abc", "--region=uk"]).contains("--region says where to log in"));
-        assert!(complaint(&["--id=abc", "--api-key-file=/no/such/file", "--username=joe"]).contains("/no/such/file"));
+        assert!(error_text(&["--id=abc", "--username=joe"]).contains("--username is given without a key"));
+        assert!(error_text(&["--id=abc", "--api-key=k"]).contains("without a user"));
+        assert!(error_text(&["--id=abc", "--region=uk"]).contains("--region says where to log in"));
+        assert!(error_text(&["--id=abc", "--api-key-file=/no/such/file", "--username=joe"]).contains("/no/such/file"));
     }
 
     #[test]
     fn a_certificate_needs_its_key() {
-        assert!(complaint(&["--id=abc", "--client-cert=c"]).contains("--client-cert is given without its key"));
-        assert!(complaint(&["--id=abc", "--client-key=k"]).contains("--client-key is given without a certificate"));
+        assert!(error_text(&["--id=abc", "--client-cert=c"]).contains("--client-cert is given without its key"));
+        assert!(error_text(&["--id=abc", "--client-key=k"]).contains("--client-key is given without a certificate"));
         assert!(
-            complaint(&["--id=abc", "--ca-file=/no/such/ca"])
+            error_text(&["--id=abc", "--ca-file=/no/such/ca"])
                 .starts_with("--ca-file: cannot use the CA file /no/such/ca")
         );
-        assert!(complaint(&["--id=abc", "--registry-url=http://x,,http://y"]).contains("between two commas"));
+        assert!(error_text(&["--id=abc", "--registry-url=http://x,,http://y"]).contains("between two commas"));
     }
 
     #[test]
@@ -332,6 +332,6 @@ mod tests {
         let pair = |n: usize| format!("--metadata=key{n}={}", "x".repeat(255));
         let options: Vec<String> = (0..20).map(pair).collect();
         let options: Vec<&str> = ["--id=abc"].into_iter().chain(options.iter().map(String::as_str)).collect();
-        assert!(complaint(&options).starts_with("--metadata: "), "{}", complaint(&options));
+        assert!(error_text(&options).starts_with("--metadata: "), "{}", error_text(&options));
     }
 }

@@ -4,7 +4,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Messages")]
-pub(crate) struct Words {
+pub(crate) struct LoggingOptions {
     /// How the wrapper's own messages look (on stderr)
     #[arg(long, value_name = "FORMAT", env = "SERVICE_REGISTRY_LOG_FORMAT", hide_env_values = true)]
     #[arg(default_value = "text")]

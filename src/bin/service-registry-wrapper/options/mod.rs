@@ -1,6 +1,6 @@
 //! The options as they are typed: what they are called, where else they may come from, what `--help` says.
 //!
-//! Reading them touches nothing but the arguments and the environment. `plan` makes a working configuration of
+//! Reading them touches nothing but the arguments and the environment. `config` makes a working configuration of
 //! them. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is harmless.
 
 mod child_config;
@@ -12,8 +12,8 @@ mod registration;
 mod registry;
 mod service;
 
-pub(crate) use child_config::Parenting;
-pub(crate) use config::{OnRegistryDown, Plan, Service, Voice};
+pub(crate) use child_config::ChildConfig;
+pub(crate) use config::{LogSettings, OnRegistryDown, Service, WrapperConfig};
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
-pub(crate) use command::{NotifyWhen, Parent, Scope};
-pub(crate) use logging::{LogFormat, Words};
-pub(crate) use registration::{OnExit, OnLost, Registering};
-pub(crate) use registry::{Region, Registry};
-pub(crate) use service::About;
+pub(crate) use command::{CommandOptions, NotifyWhen, Scope};
+pub(crate) use logging::{LogFormat, LoggingOptions};
+pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
+pub(crate) use registry::{Region, RegistryOptions};
+pub(crate) use service::ServiceOptions;
 
 use crate::registration::Secret;
 
@@ -43,19 +43,19 @@ Exit status: that of COMMAND; 128+n when signal n killed it; 2 for wrong options
 #[command(override_usage = "service-registry-wrapper --id=ID [OPTIONS] [--] COMMAND [ARG]...")]
 pub(crate) struct Options {
     #[command(flatten)]
-    pub service: About,
+    pub service: ServiceOptions,
 
     #[command(flatten)]
-    pub registering: Registering,
+    pub registration: RegistrationOptions,
 
     #[command(flatten)]
-    pub registry: Registry,
+    pub registry: RegistryOptions,
 
     #[command(flatten)]
-    pub parent: Parent,
+    pub parent: CommandOptions,
 
     #[command(flatten)]
-    pub words: Words,
+    pub logging: LoggingOptions,
 
     /// The program to run, and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true, help_heading = "Arguments")]
@@ -139,8 +139,8 @@ impl Options {
             "api_key_file" => self.registry.api_key_file = None,
             "auth_url" => self.registry.auth_url = None,
             "region" => self.registry.region = None,
-            "verbose" => self.words.verbose = 0,
-            _ => self.words.quiet = 0,
+            "verbose" => self.logging.verbose = 0,
+            _ => self.logging.quiet = 0,
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registration")]
-pub(crate) struct Registering {
+pub(crate) struct RegistrationOptions {
     /// Do not start COMMAND before the service is registered; exit 100 when it cannot be
     #[arg(long, env = "SERVICE_REGISTRY_ABORT_ON_FAILURE", hide_env_values = true)]
     #[arg(value_parser = BoolishValueParser::new())]

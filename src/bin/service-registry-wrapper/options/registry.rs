@@ -8,7 +8,7 @@ use crate::registration::Secret;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
-pub(crate) struct Registry {
+pub(crate) struct RegistryOptions {
     /// The registry; of several, separated by ',', the next is tried when one does not answer. Without it:
     /// http://127.0.0.1:7117, hosted by the wrapper itself when nothing listens there
     #[arg(long, value_name = "URL,...", env = "SERVICE_REGISTRY_URL", hide_env_values = true)]

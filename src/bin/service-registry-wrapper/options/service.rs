@@ -4,7 +4,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Service")]
-pub(crate) struct About {
+pub(crate) struct ServiceOptions {
     /// Service id: 3 to 65 of letters, digits, '_', '-', '.'
     #[arg(long, value_name = "ID", env = "SERVICE_REGISTRY_ID", hide_env_values = true)]
     pub id: Option<String>,

@@ -14,8 +14,8 @@ use super::lookup;
 /// nobody but its parent does, and descendants that are not the wrapper's own children are looked up afresh.
 ///
 /// False if /proc does not show them.
-pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, strangers: &HashSet<pid_t>) -> bool {
-    let Some(all) = descendants(strangers) else { return false };
+pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, inherited_children: &HashSet<pid_t>) -> bool {
+    let Some(all) = descendants(inherited_children) else { return false };
     for process in all {
         if told.insert(process) {
             lookup::send(process, signal);
@@ -39,12 +39,12 @@ pub(crate) fn children() -> HashSet<pid_t> {
 
 /// All that descend from the wrapper but the strangers and theirs, parents before children; nothing if /proc does not show
 /// them.
-pub(crate) fn descendants(strangers: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
+pub(crate) fn descendants(inherited_children: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
     if !is_visible() {
         return None;
     }
     let mut found = children_of(std::process::id().cast_signed());
-    found.retain(|child| !strangers.contains(child));
+    found.retain(|child| !inherited_children.contains(child));
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
         found.extend(children_of(parent));

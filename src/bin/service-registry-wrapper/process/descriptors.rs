@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit};
 const LEAST: u64 = 6;
 
 /// Sees to it that the wrapper can open what it cannot do without, above the first descriptor that it has opened.
-pub(crate) fn leave_room(first: &impl AsRawFd) -> Result<()> {
+pub(crate) fn check_fd_limit(first: &impl AsRawFd) -> Result<()> {
     let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
     let first = u64::try_from(first.as_raw_fd()).unwrap_or_default();
     let wanted = first + 13; // so that registering finds some as well
@@ -27,7 +27,7 @@ pub(crate) fn leave_room(first: &impl AsRawFd) -> Result<()> {
 
 /// Closes what was inherited. All that the wrapper opens itself is close-on-exec; what is not came from outside.
 #[expect(unsafe_code, reason = "these descriptors were never opened by this program, so nothing owns them")]
-pub(crate) fn let_go() {
+pub(crate) fn close_inherited() {
     let numbers: Vec<i32> = match fs::read_dir("/proc/self/fd") {
         Ok(open) => open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
         Err(_) => (0..1024).collect(), // without /proc: as many as may be open by default

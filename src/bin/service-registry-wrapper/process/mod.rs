@@ -9,4 +9,4 @@ pub(crate) mod tree;
 
 pub(crate) use blocking::Blocking;
 pub(crate) use lookup::Change;
-pub(crate) use tree::Family;
+pub(crate) use tree::ProcessTree;

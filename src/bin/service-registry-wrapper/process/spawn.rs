@@ -22,20 +22,20 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocma
 use crate::exit;
 use crate::exit::Failure;
 use crate::options::CREDENTIALS;
-use crate::options::Parenting;
+use crate::options::ChildConfig;
 
 /// Enough for a handful of system calls; their wrappers in the C library need a few hundred bytes.
 const STACK: usize = 16 * 1024;
 
 /// What a child is started with beside its command.
-pub(crate) struct Circumstances<'a> {
+pub(crate) struct SpawnContext<'a> {
     /// The signals that were blocked when the wrapper was started.
     pub mask: SigSet,
     /// What it was started with.
     pub sigchld: SigHandler,
     /// How large its core dumps may have been, in bytes; none if that was not changed.
     pub core_limit: Option<rlim_t>,
-    pub parenting: &'a Parenting,
+    pub child_config: &'a ChildConfig,
     /// Whether it leads a process group of its own.
     pub own_group: bool,
     /// The terminal whose foreground it gets.
@@ -47,17 +47,17 @@ pub(crate) struct Circumstances<'a> {
 }
 
 /// Starts the program that was found at this place. Returns its process id.
-pub(crate) fn spawn(program: &Path, command: &[OsString], with: &Circumstances<'_>) -> Result<libc::pid_t, Failure> {
+pub(crate) fn spawn(program: &Path, command: &[OsString], with: &SpawnContext<'_>) -> Result<libc::pid_t, Failure> {
     let path = CString::new(program.as_os_str().as_bytes()).context("the command's name has a zero byte in it")?;
     let arguments: Result<Vec<_>, _> = command.iter().map(|argument| CString::new(argument.as_bytes())).collect();
-    let image = Image {
+    let image = ExecImage {
         path,
         arguments: Pointers::to(arguments.context("an argument has a zero byte in it")?),
         environment: environment(with.notify_socket),
         own_group: with.own_group,
         foreground: with.foreground,
         scheduling: lost_by_fork(),
-        parent_death_signal: with.parenting.parent_death_signal,
+        parent_death_signal: with.child_config.parent_death_signal,
         parent: std::process::id().cast_signed(),
         mask: with.mask,
         core_limit: with.core_limit,
@@ -136,7 +136,7 @@ struct Environment {
 }
 
 /// Everything the child needs, made before it exists: it may not allocate.
-struct Image {
+struct ExecImage {
     path: CString,
     arguments: Pointers,
     environment: Environment,
@@ -168,7 +168,7 @@ impl Pointers {
     }
 }
 
-impl Image {
+impl ExecImage {
     /// Outside, that there is a process; inside, that it runs the program.
     #[expect(unsafe_code, reason = "the child shares the memory of the wrapper until it has called exec")]
     fn start(mut self) -> Result<Result<libc::pid_t, (Step, Errno)>, Errno> {
@@ -177,7 +177,7 @@ impl Image {
         let mut stack = vec![0; STACK];
         let mut error = None;
         let child = Box::new(|| {
-            error = Some(self.become_it(&environment));
+            error = Some(self.exec_in_child(&environment));
             127 // nobody looks at it
         });
         // SAFETY: CLONE_VFORK holds the wrapper's only thread that uses this memory until the child has called exec or
@@ -198,14 +198,14 @@ impl Image {
 
     /// What the child does. Returns only when it failed.
     #[expect(unsafe_code, reason = "system calls between fork and exec")]
-    fn become_it(&mut self, environment: &[*const libc::c_char]) -> (Step, Errno) {
+    fn exec_in_child(&mut self, environment: &[*const libc::c_char]) -> (Step, Errno) {
         // SAFETY: getpid cannot fail. The C library's copy of the number would be the wrapper's in a shared memory, but
         // it keeps none.
         let own = unsafe { libc::getpid() };
         for &(string, place) in &self.environment.own_pid {
             write_number(&mut self.environment.strings[string][place..place + ROOM.len()], own);
         }
-        if let Err((step, error)) = self.arrange(own) {
+        if let Err((step, error)) = self.setup_child(own) {
             return (Some(step), error);
         }
         // SAFETY: the pointers are to strings that live as long as `self`, and both arrays end with a null.
@@ -215,7 +215,7 @@ impl Image {
 
     /// Group, terminal, tie to the wrapper, signals.
     #[expect(unsafe_code, reason = "system calls between fork and exec")]
-    fn arrange(&self, own: libc::pid_t) -> Result<(), (&'static str, Errno)> {
+    fn setup_child(&self, own: libc::pid_t) -> Result<(), (&'static str, Errno)> {
         let cannot = |step| move |error| (step, error);
         // SAFETY: system calls with numbers for arguments; no handler is installed.
         unsafe {

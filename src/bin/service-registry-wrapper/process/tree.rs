@@ -9,18 +9,18 @@ use tracing::{debug, info, warn};
 use super::descendants;
 use super::lookup;
 use super::lookup::Change;
-use crate::options::Parenting;
+use crate::options::ChildConfig;
 use crate::signals;
 use crate::signals::Foreground;
 use crate::signals::Received;
 
 /// A running child and what descends from it.
-pub(crate) struct Family<'a> {
+pub(crate) struct ProcessTree<'a> {
     child: pid_t,
-    parenting: &'a Parenting,
+    child_config: &'a ChildConfig,
     foreground: Foreground,
     /// Children that the wrapper was born with: a shell that became the wrapper had started them. They are not the child's.
-    strangers: HashSet<pid_t>,
+    inherited_children: HashSet<pid_t>,
     /// What the child was sent.
     forwarded: HashSet<i32>,
     /// How the child ended.
@@ -31,16 +31,16 @@ pub(crate) struct Family<'a> {
     said: bool,
 }
 
-impl<'a> Family<'a> {
+impl<'a> ProcessTree<'a> {
     pub(crate) fn new(
         child: pid_t,
-        parenting: &'a Parenting,
+        child_config: &'a ChildConfig,
         mut foreground: Foreground,
-        strangers: HashSet<pid_t>,
+        inherited_children: HashSet<pid_t>,
     ) -> Self {
         foreground.belong_to(child);
         let (forwarded, told) = (HashSet::new(), HashSet::new());
-        Self { child, parenting, foreground, strangers, forwarded, ended: None, told, said: false }
+        Self { child, child_config, foreground, inherited_children, forwarded, ended: None, told, said: false }
     }
 
     /// How the child ended, if it did.
@@ -54,23 +54,23 @@ impl<'a> Family<'a> {
     }
 
     /// Gives the child the foreground if it wants it, and passes a signal on.
-    pub(crate) fn hand_over(&mut self, signal: i32) {
-        self.foreground.hand_over();
-        self.pass_on(signal);
+    pub(crate) fn give_foreground(&mut self, signal: i32) {
+        self.foreground.give_foreground();
+        self.forward(signal);
     }
 
     /// Passes a signal on as it is rewritten: to the child while it lives, and then to what it left behind.
-    pub(crate) fn pass_on(&mut self, signal: i32) {
-        let rewritten = self.parenting.rewritten(signal);
+    pub(crate) fn forward(&mut self, signal: i32) {
+        let rewritten = self.child_config.rewritten(signal);
         if rewritten == 0 {
             debug!(signal = signals::name(signal), "dropped");
             return;
         }
         debug!(signal = signals::name(signal), as_signal = signals::name(rewritten), "passed on");
         if self.ended.is_some() {
-            descendants::signal_all(rewritten, &mut HashSet::new(), &self.strangers);
+            descendants::signal_all(rewritten, &mut HashSet::new(), &self.inherited_children);
         } else if rewritten == libc::SIGCONT {
-            if !self.foreground.went_on_together() {
+            if !self.foreground.resumed_together() {
                 self.go_on();
             }
         } else {
@@ -82,8 +82,8 @@ impl<'a> Family<'a> {
     /// Passes on a signal that asks the child to end. A process that is stopped would hear it only when somebody continues
     /// it, and that is mostly nobody: so whoever was signalled and is stopped is continued, as systemd does.
     pub(crate) fn ask_to_end(&mut self, signal: i32) {
-        self.pass_on(signal);
-        if self.parenting.rewritten(signal) == 0 || self.ended.is_some() {
+        self.forward(signal);
+        if self.child_config.rewritten(signal) == 0 || self.ended.is_some() {
             return;
         }
         let signalled =
@@ -95,7 +95,7 @@ impl<'a> Family<'a> {
 
     /// What `fg` and `bg` do: the child goes on, in the foreground if the wrapper was put there.
     fn go_on(&self) {
-        self.foreground.hand_over();
+        self.foreground.give_foreground();
         self.send(libc::SIGCONT);
     }
 
@@ -116,7 +116,7 @@ impl<'a> Family<'a> {
     }
 
     /// One SIGCHLD may stand for many. Whether the child has ended and, unless orphans are to be left, nobody is left.
-    pub(crate) fn look_after_all(&mut self) -> bool {
+    pub(crate) fn reap_all(&mut self) -> bool {
         let mut childless = false;
         loop {
             match lookup::next_change() {
@@ -124,7 +124,7 @@ impl<'a> Family<'a> {
                 Change::Ended(process, status) if process == self.child && self.ended.is_none() => {
                     self.ended = Some(status);
                 }
-                Change::Ended(process, _) => self.buried(process),
+                Change::Ended(process, _) => self.reaped(process),
                 Change::Stopped(process, signal) if process == self.child => {
                     // What ended a stop is read like any other signal; without one it is on us.
                     if !self.foreground.stopped_by(signal) {
@@ -139,20 +139,20 @@ impl<'a> Family<'a> {
                 }
             }
         }
-        self.ended.is_some() && (childless || self.parenting.leave_orphans || self.has_no_descendants())
+        self.ended.is_some() && (childless || self.child_config.leave_orphans || self.has_no_descendants())
     }
 
     /// Where nobody can be seen, whoever is still to be waited for counts.
     fn has_no_descendants(&self) -> bool {
-        descendants::descendants(&self.strangers).is_some_and(|all| all.is_empty())
+        descendants::descendants(&self.inherited_children).is_some_and(|all| all.is_empty())
     }
 
-    fn buried(&mut self, process: pid_t) {
+    fn reaped(&mut self, process: pid_t) {
         self.told.remove(&process);
-        if self.strangers.remove(&process) {
+        if self.inherited_children.remove(&process) {
             return;
         }
-        if self.parenting.warn_on_reap {
+        if self.child_config.warn_on_reap {
             warn!("buried process {process}, whose parent did not wait for it");
         } else {
             debug!(pid = process, "buried an orphan");
@@ -160,7 +160,7 @@ impl<'a> Family<'a> {
     }
 
     /// What the child left behind is asked to end, and those who were adopted since the last time.
-    pub(crate) fn end_the_rest(&mut self, signal: i32) {
+    pub(crate) fn terminate_descendants(&mut self, signal: i32) {
         if !std::mem::replace(&mut self.said, true) {
             info!("the command has ended; ending what it left behind");
         }
@@ -170,7 +170,7 @@ impl<'a> Family<'a> {
     /// Kills all there are, whatever they were told before; but for orphans that are to be left.
     pub(crate) fn kill(&mut self) {
         self.told.clear();
-        if self.parenting.leave_orphans {
+        if self.child_config.leave_orphans {
             self.send(libc::SIGKILL);
         } else {
             self.signal_all(libc::SIGKILL);
@@ -178,7 +178,7 @@ impl<'a> Family<'a> {
     }
 
     fn signal_all(&mut self, signal: i32) {
-        if !descendants::signal_all(signal, &mut self.told, &self.strangers) {
+        if !descendants::signal_all(signal, &mut self.told, &self.inherited_children) {
             self.send(signal); // its group is all that is known
         }
     }

@@ -35,7 +35,7 @@ mod present {
 
     /// In a thread of its own, with an event loop of its own: the wrapper does not wait for the registry's guests.
     fn serve(listener: TcpListener) -> Result<()> {
-        let registry = Registry::bind(Config::open(), listener)?;
+        let registry = Registry::bind(Config::anonymous(), listener)?;
         let url = format!("http://{}", registry.local_addr());
         let body = move || {
             let events =

@@ -29,14 +29,14 @@ pub(crate) struct Access {
     pub auth_url: Option<String>,
     pub region: Option<Region>,
     pub credentials: Option<(String, Key)>,
-    pub papers: Papers,
+    pub tls_files: TlsFiles,
     /// The time limit of one request.
     pub limit: Duration,
 }
 
 /// Files that https is set up with.
 #[derive(Clone)]
-pub(crate) struct Papers {
+pub(crate) struct TlsFiles {
     /// Authorities to trust besides the system's.
     pub ca_file: Option<OsString>,
     /// Certificate and key to show.
@@ -53,7 +53,7 @@ pub(crate) enum Key {
 
 /// The registries, and which of them is spoken to now. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Registries {
+pub(crate) struct Endpoints {
     inner: Arc<Mutex<Inner>>,
     reading: Blocking,
 }
@@ -65,7 +65,7 @@ struct Inner {
     current: usize,
 }
 
-impl Registries {
+impl Endpoints {
     /// `key` is what was in the credentials' key.
     pub(crate) fn new(access: Access, key: Option<Secret>) -> Result<Self> {
         let clients = access.clients(key.as_ref())?;
@@ -137,12 +137,12 @@ impl Access {
     /// Whether there are files to be read.
     pub(crate) fn names_files(&self) -> bool {
         let has_key_file = matches!(self.credentials, Some((_, Key::File(_))));
-        has_key_file || self.papers.ca_file.is_some() || self.papers.client.is_some()
+        has_key_file || self.tls_files.ca_file.is_some() || self.tls_files.client.is_some()
     }
 
     /// Whether a secret will be in memory.
     pub(crate) fn holds_secrets(&self) -> bool {
-        self.credentials.is_some() || self.papers.client.is_some()
+        self.credentials.is_some() || self.tls_files.client.is_some()
     }
 
     fn clients(&self, key: Option<&Secret>) -> Result<Vec<Client>> {
@@ -163,10 +163,10 @@ impl Access {
         if let (Some((name, _)), Some(key)) = (&self.credentials, key) {
             builder = builder.credentials(name, key);
         }
-        if let Some(file) = &self.papers.ca_file {
+        if let Some(file) = &self.tls_files.ca_file {
             builder = builder.ca_file(file);
         }
-        if let Some((certificate, key)) = &self.papers.client {
+        if let Some((certificate, key)) = &self.tls_files.client {
             builder = builder.client_certificate(certificate, key);
         }
         Ok(builder.build()?)

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use service_registry::client::{Beat, Error, HeartBeater, backoff};
+use service_registry::client::{Error, HeartBeater, HeartbeatEvent, backoff};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::embedded;
-use super::endpoints::Registries;
+use super::endpoints::Endpoints;
 use super::looks::Looks;
-use super::status::Standing;
+use super::status::RegistrationStatus;
 use crate::memory;
 use crate::rest::rest;
 
@@ -22,21 +22,21 @@ pub(crate) const LONG: u32 = 10;
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The heartbeats of one session, at whichever registry answers.
-pub(crate) struct Beats<'a> {
-    pub registries: Registries,
-    pub standing: watch::Sender<Standing>,
+pub(crate) struct Heartbeats<'a> {
+    pub endpoints: Endpoints,
+    pub status_now: watch::Sender<RegistrationStatus>,
     pub may_host: bool,
     pub interval: u32,
     /// Told when it is time to look for the service: now and then, and when heartbeats are accepted again.
     pub looks: &'a Looks,
 }
 
-impl Beats<'_> {
+impl Heartbeats<'_> {
     /// Heartbeats until the registry does not know the session any more, and says so.
     pub(crate) async fn until_lost(&self, session: &str, mut token: String) -> Error {
         let (elsewhere, refused) = (Notify::new(), Notify::new());
         let (mut failing, mut accepted) = (false, 0);
-        let opened = self.standing.borrow().accepted;
+        let opened = self.status_now.borrow().accepted;
         rest(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
         self.looks.heartbeat_sent();
         let pause = |time| {
@@ -50,7 +50,7 @@ impl Beats<'_> {
             }
         };
         loop {
-            let mut beater = HeartBeater::new(&self.registries.current(), session, &token, self.interval);
+            let mut beater = HeartBeater::new(&self.endpoints.current(), session, &token, self.interval);
             tokio::select! {
                 lost = beater.run_by(pause, |beat| self.hear(beat, &mut failing, &mut accepted, &elsewhere, &refused)) => {
                     return lost;
@@ -60,8 +60,8 @@ impl Beats<'_> {
             }
             token = beater.token();
             // Each registry begins with a beat at once; when all of them have failed, that would be no pause at all.
-            let failures = self.standing.borrow().failures;
-            if failures as usize >= self.registries.count() {
+            let failures = self.status_now.borrow().failures;
+            if failures as usize >= self.endpoints.count() {
                 sleep(backoff(failures, Duration::from_secs(self.interval.into()) / 4, fastrand::f64())).await;
             }
         }
@@ -71,23 +71,30 @@ impl Beats<'_> {
     async fn another_key(&self, refused: &Notify) {
         loop {
             refused.notified().await;
-            if self.registries.read_key_again().await {
+            if self.endpoints.read_key_again().await {
                 return;
             }
         }
     }
 
     /// Says once that heartbeats fail and once that they are accepted again.
-    fn hear(&self, beat: Beat<'_>, failing: &mut bool, accepted: &mut u32, elsewhere: &Notify, refused: &Notify) {
+    fn hear(
+        &self,
+        beat: HeartbeatEvent<'_>,
+        failing: &mut bool,
+        accepted: &mut u32,
+        elsewhere: &Notify,
+        refused: &Notify,
+    ) {
         match beat {
-            Beat::Accepted { sent, .. } => {
+            HeartbeatEvent::Accepted { sent, .. } => {
                 let recovered = std::mem::take(failing);
-                self.standing.send_modify(|standing| {
-                    standing.accepted = Some(sent);
+                self.status_now.send_modify(|status_now| {
+                    status_now.accepted = Some(sent);
                     if recovered {
-                        standing.failures = 0;
-                        standing.next_attempt = None;
-                        standing.last_error = None;
+                        status_now.failures = 0;
+                        status_now.next_attempt = None;
+                        status_now.last_error = None;
                     }
                 });
                 if recovered {
@@ -99,23 +106,23 @@ impl Beats<'_> {
                     self.looks.ask();
                 }
             }
-            Beat::Failed { error, retry_in, .. } => {
+            HeartbeatEvent::Failed { error, retry_in, .. } => {
                 if std::mem::replace(failing, true) {
                     debug!("heartbeat failed, again in {retry_in:?}: {error}");
                 } else {
                     warn!("heartbeat failed, will be sent again: {error}");
                 }
-                self.standing.send_modify(|standing| {
-                    standing.failures = standing.failures.saturating_add(1);
-                    standing.next_attempt = Some(Instant::now() + retry_in);
-                    standing.last_error = Some(error.to_string());
+                self.status_now.send_modify(|status_now| {
+                    status_now.failures = status_now.failures.saturating_add(1);
+                    status_now.next_attempt = Some(Instant::now() + retry_in);
+                    status_now.last_error = Some(error.to_string());
                 });
                 if self.may_host && error.is_connect() {
                     embedded::begin(); // whoever hosted the registry is gone; the next heartbeat will find a new one
                 }
                 if error.status() == Some(401) {
                     refused.notify_one();
-                } else if self.registries.fail_over(error) {
+                } else if self.endpoints.fail_over(error) {
                     elsewhere.notify_one();
                 }
             }

@@ -11,9 +11,9 @@ mod previous_session;
 pub(crate) mod status;
 mod task;
 
-pub(crate) use endpoints::{Access, Key, Papers, Secret};
+pub(crate) use endpoints::{Access, Key, Secret, TlsFiles};
 pub(crate) use prepare::Preparation;
-pub(crate) use status::Standing;
+pub(crate) use status::RegistrationStatus;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,22 +29,22 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use crate::options::OnLost;
-use crate::options::{OnRegistryDown, Plan};
+use crate::options::{OnRegistryDown, WrapperConfig};
 use prepare::Prepared;
 use prepare::Preparing;
-use previous_session::Ghost;
-pub(crate) use task::News;
-use task::{BETWEEN_ATTEMPTS, Keeper};
+use previous_session::PreviousSession;
+pub(crate) use task::RegistrationEvent;
+use task::{BETWEEN_ATTEMPTS, RegistrationTask};
 
 /// How long taking the registration back may hold up anything.
 const WITHDRAWAL: Duration = Duration::from_secs(2);
 
 /// The task that keeps the service registered, from outside.
 pub(crate) struct Registration {
-    news: UnboundedReceiver<News>,
+    news: UnboundedReceiver<RegistrationEvent>,
     was_registered: bool,
-    pub leave: Leave,
-    pub standing: watch::Receiver<Standing>,
+    pub leave: Withdrawer,
+    pub status_now: watch::Receiver<RegistrationStatus>,
     /// Whether the service is to be in the registry.
     pub wanted: watch::Sender<bool>,
     /// Brings the status socket, if there is to be one.
@@ -55,56 +55,57 @@ pub(crate) struct Registration {
 
 impl Registration {
     /// Begins to register, as soon as everything is prepared. Without it, preparing still goes on.
-    pub(crate) fn begin(plan: &Plan, preparing: Preparing, prepared: Option<Prepared>) -> Self {
+    pub(crate) fn begin(config: &WrapperConfig, preparing: Preparing, prepared: Option<Prepared>) -> Self {
         let (to, news) = unbounded_channel();
         let (wanted, is_wanted) = watch::channel(true);
-        let (tell, standing) = watch::channel(Standing::default());
-        let ghost = Arc::new(OnceLock::new());
-        let (hand_over, status_socket) = oneshot::channel();
-        let url = prepared.as_ref().map(|prepared| prepared.registries.current().registry_url().clone());
+        let (tell, status_now) = watch::channel(RegistrationStatus::default());
+        let previous_session = Arc::new(OnceLock::new());
+        let (give_foreground, status_socket) = oneshot::channel();
+        let url = prepared.as_ref().map(|prepared| prepared.endpoints.current().registry_url().clone());
         let run = {
-            let (ghost, preparation, service) = (ghost.clone(), plan.preparation(), plan.service.clone());
-            let (may_host, replace, fenced) = (plan.may_host, plan.replace, plan.on_lost == OnLost::Stop);
-            let steady = matches!(plan.on_registry_down, OnRegistryDown::Fail { .. });
+            let (previous_session, preparation, service) =
+                (previous_session.clone(), config.preparation(), config.service.clone());
+            let (may_host, replace, fenced) = (config.may_host, config.replace, config.on_lost == OnLost::Stop);
+            let steady = matches!(config.on_registry_down, OnRegistryDown::Fail { .. });
             async move {
                 let prepared = match prepared {
                     Some(prepared) => prepared,
                     None => until_prepared(preparing, &preparation, &to).await,
                 };
                 if let Some(socket) = prepared.status_socket {
-                    let _ = hand_over.send(socket); // the wrapper is about to end
+                    let _ = give_foreground.send(socket); // the wrapper is about to end
                 }
-                if let Some(place) = &prepared.ghost {
-                    let _ = ghost.set(place.clone()); // this is the only place that sets it
+                if let Some(place) = &prepared.previous_session {
+                    let _ = previous_session.set(place.clone()); // this is the only place that sets it
                 }
-                let keeper = Keeper {
-                    registries: prepared.registries,
+                let keeper = RegistrationTask {
+                    endpoints: prepared.endpoints,
                     service,
                     may_host,
                     replace,
                     predecessor: prepared.predecessor,
-                    ghost: prepared.ghost,
+                    previous_session: prepared.previous_session,
                     previous: None,
-                    stillborn: 0,
+                    sessions_never_confirmed: 0,
                     unseen: 0,
                     fenced,
                     steady,
                     news: to,
-                    standing: tell,
+                    status_now: tell,
                     wanted: is_wanted,
                 };
                 keeper.run().await;
             }
         };
         let task = tokio::spawn(run).abort_handle();
-        let leave = Leave { task, standing: standing.clone(), ghost };
-        Self { news, was_registered: false, leave, standing, wanted, status_socket: Some(status_socket), url }
+        let leave = Withdrawer { task, status_now: status_now.clone(), previous_session };
+        Self { news, was_registered: false, leave, status_now, wanted, status_socket: Some(status_socket), url }
     }
 
     /// The next thing that happens; nothing when the task has ended, which it does not.
-    pub(crate) async fn news(&mut self) -> Option<News> {
+    pub(crate) async fn news(&mut self) -> Option<RegistrationEvent> {
         let news = self.news.recv().await;
-        self.was_registered |= matches!(news, Some(News::Registered));
+        self.was_registered |= matches!(news, Some(RegistrationEvent::Registered));
         news
     }
 
@@ -116,13 +117,13 @@ impl Registration {
 
 /// The way out of the registry.
 #[derive(Clone)]
-pub(crate) struct Leave {
+pub(crate) struct Withdrawer {
     task: AbortHandle,
-    standing: watch::Receiver<Standing>,
-    ghost: Arc<OnceLock<Ghost>>,
+    status_now: watch::Receiver<RegistrationStatus>,
+    previous_session: Arc<OnceLock<PreviousSession>>,
 }
 
-impl Leave {
+impl Withdrawer {
     /// No more heartbeats. What is registered is left to expire.
     pub(crate) fn stop_heartbeats(&self) {
         self.task.abort();
@@ -132,18 +133,22 @@ impl Leave {
     /// registry has said that there is no such session any more.
     pub(crate) async fn withdraw(&self) -> bool {
         self.task.abort();
-        let session = self.standing.borrow().session.clone();
+        let session = self.status_now.borrow().session.clone();
         let Some((client, id)) = session else { return false };
         let removed = remove(&client, &id).await;
-        if let Some(ghost) = self.ghost.get().filter(|_| removed) {
-            ghost.forget().await;
+        if let Some(previous_session) = self.previous_session.get().filter(|_| removed) {
+            previous_session.forget().await;
         }
         removed
     }
 }
 
 /// What registering needs, as soon as it is there. What is wrong with it may be put right while the child runs.
-async fn until_prepared(mut preparing: Preparing, preparation: &Preparation, news: &UnboundedSender<News>) -> Prepared {
+async fn until_prepared(
+    mut preparing: Preparing,
+    preparation: &Preparation,
+    news: &UnboundedSender<RegistrationEvent>,
+) -> Prepared {
     let mut said = String::new();
     loop {
         let why = match timeout(BETWEEN_ATTEMPTS, &mut preparing).await {
@@ -151,7 +156,7 @@ async fn until_prepared(mut preparing: Preparing, preparation: &Preparation, new
             Ok(Ok(Err(wrong))) => wrong.why,
             Ok(Err(_)) => anyhow!("the thread that reads files has ended"),
             Err(_) => {
-                let _ = news.send(News::Unprepared(anyhow!("the file system does not answer")));
+                let _ = news.send(RegistrationEvent::Unprepared(anyhow!("the file system does not answer")));
                 continue;
             }
         };
@@ -160,7 +165,7 @@ async fn until_prepared(mut preparing: Preparing, preparation: &Preparation, new
             warn!("{line}");
             said = line;
         }
-        let _ = news.send(News::Unprepared(why)); // nobody listens any more once the child runs
+        let _ = news.send(RegistrationEvent::Unprepared(why)); // nobody listens any more once the child runs
         sleep(BETWEEN_ATTEMPTS).await;
         preparing = preparation.clone().begin();
     }
@@ -172,7 +177,7 @@ async fn remove(client: &Client, session: &str) -> bool {
             info!("withdrawn from the registry (session {session})");
             true
         }
-        Ok(Err(error)) if error.is_lost() => true,
+        Ok(Err(error)) if error.is_not_found() => true,
         Ok(Err(error)) => {
             debug!("session {session} is left to expire: {error}");
             false

@@ -8,23 +8,23 @@ use service_registry::wire::Service as Found;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::task::Keeper;
+use super::task::RegistrationTask;
 
-impl Keeper {
+impl RegistrationTask {
     /// The session may live while somebody has removed the service, or taken its id.
     pub(crate) async fn look(&mut self, session: &str) -> Result<(), Error> {
-        let (client, id) = (self.registries.current(), &self.service.id);
+        let (client, id) = (self.endpoints.current(), &self.service.id);
         let sent = Instant::now();
         let held_by = match client.services().get(id).await {
             Ok(Found::InSession(service)) if service.session_id == session => {
                 if std::mem::take(&mut self.unseen) > 0 {
                     info!("{id} is registered, as before");
                 }
-                self.standing.send_modify(|standing| standing.held = Some(sent));
+                self.status_now.send_modify(|status_now| status_now.held = Some(sent));
                 return Ok(());
             }
             Ok(found) => Some(holder_of(found)),
-            Err(error) if error.is_lost() => None,
+            Err(error) if error.is_not_found() => None,
             Err(error) => {
                 self.not_seen(&error);
                 return Ok(());
@@ -42,7 +42,7 @@ impl Keeper {
             match self.give_away(why).await {}
         }
         warn!("{id} is not in the registry any more, though its session is; registering it again");
-        self.standing.send_modify(|standing| standing.registered = false);
+        self.status_now.send_modify(|status_now| status_now.registered = false);
         self.register(session).await
     }
 
@@ -65,15 +65,15 @@ impl Keeper {
 
     /// Whether the child would be stopped for the loss of a place that it has.
     pub(crate) fn has_place(&self) -> bool {
-        self.fenced && self.standing.borrow().held.is_some()
+        self.fenced && self.status_now.borrow().held.is_some()
     }
 
     /// The place is lost, and nothing is left to be done here: whoever stops the child ends this task.
     pub(crate) async fn give_away(&self, why: String) -> Infallible {
-        self.standing.send_modify(|standing| {
-            standing.registered = false;
-            standing.last_error = Some(why.clone());
-            standing.lost = Some(why);
+        self.status_now.send_modify(|status_now| {
+            status_now.registered = false;
+            status_now.last_error = Some(why.clone());
+            status_now.lost = Some(why);
         });
         std::future::pending().await
     }

@@ -9,8 +9,8 @@ use anyhow::{Context, Error};
 use service_registry::files::own::OwnSocket;
 use tokio::sync::oneshot;
 
-use super::endpoints::{Access, Registries};
-use super::previous_session::Ghost;
+use super::endpoints::{Access, Endpoints};
+use super::previous_session::PreviousSession;
 use crate::process::blocking;
 
 /// What is to be prepared.
@@ -24,8 +24,8 @@ pub(crate) struct Preparation {
 
 /// What registering needs.
 pub(crate) struct Prepared {
-    pub registries: Registries,
-    pub ghost: Option<Ghost>,
+    pub endpoints: Endpoints,
+    pub previous_session: Option<PreviousSession>,
     /// The session of the predecessor.
     pub predecessor: Option<String>,
     pub status_socket: Option<OwnSocket>,
@@ -52,15 +52,19 @@ impl Preparation {
 
     pub(crate) fn prepare(self) -> Result<Prepared, Wrong> {
         let key = self.access.key().map_err(wrong("api_key_file"))?;
-        let registries = Registries::new(self.access, key).map_err(|why| {
+        let endpoints = Endpoints::new(self.access, key).map_err(|why| {
             let option = at_fault(&why.to_string());
             Wrong { option, why }
         })?;
-        let ghost = self.state_dir.map(|folder| Ghost::of(folder, &self.id)).transpose().map_err(wrong("state_dir"))?;
+        let previous_session = self
+            .state_dir
+            .map(|folder| PreviousSession::of(folder, &self.id))
+            .transpose()
+            .map_err(wrong("state_dir"))?;
         let listen = |path: PathBuf| OwnSocket::listen(&path).with_context(|| path.display().to_string());
         let status_socket = self.status_socket.map(listen).transpose().map_err(wrong("status_socket"))?;
-        let predecessor = ghost.as_ref().and_then(|ghost| ghost.take().1);
-        Ok(Prepared { registries, predecessor, ghost, status_socket })
+        let predecessor = previous_session.as_ref().and_then(|previous_session| previous_session.take().1);
+        Ok(Prepared { endpoints, predecessor, previous_session, status_socket })
     }
 }
 
@@ -69,12 +73,12 @@ fn wrong(option: &'static str) -> impl Fn(Error) -> Wrong {
 }
 
 /// The option that the client library complains of.
-fn at_fault(complaint: &str) -> &'static str {
+fn at_fault(error_text: &str) -> &'static str {
     let options = [
         ("the auth URL", "auth_url"),
         ("the CA file", "ca_file"),
         ("the client certificate", "client_cert"),
         ("the client key", "client_key"),
     ];
-    options.into_iter().find(|(subject, _)| complaint.contains(subject)).map_or("registry_url", |(_, option)| option)
+    options.into_iter().find(|(subject, _)| error_text.contains(subject)).map_or("registry_url", |(_, option)| option)
 }

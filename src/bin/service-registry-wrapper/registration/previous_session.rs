@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A file in `--state-dir`, of the user's own.
 #[derive(Clone)]
-pub(crate) struct Ghost {
+pub(crate) struct PreviousSession {
     folder: PathBuf,
     file: String,
     /// What it is called until it is complete.
@@ -31,7 +31,7 @@ pub(crate) struct Ghost {
     blocking: Blocking,
 }
 
-impl Ghost {
+impl PreviousSession {
     /// The place for the service of this id. The folder is made if it is missing.
     pub(crate) fn of(folder: PathBuf, id: &str) -> Result<Self> {
         DirBuilder::new()
@@ -57,8 +57,8 @@ impl Ghost {
         if self.claim.is_ours() {
             return (false, None);
         }
-        let ghost = self.clone();
-        self.blocking.run(PATIENCE, move || ghost.take()).await.unwrap_or_default()
+        let previous_session = self.clone();
+        self.blocking.run(PATIENCE, move || previous_session.take()).await.unwrap_or_default()
     }
 
     /// The session of the predecessor.
@@ -83,8 +83,14 @@ impl Ghost {
         if !self.claim.is_ours() {
             return;
         }
-        let (ghost, line) = (self.clone(), format!("{session}\n"));
-        let write = move || OwnFolder::open(&ghost.folder)?.replace(&ghost.file, &ghost.new, line.as_bytes());
+        let (previous_session, line) = (self.clone(), format!("{session}\n"));
+        let write = move || {
+            OwnFolder::open(&previous_session.folder)?.replace(
+                &previous_session.file,
+                &previous_session.new,
+                line.as_bytes(),
+            )
+        };
         let why = match self.blocking.run(PATIENCE, write).await {
             Some(Ok(())) => return,
             Some(Err(error)) => error.to_string(),
@@ -99,8 +105,8 @@ impl Ghost {
         if !self.claim.is_ours() {
             return;
         }
-        let ghost = self.clone();
-        let forget = move || OwnFolder::open(&ghost.folder)?.remove(&ghost.file);
+        let previous_session = self.clone();
+        let forget = move || OwnFolder::open(&previous_session.folder)?.remove(&previous_session.file);
         let _ = self.blocking.run(PATIENCE, forget).await; // a session that is not there is no trouble to anybody
     }
 }

@@ -10,7 +10,7 @@ use crate::supervise::Fence;
 
 /// How things stand.
 #[derive(Clone, Default)]
-pub(crate) struct Standing {
+pub(crate) struct RegistrationStatus {
     /// The session that is open, and where.
     pub session: Option<(Client, String)>,
     pub registered: bool,
@@ -27,7 +27,7 @@ pub(crate) struct Standing {
     pub last_error: Option<String>,
 }
 
-impl Standing {
+impl RegistrationStatus {
     /// The last moment at which the place was certainly the child's: its session was alive, and the service was in it.
     pub(crate) fn certain(&self) -> Option<Instant> {
         self.accepted.map(|accepted| self.held.map_or(accepted, |held| held.min(accepted)))

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::embedded;
-use super::endpoints::Registries;
-use super::heartbeats::{Beats, LONG};
+use super::endpoints::Endpoints;
+use super::heartbeats::{Heartbeats, LONG};
 use super::looks::Looks;
 use super::place::holder;
-use super::previous_session::Ghost;
-use super::status::Standing;
+use super::previous_session::PreviousSession;
+use super::status::RegistrationStatus;
 use crate::memory;
 use crate::options::Service;
 
@@ -24,7 +24,7 @@ use crate::options::Service;
 pub(crate) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
 /// What the task tells whoever waits for the registration.
-pub(crate) enum News {
+pub(crate) enum RegistrationEvent {
     Registered,
     /// An attempt failed; another follows.
     Failed(Error),
@@ -34,73 +34,73 @@ pub(crate) enum News {
     Lost(Error),
 }
 
-pub(crate) struct Keeper {
-    pub registries: Registries,
+pub(crate) struct RegistrationTask {
+    pub endpoints: Endpoints,
     pub service: Service,
     pub may_host: bool,
     pub replace: bool,
-    pub ghost: Option<Ghost>,
+    pub previous_session: Option<PreviousSession>,
     /// A session that was ours, until it is retired.
     pub predecessor: Option<String>,
     /// The last session of this wrapper's that had the service and was lost; who said that it is may have been no registry.
     pub previous: Option<String>,
     /// Sessions in a row of which no heartbeat was ever accepted.
-    pub stillborn: u32,
+    pub sessions_never_confirmed: u32,
     /// Looks for the service in a row that failed.
     pub unseen: u32,
     /// Whether a place that is lost stops the child.
     pub fenced: bool,
     /// Attempts at a steady pace, as `--abort-on-failure` counts them, until the first success.
     pub steady: bool,
-    pub news: mpsc::UnboundedSender<News>,
-    pub standing: watch::Sender<Standing>,
+    pub news: mpsc::UnboundedSender<RegistrationEvent>,
+    pub status_now: watch::Sender<RegistrationStatus>,
     /// Whether the service is to be in the registry.
     pub wanted: watch::Receiver<bool>,
 }
 
-impl Keeper {
+impl RegistrationTask {
     pub(crate) async fn run(mut self) {
         loop {
             match self.open().await {
                 Ok((id, token)) => {
-                    let opened = self.standing.borrow().accepted;
-                    let lost = self.hold(&id, token).await;
+                    let opened = self.status_now.borrow().accepted;
+                    let lost = self.run_session(&id, token).await;
                     info!("the registration is lost, registering again: {lost}");
                     // If the registry was wrong, the session lives on and holds our own id.
-                    if self.standing.borrow().registered {
+                    if self.status_now.borrow().registered {
                         self.previous = Some(id.clone());
                     }
                     self.predecessor = Some(id);
-                    let accepted = self.standing.borrow().accepted;
-                    self.standing.send_modify(|standing| {
-                        standing.session = None;
-                        standing.registered = false;
+                    let accepted = self.status_now.borrow().accepted;
+                    self.status_now.send_modify(|status_now| {
+                        status_now.session = None;
+                        status_now.registered = false;
                     });
                     // A session that never lived is a failed attempt, not a loss: no reason to hurry.
                     if accepted == opened {
-                        self.stillborn = self.stillborn.saturating_add(1);
-                        self.failed(lost, News::Lost).await;
+                        self.sessions_never_confirmed = self.sessions_never_confirmed.saturating_add(1);
+                        self.failed(lost, RegistrationEvent::Lost).await;
                     } else {
-                        self.stillborn = 0;
+                        self.sessions_never_confirmed = 0;
                     }
                 }
-                Err(error) => self.failed(error, News::Failed).await,
+                Err(error) => self.failed(error, RegistrationEvent::Failed).await,
             }
         }
     }
 
     /// A new session, after the predecessor's is retired.
     async fn open(&mut self) -> Result<(String, String), Error> {
-        let client = self.registries.current();
+        let client = self.endpoints.current();
         self.retire().await?;
         let sent = Instant::now();
         let session = client.sessions().create(self.service.interval, &self.service.session_metadata).await?;
-        if let Some(ghost) = &self.ghost {
-            ghost.write(&session.id).await;
+        if let Some(previous_session) = &self.previous_session {
+            previous_session.write(&session.id).await;
         }
-        self.standing.send_modify(|standing| {
-            standing.session = Some((client, session.id.clone()));
-            standing.accepted = Some(sent);
+        self.status_now.send_modify(|status_now| {
+            status_now.session = Some((client, session.id.clone()));
+            status_now.accepted = Some(sent);
         });
         Ok((session.id, session.token))
     }
@@ -108,9 +108,9 @@ impl Keeper {
     /// Removes the predecessor's session, if there is one.
     async fn retire(&mut self) -> Result<(), Error> {
         let Some(predecessor) = &self.predecessor else { return Ok(()) };
-        match self.registries.current().sessions().remove(predecessor).await {
+        match self.endpoints.current().sessions().remove(predecessor).await {
             Ok(()) => info!("retired the session {predecessor}, which was ours"),
-            Err(error) if error.is_lost() => {}
+            Err(error) if error.is_not_found() => {}
             // Nothing would ever change that, and a new session needs no more than that the old one expires.
             Err(error) if !error.is_retryable() && error.status() != Some(401) => {
                 warn!("the session {predecessor}, which was ours, is left to expire: {error}");
@@ -123,50 +123,50 @@ impl Keeper {
 
     /// Once the wrapper is gone that used the state directory, this one is its successor.
     async fn succeed(&mut self, session: &str) -> Result<(), Error> {
-        let Some(ghost) = self.ghost.clone() else { return Ok(()) };
-        let (is_new, predecessor) = ghost.take_over().await;
+        let Some(previous_session) = self.previous_session.clone() else { return Ok(()) };
+        let (is_new, predecessor) = previous_session.take_over().await;
         if is_new {
             self.predecessor = predecessor;
         }
         if is_new || self.predecessor.is_some() {
             self.retire().await?;
-            ghost.write(session).await;
+            previous_session.write(session).await;
         }
         Ok(())
     }
 
     /// Registers in this session and keeps it alive; returns when the registry does not know it any more.
-    async fn hold(&mut self, id: &str, token: String) -> Error {
+    async fn run_session(&mut self, id: &str, token: String) -> Error {
         let looks = Looks::new(self.service.interval, self.fenced);
         if *self.wanted.borrow() {
             // In the common case this is the last request before the child is started, so nothing stands beside it.
             match self.register(id).await {
                 Ok(()) => tokio::task::yield_now().await, // whoever waits for this comes first
-                Err(error) if error.is_lost() => return error,
-                Err(error) => self.failed(error, News::Failed).await,
+                Err(error) if error.is_not_found() => return error,
+                Err(error) => self.failed(error, RegistrationEvent::Failed).await,
             }
         }
-        let beats = Beats {
-            registries: self.registries.clone(),
-            standing: self.standing.clone(),
+        let beats = Heartbeats {
+            endpoints: self.endpoints.clone(),
+            status_now: self.status_now.clone(),
             may_host: self.may_host,
             interval: self.service.interval,
             looks: &looks,
         };
         tokio::select! {
             lost = beats.until_lost(id, token) => lost,
-            lost = self.tend(id, &looks) => lost,
+            lost = self.reconcile(id, &looks) => lost,
         }
     }
 
     /// Sees to it that the service is in the registry while it is wanted there, and only then.
-    async fn tend(&mut self, session: &str, looks: &Looks) -> Error {
+    async fn reconcile(&mut self, session: &str, looks: &Looks) -> Error {
         loop {
             let wanted = *self.wanted.borrow_and_update();
             if !wanted {
-                self.standing.send_if_modified(|standing| standing.held.take().is_some());
+                self.status_now.send_if_modified(|status_now| status_now.held.take().is_some());
             }
-            let registered = self.standing.borrow().registered;
+            let registered = self.status_now.borrow().registered;
             let done = if let Err(error) = self.succeed(session).await {
                 Err(error)
             } else if wanted && !registered {
@@ -188,8 +188,8 @@ impl Keeper {
                 done
             };
             match done {
-                Err(error) if error.is_lost() => return error,
-                Err(error) => self.failed(error, News::Failed).await,
+                Err(error) if error.is_not_found() => return error,
+                Err(error) => self.failed(error, RegistrationEvent::Failed).await,
                 Ok(()) => {}
             }
         }
@@ -197,7 +197,7 @@ impl Keeper {
 
     /// One attempt.
     pub(crate) async fn register(&mut self, session: &str) -> Result<(), Error> {
-        let client = self.registries.current();
+        let client = self.endpoints.current();
         let id = &self.service.id;
         let mut sent = Instant::now();
         match client.services().create(session, id, &self.service.payload).await {
@@ -216,7 +216,7 @@ impl Keeper {
                     client.services().create(session, id, &self.service.payload).await?;
                 }
                 Some((holder, about)) => {
-                    if self.standing.borrow().failures == 0 {
+                    if self.status_now.borrow().failures == 0 {
                         warn!(
                             "{id} is held by session {holder}{about} until that expires; --replace would take it over"
                         );
@@ -229,34 +229,34 @@ impl Keeper {
         }
         info!("registered {id} at {} (session {session})", client.registry_url());
         self.steady = false;
-        self.standing.send_modify(|standing| {
-            standing.registered = true;
-            standing.held = Some(sent);
-            standing.failures = 0;
-            standing.next_attempt = None;
-            standing.last_error = None;
+        self.status_now.send_modify(|status_now| {
+            status_now.registered = true;
+            status_now.held = Some(sent);
+            status_now.failures = 0;
+            status_now.next_attempt = None;
+            status_now.last_error = None;
         });
-        self.tell(News::Registered);
+        self.tell(RegistrationEvent::Registered);
         Ok(())
     }
 
     async fn withdraw(&mut self) -> Result<(), Error> {
-        match self.registries.current().services().remove(&self.service.id).await {
-            Err(error) if !error.is_lost() => return Err(error),
+        match self.endpoints.current().services().remove(&self.service.id).await {
+            Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
         }
         info!("{} is out of the registry", self.service.id);
-        self.standing.send_modify(|standing| {
-            standing.registered = false;
-            standing.failures = 0;
+        self.status_now.send_modify(|status_now| {
+            status_now.registered = false;
+            status_now.failures = 0;
         });
         Ok(())
     }
 
     /// Says that an attempt failed, once for a row of failures, and waits until it is time for the next one.
-    async fn failed(&mut self, error: Error, news: fn(Error) -> News) {
-        let failures = self.standing.borrow().failures.saturating_add(1);
-        let state = match (self.standing.borrow().registered, self.steady) {
+    async fn failed(&mut self, error: Error, news: fn(Error) -> RegistrationEvent) {
+        let failures = self.status_now.borrow().failures.saturating_add(1);
+        let state = match (self.status_now.borrow().registered, self.steady) {
             (true, _) => "still registered, will try again",
             (false, false) => "not registered, will try again",
             (false, true) => "not registered yet", // whoever counts the attempts says what comes of it
@@ -269,26 +269,25 @@ impl Keeper {
         }
         let hosting = self.may_host && error.is_connect() && embedded::begin();
         let is_refused = error.status() == Some(401);
-        let another =
-            if is_refused { self.registries.read_key_again().await } else { self.registries.fail_over(&error) };
+        let another = if is_refused { self.endpoints.read_key_again().await } else { self.endpoints.fail_over(&error) };
         let elsewhere = another && failures == 1;
         let interval = Duration::from_secs(self.service.interval.into());
         let asked = error.retry_after().unwrap_or_default();
         let pause = if hosting || elsewhere {
             Duration::ZERO
         } else {
-            pause(interval, self.steady, failures.max(self.stillborn), asked, fastrand::f64())
+            pause(interval, self.steady, failures.max(self.sessions_never_confirmed), asked, fastrand::f64())
         };
-        self.standing.send_modify(|standing| {
-            standing.failures = failures;
-            standing.next_attempt = Some(Instant::now() + pause);
-            standing.last_error = Some(error.to_string());
+        self.status_now.send_modify(|status_now| {
+            status_now.failures = failures;
+            status_now.next_attempt = Some(Instant::now() + pause);
+            status_now.last_error = Some(error.to_string());
         });
         self.tell(news(error));
         sleep(pause).await;
     }
 
-    fn tell(&self, news: News) {
+    fn tell(&self, news: RegistrationEvent) {
         let _ = self.news.send(news); // nobody listens any more once the child runs
     }
 }

@@ -23,9 +23,9 @@ pub(crate) enum Action {
     /// Give the child the foreground if it wants it, and pass it on.
     HandOver,
     /// Keep it for the child that is about to be started.
-    Keep,
+    Defer,
     /// End without starting the child.
-    GiveUp,
+    Abort,
     /// Stop, as the terminal asks of every process in the foreground.
     Stop,
     /// Nothing.
@@ -44,8 +44,8 @@ pub(crate) fn decide(stage: Stage, signal: Received, is_ignored: bool, shares_gr
         (libc::SIGCHLD, ..) => Action::Reap,
         (_, Origin::Own, _) => Action::Ignore,
         (_, _, Stage::Starting) if from_keys && stops => Action::Stop,
-        (_, _, Stage::Starting) if ends && !is_ignored => Action::GiveUp,
-        (_, _, Stage::Starting) => Action::Keep,
+        (_, _, Stage::Starting) if ends && !is_ignored => Action::Abort,
+        (_, _, Stage::Starting) => Action::Defer,
         // In one group with the wrapper the child has got it already; in its own it has not.
         (_, _, Stage::Running) if from_keys && shares_group => Action::Ignore,
         (_, _, Stage::Running) if from_keys => Action::HandOver,
@@ -93,12 +93,12 @@ mod tests {
         let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
         for number in all() {
             let at_start = |origin, is_ignored| decide(Stage::Starting, received(number, origin), is_ignored, false);
-            let expected = if ends.contains(&number) { Action::GiveUp } else { Action::Keep };
+            let expected = if ends.contains(&number) { Action::Abort } else { Action::Defer };
             assert_eq!(at_start(Origin::Other, false), expected, "{number}");
-            assert_eq!(at_start(Origin::Other, true), Action::Keep, "{number} ignored");
+            assert_eq!(at_start(Origin::Other, true), Action::Defer, "{number} ignored");
         }
         let key = |number| decide(Stage::Starting, received(number, Origin::Kernel), false, false);
-        assert_eq!((key(libc::SIGINT), key(libc::SIGTSTP)), (Action::GiveUp, Action::Stop));
+        assert_eq!((key(libc::SIGINT), key(libc::SIGTSTP)), (Action::Abort, Action::Stop));
     }
 
     #[test]

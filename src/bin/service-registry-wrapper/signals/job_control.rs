@@ -11,9 +11,9 @@ use std::process::ExitStatus;
 use nix::libc::{self, pid_t};
 use nix::sys::termios::Termios;
 
-use super::terminal::{Stop, Terminal, is_alone, stop_by};
+use super::terminal::{Stop, Terminal, is_sole_job, stop_self};
 use super::{Origin, Received};
-use crate::options::Parenting;
+use crate::options::ChildConfig;
 use crate::options::Scope;
 use crate::process::lookup::leads_its_group;
 use crate::signals;
@@ -41,12 +41,12 @@ impl Foreground {
     /// Where the terminal belongs to others as well (the rest of a pipeline, a script and its other commands), the child
     /// shares their group: each hears the keys, and anybody may read. Where keys are rewritten the wrapper must hear them first,
     /// so the child stands behind it; if it reads keys nevertheless, the kernel stops it, and it gets the foreground then.
-    pub(crate) fn of(terminal: Option<Terminal>, parenting: &Parenting) -> Self {
-        let (is_alone, rewrites) = (is_alone(), parenting.rewrites_keys());
+    pub(crate) fn of(terminal: Option<Terminal>, child_config: &ChildConfig) -> Self {
+        let (is_sole_job, rewrites) = (is_sole_job(), child_config.rewrites_keys());
         let is_standard = terminal.as_ref().is_some_and(|terminal| terminal.is_standard);
-        let own_group = parenting.scope == Scope::Group && (is_alone || rewrites || !is_standard);
-        let wanted = own_group && is_alone && !rewrites;
-        let modes = terminal.as_ref().filter(|terminal| is_alone && terminal.is_ours()).and_then(Terminal::modes);
+        let own_group = child_config.scope == Scope::Group && (is_sole_job || rewrites || !is_standard);
+        let wanted = own_group && is_sole_job && !rewrites;
+        let modes = terminal.as_ref().filter(|terminal| is_sole_job && terminal.is_ours()).and_then(Terminal::modes);
         Self { terminal, child: 0, own_group, wanted, heard: HashSet::new(), went_on: false, had: false, modes }
     }
 
@@ -68,7 +68,7 @@ impl Foreground {
     }
 
     /// The foreground is the child's if it is the wrapper's, and the child wants it.
-    pub(crate) fn hand_over(&self) {
+    pub(crate) fn give_foreground(&self) {
         if let Some(terminal) = &self.terminal
             && self.wanted
             && terminal.is_ours()
@@ -92,19 +92,19 @@ impl Foreground {
         }
         if !self.own_group && !leads_its_group(self.child) {
             // A key stops both; but nothing would tell the wrapper that somebody lets the child go on.
-            self.went_on = signal != libc::SIGSTOP && stop_by(signal, Stop::Wrapper);
+            self.went_on = signal != libc::SIGSTOP && stop_self(signal, Stop::Wrapper);
             return true;
         }
         if signal == libc::SIGSTOP {
-            stop_by(libc::SIGTSTP, Stop::Wrapper);
+            stop_self(libc::SIGTSTP, Stop::Wrapper);
             return true;
         }
-        let stopped = stop_by(signal, if self.heard.remove(&signal) { Stop::Wrapper } else { Stop::Group });
+        let stopped = stop_self(signal, if self.heard.remove(&signal) { Stop::Wrapper } else { Stop::Group });
         stopped || asks // what asks would only be stopped again
     }
 
     /// Whether a SIGCONT that was read is the one that a shell sent to the child as well.
-    pub(crate) fn went_on_together(&mut self) -> bool {
+    pub(crate) fn resumed_together(&mut self) -> bool {
         std::mem::take(&mut self.went_on)
     }
 

@@ -71,7 +71,7 @@ impl Terminal {
 
 /// Whether the wrapper's process group is its own, as a shell with job control makes one for each command: it leads the
 /// group, and neither stdin nor stdout leads to another program of it (a pipe, which some shells make of sockets).
-pub(crate) fn is_alone() -> bool {
+pub(crate) fn is_sole_job() -> bool {
     let leads_on = |fd: BorrowedFd<'_>| {
         let kind = fstat(fd).map(|found| found.st_mode & libc::S_IFMT);
         matches!(kind, Ok(libc::S_IFIFO | libc::S_IFSOCK))
@@ -91,7 +91,7 @@ pub(crate) enum Stop {
 ///
 /// The kernel's own rule decides whether it is a stop at all: nobody could continue an orphaned process group, so there
 /// these signals do nothing. False if it was none.
-pub(crate) fn stop_by(number: i32, who: Stop) -> bool {
+pub(crate) fn stop_self(number: i32, who: Stop) -> bool {
     let Ok(signal) = Signal::try_from(number) else { return false };
     if goes_on() {
         return true; // the shell was faster, and a stop would take its word back

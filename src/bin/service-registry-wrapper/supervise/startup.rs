@@ -9,13 +9,13 @@ use tracing::warn;
 
 use crate::exit;
 use crate::exit::Failure;
-use crate::options::{OnRegistryDown, Plan};
+use crate::options::{OnRegistryDown, WrapperConfig};
 use crate::process::{Change, lookup};
-use crate::registration::{News, Registration};
+use crate::registration::{Registration, RegistrationEvent};
 use crate::signals::Stop;
 use crate::signals::action::decide;
 use crate::signals::disposition;
-use crate::signals::terminal::stop_by;
+use crate::signals::terminal::stop_self;
 use crate::signals::{Action, Stage};
 use crate::signals::{Received, Signals};
 
@@ -62,10 +62,10 @@ pub(crate) async fn before_start<T>(
 /// Does what a signal asks for while there is no child. True if there is to be none.
 fn gives_up(signal: Received, kept: &mut Vec<i32>) -> bool {
     match decide(Stage::Starting, signal, disposition::ignored(signal.number), false) {
-        Action::GiveUp => return true,
-        Action::Keep => kept.push(signal.number),
+        Action::Abort => return true,
+        Action::Defer => kept.push(signal.number),
         Action::Reap => while matches!(lookup::next_change(), Change::Ended(..) | Change::Stopped(..)) {},
-        Action::Stop => drop(stop_by(signal.number, Stop::Wrapper)),
+        Action::Stop => drop(stop_self(signal.number, Stop::Wrapper)),
         Action::Forward | Action::HandOver | Action::Ignore => {}
     }
     false
@@ -74,11 +74,11 @@ fn gives_up(signal: Received, kept: &mut Vec<i32>) -> bool {
 /// Waits until the child may be started: for the registration if it is a condition, else for a while at most, which has
 /// begun with the preparations.
 pub(crate) async fn ready_to_start(
-    plan: &Plan,
+    config: &WrapperConfig,
     registration: &mut Registration,
     begun: Instant,
 ) -> Result<(), Failure> {
-    match (plan.on_registry_down, registration.url.clone()) {
+    match (config.on_registry_down, registration.url.clone()) {
         (OnRegistryDown::Start, None) => {} // registering has not begun, and that was said
         (OnRegistryDown::Start, Some(url)) => {
             if timeout_at(begun + PATIENCE, registration.news()).await.is_err() {
@@ -91,23 +91,27 @@ pub(crate) async fn ready_to_start(
                 warn!("not registered{place} in {time:?}; starting all the same");
             }
         }
-        (OnRegistryDown::Fail { attempts }, _) => return registered_or_fail(plan, registration, attempts).await,
+        (OnRegistryDown::Fail { attempts }, _) => return registered_or_fail(config, registration, attempts).await,
     }
     Ok(())
 }
 
-async fn registered_or_fail(plan: &Plan, registration: &mut Registration, attempts: u32) -> Result<(), Failure> {
+async fn registered_or_fail(
+    config: &WrapperConfig,
+    registration: &mut Registration,
+    attempts: u32,
+) -> Result<(), Failure> {
     let mut failed = 0;
     while let Some(news) = registration.news().await {
         let (is_final, error) = match news {
-            News::Registered => return Ok(()),
-            News::Failed(error) => (!error.is_retryable(), anyhow::Error::new(error)),
-            News::Lost(error) => (false, anyhow::Error::new(error)),
-            News::Unprepared(error) => (false, error),
+            RegistrationEvent::Registered => return Ok(()),
+            RegistrationEvent::Failed(error) => (!error.is_retryable(), anyhow::Error::new(error)),
+            RegistrationEvent::Lost(error) => (false, anyhow::Error::new(error)),
+            RegistrationEvent::Unprepared(error) => (false, error),
         };
         failed += 1;
         if failed >= attempts || is_final {
-            let why = error.context(format!("{} could not be registered in {failed} attempt(s)", plan.service.id));
+            let why = error.context(format!("{} could not be registered in {failed} attempt(s)", config.service.id));
             return Err(Failure::new(exit::NOT_REGISTERED, why));
         }
     }

@@ -81,7 +81,7 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
     }
     let config = match &options.users {
         Some(file) => Config::with_users(Users::read(file).map_err(|error| anyhow!("--users: {error}"))?),
-        None => Config::open().open_to_all(options.open).host_names(options.host_name.iter().cloned()),
+        None => Config::anonymous().allow_remote_anonymous(options.open).host_names(options.host_name.iter().cloned()),
     };
     let config = match tls {
         Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(files, &error.to_string()))?),

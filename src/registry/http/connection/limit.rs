@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::timeouts::Patience;
+use super::timeouts::Timeouts;
 
 /// Those who are connected.
 #[derive(Debug)]
-pub(crate) struct Guests {
+pub(crate) struct ConnectionTable {
     most: usize,
-    patience: Patience,
+    timeouts: Timeouts,
     start: Instant,
     list: Mutex<List>,
     /// Somebody has left.
@@ -29,14 +29,14 @@ pub(crate) struct Guests {
 #[derive(Debug, Default)]
 struct List {
     next: u64,
-    guests: HashMap<u64, Arc<Guest>>,
+    connections: HashMap<u64, Arc<Connection>>,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Guest {
+pub(crate) struct Connection {
     pub(crate) address: IpAddr,
-    pub(crate) patience: Patience,
+    pub(crate) timeouts: Timeouts,
     start: Instant,
     /// How many requests there were, and in the lowest two bits the phase.
     phase: AtomicU64,
@@ -58,61 +58,61 @@ enum Phase {
 
 /// A place among the guests, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    guests: Arc<Guests>,
+pub(crate) struct Permit {
+    connections: Arc<ConnectionTable>,
     number: u64,
-    pub(crate) guest: Arc<Guest>,
+    pub(crate) connection: Arc<Connection>,
 }
 
-impl Guests {
-    pub(crate) fn new(most: usize, patience: Patience) -> Arc<Self> {
-        Arc::new(Self { most, patience, start: Instant::now(), list: Mutex::default(), left: Notify::new() })
+impl ConnectionTable {
+    pub(crate) fn new(most: usize, timeouts: Timeouts) -> Arc<Self> {
+        Arc::new(Self { most, timeouts, start: Instant::now(), list: Mutex::default(), left: Notify::new() })
     }
 
     /// Lets somebody in, if need be in the place of somebody else; waits while everybody is busy.
-    pub(crate) async fn welcome(self: &Arc<Self>, address: IpAddr) -> Place {
+    pub(crate) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Permit {
         loop {
             let left = self.left.notified();
             {
                 let mut list = self.lock();
-                if list.guests.len() < self.most {
-                    return self.seat(&mut list, address);
+                if list.connections.len() < self.most {
+                    return self.insert(&mut list, address);
                 }
-                shed(&list.guests, self.most / 100 + 1);
+                evict(&list.connections, self.most / 100 + 1);
             }
             left.await;
         }
     }
 
-    fn seat(self: &Arc<Self>, list: &mut List, address: IpAddr) -> Place {
+    fn insert(self: &Arc<Self>, list: &mut List, address: IpAddr) -> Permit {
         let number = list.next;
         list.next += 1;
-        let guest = Arc::new(Guest {
+        let connection = Arc::new(Connection {
             address,
-            patience: self.patience,
+            timeouts: self.timeouts,
             start: self.start,
             phase: AtomicU64::new(Phase::Idle as u64),
             since: AtomicU64::new(0),
             task: OnceLock::new(),
         });
-        guest.lasts();
-        list.guests.insert(number, guest.clone());
-        Place { guests: self.clone(), number, guest }
+        connection.lasts();
+        list.connections.insert(number, connection.clone());
+        Permit { connections: self.clone(), number, connection }
     }
 
     /// Sends away whoever has begun nothing that could be finished; for the end.
     pub(crate) fn send_strangers_away(&self) {
-        for guest in self.lock().guests.values() {
-            if guest.is_strange() {
-                guest.send_away();
+        for connection in self.lock().connections.values() {
+            if connection.has_no_request() {
+                connection.send_away();
             }
         }
     }
 
     /// Sends everybody away.
-    pub(crate) fn show_out(&self) {
-        for guest in self.lock().guests.values() {
-            guest.send_away();
+    pub(crate) fn abort_all(&self) {
+        for connection in self.lock().connections.values() {
+            connection.send_away();
         }
     }
 
@@ -122,22 +122,22 @@ impl Guests {
 }
 
 /// Sends some away, several at once: looking through all of them for each newcomer would make a flood expensive.
-fn shed(guests: &HashMap<u64, Arc<Guest>>, several: usize) {
+fn evict(connections: &HashMap<u64, Arc<Connection>>, several: usize) {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-    for guest in guests.values() {
-        *counts.entry(guest.address).or_default() += 1;
+    for connection in connections.values() {
+        *counts.entry(connection.address).or_default() += 1;
     }
-    let idle = || guests.values().filter(|guest| guest.phase() != Phase::Busy);
-    let Some(crowd) = idle().map(|guest| counts[&guest.address]).max() else { return };
-    let mut crowd: Vec<&Arc<Guest>> = idle().filter(|guest| counts[&guest.address] == crowd).collect();
-    crowd.sort_unstable_by_key(|guest| (guest.has_asked(), guest.since.load(Ordering::Relaxed)));
-    for guest in crowd.into_iter().take(several) {
-        guest.send_away(); // it waits, so nothing is cut in the middle
-        tracing::debug!(from = %guest.address, "a connection made room for others");
+    let idle = || connections.values().filter(|connection| connection.phase() != Phase::Busy);
+    let Some(crowd) = idle().map(|connection| counts[&connection.address]).max() else { return };
+    let mut crowd: Vec<&Arc<Connection>> = idle().filter(|connection| counts[&connection.address] == crowd).collect();
+    crowd.sort_unstable_by_key(|connection| (connection.has_asked(), connection.since.load(Ordering::Relaxed)));
+    for connection in crowd.into_iter().take(several) {
+        connection.send_away(); // it waits, so nothing is cut in the middle
+        tracing::debug!(from = %connection.address, "a connection made room for others");
     }
 }
 
-impl Guest {
+impl Connection {
     /// Bytes have arrived.
     pub(crate) fn heard(&self) {
         if self.phase() == Phase::Idle {
@@ -182,15 +182,15 @@ impl Guest {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let since = self.start + Duration::from_micros(self.since.load(Ordering::Relaxed));
         match self.phase() {
-            Phase::Idle if self.has_asked() => Some(since + self.patience.idle),
-            Phase::Idle => Some(since + self.patience.newcomer),
-            Phase::Head => Some(since + self.patience.head),
+            Phase::Idle if self.has_asked() => Some(since + self.timeouts.idle),
+            Phase::Idle => Some(since + self.timeouts.newcomer),
+            Phase::Head => Some(since + self.timeouts.head),
             Phase::Busy => None,
         }
     }
 
     /// It has sent part of a head, or nothing. Who has been answered may still be reading that.
-    fn is_strange(&self) -> bool {
+    fn has_no_request(&self) -> bool {
         match self.phase() {
             Phase::Idle => !self.has_asked(),
             Phase::Head => true,
@@ -215,10 +215,10 @@ impl Guest {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.guests.lock().guests.remove(&self.number);
-        self.guests.left.notify_one();
+        self.connections.lock().connections.remove(&self.number);
+        self.connections.left.notify_one();
     }
 }
 
@@ -241,28 +241,28 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    fn seat(guests: &Arc<Guests>, last: u8) -> Place {
-        let place = poll_once(Box::pin(guests.welcome(address(last))).as_mut()).unwrap();
-        place.guest.served_by(tokio::spawn(std::future::pending::<()>()).abort_handle());
+    fn insert(connections: &Arc<ConnectionTable>, last: u8) -> Permit {
+        let place = poll_once(Box::pin(connections.acquire(address(last))).as_mut()).unwrap();
+        place.connection.served_by(tokio::spawn(std::future::pending::<()>()).abort_handle());
         place
     }
 
     /// Once the tasks have had their turn.
-    async fn must_leave(place: &Place) -> bool {
+    async fn must_leave(place: &Permit) -> bool {
         tokio::task::yield_now().await;
-        place.guest.task.get().unwrap().is_finished()
+        place.connection.task.get().unwrap().is_finished()
     }
 
     #[tokio::test]
     async fn a_crowd_makes_room_at_its_own_cost() {
-        let guests = Guests::new(4, Patience::default());
-        let alone = seat(&guests, 1);
-        let crowd: Vec<Place> = (0..3).map(|_| seat(&guests, 2)).collect();
-        crowd[0].guest.begin();
-        crowd[0].guest.end();
-        crowd[1].guest.begin();
+        let connections = ConnectionTable::new(4, Timeouts::default());
+        let alone = insert(&connections, 1);
+        let crowd: Vec<Permit> = (0..3).map(|_| insert(&connections, 2)).collect();
+        crowd[0].connection.begin();
+        crowd[0].connection.end();
+        crowd[1].connection.begin();
         {
-            let mut next = Box::pin(guests.welcome(address(3)));
+            let mut next = Box::pin(connections.acquire(address(3)));
             assert!(poll_once(next.as_mut()).is_none());
         }
         assert!(must_leave(&crowd[2]).await, "the one that never asked");
@@ -273,10 +273,10 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_interrupted_and_who_comes_waits() {
-        let guests = Guests::new(1, Patience::default());
-        let first = seat(&guests, 1);
-        first.guest.begin();
-        let mut next = Box::pin(guests.welcome(address(2)));
+        let connections = ConnectionTable::new(1, Timeouts::default());
+        let first = insert(&connections, 1);
+        first.connection.begin();
+        let mut next = Box::pin(connections.acquire(address(2)));
         assert!(poll_once(next.as_mut()).is_none());
         assert!(!must_leave(&first).await);
         drop(first);
@@ -285,19 +285,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_has_less_time_than_silence() {
-        let guests = Guests::new(1, Patience::default());
-        let place = seat(&guests, 1);
-        let guest = &place.guest;
-        let left = |guest: &Guest| guest.deadline().map(|at| at.duration_since(guest.start).as_secs());
-        assert_eq!(left(guest), Some(30));
-        guest.heard();
-        assert_eq!(left(guest), Some(10));
-        guest.begin();
-        assert_eq!(left(guest), None);
-        guest.heard();
-        assert_eq!(left(guest), None, "bytes of a body are no head");
-        guest.end();
-        guest.lasts();
-        assert_eq!(left(guest), Some(150));
+        let connections = ConnectionTable::new(1, Timeouts::default());
+        let place = insert(&connections, 1);
+        let connection = &place.connection;
+        let left =
+            |connection: &Connection| connection.deadline().map(|at| at.duration_since(connection.start).as_secs());
+        assert_eq!(left(connection), Some(30));
+        connection.heard();
+        assert_eq!(left(connection), Some(10));
+        connection.begin();
+        assert_eq!(left(connection), None);
+        connection.heard();
+        assert_eq!(left(connection), None, "bytes of a body are no head");
+        connection.end();
+        connection.lasts();
+        assert_eq!(left(connection), Some(150));
     }
 }

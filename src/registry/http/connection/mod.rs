@@ -5,7 +5,7 @@ mod stream;
 mod timeouts;
 mod tls;
 
-pub use timeouts::Patience;
+pub use timeouts::Timeouts;
 pub use tls::{Tls, TlsFiles};
 
 use std::convert::Infallible;
@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Caller, Front};
-use limit::{Guests, Place};
+use super::{App, Caller};
+use limit::{ConnectionTable, Permit};
 use stream::{Guarded, Wire};
 
 /// No client of the API sends more than a dozen.
@@ -55,7 +55,7 @@ pub(crate) fn bound_send_buffers(listener: &std::net::TcpListener) -> std::io::R
 
 /// Serves until `shutdown` is ready. Dropping the future ends everything it started.
 pub(crate) async fn serve(
-    front: Arc<Front>,
+    front: Arc<App>,
     listener: TcpListener,
     max_connections: usize,
     shutdown: impl Future<Output = ()>,
@@ -64,8 +64,8 @@ pub(crate) async fn serve(
     let mut background = JoinSet::new();
     let keeper = front.clone();
     background.spawn(async move { keeper.engine.keep_swept().await });
-    let guests = Guests::new(max_connections, front.patience);
-    let _end = ShowOut(guests.clone());
+    let connections = ConnectionTable::new(max_connections, front.timeouts);
+    let _end = AbortAll(connections.clone());
     let graceful = GracefulShutdown::new();
     loop {
         tokio::select! {
@@ -73,11 +73,11 @@ pub(crate) async fn serve(
             (stream, from) = accept(&listener) => {
                 let place = tokio::select! {
                     () = &mut shutdown => break,
-                    place = guests.welcome(from) => place,
+                    place = connections.acquire(from) => place,
                 };
-                let guest = place.guest.clone();
+                let connection = place.connection.clone();
                 let served = tokio::spawn(converse(front.clone(), stream, place, graceful.watcher()));
-                guest.served_by(served.abort_handle());
+                connection.served_by(served.abort_handle());
             }
         }
     }
@@ -85,7 +85,7 @@ pub(crate) async fn serve(
     let strangers = async {
         loop {
             sleep(MOMENT).await;
-            guests.send_strangers_away();
+            connections.send_strangers_away();
         }
     };
     tokio::select! {
@@ -96,11 +96,11 @@ pub(crate) async fn serve(
 }
 
 /// Ends all conversations when it is dropped. They are not collected one by one: nobody would be woken up but to forget them.
-struct ShowOut(Arc<Guests>);
+struct AbortAll(Arc<ConnectionTable>);
 
-impl Drop for ShowOut {
+impl Drop for AbortAll {
     fn drop(&mut self) {
-        self.0.show_out();
+        self.0.abort_all();
     }
 }
 
@@ -117,30 +117,30 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
 }
 
 /// One connection, from its first byte to its end.
-async fn converse(front: Arc<Front>, stream: TcpStream, place: Place, watcher: Watcher) {
+async fn converse(front: Arc<App>, stream: TcpStream, place: Permit, watcher: Watcher) {
     if let Err(error) = serve_requests(front, stream, &place, watcher).await {
         tracing::debug!(error, "a connection ended early");
     }
 }
 
-async fn serve_requests(front: Arc<Front>, stream: TcpStream, place: &Place, watcher: Watcher) -> Result<(), String> {
+async fn serve_requests(front: Arc<App>, stream: TcpStream, place: &Permit, watcher: Watcher) -> Result<(), String> {
     let _ = stream.set_nodelay(true); // an answer is one packet; without this it may wait for an acknowledgement
     let local = stream.local_addr().map_err(|error| error.to_string())?.ip().to_canonical();
     let tls = front.tls();
-    let caller = Caller { address: place.guest.address, local, is_secure: tls.is_some() };
+    let caller = Caller { address: place.connection.address, local, is_secure: tls.is_some() };
     let wire = match tls {
         None => Wire::Plain(stream),
         Some(config) => {
-            let shaken = timeout(front.patience.handshake, TlsAcceptor::from(config).accept(stream)).await;
+            let shaken = timeout(front.timeouts.handshake, TlsAcceptor::from(config).accept(stream)).await;
             let stream = shaken.map_err(|_| "the TLS handshake took too long")?;
             Wire::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
         }
     };
-    let (front, guest) = (&*front, &*place.guest);
+    let (front, connection) = (&*front, &*place.connection);
     let service = service_fn(async |request| {
-        guest.begin();
+        connection.begin();
         let answer = front.handle(request, caller).await;
-        guest.end();
+        connection.end();
         Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
@@ -149,6 +149,6 @@ async fn serve_requests(front: Arc<Front>, stream: TcpStream, place: &Place, wat
         .max_buf_size(MAX_BUFFER)
         .half_close(true) // who sends no more may still be waiting; and looking whether so costs a buffer each time
         .writev(true) // unlike copies, which hyper makes of as many answers as are asked for, read or not
-        .serve_connection(TokioIo::new(Guarded::new(wire, place.guest.clone())), service);
+        .serve_connection(TokioIo::new(Guarded::new(wire, place.connection.clone())), service);
     watcher.watch(connection).await.map_err(|error| error.to_string())
 }

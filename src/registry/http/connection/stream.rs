@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
-use super::limit::Guest;
+use super::limit::Connection;
 
 /// How often a connection is looked at that has no deadline: while it is busy.
 const LOOK: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub(crate) enum Wire {
 #[derive(Debug)]
 pub(crate) struct Guarded {
     wire: Wire,
-    guest: Arc<Guest>,
+    connection: Arc<Connection>,
     /// What the guest was doing when it last had to wait.
     seen: u64,
     alarm: Pin<Box<Sleep>>,
@@ -57,28 +57,28 @@ struct Unread {
 
 impl Unread {
     /// Until when it is waited for. Who reads has more time, but not without end.
-    fn deadline(self, patience: Duration) -> Instant {
-        self.since + patience + Duration::from_secs(self.taken / SLOWEST)
+    fn deadline(self, timeouts: Duration) -> Instant {
+        self.since + timeouts + Duration::from_secs(self.taken / SLOWEST)
     }
 }
 
 impl Guarded {
-    pub(crate) fn new(wire: Wire, guest: Arc<Guest>) -> Self {
-        let seen = guest.doing();
-        Self { wire, guest, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, unread: None }
+    pub(crate) fn new(wire: Wire, connection: Arc<Connection>) -> Self {
+        let seen = connection.doing();
+        Self { wire, connection, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, unread: None }
     }
 
     /// Waits on, unless it has been too long. The clock is read once for each phase that lasts, and the alarm only touched
     /// when it rings or must ring earlier: a request in one piece, as nearly all are, should not pay for slow ones.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let doing = self.guest.doing();
+        let doing = self.connection.doing();
         if doing != self.seen {
             self.seen = doing;
-            self.guest.lasts();
+            self.connection.lasts();
         }
         loop {
-            let unread = self.unread.map(|unread| unread.deadline(self.guest.patience.unread));
-            let deadline = [self.guest.deadline(), unread].into_iter().flatten().min();
+            let unread = self.unread.map(|unread| unread.deadline(self.connection.timeouts.unread));
+            let deadline = [self.connection.deadline(), unread].into_iter().flatten().min();
             if deadline.is_some_and(|deadline| self.alarm.deadline() > deadline.into()) {
                 self.set_alarm(deadline.unwrap_or_else(Instant::now));
             }
@@ -146,7 +146,7 @@ impl AsyncRead for Guarded {
             return self.wait(cx).map(Err);
         }
         if buffer.filled().len() > before {
-            self.guest.heard();
+            self.connection.heard();
         } else {
             self.is_over = true;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How long a connection is waited for before it is closed.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// Between requests. Holders beat on one connection at intervals of up to the longest timeout, 120 s, and must find
     /// it open: 150 s.
     pub idle: Duration,
@@ -20,7 +20,7 @@ pub struct Patience {
     pub unread: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {

@@ -4,15 +4,15 @@
 //! units, as the API's always have.
 
 use super::json::Json;
-use crate::registry::model::Packed;
+use crate::registry::model::StringList;
 use crate::registry::model::Uuid1;
-use crate::registry::state::Refusal;
+use crate::registry::state::DomainError;
 
 type Rule<T> = Result<T, String>;
 
 /// Refuses the bodies that stand for "nothing" where something is needed.
-pub(crate) fn body(body: &Json) -> Result<(), Refusal> {
-    if body.is_blank() { Err(Refusal::malformed("Empty Request Body")) } else { Ok(()) }
+pub(crate) fn body(body: &Json) -> Result<(), DomainError> {
+    if body.is_blank() { Err(DomainError::malformed("Empty Request Body")) } else { Ok(()) }
 }
 
 /// A field that must be there.
@@ -20,9 +20,9 @@ pub(crate) fn required<'a, T>(
     body: &'a Json,
     field: &'static str,
     rule: impl FnOnce(&'a Json) -> Rule<T>,
-) -> Result<T, Refusal> {
+) -> Result<T, DomainError> {
     let value = body.get(field).ok_or_else(|| format!("Missing required key ({field})"));
-    value.and_then(rule).map_err(|rule| Refusal::Field { field, rule })
+    value.and_then(rule).map_err(|rule| DomainError::Field { field, rule })
 }
 
 /// A field that may be missing. `null` is a value like any other, and breaks its rule.
@@ -30,8 +30,8 @@ pub(crate) fn given<'a, T>(
     body: &'a Json,
     field: &'static str,
     rule: impl FnOnce(&'a Json) -> Rule<T>,
-) -> Result<Option<T>, Refusal> {
-    body.get(field).map(rule).transpose().map_err(|rule| Refusal::Field { field, rule })
+) -> Result<Option<T>, DomainError> {
+    body.get(field).map(rule).transpose().map_err(|rule| DomainError::Field { field, rule })
 }
 
 /// A field that may be missing, and that `null` sets back to its default.
@@ -39,13 +39,17 @@ pub(crate) fn optional<'a, T: Default>(
     body: &'a Json,
     field: &'static str,
     rule: impl FnOnce(&'a Json) -> Rule<T>,
-) -> Result<Option<T>, Refusal> {
+) -> Result<Option<T>, DomainError> {
     given(body, field, |value| if *value == Json::Null { Ok(T::default()) } else { rule(value) })
 }
 
 /// A part of the path or query.
-pub(crate) fn parameter(name: &'static str, text: &str, rule: impl FnOnce(&str) -> Rule<()>) -> Result<(), Refusal> {
-    rule(text).map_err(|rule| Refusal::Parameter { name, rule })
+pub(crate) fn parameter(
+    name: &'static str,
+    text: &str,
+    rule: impl FnOnce(&str) -> Rule<()>,
+) -> Result<(), DomainError> {
+    rule(text).map_err(|rule| DomainError::Parameter { name, rule })
 }
 
 /// A string of `least` to `most` UTF-16 units.
@@ -126,15 +130,15 @@ pub(crate) fn session_id(value: &Json) -> Rule<&str> {
 }
 
 /// At most 10 strings of 1 to 55 characters.
-pub(crate) fn tags(value: &Json) -> Rule<Packed> {
+pub(crate) fn tags(value: &Json) -> Rule<StringList> {
     item_count(value, 10)?;
     let Json::List(items) = value else { return Err("Not an array".into()) };
     let tags: Vec<&str> = items.iter().map(|item| string(item, 1, 55)).collect::<Result<_, _>>()?;
-    Ok(Packed::new(tags))
+    Ok(StringList::new(tags))
 }
 
 /// At most 20 pairs of strings of 1 to 255 characters.
-pub(crate) fn metadata(value: &Json) -> Rule<Packed> {
+pub(crate) fn metadata(value: &Json) -> Rule<StringList> {
     item_count(value, 20)?;
     let Json::Object(pairs) = value else { return Err("Not a hash".into()) };
     let mut strings = Vec::with_capacity(2 * pairs.len());
@@ -143,7 +147,7 @@ pub(crate) fn metadata(value: &Json) -> Rule<Packed> {
         strings.push(key.as_str());
         strings.push(string(value, 1, 255).map_err(|rule| format!("Value for key '{key}': {rule}"))?);
     }
-    Ok(Packed::new(strings))
+    Ok(StringList::new(strings))
 }
 
 fn item_count(value: &Json, most: usize) -> Rule<()> {

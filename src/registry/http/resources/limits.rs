@@ -5,10 +5,10 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde::{Serialize, Serializer};
 
 use crate::registry::access::Usage;
-use crate::registry::access::{Allowance, Rate};
+use crate::registry::access::{Quotas, Rate};
 use crate::registry::engine::Scope;
-use crate::registry::http::Asked;
-use crate::registry::http::error::Problem;
+use crate::registry::http::RequestContext;
+use crate::registry::http::error::HttpError;
 use crate::registry::http::response::Answer;
 use crate::registry::model::Now;
 use crate::registry::state::Resource;
@@ -30,8 +30,8 @@ fn in_order<S: Serializer, K: Serialize, V: Serialize>(
     serializer.collect_map(pairs.as_ref().iter().map(|(key, value)| (key, value)))
 }
 
-pub(crate) async fn show(asked: &Asked<'_>) -> Result<Answer, Problem> {
-    let allowance: &Allowance = asked.allowance;
+pub(crate) async fn show(asked: &RequestContext<'_>) -> Result<Answer, HttpError> {
+    let allowance: &Quotas = asked.allowance;
     let used = asked.run(Scope::Nothing, |state| state.used(asked.now, asked.tenant, allowance)).await;
     let rate = allowance.rates.iter().zip(used).map(|(rate, used)| {
         let before = used.saturating_sub(u64::from(rate.matcher.is_match(asked.path))); // without this very request
@@ -49,14 +49,14 @@ fn rate_limit(rate: &Rate, used: u64) -> RateLimit {
 }
 
 /// Counts a request. The first is what the answer says about it in its headers, whatever the answer is.
-pub(crate) async fn count(asked: &Asked<'_>) -> (Option<Usage>, Result<(), Problem>) {
-    let allowance: &Allowance = asked.allowance;
+pub(crate) async fn count(asked: &RequestContext<'_>) -> (Option<Usage>, Result<(), HttpError>) {
+    let allowance: &Quotas = asked.allowance;
     let usage = asked.run(Scope::Nothing, |state| state.count(asked.now, asked.tenant, allowance, asked.path)).await;
     let exceeded = usage.as_ref().filter(|usage| usage.exceeded).map(|usage| &allowance.rates[usage.rate]);
     let verdict = match exceeded {
         None => Ok(()),
         Some(Rate { path, limit, period, .. }) => {
-            Err(Problem::RateReached { limit: *limit, period: *period, path: path.clone() })
+            Err(HttpError::RateReached { limit: *limit, period: *period, path: path.clone() })
         }
     };
     (usage, verdict)

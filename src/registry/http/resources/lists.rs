@@ -15,8 +15,8 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::fair_share::FairShare;
-use crate::registry::http::Asked;
-use crate::registry::http::error::Problem;
+use crate::registry::http::RequestContext;
+use crate::registry::http::error::HttpError;
 use crate::registry::http::response::{Answer, INDENT};
 use crate::registry::model::{Entry, Listing, MAX_PAGE_BYTES};
 use crate::wire;
@@ -45,20 +45,20 @@ impl Default for Lists {
     }
 }
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// Answers with a page of what `look` finds. It may be asked twice: there is no place for a long page that has to wait.
-    pub(crate) async fn list<T: Entry, F: Future<Output = Result<Listing<T>, Problem>>>(
+    pub(crate) async fn list<T: Entry, F: Future<Output = Result<Listing<T>, HttpError>>>(
         &self,
         limit: usize,
         marker: Option<&str>,
         look: impl Fn() -> F,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Answer, HttpError> {
         let Lists { turns, unsent } = &self.front.lists;
         let party = (self.tenant, self.address);
         let until = Instant::now() + PATIENCE;
         let mut room = None;
         loop {
-            let turn = turns.take(party, 1, until).await.ok_or(Problem::Busy)?;
+            let turn = turns.take(party, 1, until).await.ok_or(HttpError::Busy)?;
             let text = match self.page_text(look().await?, limit, marker).await {
                 Ok(text) => text,
                 Err(error) => return Ok(Answer::not_written(&error)),
@@ -72,7 +72,7 @@ impl Asked<'_> {
                 return Ok(Answer::page_of_list(text, Some(held)));
             }
             drop(text);
-            room = Some(unsent.take(party, MAX_PAGE_BYTES, until).await.ok_or(Problem::Busy)?);
+            room = Some(unsent.take(party, MAX_PAGE_BYTES, until).await.ok_or(HttpError::Busy)?);
         }
     }
 

@@ -13,17 +13,17 @@ use serde::Serialize;
 
 use crate::registry::access::Lane;
 use crate::registry::access::Place;
-use crate::registry::access::{Attempt, Turn};
+use crate::registry::access::{Attempt, Verdict};
 use crate::registry::access::{BAD_LOGIN, Credentials, Login, TOO_MANY_LOGINS};
 use crate::registry::engine::Scope;
-use crate::registry::http::Front;
-use crate::registry::http::error::Problem;
-use crate::registry::http::public_url::Base;
+use crate::registry::http::App;
+use crate::registry::http::error::HttpError;
+use crate::registry::http::public_url::PublicUrl;
 use crate::registry::http::request::Json;
 use crate::registry::http::request::validation;
 use crate::registry::http::response::Answer;
 use crate::registry::model::Now;
-use crate::registry::state::Refusal;
+use crate::registry::state::DomainError;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -75,44 +75,45 @@ struct User<'a> {
 }
 
 pub(crate) async fn login(
-    front: &Front,
+    front: &App,
     now: Now,
-    base: &Base<'_>,
+    base: &PublicUrl<'_>,
     body: &Json,
     from: IpAddr,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, HttpError> {
     validation::body(body)?;
     let credentials = Credentials::read(body)?;
-    let accounts = front.accounts.load();
-    let tried = credentials.tried().filter(|_| !accounts.is_open());
-    let attempt = tried.map(|name| front.slowing.attempt(name, from, &credentials, accounts.generation()));
-    let place = attempt.and_then(|attempt| front.waiting.enter(from, front.slowing.was_put_off(now.mono, attempt)));
+    let authenticator = front.authenticator.load();
+    let tried = credentials.tried().filter(|_| !authenticator.is_open());
+    let attempt = tried.map(|name| front.login_throttle.attempt(name, from, &credentials, authenticator.generation()));
+    let place =
+        attempt.and_then(|attempt| front.waiting.enter(from, front.login_throttle.was_put_off(now.mono, attempt)));
     let lane = match attempt {
         None => Lane::Known,
         Some(attempt) => queue(front, now.mono, attempt, place.as_ref()).await?,
     };
     let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make it differ; the seal is the secret
-    let login = accounts.login(now, nonce, &credentials, lane).await;
+    let login = authenticator.login(now, nonce, &credentials, lane).await;
     if let Some(attempt) = attempt {
         let now = front.engine.now().mono;
         match login {
-            Ok(_) => front.slowing.succeeded(now, attempt),
-            Err(Refusal::Busy(_)) => front.slowing.put_off(now, attempt),
-            Err(_) => pause(place.as_ref(), front.slowing.failed(now, attempt) - now).await,
+            Ok(_) => front.login_throttle.succeeded(now, attempt),
+            Err(DomainError::Busy(_)) => front.login_throttle.put_off(now, attempt),
+            Err(_) => pause(place.as_ref(), front.login_throttle.failed(now, attempt) - now).await,
         }
     }
     let login = login?;
-    front.engine.run(login.tenant, Scope::Nothing, |state| state.contact(now, login.tenant)).await;
+    front.engine.run(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
     Ok(document(&login, base))
 }
 
 /// Waits until an attempt may be looked at. Returns where it then waits for its credentials to be hashed.
-async fn queue(front: &Front, now: u64, attempt: Attempt, place: Option<&Place<'_>>) -> Result<Lane, Refusal> {
-    let (until, outcome) = match front.slowing.turn(now, attempt, place.is_some()) {
-        Turn::Known => return Ok(Lane::Known),
-        Turn::At(time) => (time, Ok(attempt.lane())),
-        Turn::Wrong(time) => (time, Err(Refusal::Unauthorized(BAD_LOGIN))),
-        Turn::TooMany(time) => (time, Err(Refusal::Busy(TOO_MANY_LOGINS))),
+async fn queue(front: &App, now: u64, attempt: Attempt, place: Option<&Place<'_>>) -> Result<Lane, DomainError> {
+    let (until, outcome) = match front.login_throttle.turn(now, attempt, place.is_some()) {
+        Verdict::Known => return Ok(Lane::Known),
+        Verdict::At(time) => (time, Ok(attempt.lane())),
+        Verdict::Wrong(time) => (time, Err(DomainError::Unauthorized(BAD_LOGIN))),
+        Verdict::TooMany(time) => (time, Err(DomainError::Busy(TOO_MANY_LOGINS))),
     };
     pause(place, until - now).await;
     outcome
@@ -125,7 +126,7 @@ async fn pause(place: Option<&Place<'_>>, ms: u64) {
     }
 }
 
-fn document(login: &Login, base: &Base<'_>) -> Answer {
+fn document(login: &Login, base: &PublicUrl<'_>) -> Answer {
     let id = &*login.tenant.to_string();
     let url = &*format!("{base}/v1.0/{id}");
     let endpoints = [Endpoint { tenant: id, url }];
