@@ -9,7 +9,7 @@ use crate::wire::Fault;
 const ECHOED: usize = 400;
 
 /// How the complaint about an answer that is longer than what is read begins.
-pub(crate) const TOO_LONG: &str = "is longer than ";
+pub(super) const TOO_LONG: &str = "is longer than ";
 
 /// A token shorter than this many bytes is no secret, and might be a part of any word.
 const SECRET: usize = 8;
@@ -197,16 +197,16 @@ impl Error {
     }
 
     /// Whether the answer has more bytes than are read. A shorter page may have fewer.
-    pub(crate) fn is_too_long(&self) -> bool {
+    pub(super) fn is_too_long(&self) -> bool {
         matches!(self, Self::UnexpectedResponse { what, .. } if what.starts_with(TOO_LONG))
     }
 
-    pub(crate) fn unusable(what: impl Into<String>) -> Self {
+    pub(super) fn unusable(what: impl Into<String>) -> Self {
         Self::InvalidArgument { what: what.into() }
     }
 
     /// Takes a token out of the texts the other side wrote: a fault likes to repeat the one it did not know.
-    pub(crate) fn without(mut self, secret: &str) -> Self {
+    pub(super) fn without(mut self, secret: &str) -> Self {
         if let Self::Status { fault: Some(fault), .. } = &mut self
             && secret.len() >= SECRET
         {
@@ -281,7 +281,7 @@ fn refused(phase: Phase, method: &str, url: &str, status: u16, fault: Option<&Fa
 }
 
 /// Text from outside, as it may stand in a message: no control characters, and not without end.
-pub(crate) fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut kept: String = text.chars().filter(|c| !c.is_control()).take(ECHOED + 1).collect();
     if let Some((end, _)) = kept.char_indices().nth(ECHOED) {
         kept.truncate(end);

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// Two beats that follow each other because the first failed are at least so far apart, but for the first retry.
-pub(crate) const CLOSEST: Duration = Duration::from_millis(100);
+pub(super) const CLOSEST: Duration = Duration::from_millis(100);
 
 /// How the last beat ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Last {
+pub(super) enum Last {
     /// Accepted; it was sent so long ago.
     Accepted {
         /// Since it was sent, which is no later than when the registry took it.
@@ -25,7 +25,7 @@ pub(crate) enum Last {
 }
 
 /// The time limit of one beat: a quarter of the timeout, so that a retry fits before the registry gives up.
-pub(crate) fn limit(timeout: Duration) -> Duration {
+pub(super) fn limit(timeout: Duration) -> Duration {
     timeout / 4
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn limit(timeout: Duration) -> Duration {
 /// - When the answer asks to wait: so long and up to 5 % more, but while the session lives no longer than until two thirds of
 ///   the timeout are over, and then as after any failure. A session that is not heartbeated is lost, so waiting longer would only
 ///   turn a busy registry into a forgetful one. When it must have expired: a regular interval at most.
-pub(crate) fn delay(timeout: Duration, last: Last, random: f64) -> Duration {
+pub(super) fn delay(timeout: Duration, last: Last, random: f64) -> Duration {
     let random = random.clamp(0.0, 1.0);
     let regular = timeout.mul_f64(0.6);
     match last {

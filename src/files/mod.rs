@@ -7,8 +7,6 @@
 #[cfg(unix)]
 pub mod own;
 
-pub(crate) use own::{OwnFolder, OwnSocket};
-
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;

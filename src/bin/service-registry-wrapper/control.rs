@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Longer than any of the three requests.
 const LONGEST_REQUEST: u64 = 64;
 
-pub(crate) struct StatusSocket {
+pub(super) struct StatusSocket {
     listener: UnixListener,
     /// Removes it at the end.
     _place: OwnSocket,
@@ -30,12 +30,12 @@ pub(crate) struct StatusSocket {
 
 impl StatusSocket {
     /// To be called inside the event loop.
-    pub(crate) fn of(socket: OwnSocket) -> Result<Self> {
+    pub(super) fn of(socket: OwnSocket) -> Result<Self> {
         Ok(Self { listener: UnixListener::from_std(socket.listener()?)?, _place: socket })
     }
 
     /// Answers, for ever.
-    pub(crate) async fn answer(
+    pub(super) async fn answer(
         &self,
         id: &str,
         child: pid_t,

@@ -10,19 +10,19 @@ use crate::logging;
 use crate::options::LogFormat;
 
 /// Options that make no sense. Nothing was contacted or started.
-pub(crate) const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// `--abort-on-failure` was given and the service could not be registered; the child was not started. Or `--on-lost=stop`
 /// is in force and it could not be kept registered; the child was stopped.
-pub(crate) const NOT_REGISTERED: u8 = 100;
+pub(super) const NOT_REGISTERED: u8 = 100;
 /// The wrapper itself failed.
-pub(crate) const WRAPPER_FAILED: u8 = 125;
+pub(super) const WRAPPER_FAILED: u8 = 125;
 /// The command was found but cannot be executed.
-pub(crate) const NOT_EXECUTABLE: u8 = 126;
+pub(super) const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found.
-pub(crate) const NOT_FOUND: u8 = 127;
+pub(super) const NOT_FOUND: u8 = 127;
 
 /// What a shell would say: the child's code, or 128 plus the number of the signal that killed it.
-pub(crate) fn of_child(status: ExitStatus) -> u8 {
+pub(super) fn of_child(status: ExitStatus) -> u8 {
     match (status.code(), status.signal()) {
         (Some(code), _) => u8::try_from(code).unwrap_or(WRAPPER_FAILED),
         (None, Some(signal)) => of_signal(signal),
@@ -31,13 +31,13 @@ pub(crate) fn of_child(status: ExitStatus) -> u8 {
 }
 
 /// Killed by this signal, or stopped by it before there was a child.
-pub(crate) fn of_signal(signal: i32) -> u8 {
+pub(super) fn of_signal(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(WRAPPER_FAILED)
 }
 
 /// Ends the wrapper. Nothing is buffered, and the kernel tidies up faster than destructors do.
 #[expect(unsafe_code, reason = "the standard library's way out runs what the C library has registered")]
-pub(crate) fn now(status: u8) -> ! {
+pub(super) fn now(status: u8) -> ! {
     // SAFETY: takes a number and ends the process.
     unsafe { libc::_exit(status.into()) }
 }
@@ -45,7 +45,7 @@ pub(crate) fn now(status: u8) -> ! {
 /// Dies of the signal that killed the child, without a second core dump. Returns if it cannot: process 1 of a container
 /// does not die of signals.
 #[expect(unsafe_code, reason = "a disposition can be set in no other way")]
-pub(crate) fn die_of(signal: i32) {
+pub(super) fn die_of(signal: i32) {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     // SAFETY: the default disposition runs no code of ours, and the set is valid before it is used.
     unsafe {
@@ -59,18 +59,18 @@ pub(crate) fn die_of(signal: i32) {
 
 /// An error with the status to end with. Its message is the chain of causes.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(super) struct Failure {
     pub status: u8,
     pub cause: anyhow::Error,
 }
 
 impl Failure {
-    pub(crate) fn new(status: u8, cause: impl Into<anyhow::Error>) -> Self {
+    pub(super) fn new(status: u8, cause: impl Into<anyhow::Error>) -> Self {
         Self { status, cause: cause.into() }
     }
 
     /// Says why on stderr, as one line, and gives the status. What ends the wrapper is said however quiet it is.
-    pub(crate) fn report(self, format: LogFormat) -> u8 {
+    pub(super) fn report(self, format: LogFormat) -> u8 {
         logging::tell_end(format, &format!("{:#}", self.cause));
         self.status
     }

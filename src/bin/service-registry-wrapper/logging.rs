@@ -19,7 +19,7 @@ use crate::options::LogFormat;
 use crate::options::LogSettings;
 
 /// Begins to speak. Lines of libraries count from `-vv` on.
-pub(crate) fn start(voice: LogSettings) {
+pub(super) fn start(voice: LogSettings) {
     let level = match voice.level {
         ..=-2 => LevelFilter::OFF,
         -1 => LevelFilter::WARN,
@@ -71,7 +71,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'w> FormatFields<'w> + 'stat
 }
 
 /// Writes what ends the wrapper, however quiet it is.
-pub(crate) fn tell_end(format: LogFormat, message: &str) {
+pub(super) fn tell_end(format: LogFormat, message: &str) {
     let line = match format {
         LogFormat::Text => format!("{}service-registry-wrapper: {message}\n", priority(Level::ERROR)),
         LogFormat::Json => object(Level::ERROR, message),

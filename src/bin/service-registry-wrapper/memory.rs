@@ -7,7 +7,7 @@ use nix::libc;
 /// options and connecting touched, and what the kernel mapped around it, would stay the wrapper's for as long as the child
 /// runs, and be taken apart page by page at its end.
 #[expect(unsafe_code, reason = "the loader says what stands where in memory")]
-pub(crate) fn give_back_code() {
+pub(super) fn give_back_code() {
     unsafe extern "C" fn each(object: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
         const PAGE: usize = 4096;
         // SAFETY: the loader gives an object that lives as long as this call, with so many headers.

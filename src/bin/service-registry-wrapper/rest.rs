@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
 /// Waits so long from now on. To be called inside the event loop.
-pub(crate) fn rest(time: Duration) -> impl Future<Output = ()> {
+pub(super) fn rest(time: Duration) -> impl Future<Output = ()> {
     let alarm = (!time.is_zero()).then(|| alarm(time)); // the kernel takes zero for no timer
     async move {
         match alarm {

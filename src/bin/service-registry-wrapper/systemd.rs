@@ -40,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 const ATTEMPTS: u32 = 55;
 
 /// Between the child and systemd.
-pub(crate) struct NotifyProxy {
+pub(super) struct NotifyProxy {
     socket: AsyncFd<UnixDatagram>,
     systemd: UnixAddr,
     /// For the child's NOTIFY_SOCKET.
@@ -51,7 +51,7 @@ pub(crate) struct NotifyProxy {
 
 impl NotifyProxy {
     /// Nothing if there is no systemd to notify. To be called inside the event loop.
-    pub(crate) fn open() -> Result<Option<Self>> {
+    pub(super) fn open() -> Result<Option<Self>> {
         let Some(target) = std::env::var_os("NOTIFY_SOCKET").filter(|target| !target.is_empty()) else {
             return Ok(None);
         };
@@ -73,7 +73,7 @@ impl NotifyProxy {
     }
 
     /// Passes on what the child says, for ever.
-    pub(crate) async fn run(&self) -> Result<std::convert::Infallible> {
+    pub(super) async fn run(&self) -> Result<std::convert::Infallible> {
         loop {
             let mut ready = self.socket.readable().await.context("cannot wait for notifications")?;
             match receive(self.socket.get_ref()) {
@@ -89,7 +89,7 @@ impl NotifyProxy {
     }
 
     /// Passes on what the child said last, now that it is gone.
-    pub(crate) async fn finish(&self) {
+    pub(super) async fn finish(&self) {
         if let Some(message) = self.unsent.take() {
             message.pass_on_by(self).await;
         }
@@ -100,7 +100,7 @@ impl NotifyProxy {
     }
 
     /// Says something on the child's behalf.
-    pub(crate) async fn say(&self, text: &str) {
+    pub(super) async fn say(&self, text: &str) {
         self.send(text.as_bytes(), &[]).await;
     }
 

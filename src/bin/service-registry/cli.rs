@@ -11,16 +11,16 @@ use service_registry::registry::TrustedProxy;
 /// The registry that service-registry-wrapper and other clients of the v1.0 API register in.
 #[derive(Debug, Parser)]
 #[command(name = "service-registry", version, max_term_width = 100)]
-pub(crate) struct Cli {
+pub(super) struct Cli {
     #[command(flatten)]
-    pub(crate) log: Log,
+    pub(super) log: Log,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(super) command: Command,
 }
 
 impl Cli {
     /// Reads arguments and environment; ends the process where they are wrong, or ask for help.
-    pub(crate) fn read() -> Self {
+    pub(super) fn read() -> Self {
         let matches = without_empty_variables(Self::command()).get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
@@ -35,21 +35,21 @@ fn without_empty_variables(command: Parsed) -> Parsed {
 
 /// What is told on the way, on stderr.
 #[derive(Args, Debug)]
-pub(crate) struct Log {
+pub(super) struct Log {
     /// How log lines look
     #[arg(long, value_name = "FORMAT", env = "SERVICE_REGISTRY_LOG_FORMAT", default_value = "text", global = true)]
-    pub(crate) log_format: Format,
+    pub(super) log_format: Format,
     /// Say more (twice: everything)
     #[arg(short, long, action = ArgAction::Count, global = true)]
-    pub(crate) verbose: u8,
+    pub(super) verbose: u8,
     /// Say less (twice: nothing but errors)
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose")]
-    pub(crate) quiet: u8,
+    pub(super) quiet: u8,
 }
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(super) enum Format {
     /// For people
     Text,
     /// One JSON object a line
@@ -57,7 +57,7 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(super) enum Command {
     /// Serve until told to stop by SIGTERM or SIGINT
     ///
     /// Prints `listening on http://ADDRESS:PORT` once clients can connect.
@@ -79,7 +79,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Serve {
+pub(super) struct Serve {
     /// Where to listen; port 0 takes a free one
     #[arg(
         long,
@@ -87,63 +87,63 @@ pub(crate) struct Serve {
         env = "SERVICE_REGISTRY_LISTEN",
         default_value_t = format!("127.0.0.1:{}", service_registry::wire::DEFAULT_PORT)
     )]
-    pub(crate) listen: String,
+    pub(super) listen: String,
     /// Who may log in (TOML); without it everyone on this machine may
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_USERS")]
-    pub(crate) users: Option<PathBuf>,
+    pub(super) users: Option<PathBuf>,
     /// Where everything is kept; /var/lib/service-registry for root, else service-registry in the user's data directory
     #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
     /// Keep everything in memory, whatever --data-dir says: it is gone when the registry ends
     #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY", value_parser = BoolishValueParser::new())]
-    pub(crate) in_memory: bool,
+    pub(super) in_memory: bool,
     /// How long events are kept: a number with s, m, h or d behind it, as in 12h
     #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", default_value = "30d", value_parser = duration)]
-    pub(crate) events_retention: Duration,
+    pub(super) events_retention: Duration,
     /// Without --users: let other machines in, too
     #[arg(long, env = "SERVICE_REGISTRY_OPEN", value_parser = BoolishValueParser::new())]
-    pub(crate) open: bool,
+    pub(super) open: bool,
     /// Without --users: a name of this machine that clients ask for; repeatable, or separated by ','
     ///
     /// Requests for other names are refused. Loopback names and addresses of this machine need not be given.
     #[arg(long, value_name = "NAME", env = "SERVICE_REGISTRY_HOST_NAMES", value_delimiter = ',')]
-    pub(crate) host_name: Vec<String>,
+    pub(super) host_name: Vec<String>,
     /// A proxy whose X-Forwarded-For or Forwarded is believed; repeatable, or separated by ','
     ///
     /// Failed logins then count for the client's address instead of the proxy's.
     #[arg(long, value_name = "ADDRESS[/BITS]", env = "SERVICE_REGISTRY_TRUSTED_PROXIES", value_delimiter = ',')]
-    pub(crate) trusted_proxy: Vec<TrustedProxy>,
+    pub(super) trusted_proxy: Vec<TrustedProxy>,
     /// Speak TLS: the certificate, and those between it and its authority (PEM)
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_CERT", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
+    pub(super) tls_cert: Option<PathBuf>,
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_KEY", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
     /// Let only clients in whose certificate was signed by one of these authorities (PEM)
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_CLIENT_CA", requires = "tls_cert")]
-    pub(crate) tls_client_ca: Option<PathBuf>,
+    pub(super) tls_client_ca: Option<PathBuf>,
     /// How many connections may be open; when there is one more, an idle one is closed
     #[arg(long, value_name = "N", env = "SERVICE_REGISTRY_MAX_CONNECTIONS", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_connections: u32,
+    pub(super) max_connections: u32,
     /// Hide events that clients of the time did not know
     ///
     /// `service.remove` for a service that lives in a session: some old clients stop reading the feed at it.
     #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED", value_parser = BoolishValueParser::new())]
-    pub(crate) strict_feed: bool,
+    pub(super) strict_feed: bool,
     /// Which members services have in lists
     #[arg(long, value_name = "SHAPE", env = "SERVICE_REGISTRY_SERVICE_SHAPE", default_value = "form")]
-    pub(crate) service_shape: Shape,
+    pub(super) service_shape: Shape,
     /// Take heartbeats for the sessions `null` and `None` for those of the token's owner
     ///
     /// Some old clients send them; without this they are answered with 404, and their sessions expire.
     #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS", value_parser = BoolishValueParser::new())]
-    pub(crate) lenient_heartbeats: bool,
+    pub(super) lenient_heartbeats: bool,
 }
 
 /// Which members services have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shape {
+pub(super) enum Shape {
     /// Those of the form they were created in
     Form,
     /// Those of both forms, for old clients that want them
@@ -151,44 +151,44 @@ pub(crate) enum Shape {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Backup {
+pub(super) struct Backup {
     /// The file to write
-    pub(crate) file: PathBuf,
+    pub(super) file: PathBuf,
     /// The data directory of the registry; the one that serve takes by itself unless told otherwise
     #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Restore {
+pub(super) struct Restore {
     /// The file to read
-    pub(crate) file: PathBuf,
+    pub(super) file: PathBuf,
     /// The data directory to restore to; the one that serve takes by itself unless told otherwise
     #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
     /// Replace the registry that is there
     #[arg(long)]
-    pub(crate) force: bool,
+    pub(super) force: bool,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Status {
+pub(super) struct Status {
     /// The wrapper's --status-socket
     #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_STATUS_SOCKET")]
-    pub(crate) socket: PathBuf,
+    pub(super) socket: PathBuf,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Maintenance {
+pub(super) struct Maintenance {
     /// on: out of the registry; off: back into it
-    pub(crate) switch: Switch,
+    pub(super) switch: Switch,
     #[command(flatten)]
-    pub(crate) status: Status,
+    pub(super) status: Status,
 }
 
 /// Whether there is maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
+pub(super) enum Switch {
     /// The service is kept out of the registry
     On,
     /// It is in the registry

@@ -9,7 +9,7 @@ use crate::cli::{Backup, Restore};
 use crate::exit::Failure;
 
 /// The data directory that was named, or the usual one: the system's for root, else the user's own.
-pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+pub(super) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return Ok(given);
     }
@@ -22,14 +22,14 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     Ok(user.ok_or_else(|| Failure::usage(nowhere()))?.join("service-registry"))
 }
 
-pub(crate) fn backup(options: Backup) -> Result<(), Failure> {
+pub(super) fn backup(options: Backup) -> Result<(), Failure> {
     let folder = folder(options.data_dir)?;
     let records = registry::backup(&folder, &options.file)?;
     tracing::info!("copied {records} records of {} to {}", folder.display(), options.file.display());
     Ok(())
 }
 
-pub(crate) fn restore(options: Restore) -> Result<(), Failure> {
+pub(super) fn restore(options: Restore) -> Result<(), Failure> {
     let folder = folder(options.data_dir)?;
     let records = registry::restore(&options.file, &folder, options.force).map_err(|error| in_words(error, &folder))?;
     tracing::info!("copied {records} records of {} to {}", options.file.display(), folder.display());

@@ -3,24 +3,24 @@
 use service_registry::registry::Error;
 
 /// Everything went as it was told to.
-pub(crate) const SUCCESS: u8 = 0;
+pub(super) const SUCCESS: u8 = 0;
 /// It was told right, but could not be done: the address is in use, a file cannot be read.
-pub(crate) const FAILURE: u8 = 1;
+pub(super) const FAILURE: u8 = 1;
 /// It was told wrong: an unknown option, or options that do not go together.
-pub(crate) const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// Another process uses the data directory.
-pub(crate) const IN_USE: u8 = 3;
+pub(super) const IN_USE: u8 = 3;
 
 /// An error and the code it ends with.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) error: anyhow::Error,
-    pub(crate) code: u8,
+pub(super) struct Failure {
+    pub(super) error: anyhow::Error,
+    pub(super) code: u8,
 }
 
 impl Failure {
     /// Options that do not go together.
-    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
+    pub(super) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { error: error.into(), code: USAGE }
     }
 }

@@ -7,7 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{Format, Log};
 
-pub(crate) fn start(log: &Log) {
+pub(super) fn start(log: &Log) {
     let level = match (log.verbose, log.quiet) {
         (0, 0) => LevelFilter::INFO,
         (1, _) => LevelFilter::DEBUG,
@@ -32,7 +32,7 @@ pub(crate) fn start(log: &Log) {
 }
 
 /// What this process ends with.
-pub(crate) fn tell(last_words: &str) {
+pub(super) fn tell(last_words: &str) {
     let mut writer = LineWriter { format_warning: |message| format!("service-registry: {message}\n") };
     let _ = writer.write_all(format!("service-registry: {last_words}\n").as_bytes());
 }

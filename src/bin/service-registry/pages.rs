@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use nix::libc;
 
 /// The system's allocator, which asks for large pages where there is room for some.
-pub(crate) struct LargePages;
+pub(super) struct LargePages;
 
 /// In bytes. Smaller ones are many, and fit on few pages anyway.
 const LARGE: usize = 4 << 20;

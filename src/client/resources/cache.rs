@@ -37,10 +37,10 @@ pub struct Stale {
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CacheKey {
-    pub(crate) tag: Option<String>,
+pub(super) struct CacheKey {
+    pub(super) tag: Option<String>,
     /// None: all pages.
-    pub(crate) page: Option<ListOptions>,
+    pub(super) page: Option<ListOptions>,
 }
 
 #[derive(Default)]
@@ -48,7 +48,7 @@ pub(crate) struct ResponseCache(Mutex<VecDeque<(CacheKey, Instant, ServiceList)>
 
 impl ResponseCache {
     /// Passes on a good answer and keeps a copy; answers from memory when the registry is away.
-    pub(crate) fn settle(&self, question: CacheKey, answer: Result<ServiceList, Error>) -> Result<ServiceList, Error> {
+    pub(super) fn settle(&self, question: CacheKey, answer: Result<ServiceList, Error>) -> Result<ServiceList, Error> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().position(|(other, ..)| *other == question);
         match answer {

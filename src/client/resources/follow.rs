@@ -60,7 +60,7 @@ struct Feed {
 }
 
 impl EventsPoller {
-    pub(crate) fn new(client: &Client) -> Self {
+    pub(super) fn new(client: &Client) -> Self {
         Self {
             client: client.clone(),
             every: DEFAULT_POLL_INTERVAL,

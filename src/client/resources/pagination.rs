@@ -20,7 +20,7 @@ pub struct ListOptions {
 }
 
 impl ListOptions {
-    pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
         let limit = self.limit.map(|limit| ("limit", limit.to_string()));
         let marker = self.marker.clone().map(|marker| ("marker", marker));
         limit.into_iter().chain(marker).collect()
@@ -29,7 +29,7 @@ impl ListOptions {
 
 impl Client {
     /// One page of the list at a path.
-    pub(crate) async fn page<T: serde::de::DeserializeOwned>(
+    pub(super) async fn page<T: serde::de::DeserializeOwned>(
         &self,
         path: &[&str],
         query: Vec<(&'static str, String)>,
@@ -39,7 +39,7 @@ impl Client {
     }
 
     /// All pages of the list at a path. Each must lead on: markers grow, or it would go round for ever.
-    pub(crate) async fn all_pages<T: serde::de::DeserializeOwned>(
+    pub(super) async fn all_pages<T: serde::de::DeserializeOwned>(
         &self,
         path: &[&str],
         query: &[(&'static str, String)],

@@ -47,7 +47,7 @@ impl Auth {
 
     /// The token to use now. One that nears its end is renewed behind the caller's back; if that fails there is time to try
     /// again, so nobody is told.
-    pub(crate) async fn current(&self, client: &Client, limit: TimeLimit) -> Outcome {
+    pub(super) async fn current(&self, client: &Client, limit: TimeLimit) -> Outcome {
         let outcome = {
             let mut state = self.lock();
             match &state.login {
@@ -65,7 +65,7 @@ impl Auth {
     }
 
     /// Another token than `refused`: the one that somebody else got meanwhile, or a new one.
-    pub(crate) async fn renewed(&self, client: &Client, refused: &Arc<Login>, limit: TimeLimit) -> Outcome {
+    pub(super) async fn renewed(&self, client: &Client, refused: &Arc<Login>, limit: TimeLimit) -> Outcome {
         let outcome = {
             let mut state = self.lock();
             match &state.login {

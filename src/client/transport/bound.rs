@@ -19,27 +19,27 @@ const HEAD: usize = 64 << 10;
 
 /// How many bytes may still be read of a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Bound(Arc<AtomicUsize>);
+pub(super) struct Bound(Arc<AtomicUsize>);
 
 impl Bound {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::new(AtomicUsize::new(OPENING)))
     }
 
     /// A request is sent, and an answer's head expected.
-    pub(crate) fn expect_head(&self) {
+    pub(super) fn expect_head(&self) {
         self.expect_body(HEAD);
     }
 
     /// The head has been read, and so many bytes may follow.
-    pub(crate) fn expect_body(&self, bytes: usize) {
+    pub(super) fn expect_body(&self, bytes: usize) {
         self.0.store(bytes, Ordering::Relaxed);
     }
 }
 
 /// No more may be read.
 #[derive(Debug)]
-pub(crate) struct TooMuch;
+pub(super) struct TooMuch;
 
 impl std::error::Error for TooMuch {}
 
@@ -50,13 +50,13 @@ impl fmt::Display for TooMuch {
 }
 
 /// A connection that is read no further than its bound.
-pub(crate) struct Bounded {
+pub(super) struct Bounded {
     stream: TcpStream,
     bound: Bound,
 }
 
 impl Bounded {
-    pub(crate) fn new(stream: TcpStream, bound: Bound) -> Self {
+    pub(super) fn new(stream: TcpStream, bound: Bound) -> Self {
         Self { stream, bound }
     }
 }

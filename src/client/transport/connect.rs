@@ -36,7 +36,7 @@ pub(crate) struct Http {
 
 impl Http {
     /// Sends a request. Its answer's body is still to be read.
-    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+    pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
         let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(request.uri()));
         let is_plain = request.uri().scheme_str() == Some("http");
         let headers = request.headers_mut();
@@ -118,7 +118,7 @@ fn read_certificates(file: &Path, what: &str) -> Result<Vec<CertificateDer<'stat
 }
 
 /// The innermost reason: the layers above it only say that something below failed.
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;
@@ -178,7 +178,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The variable that sends requests for this URL through a proxy, unless `no_proxy` has its host.
-pub(crate) fn proxy_variable(url: &Url) -> Option<&'static str> {
+pub(super) fn proxy_variable(url: &Url) -> Option<&'static str> {
     let names = if url.scheme() == "https" { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
     let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     names.into_iter().chain(["all_proxy", "ALL_PROXY"]).find(is_set).filter(|_| !is_loopback(url))

@@ -32,7 +32,7 @@ type Opening<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 /// Opens connections.
 #[derive(Clone)]
-pub(crate) struct Connector {
+pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
     tls: Arc<ClientConfig>,
     proxies: Option<Arc<Matcher>>,
@@ -40,7 +40,7 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// Through these proxies, where they are for the address.
-    pub(crate) fn new(tls: ClientConfig, proxies: Option<Arc<Matcher>>) -> Self {
+    pub(super) fn new(tls: ClientConfig, proxies: Option<Arc<Matcher>>) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -117,7 +117,7 @@ trait Stream: Read + Write + Connection + Send + Unpin {}
 impl<T: Read + Write + Connection + Send + Unpin> Stream for T {}
 
 /// A connection that HTTP is spoken on. What is written is a request.
-pub(crate) struct Link {
+pub(super) struct Link {
     stream: Box<dyn Stream>,
     bound: Bound,
     is_proxied: bool,

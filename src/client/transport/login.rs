@@ -29,7 +29,7 @@ pub(crate) struct Credentials {
 
 impl Credentials {
     /// The body of a login: it is sent from one place in memory, which is overwritten afterwards.
-    pub(crate) fn document(&self) -> Result<Bytes, Error> {
+    pub(super) fn document(&self) -> Result<Bytes, Error> {
         /// In JSON, a byte takes six at most.
         const ESCAPED: usize = 6;
         let Self { username, api_key } = self;
@@ -49,7 +49,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// What a login gave.
-pub(crate) struct Login {
+pub(super) struct Login {
     pub(crate) token: HeaderValue,
     pub(crate) tenant: String,
     /// When to get a new one while this one still serves, and when it stops serving; none if the answer did not say.
@@ -57,7 +57,7 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    pub(crate) fn read(answer: &Answer) -> Result<Self, Error> {
+    pub(super) fn read(answer: &Answer) -> Result<Self, Error> {
         let document: Value = answer.json()?;
         let token = document.pointer("/access/token/id").and_then(Value::as_str).unwrap_or_default();
         let mut token = match HeaderValue::from_str(token) {
@@ -77,11 +77,11 @@ impl Login {
         Ok(Self { token, tenant, until })
     }
 
-    pub(crate) fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.until.is_some_and(|(due, _)| Instant::now() >= due)
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.until.is_some_and(|(_, over)| Instant::now() >= over)
     }
 }

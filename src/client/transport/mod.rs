@@ -2,13 +2,13 @@
 
 mod auth;
 mod bound;
-pub(crate) mod connect;
+pub(super) mod connect;
 mod connector;
 mod login;
 mod request;
 mod resolver;
 mod timestamp;
-pub(crate) mod url;
+pub(super) mod url;
 
 pub(crate) use auth::Auth;
 pub(crate) use connect::{Http, Kind, TlsFiles};

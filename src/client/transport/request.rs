@@ -42,11 +42,11 @@ const LONGEST_TOKEN: usize = 4 << 10;
 
 /// A request to the registry.
 pub(crate) struct Call<'a> {
-    pub(crate) method: Method,
-    pub(crate) path: &'a [&'a str],
-    pub(crate) query: Vec<(&'static str, String)>,
-    pub(crate) body: Option<Bytes>,
-    pub(crate) expect: StatusCode,
+    pub(super) method: Method,
+    pub(super) path: &'a [&'a str],
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) body: Option<Bytes>,
+    pub(super) expect: StatusCode,
     /// The time limit, where it is not the client's.
     pub(crate) limit: Option<Duration>,
 }
@@ -81,14 +81,14 @@ impl<'a> Call<'a> {
     }
 }
 
-pub(crate) fn write_json(to: &mut Vec<u8>, body: &impl Serialize) -> Result<(), Error> {
+pub(super) fn write_json(to: &mut Vec<u8>, body: &impl Serialize) -> Result<(), Error> {
     serde_json::to_writer(to, body).map_err(|error| Error::unusable(format!("the request cannot be written: {error}")))
 }
 
 /// An answer with the status that was hoped for.
 pub(crate) struct Answer {
-    pub(crate) phase: Phase,
-    pub(crate) url: String,
+    pub(super) phase: Phase,
+    pub(super) url: String,
     location: Option<String>,
     body: Vec<u8>,
 }
@@ -130,7 +130,7 @@ impl Answer {
 }
 
 /// Whether this can be an id that a registry made, or took. It becomes a part of paths.
-pub(crate) fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_plain) && !matches!(text, "." | "..")
 }
@@ -180,13 +180,13 @@ impl Client {
 
 /// How long a call may take in all, with a login and another attempt where it needs them.
 #[derive(Clone, Copy)]
-pub(crate) struct TimeLimit {
+pub(super) struct TimeLimit {
     whole: Duration,
-    pub(crate) end: Instant,
+    pub(super) end: Instant,
 }
 
 impl TimeLimit {
-    pub(crate) fn from_now(whole: Duration) -> Self {
+    pub(super) fn from_now(whole: Duration) -> Self {
         Self { whole, end: Instant::now() + whole.min(LONGEST_WAIT) }
     }
 }
@@ -198,19 +198,19 @@ impl fmt::Display for TimeLimit {
 }
 
 /// A request with everything it needs.
-pub(crate) struct Request {
-    pub(crate) phase: Phase,
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Bytes>,
-    pub(crate) expect: StatusCode,
-    pub(crate) limit: TimeLimit,
+pub(super) struct Request {
+    pub(super) phase: Phase,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Bytes>,
+    pub(super) expect: StatusCode,
+    pub(super) limit: TimeLimit,
 }
 
 impl Request {
     /// Sends it and reads the answer to its end.
-    pub(crate) async fn send(&self, http: &Http) -> Result<Answer, Error> {
+    pub(super) async fn send(&self, http: &Http) -> Result<Answer, Error> {
         let body = Full::from(self.body.clone().unwrap_or_default());
         let mut request = hyper::Request::new(body);
         *request.method_mut() = self.method.clone();
@@ -294,7 +294,7 @@ impl Request {
         Error::Transport { phase: self.phase, url: self.url.to_string(), why, detail }
     }
 
-    pub(crate) fn bad(&self, what: String) -> Error {
+    pub(super) fn bad(&self, what: String) -> Error {
         Error::UnexpectedResponse { phase: self.phase, url: self.url.to_string(), what }
     }
 }

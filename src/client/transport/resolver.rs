@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tower_service::Service;
 
 #[derive(Clone)]
-pub(crate) struct Resolver;
+pub(super) struct Resolver;
 
 impl Service<Name> for Resolver {
     type Response = IntoIter<SocketAddr>;

@@ -35,7 +35,7 @@ impl ApiUrl {
     }
 
     /// The URL of a resource. Ids are percent-encoded; one that would lead to another resource is refused.
-    pub(crate) fn join(
+    pub(super) fn join(
         &self,
         tenant: Option<&str>,
         path: &[&str],

@@ -15,7 +15,7 @@ use crate::registry::model::{Access, Keys};
 use crate::registry::state::DomainError;
 
 /// The tenant of everyone who logs in to an open registry.
-pub(crate) const OPEN_TENANT: TenantId = 1;
+pub(super) const OPEN_TENANT: TenantId = 1;
 /// The same, as it stands in paths.
 pub(crate) const OPEN_TENANT_ID: &str = "1";
 

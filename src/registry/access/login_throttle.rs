@@ -225,7 +225,7 @@ fn pause(above: u32, doublings: u32) -> u64 {
 }
 
 /// Who has one address of IPv6 has all 2^64 of its network.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         address => address,

@@ -31,7 +31,7 @@ const KEPT_KIB: usize = 32 << 10;
 
 /// A key or password.
 #[derive(Clone)]
-pub(crate) struct Secret {
+pub(super) struct Secret {
     text: String,
     is_hash: bool,
     /// The keyed hash of what was right.
@@ -45,12 +45,12 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    pub(crate) fn plain(text: String) -> Self {
+    pub(super) fn plain(text: String) -> Self {
         Self { text, is_hash: false, right: OnceLock::new() }
     }
 
     /// From a hash in PHC form, such as `$argon2id$v=19$m=19456,t=2,p=1$...`.
-    pub(crate) fn hash(text: String) -> Result<Self, &'static str> {
+    pub(super) fn hash(text: String) -> Result<Self, &'static str> {
         const WRONG: &str = "is no argon2id hash; make one with service-registry hash-key";
         let hash = PasswordHash::new(&text).map_err(|_| WRONG)?;
         let params = Params::try_from(&hash).map_err(|_| WRONG)?;
@@ -64,12 +64,12 @@ impl Secret {
     }
 
     /// What stands in the users file.
-    pub(crate) fn raw(&self) -> &str {
+    pub(super) fn raw(&self) -> &str {
         &self.text
     }
 
     /// Whether this is known to be what was given, without any work.
-    pub(crate) fn is_at_once(&self, keys: &Keys, given: &str) -> bool {
+    pub(super) fn is_at_once(&self, keys: &Keys, given: &str) -> bool {
         if self.is_hash {
             self.right.get().is_some_and(|right| same(right, &keys.of_secret(given)))
         } else {
@@ -85,7 +85,7 @@ impl Secret {
         is_right
     }
 
-    pub(crate) fn is_hash(&self) -> bool {
+    pub(super) fn is_hash(&self) -> bool {
         self.is_hash
     }
 }
@@ -120,7 +120,7 @@ fn verify(hash: &str, given: &str) -> argon2::password_hash::Result<bool> {
 
 /// Whether there is such a secret, and it is what was given. Hashes are computed elsewhere than on the event loop, one
 /// at a time; none is returned if too many wait for that.
-pub(crate) async fn is_right(
+pub(super) async fn is_right(
     secret: Option<&Arc<Secret>>,
     decoy: Option<&Arc<Secret>>,
     keys: Arc<Keys>,

@@ -10,9 +10,9 @@ const DEFAULT_QUOTA: u64 = 1_000_000;
 /// What a tenant may have.
 #[derive(Clone, Debug)]
 pub(crate) struct Quotas {
-    pub(crate) session: u64,
-    pub(crate) service: u64,
-    pub(crate) configuration_value: u64,
+    pub(super) session: u64,
+    pub(super) service: u64,
+    pub(super) configuration_value: u64,
     pub(crate) rates: Vec<Rate>,
 }
 
@@ -53,7 +53,7 @@ impl Quotas {
 }
 
 impl Rate {
-    pub(crate) fn new(path: String, limit: u64, period: u64) -> Result<Self, regex_lite::Error> {
+    pub(super) fn new(path: String, limit: u64, period: u64) -> Result<Self, regex_lite::Error> {
         let matcher = Regex::new(&format!("^(?:{path})"))?;
         Ok(Self { path, matcher, limit, period })
     }

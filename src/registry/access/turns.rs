@@ -20,7 +20,7 @@ pub(crate) enum Lane {
 
 /// Gives out turns.
 #[derive(Debug)]
-pub(crate) struct Turns(Mutex<Queue>);
+pub(super) struct Turns(Mutex<Queue>);
 
 #[derive(Debug)]
 struct Queue {
@@ -35,12 +35,12 @@ struct Queue {
 pub(crate) struct Verdict(&'static Turns);
 
 impl Turns {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self(Mutex::new(Queue { is_busy: false, waiting: 0, lanes: VecDeque::new() }))
     }
 
     /// Waits for a turn. There is none for the newest of those who are most, once too many wait.
-    pub(crate) async fn take(&'static self, lane: Lane) -> Option<Verdict> {
+    pub(super) async fn take(&'static self, lane: Lane) -> Option<Verdict> {
         let turn = {
             let mut queue = self.lock();
             if !queue.is_busy {

@@ -21,18 +21,18 @@ const MAX_TENANT: TenantId = 2_147_483_647;
 /// Who may log in.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
-    pub(crate) users: Vec<User>,
+    pub(super) users: Vec<User>,
     /// What the tenants may have of whom the file says so.
-    pub(crate) allowances: HashMap<TenantId, Quotas>,
+    pub(super) allowances: HashMap<TenantId, Quotas>,
 }
 
 /// One who may log in.
 #[derive(Clone)]
-pub(crate) struct User {
-    pub(crate) name: String,
-    pub(crate) tenant: TenantId,
-    pub(crate) api_key: Option<Arc<Secret>>,
-    pub(crate) password: Option<Arc<Secret>>,
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) tenant: TenantId,
+    pub(super) api_key: Option<Arc<Secret>>,
+    pub(super) password: Option<Arc<Secret>>,
 }
 
 impl std::fmt::Debug for User {

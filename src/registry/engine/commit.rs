@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What the thread works with.
 #[derive(Debug)]
-pub(crate) struct Committer {
+pub(super) struct Committer {
     shared: Arc<Shared>,
     disk: Arc<dyn Backend>,
     clock: Clock,
@@ -54,13 +54,13 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Backend>, clock: Clock, retention: u64) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, disk: Arc<dyn Backend>, clock: Clock, retention: u64) -> Self {
         let (debt, trimmed, believed) = (Vec::new(), Uuid1::lowest(0), clock.now());
         Self { shared, disk, clock, debt, failed: None, believed, retention, next_trim: 0, has_more: false, trimmed }
     }
 
     /// Commits until the store is closed and everything is on disk.
-    pub(crate) fn run(mut self) {
+    pub(super) fn run(mut self) {
         let _end = End(self.shared.clone());
         while let Some(group) = self.take() {
             if let Some(failed) = self.failed {
@@ -231,7 +231,7 @@ impl Drop for End {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::sync::{Mutex, PoisonError};
     use std::task::{Context, Waker};

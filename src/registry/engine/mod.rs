@@ -43,10 +43,10 @@ const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 
 /// What requests work on.
 #[derive(Debug)]
-pub(crate) struct Engine {
+pub(super) struct Engine {
     clock: Clock,
     shared: Arc<Shared>,
-    pub(crate) disk: Option<Arc<dyn Backend>>,
+    pub(super) disk: Option<Arc<dyn Backend>>,
     keeper: Option<JoinHandle<()>>,
     /// Somebody has a deadline before the one the background waits for.
     earlier: Notify,
@@ -64,23 +64,23 @@ enum Wait<'a> {
 
 /// What requests share with the thread that commits.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(super) struct Shared {
     inner: Mutex<Inner>,
     /// Something was submitted, or nothing more will be.
     submitted: Condvar,
 }
 
 #[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) state: State,
-    pub(crate) store: Store,
+pub(super) struct Inner {
+    pub(super) state: State,
+    pub(super) store: Store,
     /// The deadline the background waits for.
     awaited: Option<u64>,
 }
 
 impl Engine {
     /// With the state as it was on the disk, if there is one.
-    pub(crate) fn new(clock: Clock, state: State, disk: Option<Arc<dyn Backend>>) -> io::Result<Self> {
+    pub(super) fn new(clock: Clock, state: State, disk: Option<Arc<dyn Backend>>) -> io::Result<Self> {
         let retention = state.retention;
         let store = if disk.is_some() { Store::Backend(Queue::default()) } else { Store::Memory };
         let inner = Mutex::new(Inner { state, store, awaited: None });
@@ -94,24 +94,24 @@ impl Engine {
     }
 
     /// Makes tenants known that are expected. If that cannot be kept now, they are met when they come.
-    pub(crate) fn create_tenants(&self, now: Now, tenants: Vec<TenantId>) {
+    pub(super) fn create_tenants(&self, now: Now, tenants: Vec<TenantId>) {
         let create_tenants =
             |state: &mut State| tenants.iter().for_each(|tenant| state.create_on_first_use(now, *tenant));
         drop(self.submit(Wait::Own, None, create_tenants));
     }
 
-    pub(crate) fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         self.clock.now()
     }
 
     /// Looks at the state, and returns once everything it saw there is kept. What had to be undone it does not see: then
     /// it looks again. It may change what is not kept anyway, such as the time of a heartbeat.
-    pub(crate) async fn run<T>(&self, tenant: TenantId, scope: Scope<'_>, act: impl FnMut(&mut State) -> T) -> T {
+    pub(super) async fn run<T>(&self, tenant: TenantId, scope: Scope<'_>, act: impl FnMut(&mut State) -> T) -> T {
         self.look(tenant, scope, None, act).await
     }
 
     /// The same, after everyone who is overdue has been expired.
-    pub(crate) async fn run_swept<T>(
+    pub(super) async fn run_swept<T>(
         &self,
         now: Now,
         tenant: TenantId,
@@ -142,14 +142,14 @@ impl Engine {
 
     /// Changes the state, after everyone who is overdue has been expired. Returns once that is kept, and everything it
     /// was built upon; none if it had to be undone.
-    pub(crate) async fn write_swept<T>(&self, now: Now, act: impl FnMut(&mut State) -> T) -> Option<T> {
+    pub(super) async fn write_swept<T>(&self, now: Now, act: impl FnMut(&mut State) -> T) -> Option<T> {
         self.sweep_first(now).await;
         self.change(Wait::All, Some(now), act).await
     }
 
     /// The same without expiring anyone.
     #[cfg(test)]
-    pub(crate) async fn write<T>(&self, act: impl FnMut(&mut State) -> T) -> Option<T> {
+    pub(super) async fn write<T>(&self, act: impl FnMut(&mut State) -> T) -> Option<T> {
         self.change(Wait::All, None, act).await
     }
 
@@ -206,7 +206,7 @@ impl Engine {
     }
 
     /// Expires everyone who is overdue, as far as there is time. To be done before [`State::sweep`] under the lock.
-    pub(crate) async fn sweep_first(&self, now: Now) {
+    pub(super) async fn sweep_first(&self, now: Now) {
         let is_overdue = {
             let inner = self.shared.lock();
             inner.state.is_overdue(now) && !inner.store.is_failing()
@@ -217,7 +217,7 @@ impl Engine {
     }
 
     /// Expires everyone whose deadline has passed, in the background and for as long as it is polled.
-    pub(crate) async fn keep_swept(&self) {
+    pub(super) async fn keep_swept(&self) {
         loop {
             let now = self.clock.now();
             let wait = self.await_next(now).map_or(YEAR_MS, |deadline| {
@@ -264,12 +264,12 @@ impl Drop for Engine {
 
 impl Shared {
     /// A panic while somebody held the lock is a mistake of that request; the others go on.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until something was submitted, or so long; says whether it was so long.
-    pub(crate) fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, pause: Duration) -> (MutexGuard<'a, Inner>, bool) {
+    pub(super) fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, pause: Duration) -> (MutexGuard<'a, Inner>, bool) {
         let (inner, waited) = self.submitted.wait_timeout(inner, pause).unwrap_or_else(PoisonError::into_inner);
         (inner, waited.timed_out())
     }

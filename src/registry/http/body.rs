@@ -25,7 +25,7 @@ const TOO_LARGE: u64 = 5_000;
 const DRAIN: u64 = 1 << 20;
 
 /// Reads the whole body, whatever the request is for, if it comes in time.
-pub(crate) async fn read(headers: &HeaderMap, mut body: Incoming, timeouts: Duration) -> Result<Bytes, HttpError> {
+pub(super) async fn read(headers: &HeaderMap, mut body: Incoming, timeouts: Duration) -> Result<Bytes, HttpError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -101,7 +101,7 @@ async fn drain(body: &mut Incoming) {
 }
 
 /// Reads the JSON of a body; an empty one is an object without keys. The type counts even where there is no body.
-pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, DomainError> {
+pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, DomainError> {
     check_type(headers)?;
     if body.is_empty() {
         return Ok(Json::EMPTY);

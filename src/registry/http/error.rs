@@ -12,7 +12,7 @@ use crate::wire::Fault;
 
 /// Why a request is not answered with success.
 #[derive(Debug)]
-pub(crate) enum HttpError {
+pub(super) enum HttpError {
     /// The domain refuses.
     Refused(DomainError),
     /// There is no such page.
@@ -81,7 +81,7 @@ impl Type {
 
 impl HttpError {
     /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
-    pub(crate) fn answer(self, id: &str, base: &PublicUrl<'_>) -> Answer {
+    pub(super) fn answer(self, id: &str, base: &PublicUrl<'_>) -> Answer {
         let is_garbled = matches!(self, Self::Garbled); // where the next request would begin, nobody knows
         let is_login = matches!(self, Self::Refused(DomainError::Busy(_)));
         let is_busy = is_login || matches!(self, Self::Busy);

@@ -53,7 +53,7 @@ impl Display for TrustedProxy {
 /// `Forwarded` (RFC 7239), that is no trusted proxy: what is before that, anybody can have written.
 ///
 /// Where the two say different things, a proxy has passed on what the client wrote into one of them, and none is believed.
-pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[TrustedProxy]) -> IpAddr {
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[TrustedProxy]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|proxy| proxy.0.contains(&address));
     if !is_trusted(peer) {
         return peer;

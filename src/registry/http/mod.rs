@@ -4,14 +4,14 @@
 //! always had, and hands it to the file of its resource. `faults` says no.
 
 mod body;
-pub(crate) mod connection;
+pub(super) mod connection;
 mod error;
 mod forwarded;
 mod origin;
 mod public_url;
 mod query;
 mod representation;
-pub(crate) mod request;
+pub(super) mod request;
 mod resources;
 mod response;
 mod response_ids;
@@ -21,7 +21,7 @@ pub use connection::{Timeouts, Tls, TlsFiles};
 pub use forwarded::TrustedProxy;
 pub use representation::ServiceShape;
 pub(crate) use representation::Shown;
-pub(crate) use request::Json;
+pub(super) use request::Json;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -82,7 +82,7 @@ const PAGE: &str = concat!(
 
 /// Everything that requests need.
 #[derive(Debug)]
-pub(crate) struct App {
+pub(super) struct App {
     engine: Arc<Engine>,
     authenticator: ArcSwap<Authenticator>,
     tls: RwLock<Option<Tls>>,
@@ -100,7 +100,7 @@ pub(crate) struct App {
 
 /// Who is at the other end of a connection, and which of our addresses it came to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller {
+pub(super) struct Caller {
     address: IpAddr,
     local: IpAddr,
     is_secure: bool,
@@ -129,7 +129,7 @@ struct RequestContext<'a> {
 }
 
 impl App {
-    pub(crate) fn new(
+    pub(super) fn new(
         engine: Engine,
         authenticator: Authenticator,
         tls: Option<Tls>,
@@ -159,12 +159,12 @@ impl App {
     }
 
     /// For so many connections, of which those from these proxies are somebody else's.
-    pub(crate) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
+    pub(super) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
         Self { waiting: Waiting::new((most / WAITING).min(MOST_WAITING)), trusted_proxies, ..self }
     }
 
     /// Other users from now on.
-    pub(crate) fn replace_users(&self, users: Users) {
+    pub(super) fn replace_users(&self, users: Users) {
         self.authenticator.store(Arc::new(self.authenticator.load().with(users)));
     }
 
@@ -173,12 +173,12 @@ impl App {
     }
 
     /// Another certificate for new connections.
-    pub(crate) fn replace_tls(&self, tls: Tls) {
+    pub(super) fn replace_tls(&self, tls: Tls) {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
     }
 
     /// Answers a request, and logs it: what was asked and how it ended, but nothing that is secret.
-    pub(crate) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
+    pub(super) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let base = PublicUrl { parts: &parts, is_secure: caller.is_secure, listening: self.listening };

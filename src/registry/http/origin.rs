@@ -12,7 +12,7 @@ use crate::registry::state::DomainError;
 
 /// The host that was asked: the authority of a target in absolute form, else `Host`, of which HTTP/1.1 wants one and no
 /// more (RFC 9112, 3.2).
-pub(crate) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
+pub(super) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -29,7 +29,7 @@ pub(crate) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
 /// registry was told it has, and whose `Origin`, if it has one, is that same host.
 ///
 /// A page whose own name was made to lead here, after it was loaded, still sends that name.
-pub(crate) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), HttpError> {
+pub(super) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), HttpError> {
     let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or("?"));
     if host.is_some_and(|host| !is_own(host, local, names)) {
         return Err(HttpError::Forbidden(

@@ -9,11 +9,11 @@ use hyper::http::request::Parts;
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Shown as the beginning of a URL. It is found out then: few answers have one.
-pub(crate) struct PublicUrl<'a> {
-    pub(crate) parts: &'a Parts,
-    pub(crate) is_secure: bool,
+pub(super) struct PublicUrl<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) is_secure: bool,
     /// Where the registry listens, for who does not say whom they asked.
-    pub(crate) listening: SocketAddr,
+    pub(super) listening: SocketAddr,
 }
 
 impl PublicUrl<'_> {

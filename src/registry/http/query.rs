@@ -19,10 +19,10 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Names and values, decoded, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
-    pub(crate) fn parse(text: Option<&'a str>) -> Self {
+    pub(super) fn parse(text: Option<&'a str>) -> Self {
         let pairs = text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Self(
             pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| (decode(n), decode(v))).collect(),
@@ -30,12 +30,12 @@ impl<'a> Query<'a> {
     }
 
     /// All values of a name: what is given twice means something else than what is given once.
-    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
+    pub(super) fn values(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
     }
 
     /// The query with another marker, which takes the place of the one that is there.
-    pub(crate) fn with_marker(&self, marker: &str) -> String {
+    pub(super) fn with_marker(&self, marker: &str) -> String {
         let mut text = String::new();
         let mut add = |name: &str, value: &str| {
             let separator = if text.is_empty() { "" } else { "&" };

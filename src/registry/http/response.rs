@@ -17,14 +17,14 @@ use super::resources::Held;
 use crate::registry::model::Uuid1;
 
 /// JSON is indented by 4 blanks.
-pub(crate) const INDENT: &[u8] = b"    ";
+pub(super) const INDENT: &[u8] = b"    ";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 const RESPONSE_ID: HeaderName = HeaderName::from_static("x-response-id");
 
 /// An answer on its way.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -44,12 +44,12 @@ impl AsRef<[u8]> for Unsent {
 
 impl Answer {
     /// Without a body.
-    pub(crate) fn empty(status: StatusCode) -> Self {
+    pub(super) fn empty(status: StatusCode) -> Self {
         Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
     /// With a body in JSON.
-    pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Self {
+    pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
         let mut text = Vec::with_capacity(256);
         let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(INDENT));
         match body.serialize(&mut serializer) {
@@ -59,23 +59,23 @@ impl Answer {
     }
 
     /// Nothing that is serialised here can fail; if it does, the log knows more than the client.
-    pub(crate) fn not_written(error: &dyn Display) -> Self {
+    pub(super) fn not_written(error: &dyn Display) -> Self {
         tracing::error!(%error, "an answer could not be written");
         Self::empty(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The answer to a heartbeat: the one that is given most often, and always looks the same.
-    pub(crate) fn token(status: StatusCode, token: Uuid1) -> Self {
+    pub(super) fn token(status: StatusCode, token: Uuid1) -> Self {
         Self::text(status, ["{\n    \"token\": \"", token.text(&mut [0; _]), "\"\n}"].concat().into_bytes())
     }
 
     /// With a text in JSON that never changes.
-    pub(crate) fn fixed(status: StatusCode, text: &'static str) -> Self {
+    pub(super) fn fixed(status: StatusCode, text: &'static str) -> Self {
         Self { body: Bytes::from_static(text.as_bytes()), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
     }
 
     /// A page for people. It needs nothing from anywhere, and may be part of no other page.
-    pub(crate) fn page(html: &'static str) -> Self {
+    pub(super) fn page(html: &'static str) -> Self {
         const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
         Self { body: Bytes::from_static(html.as_bytes()), ..Self::empty(StatusCode::OK) }
             .header(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"))
@@ -85,7 +85,7 @@ impl Answer {
     }
 
     /// With a page of a list, written already, and what it holds until it is sent.
-    pub(crate) fn page_of_list(text: Vec<u8>, held: Option<Held>) -> Self {
+    pub(super) fn page_of_list(text: Vec<u8>, held: Option<Held>) -> Self {
         match held {
             None => Self::text(StatusCode::OK, text),
             Some(held) => Self::text(StatusCode::OK, Bytes::from_owner(Unsent { text, _held: held })),
@@ -97,7 +97,7 @@ impl Answer {
     }
 
     /// With a `Location`.
-    pub(crate) fn at(self, location: &str) -> Self {
+    pub(super) fn at(self, location: &str) -> Self {
         match HeaderValue::from_str(location) {
             Ok(location) => self.header(LOCATION, location),
             Err(_) => self, // ids have no characters that a header could not
@@ -105,12 +105,12 @@ impl Answer {
     }
 
     /// Ends the connection.
-    pub(crate) fn closing(self) -> Self {
+    pub(super) fn closing(self) -> Self {
         self.header(CONNECTION, HeaderValue::from_static("close"))
     }
 
     /// Tells where to log in.
-    pub(crate) fn challenge(self, base: &PublicUrl<'_>) -> Self {
+    pub(super) fn challenge(self, base: &PublicUrl<'_>) -> Self {
         match HeaderValue::from_str(&format!("Keystone uri=\"{base}/v2.0\"")) {
             Ok(challenge) => self.header(WWW_AUTHENTICATE, challenge),
             Err(_) => self,
@@ -118,22 +118,22 @@ impl Answer {
     }
 
     /// Tells to ask again, in a second at the earliest.
-    pub(crate) fn retry(self) -> Self {
+    pub(super) fn retry(self) -> Self {
         self.header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     /// With another header.
-    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// What goes to the client. The length is always said: some clients read a body only if it is.
-    pub(crate) fn into_response(mut self, id: HeaderValue) -> Response<Full<Bytes>> {
+    pub(super) fn into_response(mut self, id: HeaderValue) -> Response<Full<Bytes>> {
         if self.status != StatusCode::NO_CONTENT {
             self.headers.insert(CONTENT_LENGTH, self.body.len().into());
         }

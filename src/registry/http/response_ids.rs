@@ -7,18 +7,18 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Makes ids: `.rh-<4>.h-<host>.r-<8>.c-<counter>.ts-<epoch ms>.v-<version>`.
 #[derive(Debug)]
-pub(crate) struct ResponseIds {
+pub(super) struct ResponseIds {
     prefix: String,
     counter: AtomicU64,
 }
 
 impl ResponseIds {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         let prefix = format!(".rh-{}.h-{}.r-", String::from_iter(random::<4>()), host());
         Self { prefix, counter: AtomicU64::new(0) }
     }
 
-    pub(crate) fn next(&self, wall: u64) -> String {
+    pub(super) fn next(&self, wall: u64) -> String {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
         let numbers = [counter, wall].map(|number| number.max(1).ilog10() as usize + 1);
         let marks = 8 + ".c-.ts-.v-".len() + VERSION.len();

@@ -12,7 +12,7 @@ use crate::registry::state::DomainError;
 
 /// Where a request goes, inside a tenant. Ids are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Route<'a> {
+pub(super) enum Route<'a> {
     Limits,
     Sessions,
     CreateSession,
@@ -36,7 +36,7 @@ pub(crate) enum Route<'a> {
 
 /// A path, cut into what decides about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Area<'a> {
+pub(super) enum Area<'a> {
     /// Where tokens are given out.
     Login,
     /// Below `/v1.0`: the tenant if the path names one, and what follows.
@@ -46,7 +46,7 @@ pub(crate) enum Area<'a> {
 }
 
 impl<'a> Area<'a> {
-    pub(crate) fn of(path: &'a str) -> Self {
+    pub(super) fn of(path: &'a str) -> Self {
         if ["/v2.0/tokens", "/v2.0/tokens/"].iter().any(|login| login.eq_ignore_ascii_case(path)) {
             return Self::Login;
         }
@@ -64,14 +64,14 @@ impl<'a> Area<'a> {
 }
 
 /// Whether a path without a tenant starts with the name of a resource.
-pub(crate) fn is_resource(rest: &str) -> bool {
+pub(super) fn is_resource(rest: &str) -> bool {
     let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
     let known = ["limits", "sessions", "services", "views", "configuration", "events"];
     rest.starts_with('/') && known.iter().any(|known| known.eq_ignore_ascii_case(first))
 }
 
 /// The route of a path inside a tenant: none if there is no such page.
-pub(crate) fn route<'a>(method: &Method, rest: &'a str) -> Result<Option<Route<'a>>, DomainError> {
+pub(super) fn route<'a>(method: &Method, rest: &'a str) -> Result<Option<Route<'a>>, DomainError> {
     let method = match *method {
         Method::HEAD => "GET",
         ref other => other.as_str(),

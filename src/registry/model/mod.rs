@@ -3,13 +3,13 @@
 mod change;
 mod clock;
 mod deadline_queue;
-pub(crate) mod heartbeat_token;
+pub(super) mod heartbeat_token;
 mod page;
 mod records;
 mod served;
 mod session_table;
 mod string_list;
-pub(crate) mod uuid;
+pub(super) mod uuid;
 
 pub(crate) use change::{Change, RecordChange};
 pub(crate) use clock::Now;
@@ -17,7 +17,7 @@ pub use clock::{Clock, ManualClock};
 pub(crate) use deadline_queue::{DeadlineQueue, Owner, QueuedDeadline};
 pub(crate) use heartbeat_token::{Access, Keys};
 pub(crate) use page::{Entry, Listing, MAX_PAGE_BYTES, Page};
-pub(crate) use records::{
+pub(super) use records::{
     Event, EventKind, Lease, NamedSession, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId,
     ValueRemove, ValueUpdate,
 };

@@ -19,7 +19,7 @@ pub(crate) const TICK: u64 = 25;
 const CATCH_UP: u64 = 500;
 
 #[derive(Debug, Default)]
-pub(crate) struct Served {
+pub(super) struct Served {
     /// When the last look was, in real time. No pause began before it.
     seen: AtomicU64,
     /// When the next look is due at the latest, in real time; 0 if none is.
@@ -33,7 +33,7 @@ pub(crate) struct Served {
 
 impl Served {
     /// What the time of deadlines is at this real time.
-    pub(crate) fn at(&self, real: u64) -> u64 {
+    pub(super) fn at(&self, real: u64) -> u64 {
         if self.is_late(real) {
             self.make_up(real);
         }
@@ -43,7 +43,7 @@ impl Served {
     }
 
     /// Announces the next look, so long after this real time. Returns when that is.
-    pub(crate) fn expect(&self, real: u64, wait: u64) -> u64 {
+    pub(super) fn expect(&self, real: u64, wait: u64) -> u64 {
         self.at(real); // what was announced before may be overdue
         let next = real.saturating_add(wait);
         self.due.store(next, Ordering::Release);

@@ -58,7 +58,7 @@ impl DomainError {
         Self::Malformed(text.into())
     }
 
-    pub(crate) fn missing(kind: Kind, key: &str) -> Self {
+    pub(super) fn missing(kind: Kind, key: &str) -> Self {
         Self::Missing { kind, key: key.to_owned() }
     }
 }

@@ -24,7 +24,7 @@ const TYPES: [&str; 6] = [
     "configuration_value.remove",
 ];
 
-pub(crate) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
+pub(super) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 /// The names of members, indentation, id, time and type of an event in a list, and more.
 const MIN_EVENT_BYTES: usize = 120;
 /// How far back the list goes if no marker is given.
@@ -144,7 +144,7 @@ impl State {
     }
 
     /// Adds to the feed. Everyone who is overdue must have been swept before, or the feed is not in order.
-    pub(crate) fn append_event(&mut self, now: Now, id: TenantId, what: EventKind) {
+    pub(super) fn append_event(&mut self, now: Now, id: TenantId, what: EventKind) {
         let tenant = self.tenants.entry(id).or_default();
         let first = Uuid1::new(ticks_of(now.wall), self.node);
         let last = tenant.last_event();
@@ -211,7 +211,7 @@ impl Entry for Event {
 }
 
 impl Event {
-    pub(crate) fn to_wire(&self) -> wire::Event<Payload> {
+    pub(super) fn to_wire(&self) -> wire::Event<Payload> {
         wire::Event {
             id: self.id.to_string(),
             timestamp: self.id.unix_ms(),
@@ -279,7 +279,7 @@ impl ServiceInfo {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::registry::state::tests::{at, own, state};
 

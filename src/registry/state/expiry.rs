@@ -128,7 +128,7 @@ impl State {
     }
 
     /// Removes a session and the services in it; returns what they were, by id.
-    pub(crate) fn remove_session(&mut self, id: TenantId, session: SessionId) -> Vec<Arc<ServiceInfo>> {
+    pub(super) fn remove_session(&mut self, id: TenantId, session: SessionId) -> Vec<Arc<ServiceInfo>> {
         let tenant = self.tenants.entry(id).or_default();
         let from = Bound::Included((session, Arc::from("")));
         let services = tenant.by_session.range((from, Bound::Unbounded));
@@ -141,7 +141,7 @@ impl State {
     }
 
     /// Removes a service; returns what it was.
-    pub(crate) fn remove_service(&mut self, tenant: TenantId, id: &Arc<str>) -> Option<Arc<ServiceInfo>> {
+    pub(super) fn remove_service(&mut self, tenant: TenantId, id: &Arc<str>) -> Option<Arc<ServiceInfo>> {
         let before = self.tenants.get(&tenant)?.services.get(id)?.clone();
         let about = before.about.clone();
         self.change(tenant, RecordChange::Service { id: id.clone(), before: Some(before), after: None });

@@ -109,7 +109,7 @@ impl State {
 
 impl Lease {
     /// A new holder that must be heard of within `timeout` seconds, and its first token.
-    pub(crate) fn new(now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> (Self, Uuid1) {
+    pub(super) fn new(now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> (Self, Uuid1) {
         let mut holder = Self::unheard(fastrand::u64(..));
         holder.restart(now, timeout);
         let token = holder.mint(now, keys, tenant, timeout);
@@ -117,7 +117,7 @@ impl Lease {
     }
 
     /// Gives it its whole timeout, as one that is new or comes back after a restart. It must be queued.
-    pub(crate) fn restart(&mut self, now: Now, timeout: u8) {
+    pub(super) fn restart(&mut self, now: Now, timeout: u8) {
         self.extend(now, timeout);
         self.queued = self.deadline;
     }
@@ -146,7 +146,7 @@ impl Lease {
     }
 
     /// The newest token again.
-    pub(crate) fn token(&self, keys: &Keys, tenant: TenantId) -> Uuid1 {
+    pub(super) fn token(&self, keys: &Keys, tenant: TenantId) -> Uuid1 {
         keys.heartbeat(self.latest, tenant, self.incarnation)
     }
 

@@ -3,15 +3,15 @@
 //! Everything that lasts goes through [`State::change`]; the indexes beside the records are kept there and nowhere
 //! else. The rest of the domain are further `impl State` blocks, one file per resource.
 
-pub(crate) mod configuration;
+pub(super) mod configuration;
 mod error;
-pub(crate) mod events;
+pub(super) mod events;
 mod expiry;
 mod heartbeats;
 #[cfg(test)]
 mod model_test;
 mod overview;
-pub(crate) mod services;
+pub(super) mod services;
 mod sessions;
 
 pub(crate) use configuration::Place;
@@ -40,43 +40,43 @@ const CREATION_SLACK_MS: u64 = 5_000;
 
 /// Everything that is known.
 #[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) tenants: BTreeMap<TenantId, Tenant>,
-    pub(crate) deadlines: DeadlineQueue,
-    pub(crate) keys: Arc<Keys>,
+pub(super) struct State {
+    pub(super) tenants: BTreeMap<TenantId, Tenant>,
+    pub(super) deadlines: DeadlineQueue,
+    pub(super) keys: Arc<Keys>,
     /// The second half of event ids: which registry made them.
-    pub(crate) node: u64,
+    pub(super) node: u64,
     /// How long events are kept, in milliseconds.
-    pub(crate) retention: u64,
-    pub(crate) shape: ServiceShape,
+    pub(super) retention: u64,
+    pub(super) shape: ServiceShape,
     /// How many events of a tenant stay in memory once they are on disk.
-    pub(crate) recent: usize,
+    pub(super) recent: usize,
     /// The first event of each tenant that is not on disk yet.
-    pub(crate) unkept: HashMap<TenantId, Uuid1>,
+    pub(super) unkept: HashMap<TenantId, Uuid1>,
     journal: Vec<Change>,
 }
 
 /// What is known of one tenant.
 #[derive(Debug, Default)]
-pub(crate) struct Tenant {
+pub(super) struct Tenant {
     /// Since when it is known, in milliseconds since 1970.
-    pub(crate) created: u64,
-    pub(crate) sessions: SessionTable,
-    pub(crate) services: BTreeMap<Arc<str>, Service>,
+    pub(super) created: u64,
+    pub(super) sessions: SessionTable,
+    pub(super) services: BTreeMap<Arc<str>, Service>,
     /// Tag and service id.
-    pub(crate) by_tag: BTreeSet<(Arc<str>, Arc<str>)>,
+    pub(super) by_tag: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Session and service id.
-    pub(crate) by_session: BTreeSet<(SessionId, Arc<str>)>,
-    pub(crate) values: BTreeMap<Arc<str>, Arc<str>>,
+    pub(super) by_session: BTreeSet<(SessionId, Arc<str>)>,
+    pub(super) values: BTreeMap<Arc<str>, Arc<str>>,
     /// Oldest first.
-    pub(crate) events: VecDeque<Event>,
+    pub(super) events: VecDeque<Event>,
     /// Where the part of the feed begins that is in memory. What is older is on disk.
-    pub(crate) recent_from: Option<Uuid1>,
-    pub(crate) windows: Windows,
+    pub(super) recent_from: Option<Uuid1>,
+    pub(super) windows: Windows,
 }
 
 impl State {
-    pub(crate) fn new(keys: Arc<Keys>) -> Self {
+    pub(super) fn new(keys: Arc<Keys>) -> Self {
         Self {
             tenants: BTreeMap::new(),
             deadlines: DeadlineQueue::default(),
@@ -91,7 +91,7 @@ impl State {
     }
 
     /// Makes a tenant known. To be called before anything is asked of it.
-    pub(crate) fn create_on_first_use(&mut self, now: Now, tenant: TenantId) {
+    pub(super) fn create_on_first_use(&mut self, now: Now, tenant: TenantId) {
         if !self.tenants.contains_key(&tenant) {
             let created = now.wall.saturating_sub(CREATION_SLACK_MS);
             self.change(tenant, RecordChange::Tenant { before: None, after: Some(created) });
@@ -99,12 +99,12 @@ impl State {
     }
 
     /// What has changed since the last call: the store's share of the work.
-    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.journal)
     }
 
     /// Takes changes back that could not be stored.
-    pub(crate) fn undo(&mut self, changes: Vec<Change>) {
+    pub(super) fn undo(&mut self, changes: Vec<Change>) {
         for change in changes.into_iter().rev() {
             let lowered = Lowered::of(&change);
             self.apply(change.inverse());
@@ -127,14 +127,14 @@ impl State {
     }
 
     /// Changes something that lasts.
-    pub(crate) fn change(&mut self, tenant: TenantId, slot: RecordChange) {
+    pub(super) fn change(&mut self, tenant: TenantId, slot: RecordChange) {
         let change = Change { tenant, slot };
         self.journal.push(change.clone());
         self.apply(change);
     }
 
     /// Puts something back that was stored. Holders get their whole timeout: nobody could hear them meanwhile.
-    pub(crate) fn restore(&mut self, now: Now, mut change: Change) {
+    pub(super) fn restore(&mut self, now: Now, mut change: Change) {
         match &mut change.slot {
             RecordChange::Session { after: Some(session), .. } => session.holder.restart(now, session.timeout),
             RecordChange::Service { after: Some(Service { about, holder: Some(holder) }), .. } => {
@@ -150,7 +150,7 @@ impl State {
     }
 
     /// Puts the newest events of a tenant back, the newest first; if there are as many as `most`, there are more.
-    pub(crate) fn restore_events(&mut self, tenant: TenantId, newest_first: Vec<Event>, most: usize) {
+    pub(super) fn restore_events(&mut self, tenant: TenantId, newest_first: Vec<Event>, most: usize) {
         let tenant = self.tenants.entry(tenant).or_default();
         let is_all = newest_first.len() < most;
         tenant.events = newest_first.into_iter().rev().collect();
@@ -284,7 +284,7 @@ impl Tenant {
     }
 
     /// Where the ids of new events must lie above.
-    pub(crate) fn last_event(&self) -> Uuid1 {
+    pub(super) fn last_event(&self) -> Uuid1 {
         self.events.back().map_or(Uuid1::lowest(0), |event| event.id)
     }
 }
@@ -302,7 +302,7 @@ fn keep_holder(before: Option<Lease>, after: &mut Lease) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::registry::access::Quotas;
     use crate::registry::http::Json;

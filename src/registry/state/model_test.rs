@@ -81,7 +81,7 @@ struct Lease {
     name: String,
     is_session: bool,
     timeout: u64,
-    deadline: u64,
+    pub(crate) deadline: u64,
     token: Uuid1,
     before: Option<Uuid1>,
 }

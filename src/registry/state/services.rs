@@ -24,7 +24,7 @@ pub(crate) struct Created {
 }
 
 /// Checks an id in a path.
-pub(crate) fn check_id(id: &str) -> Result<(), DomainError> {
+pub(super) fn check_id(id: &str) -> Result<(), DomainError> {
     validation::parameter("serviceId", id, validation::service_id)
 }
 

@@ -78,7 +78,7 @@ impl State {
     }
 
     /// There is no rule for the id in a path: an impossible one is one that is not there.
-    pub(crate) fn find_session(&mut self, tenant: TenantId, name: &str) -> Result<(SessionId, &Session), DomainError> {
+    pub(super) fn find_session(&mut self, tenant: TenantId, name: &str) -> Result<(SessionId, &Session), DomainError> {
         let tenant = self.tenants.entry(tenant).or_default();
         SessionId::parse(name)
             .and_then(|id| Some((id, tenant.sessions.get(id)?)))

@@ -124,7 +124,7 @@ fn build(file: &Path, store: &Path) -> io::Result<()> {
 }
 
 /// Writes everything there is at this moment.
-pub(crate) fn write(disk: &dyn Backend, to: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(disk: &dyn Backend, to: &mut impl Write) -> io::Result<()> {
     let mut to = Sealing { to: BufWriter::new(to), seal: SipHasher24::new() };
     to.write_all(HEAD)?;
     disk.dump(&mut |key, value| {

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::files::{OwnFolder, OwnSocket};
+use crate::files::own::{OwnFolder, OwnSocket};
 use crate::registry::Error;
 
 /// More than a process id with the end of its line.
@@ -24,7 +24,7 @@ pub(crate) struct DataDir {
 
 impl DataDir {
     /// Takes a directory, making it if there is none. Nobody else may look into it: there are keys in it.
-    pub(crate) fn take(path: &Path) -> Result<Self, Error> {
+    pub(super) fn take(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::DataDir { path: path.to_owned(), source };
         let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let made: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
@@ -78,22 +78,22 @@ impl DataDir {
         self.path.join("store.old")
     }
 
-    pub(crate) fn store(&self) -> PathBuf {
+    pub(super) fn store(&self) -> PathBuf {
         self.path.join("store")
     }
 
     /// Listens for those who want a copy: this user, nobody else.
-    pub(crate) fn listen(&self) -> io::Result<OwnSocket> {
+    pub(super) fn listen(&self) -> io::Result<OwnSocket> {
         OwnSocket::listen(&socket(&self.path))
     }
 
     /// Whether there is a store in it.
-    pub(crate) fn is_used(&self) -> bool {
+    pub(super) fn is_used(&self) -> bool {
         self.store().exists()
     }
 
     /// Puts another store in place of the one that may be there; `new` is in this directory.
-    pub(crate) fn install(&self, new: &Path) -> io::Result<()> {
+    pub(super) fn install(&self, new: &Path) -> io::Result<()> {
         let old = self.old();
         remove(&old)?;
         if self.is_used() {
@@ -108,12 +108,12 @@ impl DataDir {
     }
 
     /// What is in it will be there after a loss of power, too: files that are synced have no names before this.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         sync(&self.path)
     }
 
     /// An empty place in this directory.
-    pub(crate) fn scratch(&self) -> io::Result<PathBuf> {
+    pub(super) fn scratch(&self) -> io::Result<PathBuf> {
         let scratch = self.path.join("store.new");
         remove(&scratch)?;
         Ok(scratch)
@@ -121,7 +121,7 @@ impl DataDir {
 }
 
 /// Where a running registry is asked for a copy.
-pub(crate) fn socket(path: &Path) -> PathBuf {
+pub(super) fn socket(path: &Path) -> PathBuf {
     path.join("backup.sock")
 }
 

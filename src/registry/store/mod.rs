@@ -7,14 +7,14 @@
 
 mod backup;
 mod data_dir;
-pub(crate) mod fjall;
-pub(crate) mod record;
-pub(crate) mod recovery;
+pub(super) mod fjall;
+pub(super) mod record;
+pub(super) mod recovery;
 
 pub use backup::{backup, restore};
-pub(crate) use record::Write;
 #[cfg(test)]
 pub(crate) use record::EVENT;
+pub(crate) use record::Write;
 pub(crate) use recovery::{OpenedStore, Opener};
 
 use std::fmt::Debug;
@@ -28,11 +28,11 @@ use super::model::Change;
 use super::model::TenantId;
 
 /// Sees a key and a value; says whether to go on.
-pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<bool> + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<bool> + 'a;
 
 /// What keeps records. A trait, so that tests can have one that fails, and so that a program without a data directory
 /// does not contain what it does not use.
-pub(crate) trait Backend: Debug + Send + Sync {
+pub(super) trait Backend: Debug + Send + Sync {
     /// Writes all of it or nothing, and returns once it would survive a loss of power. After an error it may be there
     /// all the same.
     fn commit(&self, writes: &[Write]) -> io::Result<()>;
@@ -49,7 +49,7 @@ pub(crate) trait Backend: Debug + Send + Sync {
 
 /// What requests hand over.
 #[derive(Debug)]
-pub(crate) enum Store {
+pub(super) enum Store {
     /// Keeps nothing beyond what the registry has in memory.
     Memory,
     /// Hands it to the thread that commits.
@@ -58,33 +58,33 @@ pub(crate) enum Store {
 
 /// What waits to be committed.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
-    pub(crate) batches: Vec<Batch>,
+pub(super) struct Queue {
+    pub(super) batches: Vec<Batch>,
     /// What the batches change.
-    pub(crate) queued: Pending,
+    pub(super) queued: Pending,
     /// What the commit changes that is under way; none between commits.
-    pub(crate) in_flight: Option<Pending>,
+    pub(super) in_flight: Option<Pending>,
     /// Reads that wait for that commit.
-    pub(crate) readers: Vec<oneshot::Sender<bool>>,
+    pub(super) readers: Vec<oneshot::Sender<bool>>,
     /// The last commit has failed, and none has succeeded since.
-    pub(crate) failing: bool,
+    pub(super) failing: bool,
     /// Nothing more will come.
-    pub(crate) closed: bool,
+    pub(super) closed: bool,
     /// The keeper is no more, so nothing can be kept.
-    pub(crate) ended: bool,
+    pub(super) ended: bool,
 }
 
 /// What one request changed (nothing if it only waits), and how it learns of its fate.
 #[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) receipt: oneshot::Sender<bool>,
+pub(super) struct Batch {
+    pub(super) changes: Vec<Change>,
+    pub(super) receipt: oneshot::Sender<bool>,
 }
 
 impl Store {
     /// Takes changes, in the order they were made. To be called while the state is locked, so that the order is the
     /// same here and there; the wait for the receipt comes after. Never while it [fails](Self::is_failing).
-    pub(crate) fn submit(&mut self, changes: Vec<Change>) -> CommitTicket {
+    pub(super) fn submit(&mut self, changes: Vec<Change>) -> CommitTicket {
         let Self::Backend(queue) = self else { return CommitTicket::Kept };
         queue.queued.add(&changes);
         queue.push(changes)
@@ -92,14 +92,14 @@ impl Store {
 
     /// For a request that changes nothing, because it found its work done, or refused to do it: what it found must not
     /// be undone either, so it waits for everything before.
-    pub(crate) fn kept_so_far(&mut self) -> CommitTicket {
+    pub(super) fn kept_so_far(&mut self) -> CommitTicket {
         let Self::Backend(queue) = self else { return CommitTicket::Kept };
         let is_quiet = queue.queued.is_empty() && queue.in_flight.as_ref().is_none_or(Pending::is_empty);
         if is_quiet { CommitTicket::Kept } else { queue.push(Vec::new()) }
     }
 
     /// For a read: waits for the changes that it has seen, and for no others.
-    pub(crate) fn kept_of(&mut self, tenant: TenantId, scope: Scope<'_>, shape: ServiceShape) -> CommitTicket {
+    pub(super) fn kept_of(&mut self, tenant: TenantId, scope: Scope<'_>, shape: ServiceShape) -> CommitTicket {
         let Self::Backend(queue) = self else { return CommitTicket::Kept };
         if queue.queued.has(tenant, scope, shape) {
             queue.push(Vec::new())
@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// Has the keeper try whether the disk takes writes again.
-    pub(crate) fn try_again(&mut self) -> CommitTicket {
+    pub(super) fn try_again(&mut self) -> CommitTicket {
         match self {
             Self::Backend(queue) if queue.ended => CommitTicket::Undone,
             Self::Backend(queue) => queue.push(Vec::new()),
@@ -122,12 +122,12 @@ impl Store {
     }
 
     /// Whether the disk takes no writes, as far as is known. Then nothing is pending, and nothing may be submitted.
-    pub(crate) fn is_failing(&self) -> bool {
+    pub(super) fn is_failing(&self) -> bool {
         matches!(self, Self::Backend(queue) if queue.failing || queue.ended)
     }
 
     /// Nothing more will come: the keeper ends once everything is committed.
-    pub(crate) fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         if let Self::Backend(queue) = self {
             queue.closed = true;
         }
@@ -145,7 +145,7 @@ impl Queue {
 /// The promise that changes will be kept. A request is answered after it was fulfilled.
 #[derive(Debug)]
 #[must_use]
-pub(crate) enum CommitTicket {
+pub(super) enum CommitTicket {
     /// They are.
     Kept,
     /// They may be.
@@ -156,7 +156,7 @@ pub(crate) enum CommitTicket {
 
 impl CommitTicket {
     /// Waits until the changes are kept, or undone; returns whether they are kept.
-    pub(crate) async fn fulfilled(self) -> bool {
+    pub(super) async fn fulfilled(self) -> bool {
         match self {
             Self::Kept => true,
             Self::Awaited(receipt) => receipt.await.unwrap_or(false),

@@ -20,7 +20,7 @@ const VALUE: u8 = b'c';
 /// What keys of events start with. They are the only records that are not read as a whole at the start.
 pub(crate) const EVENT: u8 = b'e';
 /// What the keys of the registry itself start with.
-pub(crate) const META: u8 = b'm';
+pub(super) const META: u8 = b'm';
 
 /// What is written: a key, and its new value, or none if it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(crate) fn event_key(tenant: TenantId, id: Uuid1) -> Vec<u8> {
 }
 
 /// The tenant and the id in the key of an event.
-pub(crate) fn event_of(key: &[u8]) -> Option<(TenantId, Uuid1)> {
+pub(super) fn event_of(key: &[u8]) -> Option<(TenantId, Uuid1)> {
     let mut key = Reader(key.strip_prefix(&[EVENT])?);
     let (tenant, ticks, tail) = (u32::from_be_bytes(key.array()?), key.array()?, key.array()?);
     Some((tenant, Uuid1::of_parts(u64::from_be_bytes(ticks), u64::from_be_bytes(tail))))
@@ -83,7 +83,7 @@ pub(crate) fn event(key: &[u8], value: &[u8]) -> Option<Event> {
 }
 
 /// A record as it was written, as the change that made it; none if this is no record.
-pub(crate) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
+pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
     if key.first() == Some(&EVENT) {
         let (tenant, _) = event_of(key)?;
         let Event { id, what } = event(key, value)?;

@@ -20,7 +20,7 @@ use crate::registry::state::State;
 
 /// The version of the form that records have, and the keys. They stand before everything else.
 const FORMAT: &[u8] = b"m/format";
-pub(crate) const KEYS: &[u8] = b"m/keys";
+pub(super) const KEYS: &[u8] = b"m/keys";
 const CURRENT: &[u8] = b"1";
 
 /// How many events of a tenant are kept in memory. Pollers that keep up, and most that do not, are answered from there.

@@ -32,7 +32,7 @@ pub(crate) struct ChildConfig {
 }
 
 impl ChildConfig {
-    pub(crate) fn of(options: &Options) -> Result<Self> {
+    pub(super) fn of(options: &Options) -> Result<Self> {
         let named = |option| move || options.origin(option);
         let death = options.parent.parent_death_signal.as_str();
         Ok(Self {
@@ -109,7 +109,7 @@ fn no_signal(text: &str) -> String {
 }
 
 /// A time, or none for 0.
-pub(crate) fn seconds(text: &str) -> Result<Option<Duration>> {
+pub(super) fn seconds(text: &str) -> Result<Option<Duration>> {
     let number = text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
     let number = number.with_context(|| format!("{} is not a number of seconds from 0 to 86400", quoted(text)))?;
     Ok((number > 0.0).then(|| Duration::from_secs_f64(number)))

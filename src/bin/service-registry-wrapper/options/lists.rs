@@ -9,7 +9,7 @@ const MOST_PAIRS: usize = 20;
 const LONGEST_KEY_OR_VALUE: usize = 255;
 
 /// The tags in the values of one option; an empty value has none.
-pub(crate) fn tags(values: &[String]) -> Result<Vec<String>> {
+pub(super) fn tags(values: &[String]) -> Result<Vec<String>> {
     let tags: Vec<String> = values.iter().flat_map(|value| split(value)).collect();
     for (position, tag) in tags.iter().enumerate() {
         ensure!(!tag.is_empty(), "tag {} is empty; remove a ','", position + 1);
@@ -20,7 +20,7 @@ pub(crate) fn tags(values: &[String]) -> Result<Vec<String>> {
 }
 
 /// The pairs in the values of one option. The first `=` splits; of two pairs with one key the last counts.
-pub(crate) fn metadata(values: &[String]) -> Result<Metadata> {
+pub(super) fn metadata(values: &[String]) -> Result<Metadata> {
     let mut pairs = Metadata::new();
     for item in values.iter().flat_map(|value| split(value)) {
         let Some((key, value)) = item.split_once('=') else {
@@ -41,7 +41,7 @@ pub(crate) fn metadata(values: &[String]) -> Result<Metadata> {
 }
 
 /// Cuts at commas. `\,` is a comma and `\\` a backslash; any other backslash is itself.
-pub(crate) fn split(list: &str) -> Vec<String> {
+pub(super) fn split(list: &str) -> Vec<String> {
     if list.is_empty() {
         return Vec::new();
     }
@@ -71,7 +71,7 @@ fn check_length(what: &str, text: &str, longest: usize) -> Result<()> {
 }
 
 /// For an error message: control characters made visible, long text cut.
-pub(crate) fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let cut: String = text.chars().take(40).collect();
     if cut.len() < text.len() { format!("{:?}...", cut) } else { format!("{cut:?}") }
 }

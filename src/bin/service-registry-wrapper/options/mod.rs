@@ -5,7 +5,7 @@
 
 mod child_config;
 mod command;
-pub(crate) mod config;
+pub(super) mod config;
 mod lists;
 mod logging;
 mod registration;
@@ -25,8 +25,8 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 pub(crate) use command::{CommandOptions, NotifyWhen, Scope};
 pub(crate) use logging::{LogFormat, LoggingOptions};
 pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
-pub(crate) use registry::{Region, RegistryOptions};
-pub(crate) use service::ServiceOptions;
+pub(super) use registry::{Region, RegistryOptions};
+pub(super) use service::ServiceOptions;
 
 use crate::registration::Secret;
 
@@ -41,7 +41,7 @@ Exit status: that of COMMAND; 128+n when signal n killed it; 2 for wrong options
 #[derive(Debug, Parser)]
 #[command(name = "service-registry-wrapper", version, after_help = AFTER_HELP, max_term_width = 120)]
 #[command(override_usage = "service-registry-wrapper --id=ID [OPTIONS] [--] COMMAND [ARG]...")]
-pub(crate) struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     pub service: ServiceOptions,
 
@@ -67,7 +67,7 @@ pub(crate) struct Options {
 }
 
 /// Environment variables that hold or lead to a secret: the child does not get them.
-pub(crate) const CREDENTIALS: [&str; 5] = [
+pub(super) const CREDENTIALS: [&str; 5] = [
     "SERVICE_REGISTRY_USERNAME",
     "SERVICE_REGISTRY_API_KEY",
     "SERVICE_REGISTRY_API_KEY_FILE",
@@ -77,14 +77,14 @@ pub(crate) const CREDENTIALS: [&str; 5] = [
 
 /// The one of them that is a secret itself.
 #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
-pub(crate) const API_KEY: &str = CREDENTIALS[1];
+pub(super) const API_KEY: &str = CREDENTIALS[1];
 
 /// Options of which one given on the command line silences the other one when that comes from the environment.
 const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "region"], ["verbose", "quiet"]];
 
 impl Options {
     /// Reads arguments and environment.
-    pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         // The environment is gone through once; mostly there is nothing to do about it.
         for (name, value) in std::env::vars_os().filter(|(name, value)| is_odd(name, value)) {
@@ -113,7 +113,7 @@ impl Options {
     }
 
     /// Puts the key that was in the environment in the place of the text that has been there since. The key, if it was typed.
-    pub(crate) fn take_key(&mut self, from_environment: Option<Secret>) -> Option<&Secret> {
+    pub(super) fn take_key(&mut self, from_environment: Option<Secret>) -> Option<&Secret> {
         if self.from_environment.iter().any(|id| id == "api_key") {
             if self.registry.key.is_some() {
                 self.registry.key = from_environment;
@@ -124,7 +124,7 @@ impl Options {
     }
 
     /// What the user wrote: `--interval`, or `SERVICE_REGISTRY_INTERVAL`.
-    pub(crate) fn origin(&self, option: &str) -> String {
+    pub(super) fn origin(&self, option: &str) -> String {
         if self.from_environment.iter().any(|id| id == option) {
             let name = if option == "registry_url" { "url" } else { option };
             format!("SERVICE_REGISTRY_{}", name.to_uppercase())

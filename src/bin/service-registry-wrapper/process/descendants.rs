@@ -14,7 +14,7 @@ use super::lookup;
 /// nobody but its parent does, and descendants that are not the wrapper's own children are looked up afresh.
 ///
 /// False if /proc does not show them.
-pub(crate) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, inherited_children: &HashSet<pid_t>) -> bool {
+pub(super) fn signal_all(signal: i32, told: &mut HashSet<pid_t>, inherited_children: &HashSet<pid_t>) -> bool {
     let Some(all) = descendants(inherited_children) else { return false };
     for process in all {
         if told.insert(process) {
@@ -39,7 +39,7 @@ pub(crate) fn children() -> HashSet<pid_t> {
 
 /// All that descend from the wrapper but the strangers and theirs, parents before children; nothing if /proc does not show
 /// them.
-pub(crate) fn descendants(inherited_children: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
+pub(super) fn descendants(inherited_children: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
     if !is_visible() {
         return None;
     }
@@ -79,7 +79,7 @@ fn parent_of(process: pid_t) -> Option<pid_t> {
 
 /// Those of these processes that are stopped, and so hear no signal but SIGKILL and SIGCONT. They are looked for among all there
 /// are: the list of a parent's children may leave one out while another ends.
-pub(crate) fn stopped(of: impl Fn(pid_t) -> bool) -> Vec<pid_t> {
+pub(super) fn stopped(of: impl Fn(pid_t) -> bool) -> Vec<pid_t> {
     let Some(all) = is_visible().then(|| fs::read_dir("/proc").ok()).flatten() else { return Vec::new() };
     let all = all.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     all.filter(|&process| of(process) && field_of(process, 3).is_some_and(|state| state == "T")).collect()

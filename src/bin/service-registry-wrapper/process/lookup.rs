@@ -64,7 +64,7 @@ fn executable(program: PathBuf) -> Result<PathBuf, Failure> {
 
 /// Sends a signal to a process, or if the number is negative to a group. Nobody may be there.
 #[expect(unsafe_code, reason = "nix knows no real-time signals")]
-pub(crate) fn send(to: libc::pid_t, signal: i32) {
+pub(super) fn send(to: libc::pid_t, signal: i32) {
     // SAFETY: kill takes two numbers.
     let sent = Errno::result(unsafe { libc::kill(to, signal) });
     if sent == Err(Errno::EPERM) {
@@ -78,7 +78,7 @@ pub(crate) fn leads_its_group(process: libc::pid_t) -> bool {
 }
 
 /// The process group of a process.
-pub(crate) fn group_of(process: libc::pid_t) -> Option<libc::pid_t> {
+pub(super) fn group_of(process: libc::pid_t) -> Option<libc::pid_t> {
     getpgid(Some(Pid::from_raw(process))).ok().map(Pid::as_raw)
 }
 

@@ -1,11 +1,11 @@
 //! process.
 
-pub(crate) mod blocking;
-pub(crate) mod descendants;
-pub(crate) mod descriptors;
-pub(crate) mod lookup;
-pub(crate) mod spawn;
-pub(crate) mod tree;
+pub(super) mod blocking;
+pub(super) mod descendants;
+pub(super) mod descriptors;
+pub(super) mod lookup;
+pub(super) mod spawn;
+pub(super) mod tree;
 
 pub(crate) use blocking::Blocking;
 pub(crate) use lookup::Change;

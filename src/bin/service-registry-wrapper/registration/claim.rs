@@ -15,7 +15,7 @@ use tracing::warn;
 
 /// A lock of the kernel's on a file of its own: the file that holds the session is replaced each time. It belongs to the process
 /// (POSIX), so the child has no part in it, the kernel says whose it is, and it ends with the wrapper, however that ends.
-pub(crate) struct Claim {
+pub(super) struct Claim {
     folder: PathBuf,
     id: String,
     /// The file while it is locked; nothing in it if it cannot be.
@@ -24,17 +24,17 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    pub(crate) fn on(folder: PathBuf, id: &str) -> Self {
+    pub(super) fn on(folder: PathBuf, id: &str) -> Self {
         Self { folder, id: id.to_owned(), taken: OnceLock::new(), told: AtomicBool::new(false) }
     }
 
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         self.taken.get().is_some()
     }
 
     /// Takes the place if nobody has it. Says once who has it if it is another wrapper. Where nothing can be locked, everybody may
     /// have it.
-    pub(crate) fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         if self.is_ours() {
             return true;
         }

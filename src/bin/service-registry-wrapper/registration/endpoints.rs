@@ -67,25 +67,25 @@ struct Inner {
 
 impl Endpoints {
     /// `key` is what was in the credentials' key.
-    pub(crate) fn new(access: Access, key: Option<Secret>) -> Result<Self> {
+    pub(super) fn new(access: Access, key: Option<Secret>) -> Result<Self> {
         let clients = access.clients(key.as_ref())?;
         let inner = Arc::new(Mutex::new(Inner { access, key, clients, current: 0 }));
         Ok(Self { inner, reading: Blocking::default() })
     }
 
     /// The one that is spoken to.
-    pub(crate) fn current(&self) -> Client {
+    pub(super) fn current(&self) -> Client {
         let inner = self.lock();
         inner.clients[inner.current].clone()
     }
 
     /// How many there are.
-    pub(crate) fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.lock().clients.len()
     }
 
     /// After a failure: the next one if this one does not answer. True if another client is to be used from now on.
-    pub(crate) fn fail_over(&self, error: &Error) -> bool {
+    pub(super) fn fail_over(&self, error: &Error) -> bool {
         let silent = error.status().is_none_or(|status| status >= 500);
         let mut inner = self.lock();
         if silent && inner.clients.len() > 1 {
@@ -96,7 +96,7 @@ impl Endpoints {
     }
 
     /// After the registry has not taken the key: reads it anew. True if another client is to be used from now on.
-    pub(crate) async fn read_key_again(&self) -> bool {
+    pub(super) async fn read_key_again(&self) -> bool {
         let (access, known) = {
             let inner = self.lock();
             (inner.access.clone(), inner.key.clone())
@@ -130,12 +130,12 @@ impl Endpoints {
 
 impl Access {
     /// The key to log in with, if there is one.
-    pub(crate) fn key(&self) -> Result<Option<Secret>> {
+    pub(super) fn key(&self) -> Result<Option<Secret>> {
         self.credentials.as_ref().map(|(_, key)| key.read()).transpose()
     }
 
     /// Whether there are files to be read.
-    pub(crate) fn names_files(&self) -> bool {
+    pub(super) fn names_files(&self) -> bool {
         let has_key_file = matches!(self.credentials, Some((_, Key::File(_))));
         has_key_file || self.tls_files.ca_file.is_some() || self.tls_files.client.is_some()
     }

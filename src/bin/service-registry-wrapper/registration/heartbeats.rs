@@ -16,13 +16,13 @@ use crate::rest::rest;
 
 /// In seconds. From here on heartbeats are so rare that memory counts for more than time: between them the code is given
 /// back, which costs half as much processor time again for each, and leaves a third less memory.
-pub(crate) const LONG: u32 = 10;
+pub(super) const LONG: u32 = 10;
 /// How long after a session was opened its first heartbeat is sent. A child that has just been started has better use for the
 /// processors, and the registry has only just heard of us.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The heartbeats of one session, at whichever registry answers.
-pub(crate) struct Heartbeats<'a> {
+pub(super) struct Heartbeats<'a> {
     pub endpoints: Endpoints,
     pub status_now: watch::Sender<RegistrationStatus>,
     pub may_host: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Heartbeats<'a> {
 
 impl Heartbeats<'_> {
     /// Heartbeats until the registry does not know the session any more, and says so.
-    pub(crate) async fn until_lost(&self, session: &str, mut token: String) -> Error {
+    pub(super) async fn until_lost(&self, session: &str, mut token: String) -> Error {
         let (elsewhere, refused) = (Notify::new(), Notify::new());
         let (mut failing, mut accepted) = (false, 0);
         let opened = self.status_now.borrow().accepted;

@@ -16,7 +16,7 @@ const BETWEEN_LOOKS: u32 = 5;
 const PATIENCE: u32 = 32;
 
 /// Told of heartbeats, and asked when the next look is due.
-pub(crate) struct Looks {
+pub(super) struct Looks {
     due: Notify,
     sent: Notify,
     /// How long a look waits for the answer to the heartbeat; nothing without the fence.
@@ -24,35 +24,35 @@ pub(crate) struct Looks {
 }
 
 impl Looks {
-    pub(crate) fn new(interval: u32, fenced: bool) -> Self {
+    pub(super) fn new(interval: u32, fenced: bool) -> Self {
         let patience = fenced.then(|| Duration::from_secs(interval.into()) / PATIENCE);
         Self { due: Notify::new(), sent: Notify::new(), patience }
     }
 
     /// Whether one follows each heartbeat.
-    pub(crate) fn are_next(&self) -> bool {
+    pub(super) fn are_next(&self) -> bool {
         self.patience.is_some()
     }
 
     /// After how many heartbeats.
-    pub(crate) fn every(&self) -> u32 {
+    pub(super) fn every(&self) -> u32 {
         if self.are_next() { 1 } else { BETWEEN_LOOKS }
     }
 
     /// A heartbeat is on its way.
-    pub(crate) fn heartbeat_sent(&self) {
+    pub(super) fn heartbeat_sent(&self) {
         if self.are_next() {
             self.sent.notify_one();
         }
     }
 
     /// It is time.
-    pub(crate) fn ask(&self) {
+    pub(super) fn ask(&self) {
         self.due.notify_one();
     }
 
     /// Waits until it is time, at most so long.
-    pub(crate) async fn wait(&self, most: Option<Duration>) {
+    pub(super) async fn wait(&self, most: Option<Duration>) {
         let unanswered = async {
             let Some(patience) = self.patience else { return std::future::pending().await };
             self.sent.notified().await;

@@ -1,14 +1,14 @@
 //! The registration, from outside: begun, waited for, taken out and put back, taken back.
 
 mod claim;
-pub(crate) mod embedded;
-pub(crate) mod endpoints;
+pub(super) mod embedded;
+pub(super) mod endpoints;
 mod heartbeats;
 mod looks;
 mod place;
-pub(crate) mod prepare;
+pub(super) mod prepare;
 mod previous_session;
-pub(crate) mod status;
+pub(super) mod status;
 mod task;
 
 pub(crate) use endpoints::{Access, Key, Secret, TlsFiles};
@@ -40,7 +40,7 @@ use task::{BETWEEN_ATTEMPTS, RegistrationTask};
 const WITHDRAWAL: Duration = Duration::from_secs(2);
 
 /// The task that keeps the service registered, from outside.
-pub(crate) struct Registration {
+pub(super) struct Registration {
     news: UnboundedReceiver<RegistrationEvent>,
     was_registered: bool,
     pub leave: Withdrawer,
@@ -103,21 +103,21 @@ impl Registration {
     }
 
     /// The next thing that happens; nothing when the task has ended, which it does not.
-    pub(crate) async fn news(&mut self) -> Option<RegistrationEvent> {
+    pub(super) async fn news(&mut self) -> Option<RegistrationEvent> {
         let news = self.news.recv().await;
         self.was_registered |= matches!(news, Some(RegistrationEvent::Registered));
         news
     }
 
     /// Waits until the service has been registered for the first time.
-    pub(crate) async fn registered(&mut self) {
+    pub(super) async fn registered(&mut self) {
         while !self.was_registered && self.news().await.is_some() {}
     }
 }
 
 /// The way out of the registry.
 #[derive(Clone)]
-pub(crate) struct Withdrawer {
+pub(super) struct Withdrawer {
     task: AbortHandle,
     status_now: watch::Receiver<RegistrationStatus>,
     previous_session: Arc<OnceLock<PreviousSession>>,
@@ -125,13 +125,13 @@ pub(crate) struct Withdrawer {
 
 impl Withdrawer {
     /// No more heartbeats. What is registered is left to expire.
-    pub(crate) fn stop_heartbeats(&self) {
+    pub(super) fn stop_heartbeats(&self) {
         self.task.abort();
     }
 
     /// Takes session and service back, and waits for the registry's word, but not long. Expiry does the rest. True if the
     /// registry has said that there is no such session any more.
-    pub(crate) async fn withdraw(&self) -> bool {
+    pub(super) async fn withdraw(&self) -> bool {
         self.task.abort();
         let session = self.status_now.borrow().session.clone();
         let Some((client, id)) = session else { return false };

@@ -12,7 +12,7 @@ use super::task::RegistrationTask;
 
 impl RegistrationTask {
     /// The session may live while somebody has removed the service, or taken its id.
-    pub(crate) async fn look(&mut self, session: &str) -> Result<(), Error> {
+    pub(super) async fn look(&mut self, session: &str) -> Result<(), Error> {
         let (client, id) = (self.endpoints.current(), &self.service.id);
         let sent = Instant::now();
         let held_by = match client.services().get(id).await {
@@ -59,17 +59,17 @@ impl RegistrationTask {
         }
     }
 
-    pub(crate) fn was_ours(&self, session: &str) -> bool {
+    pub(super) fn was_ours(&self, session: &str) -> bool {
         self.previous.as_deref() == Some(session)
     }
 
     /// Whether the child would be stopped for the loss of a place that it has.
-    pub(crate) fn has_place(&self) -> bool {
+    pub(super) fn has_place(&self) -> bool {
         self.fenced && self.status_now.borrow().held.is_some()
     }
 
     /// The place is lost, and nothing is left to be done here: whoever stops the child ends this task.
-    pub(crate) async fn give_away(&self, why: String) -> Infallible {
+    pub(super) async fn give_away(&self, why: String) -> Infallible {
         self.status_now.send_modify(|status_now| {
             status_now.registered = false;
             status_now.last_error = Some(why.clone());
@@ -80,7 +80,7 @@ impl RegistrationTask {
 }
 
 /// The session that holds this id, and what its service says about itself.
-pub(crate) async fn holder(client: &Client, id: &str) -> Option<(String, String)> {
+pub(super) async fn holder(client: &Client, id: &str) -> Option<(String, String)> {
     client.services().get(id).await.ok().map(holder_of)
 }
 

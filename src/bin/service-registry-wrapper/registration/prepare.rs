@@ -38,7 +38,7 @@ pub(crate) struct Wrong {
 }
 
 /// A preparation that has begun.
-pub(crate) type Preparing = oneshot::Receiver<Result<Prepared, Wrong>>;
+pub(super) type Preparing = oneshot::Receiver<Result<Prepared, Wrong>>;
 
 impl Preparation {
     pub(crate) fn begin(self) -> Preparing {

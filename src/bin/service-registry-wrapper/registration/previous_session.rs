@@ -33,7 +33,7 @@ pub(crate) struct PreviousSession {
 
 impl PreviousSession {
     /// The place for the service of this id. The folder is made if it is missing.
-    pub(crate) fn of(folder: PathBuf, id: &str) -> Result<Self> {
+    pub(super) fn of(folder: PathBuf, id: &str) -> Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -47,13 +47,13 @@ impl PreviousSession {
 
     /// Takes the place of the wrapper that used it, if that is gone: whether it is this wrapper's now and was not before, and
     /// the session that was left there. May block.
-    pub(crate) fn take(&self) -> (bool, Option<String>) {
+    pub(super) fn take(&self) -> (bool, Option<String>) {
         let is_new = !self.claim.is_ours() && self.claim.take();
         (is_new, is_new.then(|| self.read()).flatten())
     }
 
     /// The same, for those who must not be held up.
-    pub(crate) async fn take_over(&self) -> (bool, Option<String>) {
+    pub(super) async fn take_over(&self) -> (bool, Option<String>) {
         if self.claim.is_ours() {
             return (false, None);
         }
@@ -79,7 +79,7 @@ impl PreviousSession {
     }
 
     /// Leaves this session. Either the old or the new id is in the file, whatever happens meanwhile.
-    pub(crate) async fn write(&self, session: &str) {
+    pub(super) async fn write(&self, session: &str) {
         if !self.claim.is_ours() {
             return;
         }
@@ -101,7 +101,7 @@ impl PreviousSession {
     }
 
     /// There is nothing to retire any more.
-    pub(crate) async fn forget(&self) {
+    pub(super) async fn forget(&self) {
         if !self.claim.is_ours() {
             return;
         }

@@ -21,7 +21,7 @@ use crate::memory;
 use crate::options::Service;
 
 /// What the original clients waited between two attempts.
-pub(crate) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
+pub(super) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
 /// What the task tells whoever waits for the registration.
 pub(crate) enum RegistrationEvent {
@@ -34,7 +34,7 @@ pub(crate) enum RegistrationEvent {
     Lost(Error),
 }
 
-pub(crate) struct RegistrationTask {
+pub(super) struct RegistrationTask {
     pub endpoints: Endpoints,
     pub service: Service,
     pub may_host: bool,
@@ -59,7 +59,7 @@ pub(crate) struct RegistrationTask {
 }
 
 impl RegistrationTask {
-    pub(crate) async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         loop {
             match self.open().await {
                 Ok((id, token)) => {
@@ -196,7 +196,7 @@ impl RegistrationTask {
     }
 
     /// One attempt.
-    pub(crate) async fn register(&mut self, session: &str) -> Result<(), Error> {
+    pub(super) async fn register(&mut self, session: &str) -> Result<(), Error> {
         let client = self.endpoints.current();
         let id = &self.service.id;
         let mut sent = Instant::now();

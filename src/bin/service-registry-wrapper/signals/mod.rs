@@ -3,10 +3,10 @@
 //! Handlers would lose the count of queued real-time signals and would have to be undone for the child; a blocked
 //! signal waits in the kernel until it is read, so none is lost, not even between start and exec.
 
-pub(crate) mod action;
-pub(crate) mod disposition;
-pub(crate) mod job_control;
-pub(crate) mod terminal;
+pub(super) mod action;
+pub(super) mod disposition;
+pub(super) mod job_control;
+pub(super) mod terminal;
 
 pub(crate) use action::{Action, Stage};
 pub(crate) use job_control::Foreground;
@@ -21,7 +21,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Signals wait in the kernel from here on.
-pub(crate) struct Blocked {
+pub(super) struct Blocked {
     pub fd: SignalFd,
     /// What the wrapper was started with, and what the child gets.
     pub inherited_mask: SigSet,
@@ -31,7 +31,7 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     /// Blocks every signal that can be blocked. To be called before there is a second thread, which inherits it.
-    pub(crate) fn all() -> Result<Self> {
+    pub(super) fn all() -> Result<Self> {
         let mut inherited_mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut inherited_mask))
             .context("cannot block signals")?;
@@ -43,7 +43,7 @@ impl Blocked {
 
     /// Makes them events of the runtime this is called in.
     #[expect(unsafe_code, reason = "tokio takes no descriptor on trust")]
-    pub(crate) fn listen(self) -> Result<Signals> {
+    pub(super) fn listen(self) -> Result<Signals> {
         // SAFETY: a SignalFd owns one descriptor from its creation to its end and never exchanges it.
         let fd = unsafe { AsyncFd::register_with_interest(self.fd, Interest::READABLE) };
         Ok(Signals { fd: fd.context("cannot watch the signalfd")? })
@@ -58,20 +58,20 @@ fn do_not_ignore_sigchld() -> Result<SigHandler> {
 }
 
 /// The stream of signals.
-pub(crate) struct Signals {
+pub(super) struct Signals {
     fd: AsyncFd<SignalFd>,
 }
 
 /// One signal that came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Received {
+pub(super) struct Received {
     pub number: i32,
     pub origin: Origin,
 }
 
 /// Who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(super) enum Origin {
     /// The kernel of its own accord; mostly the terminal, which signals every process of the foreground group.
     Kernel,
     /// The wrapper's own doing: SIGPIPE for a log line that nobody reads.
@@ -82,7 +82,7 @@ pub(crate) enum Origin {
 
 impl Signals {
     /// The next one. Gives the same again if the caller lets go of the future before it is done: nothing is lost.
-    pub(crate) async fn next(&mut self) -> Result<Received> {
+    pub(super) async fn next(&mut self) -> Result<Received> {
         loop {
             let mut ready = self.fd.readable().await.context("cannot wait for signals")?;
             match read(ready.get_inner())? {
@@ -93,7 +93,7 @@ impl Signals {
     }
 
     /// One that has come already.
-    pub(crate) fn waiting(&self) -> Result<Option<Received>> {
+    pub(super) fn waiting(&self) -> Result<Option<Received>> {
         read(self.fd.get_ref())
     }
 }
@@ -116,12 +116,12 @@ impl Received {
 
 /// Sends a signal to everybody in the wrapper's group, the wrapper included.
 #[expect(unsafe_code, reason = "nix knows no real-time signals")]
-pub(crate) fn tell_own_group(number: i32) {
+pub(super) fn tell_own_group(number: i32) {
     // SAFETY: kill takes two numbers.
     unsafe { libc::kill(0, number) };
 }
 
 /// `SIGTERM`, or `signal 35` for what has no name.
-pub(crate) fn name(number: i32) -> String {
+pub(super) fn name(number: i32) -> String {
     signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
 }

@@ -33,34 +33,34 @@ impl Terminal {
         }
     }
 
-    pub(crate) fn descriptor(&self) -> RawFd {
+    pub(super) fn descriptor(&self) -> RawFd {
         self.descriptor.as_raw_fd()
     }
 
     /// Whether the wrapper's group is in the foreground.
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         let own = getpgrp();
         own.as_raw() > 0 && tcgetpgrp(&self.descriptor) == Ok(own) // 0: it is in another pid namespace
     }
 
     /// Puts a group into the foreground. A terminal that is gone takes nobody.
-    pub(crate) fn give_to(&self, group: libc::pid_t) {
+    pub(super) fn give_to(&self, group: libc::pid_t) {
         let _ = tcsetpgrp(&self.descriptor, Pid::from_raw(group));
     }
 
     /// How it treats keys: in lines or one by one, shown or not.
-    pub(crate) fn modes(&self) -> Option<Termios> {
+    pub(super) fn modes(&self) -> Option<Termios> {
         tcgetattr(&self.descriptor).ok()
     }
 
     /// Puts modes back. It does not wait until what was written is read: nobody may be there to read it.
-    pub(crate) fn restore(&self, modes: &Termios) {
+    pub(super) fn restore(&self, modes: &Termios) {
         let _ = tcsetattr(&self.descriptor, SetArg::TCSANOW, modes);
     }
 
     /// Takes the foreground back from a group that is no more, so that whoever reads next from the terminal can.
     /// False if it was not that group's.
-    pub(crate) fn take_back(&self, from: libc::pid_t) -> bool {
+    pub(super) fn take_back(&self, from: libc::pid_t) -> bool {
         let was_theirs = tcgetpgrp(&self.descriptor) == Ok(Pid::from_raw(from));
         if was_theirs {
             self.give_to(getpgrp().as_raw());
@@ -71,7 +71,7 @@ impl Terminal {
 
 /// Whether the wrapper's process group is its own, as a shell with job control makes one for each command: it leads the
 /// group, and neither stdin nor stdout leads to another program of it (a pipe, which some shells make of sockets).
-pub(crate) fn is_sole_job() -> bool {
+pub(super) fn is_sole_job() -> bool {
     let leads_on = |fd: BorrowedFd<'_>| {
         let kind = fstat(fd).map(|found| found.st_mode & libc::S_IFMT);
         matches!(kind, Ok(libc::S_IFIFO | libc::S_IFSOCK))

@@ -23,12 +23,12 @@ impl Fence {
     }
 
     /// When it is killed. The registry counts from when it took the heartbeat, which is no earlier than it was sent.
-    pub(crate) fn kills(self, sent: Instant) -> Instant {
+    pub(super) fn kills(self, sent: Instant) -> Instant {
         sent + self.timeout.mul_f64(KILL)
     }
 
     /// How long a child whose place is lost already has between the two.
-    pub(crate) fn grace(self) -> Duration {
+    pub(super) fn grace(self) -> Duration {
         self.timeout.mul_f64(KILL - ASK)
     }
 }

@@ -4,7 +4,7 @@
 //! What a signal means is decided in `decide`; this only does what it says.
 
 mod fence;
-pub(crate) mod startup;
+pub(super) mod startup;
 
 pub(crate) use fence::Fence;
 
@@ -31,7 +31,7 @@ use crate::signals::disposition;
 use crate::signals::{Received, Signals};
 
 /// How the wrapper and the registry part.
-pub(crate) struct ShutdownPolicy {
+pub(super) struct ShutdownPolicy {
     leave: Withdrawer,
     status_now: watch::Receiver<RegistrationStatus>,
     /// Between the withdrawal and passing SIGTERM on.
@@ -42,7 +42,7 @@ pub(crate) struct ShutdownPolicy {
 }
 
 impl ShutdownPolicy {
-    pub(crate) fn of(config: &WrapperConfig, registration: &Registration) -> Self {
+    pub(super) fn of(config: &WrapperConfig, registration: &Registration) -> Self {
         let fence = Fence { timeout: Duration::from_secs(config.service.interval.into()) };
         Self {
             leave: registration.leave.clone(),
@@ -63,7 +63,7 @@ enum Withdrawal {
 }
 
 /// Sees a family through to its end.
-pub(crate) struct Supervisor<'a> {
+pub(super) struct Supervisor<'a> {
     pub tree: ProcessTree<'a>,
     child_config: &'a ChildConfig,
     withdrawal: Withdrawal,
@@ -92,7 +92,7 @@ enum Next {
 }
 
 impl<'a> Supervisor<'a> {
-    pub(crate) fn new(tree: ProcessTree<'a>, child_config: &'a ChildConfig) -> Self {
+    pub(super) fn new(tree: ProcessTree<'a>, child_config: &'a ChildConfig) -> Self {
         Self {
             tree,
             child_config,
@@ -107,7 +107,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Runs until the child has ended and, unless orphans are to be left, nothing of it is left; says how it ended.
-    pub(crate) async fn until_gone(&mut self, signals: &mut Signals, mut policy: ShutdownPolicy) -> Result<ExitStatus> {
+    pub(super) async fn until_gone(&mut self, signals: &mut Signals, mut policy: ShutdownPolicy) -> Result<ExitStatus> {
         let leave = policy.leave.clone();
         let withdrawn = async move { leave.withdraw().await };
         tokio::pin!(withdrawn);

@@ -1,4 +1,4 @@
 //! commands.
 
-pub(crate) mod hash_key;
-pub(crate) mod wrapper;
+pub(super) mod hash_key;
+pub(super) mod wrapper;

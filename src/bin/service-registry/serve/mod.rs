@@ -24,7 +24,7 @@ const RESERVED: usize = 64;
 const LAST: Duration = Duration::from_secs(2);
 
 /// Serves until it is told to stop.
-pub(crate) fn run(options: Serve) -> Result<(), Failure> {
+pub(super) fn run(options: Serve) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     // As a task, so that the thread that hears of a connection accepts it too. What `block_on` is given runs in this thread,
     // which would have to be woken up for each.

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What may change.
-pub(crate) struct Reload {
+pub(super) struct Reload {
     users: Option<Watched<PathBuf>>,
     tls: Option<Watched<TlsFiles>>,
 }
@@ -42,7 +42,7 @@ type Look = (u64, u64, u64, i64, i64);
 
 impl Reload {
     /// To be called before the files are read for the first time, so that no change after that is missed.
-    pub(crate) fn new(users: Option<PathBuf>, tls: Option<TlsFiles>) -> Self {
+    pub(super) fn new(users: Option<PathBuf>, tls: Option<TlsFiles>) -> Self {
         let users = users.map(|file| Watched::new(file.clone(), vec![file]));
         let tls = tls.map(|tls| {
             let files = [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()];
@@ -53,7 +53,7 @@ impl Reload {
     }
 
     /// Keeps the registry up to date, for as long as it is polled.
-    pub(crate) async fn keep(mut self, mut hangup: Signal, control: Control) {
+    pub(super) async fn keep(mut self, mut hangup: Signal, control: Control) {
         loop {
             let is_told = tokio::select! {
                 _ = hangup.recv() => true,

@@ -17,7 +17,7 @@ use super::timeouts::Timeouts;
 
 /// Those who are connected.
 #[derive(Debug)]
-pub(crate) struct ConnectionTable {
+pub(super) struct ConnectionTable {
     most: usize,
     timeouts: Timeouts,
     start: Instant,
@@ -34,9 +34,9 @@ struct List {
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) address: IpAddr,
-    pub(crate) timeouts: Timeouts,
+pub(super) struct Connection {
+    pub(super) address: IpAddr,
+    pub(super) timeouts: Timeouts,
     start: Instant,
     /// How many requests there were, and in the lowest two bits the phase.
     phase: AtomicU64,
@@ -58,19 +58,19 @@ enum Phase {
 
 /// A place among the guests, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(super) struct Permit {
     connections: Arc<ConnectionTable>,
     number: u64,
-    pub(crate) connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
 }
 
 impl ConnectionTable {
-    pub(crate) fn new(most: usize, timeouts: Timeouts) -> Arc<Self> {
+    pub(super) fn new(most: usize, timeouts: Timeouts) -> Arc<Self> {
         Arc::new(Self { most, timeouts, start: Instant::now(), list: Mutex::default(), left: Notify::new() })
     }
 
     /// Lets somebody in, if need be in the place of somebody else; waits while everybody is busy.
-    pub(crate) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Permit {
+    pub(super) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Permit {
         loop {
             let left = self.left.notified();
             {
@@ -101,7 +101,7 @@ impl ConnectionTable {
     }
 
     /// Sends away whoever has begun nothing that could be finished; for the end.
-    pub(crate) fn send_strangers_away(&self) {
+    pub(super) fn send_strangers_away(&self) {
         for connection in self.lock().connections.values() {
             if connection.has_no_request() {
                 connection.send_away();
@@ -110,7 +110,7 @@ impl ConnectionTable {
     }
 
     /// Sends everybody away.
-    pub(crate) fn abort_all(&self) {
+    pub(super) fn abort_all(&self) {
         for connection in self.lock().connections.values() {
             connection.send_away();
         }
@@ -139,36 +139,36 @@ fn evict(connections: &HashMap<u64, Arc<Connection>>, several: usize) {
 
 impl Connection {
     /// Bytes have arrived.
-    pub(crate) fn heard(&self) {
+    pub(super) fn heard(&self) {
         if self.phase() == Phase::Idle {
             self.enter(Phase::Head);
         }
     }
 
     /// A whole head has arrived, and a request begins.
-    pub(crate) fn begin(&self) {
+    pub(super) fn begin(&self) {
         let asked = self.phase.load(Ordering::Relaxed) >> 2;
         self.phase.store((asked + 1) << 2 | Phase::Busy as u64, Ordering::Relaxed);
     }
 
     /// The request has been answered.
-    pub(crate) fn end(&self) {
+    pub(super) fn end(&self) {
         self.enter(Phase::Idle);
     }
 
     /// What it is doing, as a number that is another one after each request.
-    pub(crate) fn doing(&self) -> u64 {
+    pub(super) fn doing(&self) -> u64 {
         self.phase.load(Ordering::Relaxed)
     }
 
     /// What it is doing now takes longer than a moment: its time is counted from here.
-    pub(crate) fn lasts(&self) {
+    pub(super) fn lasts(&self) {
         let since = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.since.store(since, Ordering::Relaxed);
     }
 
     /// What to end when the place is needed for somebody else.
-    pub(crate) fn served_by(&self, task: AbortHandle) {
+    pub(super) fn served_by(&self, task: AbortHandle) {
         let _ = self.task.set(task); // there is one
     }
 
@@ -179,7 +179,7 @@ impl Connection {
     }
 
     /// Until when the phase it is in may last. A request has limits of its own.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let since = self.start + Duration::from_micros(self.since.load(Ordering::Relaxed));
         match self.phase() {
             Phase::Idle if self.has_asked() => Some(since + self.timeouts.idle),

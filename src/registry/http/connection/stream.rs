@@ -27,14 +27,14 @@ const SMALL: usize = 512;
 
 /// What a connection is made of.
 #[derive(Debug)]
-pub(crate) enum Wire {
+pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A watched connection.
 #[derive(Debug)]
-pub(crate) struct Guarded {
+pub(super) struct Guarded {
     wire: Wire,
     connection: Arc<Connection>,
     /// What the guest was doing when it last had to wait.
@@ -63,7 +63,7 @@ impl Unread {
 }
 
 impl Guarded {
-    pub(crate) fn new(wire: Wire, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(wire: Wire, connection: Arc<Connection>) -> Self {
         let seen = connection.doing();
         Self { wire, connection, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, unread: None }
     }

@@ -35,7 +35,7 @@ impl Json {
     }
 
     /// Whether the original took it for "no body": `null`, `false`, `0` and `""`.
-    pub(crate) fn is_blank(&self) -> bool {
+    pub(super) fn is_blank(&self) -> bool {
         match self {
             Self::Null | Self::Bool(false) => true,
             Self::Number(number) => *number == 0.0,
@@ -45,7 +45,7 @@ impl Json {
     }
 
     /// How many entries it has; none if it is not a collection.
-    pub(crate) fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         match self {
             Self::List(items) => items.len(),
             Self::Object(pairs) => pairs.len(),

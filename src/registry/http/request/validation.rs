@@ -53,7 +53,7 @@ pub(crate) fn parameter(
 }
 
 /// A string of `least` to `most` UTF-16 units.
-pub(crate) fn string(value: &Json, least: usize, most: usize) -> Rule<&str> {
+pub(super) fn string(value: &Json, least: usize, most: usize) -> Rule<&str> {
     let Json::Text(text) = value else { return Err("Not a string".into()) };
     length(text, least, most).map(|()| text.as_str())
 }

@@ -16,13 +16,13 @@ use crate::registry::model::TenantId;
 
 /// What is divided.
 #[derive(Debug)]
-pub(crate) struct FairShare {
+pub(super) struct FairShare {
     total: usize,
     pool: Mutex<Pool>,
 }
 
 /// Who wants some of it.
-pub(crate) type Party = (TenantId, IpAddr);
+pub(super) type Party = (TenantId, IpAddr);
 
 #[derive(Debug)]
 struct Pool {
@@ -58,19 +58,19 @@ pub(crate) struct Held {
 }
 
 impl FairShare {
-    pub(crate) fn new(total: usize) -> Arc<Self> {
+    pub(super) fn new(total: usize) -> Arc<Self> {
         let pool = Pool { free: total, served: 0, shares: HashMap::new(), held: HashMap::new() };
         Arc::new(Self { total, pool: Mutex::new(pool) })
     }
 
     /// Takes some of it, unless the party would have to wait.
-    pub(crate) fn try_take(self: &Arc<Self>, party: Party, amount: usize) -> Option<Held> {
+    pub(super) fn try_take(self: &Arc<Self>, party: Party, amount: usize) -> Option<Held> {
         let amount = amount.min(self.total);
         self.lock().try_take(party, amount).then(|| self.held(party, amount))
     }
 
     /// Takes some of it; none if that is not possible until then.
-    pub(crate) async fn take(self: &Arc<Self>, party: Party, amount: usize, until: Instant) -> Option<Held> {
+    pub(super) async fn take(self: &Arc<Self>, party: Party, amount: usize, until: Instant) -> Option<Held> {
         let amount = amount.min(self.total);
         let granted = {
             let mut pool = self.lock();
@@ -176,7 +176,7 @@ impl Share {
 
 impl Held {
     /// Gives back what is more than this.
-    pub(crate) fn shrink(&mut self, amount: usize) {
+    pub(super) fn shrink(&mut self, amount: usize) {
         if let Some(more) = self.amount.checked_sub(amount).filter(|more| *more > 0) {
             self.amount = amount;
             self.from.give_back(self.party, more);

@@ -47,7 +47,7 @@ impl Default for Lists {
 
 impl RequestContext<'_> {
     /// Answers with a page of what `look` finds. It may be asked twice: there is no place for a long page that has to wait.
-    pub(crate) async fn list<T: Entry, F: Future<Output = Result<Listing<T>, HttpError>>>(
+    pub(super) async fn list<T: Entry, F: Future<Output = Result<Listing<T>, HttpError>>>(
         &self,
         limit: usize,
         marker: Option<&str>,

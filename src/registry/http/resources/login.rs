@@ -35,7 +35,7 @@ struct Document<'a> {
 struct Access<'a> {
     token: Token<'a>,
     service_catalog: [Catalog<'a>; 2],
-    user: User<'a>,
+    pub(crate) user: User<'a>,
 }
 
 #[derive(Serialize)]

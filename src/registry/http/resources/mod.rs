@@ -1,13 +1,13 @@
 //! resources.
 
-pub(crate) mod configuration;
-pub(crate) mod events;
+pub(super) mod configuration;
+pub(super) mod events;
 mod fair_share;
-pub(crate) mod limits;
+pub(super) mod limits;
 mod lists;
-pub(crate) mod login;
-pub(crate) mod services;
-pub(crate) mod sessions;
+pub(super) mod login;
+pub(super) mod services;
+pub(super) mod sessions;
 
 pub(crate) use fair_share::Held;
 pub(crate) use lists::Lists;

@@ -50,7 +50,7 @@ pub(crate) async fn heartbeat(asked: &RequestContext<'_>, id: &str) -> Result<An
 }
 
 /// A heartbeat is timed when it is handled, not when it arrived: the holder gets its whole timeout.
-pub(crate) async fn beat(asked: &RequestContext<'_>, who: HeartbeatTarget<'_>) -> Result<Answer, HttpError> {
+pub(super) async fn beat(asked: &RequestContext<'_>, who: HeartbeatTarget<'_>) -> Result<Answer, HttpError> {
     let shown = PresentedToken::read(asked.body)?;
     let beat = |state: &mut State| state.beat(asked.now, asked.tenant, who, shown);
     let token = match asked.run(Scope::Nothing, beat).await {
