@@ -1,4 +1,7 @@
-//! transport.
+//! One request and its response: the URL, the connection, TLS, name lookup, the login, and the bounds of what is read.
+//!
+//! In reading order: `request` sends a call and reads the response; `connect` and `connector` open connections, `bound` limits
+//! what a registry may send, `resolver` looks names up; `auth` and `login` keep the token. The resources send `Call`s.
 
 mod auth;
 mod bound;

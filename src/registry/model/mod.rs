@@ -1,4 +1,8 @@
-//! model.
+//! The data of the registry: records, leases, tokens, deadlines, events, changes. No lock and no I/O.
+//!
+//! In reading order: `records` are sessions, services and events; `clock`, `served` and `deadline_queue` are time; `uuid` and
+//! `heartbeat_token` are ids and tokens; `change` is what an operation did; `page` is a part of a list. The engine, the state
+//! and the store use all of them; `model` uses nothing of the registry except quotas.
 
 mod change;
 mod clock;

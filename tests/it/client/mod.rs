@@ -1,4 +1,4 @@
-//! client.
+//! The client library against real and faulty servers.
 
 mod calls;
 mod connection;

@@ -1,4 +1,4 @@
-//! registry.
+//! The registry: the API, access, expiry, durability, and what it does under floods and pauses.
 
 mod access;
 mod api_documents;

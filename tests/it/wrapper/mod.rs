@@ -1,4 +1,4 @@
-//! wrapper.
+//! The wrapper: its start and its life, the child, the process tree, signals, the registration and how it heals.
 
 mod child;
 mod exit;

@@ -1,4 +1,8 @@
-//! process.
+//! The child and its descendants as processes.
+//!
+//! In reading order: `lookup` finds the command and waits for processes; `spawn` starts it; `tree` signals, reaps and terminates
+//! what descends from the wrapper, which `descendants` finds in /proc; `descriptors` closes what the wrapper inherited;
+//! `blocking` gives a thread to work that may block.
 
 pub(super) mod blocking;
 pub(super) mod descendants;

@@ -1,4 +1,6 @@
-//! resources.
+//! The resources of the API, one file each: a request that the router has assigned becomes an operation on the state.
+//!
+//! `lists` writes the pages of all lists, and `fair_share` divides among the tenants what pages cost.
 
 pub(super) mod configuration;
 pub(super) mod events;
