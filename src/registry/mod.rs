@@ -16,8 +16,9 @@
 //! # }
 //! ```
 //!
-//! Inside, `http` reads requests and writes answers; the files beside it are the rules, which know neither HTTP nor
-//! what time it is; `store` keeps what must survive. `engine` is where they meet.
+//! The rooms, in the order in which a request passes them: `http` reads requests and writes responses, with `access` for users
+//! and limits; `engine` is the lock, the commit thread and the expiry task; `state` holds the rules, `model` the data, and
+//! `store` what must survive.
 
 mod access;
 mod engine;

@@ -1,7 +1,8 @@
 //! HTTP: from the request to the domain and back.
 //!
-//! `connections` accepts; [`App::handle`] is the life of a request: it judges it in the order that the API has
-//! always had, and hands it to the file of its resource. `faults` says no.
+//! `connection` accepts connections; [`App::handle`] is the life of a request: it checks the request in the order that the API
+//! has always had, and hands it to the file of its resource in `resources`. `request` parses bodies; `error` pairs errors with
+//! statuses.
 
 mod body;
 pub(super) mod connection;

@@ -1,9 +1,9 @@
 //! Where the changes go that must survive.
 //!
 //! Requests put what they changed into the queue, under the lock of the state and so in its order, and wait for their
-//! receipts. A thread of its own (`engine::commit`) takes whatever has gathered and commits it to the [`Backend`] at once: many
-//! requests share one commit. `record` is the form of what is written, `files` the disk itself, `folder` the directory
-//! it is in and who has it, `start` the way back into memory, `backup` the copy that can be taken.
+//! tickets. A thread of its own (`engine::commit`) takes whatever has gathered and commits it to the [`Backend`] at once: many
+//! requests share one commit. `record` is the form of what is written, `fjall` the disk itself, `data_dir` the directory
+//! and its lock, `recovery` the way back into memory, `backup` the copy that can be taken.
 
 mod backup;
 mod data_dir;
