@@ -218,7 +218,7 @@ fn a_proxy_of_the_environment_is_not_asked_about_this_machine() {
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         again.env(name, "http://127.255.255.254:9");
     }
-    let output = again.args(["--exact", "client_connection::fifty_heartbeats_need_one_connection"]).output().unwrap();
+    let output = again.args(["--exact", "client::connection::fifty_heartbeats_need_one_connection"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

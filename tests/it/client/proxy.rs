@@ -14,7 +14,7 @@ async fn ask(variable: &str, proxy: &str, url: &str, authority: Option<&std::pat
     let mut again: Command = clean(std::env::current_exe().unwrap());
     again.env(variable, proxy).env("ASKED_URL", url);
     authority.map(|file| again.env("ASKED_CA", file));
-    again.args(["--exact", "client_proxy::asks_what_the_environment_names", "--ignored"]);
+    again.args(["--exact", "client::proxy::asks_what_the_environment_names", "--ignored"]);
     let output = tokio::task::spawn_blocking(move || again.output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");

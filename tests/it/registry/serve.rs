@@ -162,22 +162,22 @@ fn a_dead_session_is_in_the_feed_within_a_second() {
     let mut client = client(&registry);
     // A heartbeat with a token of nobody changes nothing and does not look for the dead: this watches the background.
     let nobody = json!({"token": "6ba7b810-9dad-11d1-80b4-00c04fd430c8"});
-    let mut first = None;
     let mut dies_in_time = || {
         let start = Instant::now();
         let (session, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
-        first.get_or_insert(token);
         eventually("the end of the session", || {
             let (_, _, missing) = client.post(&path(&session), nobody.clone()).fault();
             missing.contains("Session").then_some(())
         });
-        assert!(start.elapsed() >= Duration::from_millis(3_000), "gone after {:?}", start.elapsed());
-        start.elapsed() < Duration::from_millis(4_000)
+        let lasted = start.elapsed();
+        assert!(lasted >= Duration::from_millis(3_000), "gone after {lasted:?}");
+        let events = client.get("/events").json();
+        let event = events["values"].as_array().unwrap().last().unwrap();
+        assert_eq!(event["type"], "services.timeout");
+        lasted < Duration::from_millis(4_000) && event["id"] == json!(token)
     };
-    // On a busy machine one may be late, but not all.
+    // A registry that is starved of CPU gives its holders that time, and a moved deadline has an id of its own.
     assert!((0..3).any(|_| dies_in_time()), "gone too late, three times");
-    let events = client.get("/events").json();
-    assert_eq!((&events["values"][0]["type"], &events["values"][0]["id"]), (&json!("services.timeout"), &json!(first)));
 }
 
 fn path(session: &str) -> String {
