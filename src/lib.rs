@@ -5,6 +5,8 @@
 
 pub mod client;
 #[doc(hidden)] // for the programs of this package
+pub mod control;
+#[doc(hidden)] // for the programs of this package
 pub mod files;
 #[doc(hidden)] // for the programs of this package
 pub mod logging;

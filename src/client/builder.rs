@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::error::Error;
+use super::error::{Error, Setting};
 use super::resources::ResponseCache;
 use super::transport::ApiUrl;
 use super::transport::Auth;
@@ -117,9 +117,10 @@ impl ClientBuilder {
     /// the client's certificate or key cannot be read; when the time limit is zero; when the system offers no certificates for https.
     pub fn build(self) -> Result<Client, Error> {
         let default = || format!("http://127.0.0.1:{DEFAULT_PORT}");
-        let base = ApiUrl::parse(&self.registry_url.unwrap_or_else(default))?;
+        let base = ApiUrl::parse(&self.registry_url.unwrap_or_else(default))
+            .map_err(|error| error.of(Setting::RegistryUrl))?;
         let login_url = match (&self.auth_url, self.region) {
-            (Some(url), _) => parse_login(url)?,
+            (Some(url), _) => parse_login(url).map_err(|error| error.of(Setting::AuthUrl))?,
             (None, Some(region)) => parse_login(region.auth_url())?,
             (None, None) => base.login(),
         };
@@ -127,7 +128,8 @@ impl ClientBuilder {
         if request_timeout.is_zero() {
             return Err(Error::unusable("a request timeout of zero leaves no time for an answer"));
         }
-        let authorities = self.ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default();
+        let authorities = self.ca_file.as_deref().map(read_authorities).transpose();
+        let authorities = authorities.map_err(|error| error.of(Setting::CaFile))?.unwrap_or_default();
         let own = self.client_certificate.map(|(certificate, key)| read_own(&certificate, &key)).transpose()?;
         let tls_files = TlsFiles { authorities, own };
         let http = Kind::of(base.url()).build(&tls_files)?;

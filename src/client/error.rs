@@ -25,6 +25,8 @@ pub enum Error {
     #[error("{what}")]
     #[non_exhaustive]
     InvalidArgument {
+        /// The setting of [`ClientBuilder`](super::ClientBuilder) that is wrong, if it is one of those.
+        setting: Option<Setting>,
         /// What is wrong with which value, and what would be right.
         what: String,
     },
@@ -73,6 +75,22 @@ pub enum Error {
         /// What is wrong with the answer.
         what: String,
     },
+}
+
+/// A setting of [`ClientBuilder`](super::ClientBuilder).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Setting {
+    /// [`registry_url`](super::ClientBuilder::registry_url).
+    RegistryUrl,
+    /// [`auth_url`](super::ClientBuilder::auth_url).
+    AuthUrl,
+    /// [`ca_file`](super::ClientBuilder::ca_file).
+    CaFile,
+    /// The certificate of [`client_certificate`](super::ClientBuilder::client_certificate).
+    ClientCertificate,
+    /// The key of [`client_certificate`](super::ClientBuilder::client_certificate).
+    ClientKey,
 }
 
 /// What a request was for.
@@ -175,6 +193,15 @@ impl Error {
         }
     }
 
+    /// The setting of the client that is wrong; none for other errors.
+    #[must_use]
+    pub fn setting(&self) -> Option<Setting> {
+        match self {
+            Self::InvalidArgument { setting, .. } => *setting,
+            _ => None,
+        }
+    }
+
     /// How long the answer asks to wait before the next try.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -202,7 +229,15 @@ impl Error {
     }
 
     pub(super) fn unusable(what: impl Into<String>) -> Self {
-        Self::InvalidArgument { what: what.into() }
+        Self::InvalidArgument { setting: None, what: what.into() }
+    }
+
+    /// Adds the setting that an invalid argument came from.
+    pub(super) fn of(self, setting: Setting) -> Self {
+        match self {
+            Self::InvalidArgument { what, .. } => Self::InvalidArgument { setting: Some(setting), what },
+            other => other,
+        }
     }
 
     /// Takes a token out of the texts the other side wrote: a fault likes to repeat the one it did not know.

@@ -25,6 +25,8 @@ pub struct HeartBeater {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum HeartbeatEvent<'a> {
+    /// It is about to be sent.
+    Sending,
     /// The registry took it; the timeout runs anew.
     #[non_exhaustive]
     Accepted {
@@ -77,7 +79,7 @@ impl HeartBeater {
     pub fn start(&mut self) {
         if self.task.as_ref().is_none_or(JoinHandle::is_finished) {
             let state = self.state.clone();
-            self.task = Some(tokio::spawn(async move { state.beat_until_lost(sleep, |_| {}).await }));
+            self.task = Some(tokio::spawn(async move { state.beat_until_lost(|_| {}).await }));
         }
     }
 
@@ -106,18 +108,8 @@ impl HeartBeater {
     ///
     /// May be dropped at any time, and called again to go on.
     pub async fn run(&mut self, on_beat: impl FnMut(HeartbeatEvent<'_>)) -> Error {
-        self.run_by(sleep, on_beat).await
-    }
-
-    /// As [`run`](Self::run), with another way to wait than tokio's timers, which wake a process that waits for seconds up
-    /// a few times before they are over. `pause` is done after the time it is given, or a little later.
-    pub async fn run_by<S: Future<Output = ()>>(
-        &mut self,
-        pause: impl FnMut(Duration) -> S,
-        on_beat: impl FnMut(HeartbeatEvent<'_>),
-    ) -> Error {
         self.stop();
-        self.state.beat_until_lost(pause, on_beat).await
+        self.state.beat_until_lost(on_beat).await
     }
 }
 
@@ -138,11 +130,7 @@ impl State {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn beat_until_lost<S: Future<Output = ()>>(
-        &self,
-        pause: impl FnMut(Duration) -> S,
-        on_beat: impl FnMut(HeartbeatEvent<'_>),
-    ) -> Error {
+    async fn beat_until_lost(&self, on_beat: impl FnMut(HeartbeatEvent<'_>)) -> Error {
         let limit = Some(schedule::limit(self.timeout));
         let send = || async {
             let token = self.token();
@@ -150,20 +138,20 @@ impl State {
             *self.token.lock().unwrap_or_else(PoisonError::into_inner) = next.token;
             Ok(())
         };
-        beat(self.timeout, send, pause, on_beat).await
+        beat(self.timeout, send, on_beat).await
     }
 }
 
-/// The loop, with the sending and the waiting handed in.
-async fn beat<F: Future<Output = Result<(), Error>>, S: Future<Output = ()>>(
+/// Sends heartbeats until one is refused for good.
+async fn beat<F: Future<Output = Result<(), Error>>>(
     timeout: Duration,
     mut send: impl FnMut() -> F,
-    mut pause: impl FnMut(Duration) -> S,
     mut on_beat: impl FnMut(HeartbeatEvent<'_>),
 ) -> Error {
     let mut failures: u32 = 0;
     let mut accepted = Instant::now(); // or a little earlier: when the session was created
     loop {
+        on_beat(HeartbeatEvent::Sending);
         let sent = Instant::now();
         let delay = match send().await {
             Ok(()) => {
@@ -182,7 +170,7 @@ async fn beat<F: Future<Output = Result<(), Error>>, S: Future<Output = ()>>(
                 retry_in
             }
         };
-        pause(delay).await;
+        sleep(delay).await;
     }
 }
 
@@ -222,7 +210,7 @@ mod tests {
             sleep(Duration::from_millis(after)).await;
             if status == 200 { Ok(()) } else { Err(refused(status)) }
         };
-        assert!(beat(Duration::from_secs(timeout), send, sleep, |_| {}).await.is_not_found());
+        assert!(beat(Duration::from_secs(timeout), send, |_| {}).await.is_not_found());
         times.into_inner()
     }
 

@@ -1,6 +1,4 @@
-//! `--status-socket`: a unix socket that says how things stand, and takes the service out of the registry and puts it back.
-//!
-//! One line in, one line of JSON out: `status`, `maintenance on`, `maintenance off`.
+//! `--status-socket`: a unix socket that reports the state of the registration, and takes the service out of the registry and puts it back.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,48 +6,45 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::libc::pid_t;
 use serde_json::{Value, json};
+use service_registry::control::{LONGEST_REQUEST, Request};
 use service_registry::files::own::OwnSocket;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
-use tokio::time::timeout;
-use tracing::debug;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
 
-use crate::registration::RegistrationStatus;
+use crate::registration::{Desired, RegistrationStatus};
 
-/// How long a change may take, and a caller to say what it wants.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Longer than any of the three requests.
-const LONGEST_REQUEST: u64 = 64;
+/// The time for a request to arrive, and for a change to be done.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) struct StatusSocket {
-    listener: UnixListener,
-    /// Removes it at the end.
-    _place: OwnSocket,
-}
+/// After a connection that cannot be accepted, as when no descriptor is left.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-impl StatusSocket {
-    /// To be called inside the event loop.
-    pub(super) fn of(socket: OwnSocket) -> Result<Self> {
-        Ok(Self { listener: UnixListener::from_std(socket.listener()?)?, _place: socket })
-    }
-
-    /// Answers, for ever.
-    pub(super) async fn answer(
-        &self,
-        id: &str,
-        child: pid_t,
-        wanted: watch::Sender<bool>,
-        mut status_now: watch::Receiver<RegistrationStatus>,
-    ) -> Infallible {
-        loop {
-            let Ok((caller, _)) = self.listener.accept().await else {
-                tokio::time::sleep(Duration::from_secs(1)).await; // out of descriptors, say
-                continue;
-            };
-            if let Err(error) = converse(caller, id, child, &wanted, &mut status_now).await {
-                debug!("status socket: {error}");
-            }
+/// Answers requests on the socket, if there is one. Never returns.
+pub(super) async fn answer(
+    socket: Option<oneshot::Receiver<OwnSocket>>,
+    id: &str,
+    child: pid_t,
+    desired: Desired,
+    mut status: watch::Receiver<RegistrationStatus>,
+) -> Infallible {
+    let Some(Ok(socket)) = async { Some(socket?.await) }.await else { return std::future::pending().await };
+    let listener = match socket.listener().and_then(UnixListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => {
+            warn!("--status-socket cannot be served: {error:#}");
+            return std::future::pending().await;
+        }
+    };
+    loop {
+        let Ok((caller, _)) = listener.accept().await else {
+            sleep(ACCEPT_RETRY).await;
+            continue;
+        };
+        if let Err(error) = converse(caller, id, child, &desired, &mut status).await {
+            debug!("status socket: {error}");
         }
     }
 }
@@ -58,36 +53,34 @@ async fn converse(
     mut caller: UnixStream,
     id: &str,
     child: pid_t,
-    wanted: &watch::Sender<bool>,
-    status_now: &mut watch::Receiver<RegistrationStatus>,
+    desired: &Desired,
+    status: &mut watch::Receiver<RegistrationStatus>,
 ) -> Result<()> {
-    let mut request = String::new();
-    let (from, to) = caller.split();
-    timeout(PATIENCE, BufReader::new(from.take(LONGEST_REQUEST)).read_line(&mut request)).await??;
-    let mut to = to;
-    let answer = match request.trim() {
-        "status" => status_now.borrow().as_json(id, child, !*wanted.borrow()),
-        "maintenance on" => set(false, id, child, wanted, status_now).await,
-        "maintenance off" => set(true, id, child, wanted, status_now).await,
-        _ => json!({"error": "say status, maintenance on, or maintenance off"}),
+    let mut line = String::new();
+    let (from, mut to) = caller.split();
+    timeout(REQUEST_LIMIT, BufReader::new(from.take(LONGEST_REQUEST)).read_line(&mut line)).await??;
+    let reply = match line.parse() {
+        Ok(Request::Status) => status.borrow().as_json(id, child, desired.has_maintenance()),
+        Ok(Request::Maintenance(is_on)) => set_maintenance(is_on, id, child, desired, status).await,
+        Err(error) => json!({"error": error}),
     };
-    timeout(PATIENCE, to.write_all(format!("{answer}\n").as_bytes())).await??;
+    timeout(REQUEST_LIMIT, to.write_all(format!("{reply}\n").as_bytes())).await??;
     Ok(())
 }
 
-/// Asks for the service to be in the registry or out of it, and waits until it is, but not for ever.
-async fn set(
-    into: bool,
+/// Asks for the service to be out of the registry or in it, and waits for that, up to [`REQUEST_LIMIT`].
+async fn set_maintenance(
+    is_on: bool,
     id: &str,
     child: pid_t,
-    wanted: &watch::Sender<bool>,
-    status_now: &mut watch::Receiver<RegistrationStatus>,
+    desired: &Desired,
+    status: &mut watch::Receiver<RegistrationStatus>,
 ) -> Value {
-    wanted.send_replace(into);
-    let done = timeout(PATIENCE, status_now.wait_for(|status_now| status_now.registered == into)).await.is_ok();
-    let mut answer = status_now.borrow().as_json(id, child, !into);
-    if !done {
-        answer["error"] = json!("not done yet; it goes on behind this answer");
+    desired.set_maintenance(is_on);
+    let is_done = timeout(REQUEST_LIMIT, status.wait_for(|status| status.registered != is_on)).await.is_ok();
+    let mut reply = status.borrow().as_json(id, child, is_on);
+    if !is_done {
+        reply["error"] = json!("not done yet; the wrapper continues to try");
     }
-    answer
+    reply
 }

@@ -1,10 +1,11 @@
-//! The way in, straight from the C library.
+//! The entry of the program, called by the C library.
 //!
-//! The Rust runtime would ignore SIGPIPE, open what is closed of stdin, stdout and stderr for the child too, and read the
-//! map of the program's memory to guard its stack. The child is to find everything as the wrapper did, and the rest is time.
+//! The Rust runtime's own entry ignores SIGPIPE, opens closed ones of stdin, stdout and stderr (the child would inherit both), and reads
+//! the map of the program's memory to guard its stack, which takes 6 % of the wrapper's start.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -13,49 +14,50 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use crate::exit;
-use crate::exit::Failure;
+use crate::exit::{Ending, Failure};
 use crate::options::{API_KEY, LogFormat};
 use crate::registration::Secret;
 
-/// What is put in the place of a key.
+/// Replaces each byte of a key.
 const NO_KEY: u8 = b'x';
 
-/// What the C library calls.
 #[expect(unsafe_code, reason = "the C library looks it up by this name")]
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, values: *const *mut c_char, environment: *const *mut c_char) -> c_int {
-    let status = if no_gap_below_stderr() {
+    let ending = if fill_closed_descriptors() {
         let count = usize::try_from(count).unwrap_or_default();
         let key = take_key(environment);
         let arguments = (0..count).map(|index| OsStr::from_bytes(string(values, index)).to_owned()).collect();
-        crate::live_by(arguments, key, |key, options| hide_key(values, options, key))
+        let run = || crate::run(arguments, key, |key, options| hide_key(values, options, key));
+        // The panic hook has logged the panic, or the default one has, if the log was not set up yet.
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or(Ending::Status(exit::WRAPPER_FAILED))
     } else {
-        let why = anyhow!("one of stdin, stdout and stderr is closed, and there is no /dev/null to put in its place");
-        Failure::from(why).report(LogFormat::Text)
+        let error = anyhow!("one of stdin, stdout and stderr is closed, and there is no /dev/null to replace it");
+        Failure::from(error).report(LogFormat::Text)
     };
-    exit::now(status)
+    ending.end()
 }
 
 #[expect(unsafe_code, reason = "the C library hands over pointers")]
 fn string<'a>(strings: *const *mut c_char, index: usize) -> &'a [u8] {
-    // SAFETY: the C library gives an array of so many pointers to strings that end with a zero byte and live as long as the
-    // process. They are changed by `overwrite` alone, which is called while nobody holds what this returns.
+    // SAFETY: the C library passes an array of at least `index + 1` pointers to strings that end with a zero byte and live as long as the
+    // process. Only `overwrite` changes them, and it is called while no result of this function is in use.
     unsafe { CStr::from_ptr(*strings.add(index)) }.to_bytes()
 }
 
-/// Overwrites the end of a string from this byte on.
+/// Overwrites a string from this byte on.
 ///
-/// The system shows the first strings of a process as its environment and arguments (`/proc/PID/environ`, `ps`) for as long
-/// as it lives; to remove a variable changes the list of pointers, and leaves the string where it is.
+/// The kernel shows the original strings of a process as its environment and arguments (`/proc/PID/environ`, `ps`) for as long
+/// as it lives. Removing a variable only changes the list of pointers.
 #[expect(unsafe_code, reason = "no library changes these strings themselves")]
 fn overwrite(strings: *const *mut c_char, index: usize, from: usize) {
     let length = string(strings, index).len();
-    // SAFETY: the string has so many bytes, may be written to (C11, 5.1.2.2.1), and is read by nobody now: there is one thread.
+    // SAFETY: the string has `length` bytes, may be written to (C11, 5.1.2.2.1), and is not read now: there is one thread.
     unsafe { (*strings.add(index)).add(from).write_bytes(NO_KEY, length - from) };
 }
 
-/// Takes the API key out of the environment that the process was started with. There stands as much other text then, so that
-/// whoever looks for the variable finds one.
+/// Takes the API key out of the environment that the process was started with. Other text of the same length replaces it, so that
+/// the variable still counts as given.
 #[expect(unsafe_code, reason = "the C library hands over pointers")]
 fn take_key(environment: *const *mut c_char) -> Option<Secret> {
     let mut key = None;
@@ -64,7 +66,7 @@ fn take_key(environment: *const *mut c_char) -> Option<Secret> {
     for index in 0..count {
         let value = string(environment, index).strip_prefix(API_KEY.as_bytes());
         let value = value.and_then(|value| value.strip_prefix(b"="));
-        // What is no text is no key, and will be complained of.
+        // A value that is not UTF-8 is reported with the options.
         let Some(Ok(value)) = value.map(std::str::from_utf8) else { continue };
         key = key.or_else(|| Some(Arc::new(value.to_owned().into())));
         overwrite(environment, index, API_KEY.len() + 1);
@@ -72,7 +74,7 @@ fn take_key(environment: *const *mut c_char) -> Option<Secret> {
     key
 }
 
-/// Overwrites the key in the arguments, of which so many are options of the wrapper's own.
+/// Overwrites the key in the first `options` arguments, which are the wrapper's own.
 fn hide_key(values: *const *mut c_char, options: usize, key: &str) {
     for index in 1..options {
         let value = string(values, index);
@@ -82,10 +84,10 @@ fn hide_key(values: *const *mut c_char, options: usize, key: &str) {
     }
 }
 
-/// Whatever is opened while one of the first three descriptors is closed takes its place, and what is said on stderr goes
-/// there. So nothing is put there, which the child does not inherit.
-#[expect(unsafe_code, reason = "nix cannot ask after a descriptor that may be closed")]
-fn no_gap_below_stderr() -> bool {
+/// Opens /dev/null, close-on-exec, for each of stdin, stdout and stderr that is closed. Otherwise the next file that is opened would take
+/// its number, and log lines would be written into it.
+#[expect(unsafe_code, reason = "nix cannot query a descriptor that may be closed")]
+fn fill_closed_descriptors() -> bool {
     (0..=2).all(|number| {
         // SAFETY: fcntl takes numbers.
         let is_open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;

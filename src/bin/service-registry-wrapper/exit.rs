@@ -1,4 +1,4 @@
-//! Every way this program ends, and the status it ends with. The man page repeats this list.
+//! Every exit status of the wrapper, and the one place where the process ends. The man page repeats the list.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -7,12 +7,12 @@ use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 
 use crate::logging;
-use crate::options::LogFormat;
+use crate::options::{ChildConfig, LogFormat};
 
-/// Options that make no sense. Nothing was contacted or started.
+/// The options are wrong. Nothing was contacted or started.
 pub(super) const USAGE: u8 = 2;
-/// `--abort-on-failure` was given and the service could not be registered; the child was not started. Or `--on-lost=stop`
-/// is in force and it could not be kept registered; the child was stopped.
+/// With `--abort-on-failure`: the service could not be registered, and the child was not started. With `--on-lost=stop`: the
+/// service could not be kept registered, and the child was stopped.
 pub(super) const NOT_REGISTERED: u8 = 100;
 /// The wrapper itself failed.
 pub(super) const WRAPPER_FAILED: u8 = 125;
@@ -21,31 +21,61 @@ pub(super) const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found.
 pub(super) const NOT_FOUND: u8 = 127;
 
-/// What a shell would say: the child's code, or 128 plus the number of the signal that killed it.
-pub(super) fn of_child(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(WRAPPER_FAILED),
-        (None, Some(signal)) => of_signal(signal),
-        (None, None) => WRAPPER_FAILED, // stopped or continued: not an end; the supervisor never asks
+/// How the wrapper ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Status(u8),
+    /// By the signal that ended the child; with this status if that is impossible.
+    Signal(i32, u8),
+}
+
+impl Ending {
+    /// The child's status, as `--exit-map` and `--reraise` change it. After a child that a key ended (`is_interrupted`), the
+    /// wrapper dies of the same signal: a shell looks for that before it ends a script.
+    pub(super) fn of_child(status: ExitStatus, is_interrupted: bool, config: &ChildConfig) -> Self {
+        let own = of_child(status);
+        let mapped = config.mapped(own);
+        match status.signal() {
+            Some(signal) if (config.reraise || is_interrupted) && mapped == own => Self::Signal(signal, mapped),
+            _ => Self::Status(mapped),
+        }
+    }
+
+    /// Prints the help, the version, or what is wrong with the options.
+    pub(super) fn of_usage(error: &clap::Error) -> Self {
+        let _ = error.print(); // where nothing can be printed, the status still tells
+        Self::Status(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+    }
+
+    /// Ends the process. Nothing is buffered, and the kernel frees memory faster than destructors do.
+    #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
+    #[expect(unsafe_code, reason = "the standard library's exit runs handlers that the C library has registered")]
+    pub(super) fn end(self) -> ! {
+        let status = match self {
+            Self::Status(status) => status,
+            Self::Signal(signal, status) => {
+                die_of(signal);
+                status
+            }
+        };
+        // SAFETY: takes a number and ends the process.
+        unsafe { libc::_exit(status.into()) }
     }
 }
 
-/// Killed by this signal, or stopped by it before there was a child.
-pub(super) fn of_signal(signal: i32) -> u8 {
-    u8::try_from(128 + signal).unwrap_or(WRAPPER_FAILED)
+/// Returns the status that a shell gives: the child's code, or 128 plus the number of the signal that killed it.
+fn of_child(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(WRAPPER_FAILED),
+        (None, Some(signal)) => u8::try_from(128 + signal).unwrap_or(WRAPPER_FAILED),
+        (None, None) => WRAPPER_FAILED, // stopped or continued, which is no exit
+    }
 }
 
-/// Ends the wrapper. Nothing is buffered, and the kernel tidies up faster than destructors do.
-#[expect(unsafe_code, reason = "the standard library's way out runs what the C library has registered")]
-pub(super) fn now(status: u8) -> ! {
-    // SAFETY: takes a number and ends the process.
-    unsafe { libc::_exit(status.into()) }
-}
-
-/// Dies of the signal that killed the child, without a second core dump. Returns if it cannot: process 1 of a container
+/// Dies of the signal that killed the child, without a second core dump. Returns if that is impossible: process 1 of a container
 /// does not die of signals.
 #[expect(unsafe_code, reason = "a disposition can be set in no other way")]
-pub(super) fn die_of(signal: i32) {
+fn die_of(signal: i32) {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     // SAFETY: the default disposition runs no code of ours, and the set is valid before it is used.
     unsafe {
@@ -69,14 +99,14 @@ impl Failure {
         Self { status, cause: cause.into() }
     }
 
-    /// Says why on stderr, as one line, and gives the status. What ends the wrapper is said however quiet it is.
-    pub(super) fn report(self, format: LogFormat) -> u8 {
-        logging::tell_end(format, &format!("{:#}", self.cause));
-        self.status
+    /// Logs the cause as one line, at every log level, and returns how to end.
+    pub(super) fn report(self, format: LogFormat) -> Ending {
+        logging::report_end(format, &format!("{:#}", self.cause));
+        Ending::Status(self.status)
     }
 }
 
-/// What is not classified otherwise is the wrapper's own fault.
+/// An error without a status of its own is the wrapper's failure.
 impl From<anyhow::Error> for Failure {
     fn from(cause: anyhow::Error) -> Self {
         Self { status: WRAPPER_FAILED, cause }
@@ -88,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_and_every_signal_has_its_status() {
+    fn every_code_and_signal_has_its_status() {
         for code in 0..=255 {
             assert_eq!(of_child(ExitStatus::from_raw(code << 8)), code as u8);
         }

@@ -1,4 +1,4 @@
-//! The wrapper's own words: on stderr, one line each, never on stdout, which is the child's.
+//! The format of the wrapper's log lines, and the panic hook. Lines go to stderr; stdout is the child's.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -18,29 +18,29 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::options::LogFormat;
 use crate::options::LogSettings;
 
-/// Begins to speak. Lines of libraries count from `-vv` on.
-pub(super) fn start(voice: LogSettings) {
-    let level = match voice.level {
+/// Starts logging. Lines of libraries are logged with `-vv` only.
+pub(super) fn start(settings: LogSettings) {
+    let level = match settings.level {
         ..=-2 => LevelFilter::OFF,
         -1 => LevelFilter::WARN,
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         2.. => LevelFilter::TRACE,
     };
-    // What the libraries below have to say is for those who want everything.
     let libraries = if level == LevelFilter::TRACE { level } else { LevelFilter::OFF };
-    // A registry that is hosted here says a line for each request; that is for those who want more.
+    // An embedded registry logs a line for each request, which `-v` shows.
     let hosted = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
-    let heard = Targets::new()
+    let targets = Targets::new()
         .with_default(libraries)
         .with_target("service_registry", level)
         .with_target("service_registry::registry", hosted);
-    let writer = writer(voice.format);
+    log_panics(settings.format);
+    let writer = writer(settings.format);
     let lines =
         tracing_subscriber::fmt::layer().with_writer(move || writer).with_ansi(false).log_internal_errors(false);
-    let subscriber = tracing_subscriber::registry().with(heard);
-    match voice.format {
-        LogFormat::Text => subscriber.with(lines.event_format(Prose)).init(),
+    let subscriber = tracing_subscriber::registry().with(targets);
+    match settings.format {
+        LogFormat::Text => subscriber.with(lines.event_format(Text)).init(),
         LogFormat::Json => {
             let object = |format: Format<_>| Object(format.json().flatten_event(true).with_target(false));
             subscriber.with(lines.map_event_format(object).fmt_fields(JsonFields::new())).init();
@@ -48,11 +48,24 @@ pub(super) fn start(voice: LogSettings) {
     }
 }
 
-/// A line of prose: no time and no colour, since the line stands between those of the child, and whatever collects them
-/// stamps them.
-struct Prose;
+/// Logs a panic as one line. The default hook writes two, and panics itself if stderr cannot be written.
+fn log_panics(format: LogFormat) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let payload = panic.payload();
+        let text =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+        report_end(
+            format,
+            &format!("this is a defect of the wrapper, please report it: panic{place}: {}", text.unwrap_or("no text")),
+        );
+    }));
+}
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'w> FormatFields<'w> + 'static> FormatEvent<S, N> for Prose {
+/// Text without time and colour: the line is among the child's, and the collector of the logs adds the time.
+struct Text;
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'w> FormatFields<'w> + 'static> FormatEvent<S, N> for Text {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         line.write_str(&prefix(*event.metadata().level()))?;
         context.format_fields(line.by_ref(), event)?;
@@ -60,7 +73,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'w> FormatFields<'w> + 'stat
     }
 }
 
-/// One object of JSON: time, level, message, and what else there is.
+/// A JSON object with time, level, message and fields.
 struct Object(Format<Json>);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'w> FormatFields<'w> + 'static> FormatEvent<S, N> for Object {
@@ -70,8 +83,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'w> FormatFields<'w> + 'stat
     }
 }
 
-/// Writes what ends the wrapper, however quiet it is.
-pub(super) fn tell_end(format: LogFormat, message: &str) {
+/// Writes the line that says why the wrapper ends, at every log level.
+pub(super) fn report_end(format: LogFormat, message: &str) {
     let line = match format {
         LogFormat::Text => format!("{}service-registry-wrapper: {message}\n", priority(Level::ERROR)),
         LogFormat::Json => object(Level::ERROR, message),
@@ -103,7 +116,7 @@ fn object(level: Level, message: &str) -> String {
     format!("{}{object}\n", priority(level))
 }
 
-/// How urgent a line is, for a journal that stands behind stderr (sd-daemon(3)); it takes this off again.
+/// Returns the priority prefix of sd-daemon(3) if stderr is the journal, which removes it again.
 fn priority(level: Level) -> &'static str {
     match level {
         _ if !is_journal(io::stderr().as_fd()) => "",
@@ -114,7 +127,7 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
-/// Whether this is what systemd has connected to its journal, and says so.
+/// Compares a descriptor with the one that systemd has connected to its journal.
 fn is_journal(descriptor: BorrowedFd<'_>) -> bool {
     let Some(journal) = std::env::var_os("JOURNAL_STREAM") else { return false };
     fstat(descriptor).is_ok_and(|found| *journal == *format!("{}:{}", found.st_dev, found.st_ino))

@@ -1,9 +1,10 @@
-//! systemd's notifications. systemd listens to the process it started, which is the wrapper; so the child is given a socket
-//! of the wrapper's, and what it says there is passed on.
+//! Notifications to systemd. systemd accepts them from the process that it started, which is the wrapper. So the child gets a socket of
+//! the wrapper's, and the wrapper forwards what arrives there.
 //!
-//! The protocol is that of sd_notify(3): datagrams of NAME=VALUE lines, descriptors beside them.
+//! The protocol is that of sd_notify(3): datagrams of NAME=VALUE lines, with descriptors.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -24,44 +25,56 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::options::{NotifyWhen, WrapperConfig};
 use crate::process::descendants;
+use crate::registration::Registration;
 
-/// More than systemd itself takes.
+/// In bytes; systemd itself reads fewer.
 const LARGEST: usize = 8192;
-/// As many descriptors as the kernel lets into one message (SCM_MAX_FD).
+/// The most descriptors in one message (the kernel's SCM_MAX_FD).
 const MOST_DESCRIPTORS: usize = 253;
-/// More datagrams than may wait in a socket (net.unix.max_dgram_qlen).
+/// No socket holds more datagrams (net.unix.max_dgram_qlen).
 const LONGEST_QUEUE: usize = 1024;
 /// After the first failed attempt to send; doubled after each further one.
-const PAUSE: Duration = Duration::from_millis(1);
-/// After a failed attempt to read, and the longest after one to send.
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-/// Attempts to send, which add up to a second.
+const FIRST_RETRY: Duration = Duration::from_millis(1);
+/// After a failed attempt to read, and the longest pause after one to send.
+const LONGEST_RETRY: Duration = Duration::from_millis(20);
+/// Attempts to send; together they take a second.
 const ATTEMPTS: u32 = 55;
 
-/// Between the child and systemd.
+/// Infinity, for systemd.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Forwards notifications from the child to systemd.
 pub(super) struct NotifyProxy {
     socket: AsyncFd<UnixDatagram>,
     systemd: UnixAddr,
-    /// For the child's NOTIFY_SOCKET.
+    /// The child's NOTIFY_SOCKET.
     pub address: OsString,
-    /// What was read and is not passed on yet.
+    /// A message that was read and not forwarded yet.
     unsent: RefCell<Option<Rc<Message>>>,
 }
 
 impl NotifyProxy {
-    /// Nothing if there is no systemd to notify. To be called inside the event loop.
-    pub(super) fn open() -> Result<Option<Self>> {
+    /// Opens the socket for the child; none if there is no systemd to notify. Must be called inside the event loop.
+    pub(super) fn open() -> Option<Self> {
+        Self::bind().unwrap_or_else(|error| {
+            warn!("the command's notifications do not go through the wrapper, and systemd may refuse them: {error:#}");
+            None
+        })
+    }
+
+    fn bind() -> Result<Option<Self>> {
         let Some(target) = std::env::var_os("NOTIFY_SOCKET").filter(|target| !target.is_empty()) else {
             return Ok(None);
         };
         let systemd = match target.as_bytes() {
             [b'@', name @ ..] => UnixAddr::new_abstract(name),
             path @ [b'/', ..] => UnixAddr::new(path),
-            _ => return Ok(None), // a socket of a virtual machine's host, which does not ask who speaks
+            _ => return Ok(None), // a socket of a virtual machine's host, which accepts notifications from every process
         };
         let systemd = systemd.with_context(|| format!("NOTIFY_SOCKET {}", target.display()))?;
-        // In the abstract namespace, so that a child that changes its user or its root directory finds it.
+        // In the abstract namespace: a child that changes its user or its root directory can still use it.
         let name = format!("service-registry-wrapper/{}/{:x}", std::process::id(), fastrand::u64(..));
         let socket = SocketAddr::from_abstract_name(&name)
             .and_then(|address| UnixDatagram::bind_addr(&address))
@@ -69,11 +82,11 @@ impl NotifyProxy {
         socket.set_nonblocking(true).context("notifications")?;
         setsockopt(&socket, sockopt::PassCred, &true).context("notifications")?;
         let address = format!("@{name}").into();
-        Ok(Some(Self { socket: watched(socket)?, systemd, address, unsent: RefCell::default() }))
+        Ok(Some(Self { socket: register(socket)?, systemd, address, unsent: RefCell::default() }))
     }
 
-    /// Passes on what the child says, for ever.
-    pub(super) async fn run(&self) -> Result<std::convert::Infallible> {
+    /// Forwards messages. Returns an error only.
+    async fn run(&self) -> Result<Infallible> {
         loop {
             let mut ready = self.socket.readable().await.context("cannot wait for notifications")?;
             match receive(self.socket.get_ref()) {
@@ -82,16 +95,16 @@ impl NotifyProxy {
                 Err(Errno::EINTR) => {}
                 Err(error) => {
                     warn!("a notification of the command cannot be read: {}", error.desc());
-                    sleep(LONGEST_PAUSE).await;
+                    sleep(LONGEST_RETRY).await;
                 }
             }
         }
     }
 
-    /// Passes on what the child said last, now that it is gone.
+    /// Forwards the remaining messages, once the child has exited.
     pub(super) async fn finish(&self) {
         if let Some(message) = self.unsent.take() {
-            message.pass_on_by(self).await;
+            message.send_by(self).await;
         }
         for _ in 0..LONGEST_QUEUE {
             let Ok(message) = receive(self.socket.get_ref()) else { return };
@@ -99,27 +112,27 @@ impl NotifyProxy {
         }
     }
 
-    /// Says something on the child's behalf.
-    pub(super) async fn say(&self, text: &str) {
+    /// Sends a message on the child's behalf.
+    async fn say(&self, text: &str) {
         self.send(text.as_bytes(), &[]).await;
     }
 
     async fn forward(&self, message: Message) {
-        if !message.is_from_family() {
-            debug!(pid = message.sender.map(|sender| sender.pid()), "a stranger's notification is not passed on");
+        if !message.is_from_tree() {
+            debug!(pid = message.sender.map(|sender| sender.pid()), "ignored a notification of an unrelated process");
             return;
         }
         let message = Rc::new(message);
         *self.unsent.borrow_mut() = Some(message.clone());
-        message.pass_on_by(self).await;
+        message.send_by(self).await;
         self.unsent.take();
     }
 
-    /// systemd's queue may be full for a moment; the wrapper never blocks on it.
+    /// Sends a message. systemd's queue may be full for a moment; the wrapper never blocks on it.
     async fn send(&self, text: &[u8], descriptors: &[RawFd]) {
         let rights = [ControlMessage::ScmRights(descriptors)];
         let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-        let mut pause = PAUSE;
+        let mut pause = FIRST_RETRY;
         for _ in 0..ATTEMPTS {
             let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
             let socket = self.socket.get_ref().as_raw_fd();
@@ -128,19 +141,48 @@ impl NotifyProxy {
                 Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => sleep(pause).await,
                 Err(error) => return warn!("a notification did not reach systemd: {}", error.desc()),
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(LONGEST_RETRY);
         }
         warn!("a notification did not reach systemd: it does not read");
     }
 }
 
-#[expect(unsafe_code, reason = "tokio takes no descriptor on trust")]
-fn watched(socket: UnixDatagram) -> Result<AsyncFd<UnixDatagram>> {
+/// Forwards the child's notifications, and sends those that `--notify-when` asks for. Never returns.
+pub(super) async fn notify(
+    config: &WrapperConfig,
+    proxy: Option<&NotifyProxy>,
+    registration: &mut Registration,
+) -> Infallible {
+    let Some(proxy) = proxy else { return std::future::pending().await };
+    let on_behalf = async {
+        match config.child_config.notify_when {
+            Some(NotifyWhen::Registered) => {
+                if !registration.status.borrow().registered {
+                    // A registry that is down is no reason for systemd to stop the command.
+                    proxy.say(&format!("EXTEND_TIMEOUT_USEC={}", A_YEAR.as_micros())).await;
+                }
+                registration.registered().await;
+            }
+            Some(NotifyWhen::Spawned) => {}
+            None => return,
+        }
+        proxy.say("READY=1").await;
+    };
+    let (_, forwarded) = tokio::join!(on_behalf, proxy.run());
+    match forwarded {
+        Ok(never) => match never {},
+        Err(error) => warn!("the command's notifications do not reach systemd any more: {error:#}"),
+    }
+    std::future::pending().await
+}
+
+#[expect(unsafe_code, reason = "tokio wants a promise about the descriptor")]
+fn register(socket: UnixDatagram) -> Result<AsyncFd<UnixDatagram>> {
     // SAFETY: a UnixDatagram owns one descriptor from its creation to its end and never exchanges it.
     unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.context("cannot watch for notifications")
 }
 
-/// What a process of the family says.
+/// A message from a process.
 struct Message {
     text: Vec<u8>,
     descriptors: Vec<OwnedFd>,
@@ -148,14 +190,14 @@ struct Message {
 }
 
 impl Message {
-    /// From root, from the wrapper's user, or from a process that descends from the wrapper.
-    fn is_from_family(&self) -> bool {
+    /// Returns whether the sender is root, the wrapper's user, or a descendant of the wrapper.
+    fn is_from_tree(&self) -> bool {
         self.sender.is_some_and(|sender| {
             sender.uid() == 0 || sender.uid() == geteuid().as_raw() || descendants::descends(sender.pid())
         })
     }
 
-    async fn pass_on_by(&self, notify_proxy: &NotifyProxy) {
+    async fn send_by(&self, notify_proxy: &NotifyProxy) {
         let text = without_main_pid(&self.text);
         let descriptors: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         if !text.is_empty() || !descriptors.is_empty() {
@@ -164,28 +206,29 @@ impl Message {
     }
 }
 
-/// Reads one. nix would not say which descriptors came when there was no room for all, and they would stay open.
+/// Reads a message. With nix, descriptors of a message for which there was no room would stay open.
 #[expect(unsafe_code, reason = "descriptors arrive as numbers")]
 fn receive(from: &UnixDatagram) -> Result<Message, Errno> {
     let mut text = vec![0; LARGEST];
     let mut space: Vec<u8> = cmsg_space!(UnixCredentials, [RawFd; MOST_DESCRIPTORS]);
     let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
-    // SAFETY: zeros are an empty header.
+    // SAFETY: an empty header is all zeros.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     (header.msg_iov, header.msg_iovlen) = (&raw mut part, 1);
-    (header.msg_control, header.msg_controllen) = (space.as_mut_ptr().cast(), space.capacity());
+    header.msg_control = space.as_mut_ptr().cast();
+    header.msg_controllen = space.capacity() as _; // 32 bits with musl
     // SAFETY: the header's pointers are to memory of the given lengths, which outlives the call.
     let length =
         unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) };
     text.truncate(usize::try_from(Errno::result(length)?).unwrap_or_default());
     let mut message = Message { text, descriptors: Vec::new(), sender: None };
-    // SAFETY: the kernel has filled the header and the space for control messages, whose lengths it gives; descriptors it
-    // has just opened, for us alone.
+    // SAFETY: the kernel has filled the header and the control messages, and states their lengths; it has just opened the descriptors, for
+    // this process alone.
     unsafe {
         let mut next = libc::CMSG_FIRSTHDR(&raw const header);
         while let Some(control) = next.as_ref() {
             let data = libc::CMSG_DATA(next);
-            let size = control.cmsg_len - data.offset_from_unsigned(next.cast());
+            let size = control.cmsg_len as usize - data.offset_from_unsigned(next.cast());
             if control.cmsg_type == libc::SCM_CREDENTIALS {
                 message.sender = Some(data.cast::<libc::ucred>().read_unaligned().into());
             } else if control.cmsg_type == libc::SCM_RIGHTS {
@@ -201,7 +244,7 @@ fn receive(from: &UnixDatagram) -> Result<Message, Errno> {
     Ok(message)
 }
 
-/// The main process is the wrapper: it is the one that systemd waits for.
+/// Removes MAINPID: the main process is the wrapper, for whose exit systemd waits.
 fn without_main_pid(text: &[u8]) -> Vec<u8> {
     let kept: Vec<&[u8]> = text.split(|&byte| byte == b'\n').filter(|line| !line.starts_with(b"MAINPID")).collect();
     kept.join(&b'\n')
@@ -212,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_the_main_process_is_not_the_childs_to_say() {
+    fn main_pid_of_the_child_is_removed() {
         assert_eq!(without_main_pid(b"READY=1\nMAINPID=7\nSTATUS=up"), b"READY=1\nSTATUS=up");
         assert_eq!(without_main_pid(b"MAINPIDFDID=9\nMAINPID=7"), b"");
         assert_eq!(without_main_pid(b"WATCHDOG=1"), b"WATCHDOG=1");

@@ -19,7 +19,7 @@ use rustls_platform_verifier::Verifier;
 use url::{Host, Url};
 
 use super::connector::Connector;
-use crate::client::error::Error;
+use crate::client::error::{Error, Setting};
 use crate::files;
 use crate::files::LARGEST_PEM;
 
@@ -97,10 +97,11 @@ pub(crate) fn read_own(
     certificate: &Path,
     key: &Path,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-    let chain = read_certificates(certificate, "client certificate")?;
+    let chain =
+        read_certificates(certificate, "client certificate").map_err(|error| error.of(Setting::ClientCertificate))?;
     let cure = "give a file with one private key (PEM) that is not encrypted";
     let refused = |error: &dyn std::error::Error| {
-        Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display()))
+        Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display())).of(Setting::ClientKey)
     };
     let pem = files::read(key, LARGEST_PEM).map_err(|error| refused(&error))?;
     Ok((chain, PrivateKeyDer::from_pem_slice(&pem).map_err(|error| refused(&error))?))
@@ -143,9 +144,10 @@ fn verifying(tls_files: &TlsFiles) -> Result<ClientConfig, Error> {
         .dangerous() // the name rustls gives to every verifier but its own
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &tls_files.own {
-        Some((chain, key)) => builder
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(|error| Error::unusable(format!("the client key does not fit the client certificate: {error}")))?,
+        Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(|error| {
+            Error::unusable(format!("the client key does not fit the client certificate: {error}"))
+                .of(Setting::ClientKey)
+        })?,
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

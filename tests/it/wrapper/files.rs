@@ -90,7 +90,7 @@ fn a_state_file_that_is_none_is_said_once_and_ignored() {
         process.all(&["registered web0", "the child is up"]);
         let said = process.said();
         assert_eq!(said.matches(warning).count(), 1, "{warning}: {said}");
-        assert!(said.contains("a session of a predecessor is left to expire"), "{said}");
+        assert!(said.contains("a previous session is left to expire"), "{said}");
         let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
         assert!(peak.parse::<u64>().unwrap() < 100_000, "{warning}: {peak} kB");
@@ -136,7 +136,7 @@ async fn a_predecessor_that_cannot_be_retired_is_left_to_expire() {
     })
     .await;
     let mut process = Running::start(wrapped(&registry.url).arg("--state-dir").arg(scratch.path()).args(UP));
-    process.all(&["seOLD, which was ours, is left to expire", "registered web0", "the child is up"]);
+    process.all(&["the previous session seOLD is left to expire", "registered web0", "the child is up"]);
 }
 
 #[test]
@@ -287,7 +287,7 @@ async fn a_key_file_that_hangs_delays_the_start_no_more_than_a_silent_registry()
     let (hanging, registry) = (Hanging::new(), super::start::registry(|_, _| None).await);
     hanging.hangs(true);
     let mut wrapped = hanging.start(&registry, &[]);
-    wrapped.line("the file system does not answer; starting all the same");
+    wrapped.line("the file system does not answer; starting the command without it");
     wrapped.ready();
     assert!(registry.lines().is_empty());
     wrapped.signal(Signal::SIGUSR1);

@@ -31,7 +31,7 @@ fn a_successor_does_not_wait_for_the_ghost_of_its_predecessor() {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{path:?}");
     }
     let mut second = start();
-    second.line("retired the session");
+    second.line("revoked the previous session");
     second.line("registered web0");
     assert_ne!(service(&registry, "web0").unwrap()["session_id"], ghost);
     second.signal(Signal::SIGTERM);
@@ -66,7 +66,7 @@ fn two_wrappers_with_one_state_directory_do_not_take_each_others_session() {
     let mut third = start();
     third.line("is held by session");
     first.signal(Signal::SIGKILL);
-    third.line("retired the session");
+    third.line("revoked the previous session");
     third.line("registered web0");
     let state = fs::read_to_string(scratch.path().join("web0.session")).unwrap();
     assert_eq!(service(&registry, "web0").unwrap()["session_id"], state.trim());
@@ -76,7 +76,7 @@ fn two_wrappers_with_one_state_directory_do_not_take_each_others_session() {
     third.signal(Signal::SIGTERM);
     third.end();
     fourth.line("registered web0");
-    assert!(!fourth.said().contains("retired the session"), "{}", fourth.said());
+    assert!(!fourth.said().contains("revoked the previous session"), "{}", fourth.said());
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn the_child_has_no_part_in_the_lock_of_the_state_directory() {
     first.signal(Signal::SIGKILL);
     first.end();
     let mut second = start();
-    second.line("retired the session"); // while the first one's child lives
+    second.line("revoked the previous session"); // while the first one's child lives
     kill_raw(child, 9);
     assert!(!second.said().contains("--state-dir"), "{}", second.said());
 }

@@ -178,7 +178,7 @@ async fn looks_that_fail_count_like_heartbeats_that_fail() {
     request(&registry.url, "DELETE", "/v1.0/services/web0", "").unwrap();
     let mut wrapped = fenced(&twice.url, &["--interval=10"]);
     wrapped.line("cannot see whether web0 is still registered");
-    wrapped.line("web0 is registered, as before");
+    wrapped.line("web0 is still registered");
     after_heartbeats(&twice, 2);
     lives(&mut wrapped);
 }

@@ -72,7 +72,7 @@ async fn an_unreachable_a_refusing_or_a_silent_registry_does_not_stop_the_child(
     started(&mut wrapper(&format!("http://{}", free_address()))).ready();
     let silent = registry(|_, _| Some(Reply::Silence)).await;
     let mut wrapped = started_at_leisure(&mut wrapper(&silent.url));
-    wrapped.line("is silent; starting without waiting");
+    wrapped.line("does not answer; starting the command without waiting");
     wrapped.ready();
     assert_eq!(silent.lines(), ["POST /v1.0/sessions"], "it is still under way when the child starts");
 }
@@ -86,7 +86,7 @@ async fn silence_at_any_step_delays_the_start_no_longer_than_at_the_first() {
             command.args(["--username=joe"]).env("SERVICE_REGISTRY_API_KEY", "k");
         }
         let mut wrapped = started_at_leisure(&mut command);
-        wrapped.line("is silent; starting without waiting");
+        wrapped.line("does not answer; starting the command without waiting");
         wrapped.ready();
     }
 }
@@ -117,7 +117,7 @@ async fn the_start_can_be_told_to_wait_longer() {
     wrapped.line("registered web0");
     wrapped.ready();
     let mut wrapped = started(wrapper(&format!("http://{}", free_address())).arg("--on-registry-down=wait:0.3s"));
-    wrapped.line("starting all the same");
+    wrapped.line("starting the command all the same");
     wrapped.ready();
 }
 

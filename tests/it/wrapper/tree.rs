@@ -412,7 +412,7 @@ fn who_is_buried_is_said_when_asked_for() {
     let script = "sh -c 'sleep 0.1 & echo orphan $!'; exec sleep 1000";
     let mut running = Running::start(command.args(["--warn-on-reap", "sh", "-c", script]));
     let orphan = running.line("orphan").split(' ').nth(1).unwrap().to_owned();
-    running.line(&format!("buried process {orphan}"));
+    running.line(&format!("reaped process {orphan}"));
 }
 
 #[test]

@@ -98,6 +98,7 @@ impl WrapperConfig {
     pub(crate) fn preparation(&self) -> Preparation {
         Preparation {
             access: self.access.clone(),
+            may_host: self.may_host,
             state_dir: self.state_dir.clone(),
             id: self.service.id.clone(),
             status_socket: self.status_socket.clone(),
@@ -271,7 +272,7 @@ mod tests {
         let arguments = ["service-registry-wrapper"].iter().chain(options).chain(&["true"]).map(OsString::from);
         let config = |options: &Options| {
             let prepared = WrapperConfig::of(options)?.preparation().prepare();
-            prepared.map_err(|wrong| wrong.why.context(options.origin(wrong.option)))
+            prepared.map_err(|wrong| wrong.error.context(options.origin(wrong.option)))
         };
         match Options::read(arguments).map_err(anyhow::Error::new).and_then(|options| config(&options)) {
             Ok(_) => String::new(),

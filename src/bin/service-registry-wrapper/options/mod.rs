@@ -5,7 +5,7 @@
 
 mod child_config;
 mod command;
-pub(super) mod config;
+mod config;
 mod lists;
 mod logging;
 mod registration;

@@ -1,7 +1,7 @@
-//! What may block, in a thread of its own: a file system that does not answer holds up neither heartbeats nor signals.
+//! Runs work that may block in a thread: a file system that does not answer delays neither heartbeats nor signals.
 //!
-//! *Not* tokio's threads for this: where the system allows none (`ulimit -u`) asking for one panics, and one that is there
-//! stays for ten seconds in the place of one of the child's.
+//! *Not* tokio's threads: asking for one panics where the system allows none (`ulimit -u`), and an idle one stays for ten seconds,
+//! during which the child may lack it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Does one thing at a time: while one hangs, no further thread is started, however often that is asked for.
+/// Runs one piece of work at a time: while one hangs, no further thread is started.
 #[derive(Clone, Default)]
 pub(crate) struct Blocking {
     is_busy: Arc<AtomicBool>,
 }
 
 impl Blocking {
-    /// The outcome of this work; nothing if it takes longer than `limit`, or if what was asked for before still hangs.
+    /// Returns the outcome of the work; nothing if it takes longer than `limit`, or if earlier work still hangs.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -37,7 +37,7 @@ impl Blocking {
     }
 }
 
-/// Begins this work; where the system allows no further thread, does it here.
+/// Starts the work in a thread; where the system allows no further one, runs it here.
 pub(crate) fn begin<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (tell, outcome) = oneshot::channel();
     let work = Arc::new(Mutex::new(Some(move || drop(tell.send(work())))));

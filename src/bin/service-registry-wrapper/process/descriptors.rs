@@ -1,7 +1,7 @@
-//! What the wrapper lets go of once the child has it.
+//! Closes the descriptors that the wrapper inherited, once the child has them.
 //!
-//! A pipe ends for its reader when the last writer closes it, and a socket that systemd passed on is the child's alone. So
-//! the wrapper keeps no descriptor that it was started with, but for stderr, which it speaks on.
+//! The reader of a pipe sees its end when the last writer closes it, and a socket from systemd belongs to the child. So
+//! the wrapper keeps none of the descriptors that it was started with, except stderr for its log lines.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -10,27 +10,27 @@ use anyhow::{Result, ensure};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 
-/// What the event loop opens, which takes it ill when it cannot.
-const LEAST: u64 = 6;
+/// The descriptors that the event loop opens; without them it panics.
+const EVENT_LOOP: u64 = 6;
 
-/// Sees to it that the wrapper can open what it cannot do without, above the first descriptor that it has opened.
+/// Checks that the wrapper can open enough descriptors above `first`, the first one that it has opened.
 pub(crate) fn check_fd_limit(first: &impl AsRawFd) -> Result<()> {
     let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
     let first = u64::try_from(first.as_raw_fd()).unwrap_or_default();
-    let wanted = first + 13; // so that registering finds some as well
+    let wanted = first + 13; // with those of the registration
     ensure!(
-        first + LEAST < limit,
+        first + EVENT_LOOP < limit,
         "only {limit} files may be open at a time; raise the limit (ulimit -n, LimitNOFILE=) to {wanted} or more"
     );
     Ok(())
 }
 
-/// Closes what was inherited. All that the wrapper opens itself is close-on-exec; what is not came from outside.
+/// Closes the inherited descriptors: those without close-on-exec, with which the wrapper opens all of its own.
 #[expect(unsafe_code, reason = "these descriptors were never opened by this program, so nothing owns them")]
 pub(crate) fn close_inherited() {
     let numbers: Vec<i32> = match fs::read_dir("/proc/self/fd") {
         Ok(open) => open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
-        Err(_) => (0..1024).collect(), // without /proc: as many as may be open by default
+        Err(_) => (0..1024).collect(), // without /proc: the default limit
     };
     for number in numbers.into_iter().filter(|&number| number > 2) {
         // SAFETY: fcntl and close take numbers. A descriptor of the wrapper's own is never closed here, see above.
@@ -43,7 +43,7 @@ pub(crate) fn close_inherited() {
     }
     let Ok(nothing) = File::options().read(true).write(true).open("/dev/null") else { return };
     for number in [0, 1] {
-        // SAFETY: dup2 takes numbers; stdin and stdout stay open, on something that nobody waits for.
+        // SAFETY: dup2 takes numbers; stdin and stdout stay open, on /dev/null.
         unsafe { libc::dup2(nothing.as_raw_fd(), number) };
     }
 }

@@ -1,16 +1,21 @@
 //! The child and its descendants as processes.
 //!
-//! In reading order: `lookup` finds the command and waits for processes; `spawn` starts it; `tree` signals, reaps and terminates
-//! what descends from the wrapper, which `descendants` finds in /proc; `descriptors` closes what the wrapper inherited;
-//! `blocking` gives a thread to work that may block.
+//! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and signals
+//! processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in /proc;
+//! `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
 
 pub(super) mod blocking;
 pub(super) mod descendants;
-pub(super) mod descriptors;
-pub(super) mod lookup;
-pub(super) mod spawn;
-pub(super) mod tree;
+mod descriptors;
+mod environment;
+mod lookup;
+mod spawn;
+mod tree;
+pub(super) mod wait;
 
 pub(crate) use blocking::Blocking;
-pub(crate) use lookup::Change;
+pub(crate) use descriptors::{check_fd_limit, close_inherited};
+pub(crate) use lookup::find;
+pub(crate) use spawn::{Inherited, SpawnContext, spawn};
 pub(crate) use tree::ProcessTree;
+pub(crate) use wait::Change;

@@ -1,4 +1,4 @@
-//! The child and what descends from it: who is signalled, who is buried, and whether anybody is left.
+//! The child and its descendants: forwards signals to them, reaps them, and terminates those that remain.
 
 use std::collections::HashSet;
 use std::process::ExitStatus;
@@ -7,28 +7,26 @@ use nix::libc::{self, pid_t};
 use tracing::{debug, info, warn};
 
 use super::descendants;
-use super::lookup;
-use super::lookup::Change;
+use super::wait::{self, Change};
 use crate::options::ChildConfig;
 use crate::signals;
 use crate::signals::Foreground;
 use crate::signals::Received;
 
-/// A running child and what descends from it.
+/// The child and its descendants.
 pub(crate) struct ProcessTree<'a> {
     child: pid_t,
     child_config: &'a ChildConfig,
     foreground: Foreground,
-    /// Children that the wrapper was born with: a shell that became the wrapper had started them. They are not the child's.
+    /// Children of a shell that exec'd the wrapper. They do not descend from the child.
     inherited_children: HashSet<pid_t>,
-    /// What the child was sent.
+    /// The signals that the child was sent.
     forwarded: HashSet<i32>,
-    /// How the child ended.
+    /// The child's status, once it has exited.
     ended: Option<ExitStatus>,
-    /// Who was told to end since the child did.
-    told: HashSet<pid_t>,
-    /// Whether the log says that they are.
-    said: bool,
+    /// The descendants that were signalled since then.
+    signalled: HashSet<pid_t>,
+    is_logged: bool,
 }
 
 impl<'a> ProcessTree<'a> {
@@ -39,39 +37,52 @@ impl<'a> ProcessTree<'a> {
         inherited_children: HashSet<pid_t>,
     ) -> Self {
         foreground.belong_to(child);
-        let (forwarded, told) = (HashSet::new(), HashSet::new());
-        Self { child, child_config, foreground, inherited_children, forwarded, ended: None, told, said: false }
+        let (forwarded, signalled) = (HashSet::new(), HashSet::new());
+        Self {
+            child,
+            child_config,
+            foreground,
+            inherited_children,
+            forwarded,
+            ended: None,
+            signalled,
+            is_logged: false,
+        }
     }
 
-    /// How the child ended, if it did.
+    pub(crate) fn child(&self) -> pid_t {
+        self.child
+    }
+
+    /// Returns the child's status if it has exited.
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
         self.ended
     }
 
-    /// Takes note of a signal that may be the terminal's.
+    /// Records a signal that may come from the terminal.
     pub(crate) fn hear(&mut self, signal: Received) {
         self.foreground.hear(signal);
     }
 
-    /// Gives the child the foreground if it wants it, and passes a signal on.
+    /// Gives the child the foreground, unless it stays behind the wrapper, and forwards a signal.
     pub(crate) fn give_foreground(&mut self, signal: i32) {
         self.foreground.give_foreground();
         self.forward(signal);
     }
 
-    /// Passes a signal on as it is rewritten: to the child while it lives, and then to what it left behind.
+    /// Forwards a signal, rewritten, to the child, or to the remaining descendants once the child has exited.
     pub(crate) fn forward(&mut self, signal: i32) {
         let rewritten = self.child_config.rewritten(signal);
         if rewritten == 0 {
             debug!(signal = signals::name(signal), "dropped");
             return;
         }
-        debug!(signal = signals::name(signal), as_signal = signals::name(rewritten), "passed on");
+        debug!(signal = signals::name(signal), as_signal = signals::name(rewritten), "forwarded");
         if self.ended.is_some() {
             descendants::signal_all(rewritten, &mut HashSet::new(), &self.inherited_children);
         } else if rewritten == libc::SIGCONT {
             if !self.foreground.resumed_together() {
-                self.go_on();
+                self.resume();
             }
         } else {
             self.forwarded.insert(rewritten);
@@ -79,56 +90,57 @@ impl<'a> ProcessTree<'a> {
         }
     }
 
-    /// Passes on a signal that asks the child to end. A process that is stopped would hear it only when somebody continues
-    /// it, and that is mostly nobody: so whoever was signalled and is stopped is continued, as systemd does.
+    /// Forwards a signal that asks the child to end. A stopped process would receive it only after SIGCONT, so stopped ones are
+    /// continued, as systemd does.
     pub(crate) fn ask_to_end(&mut self, signal: i32) {
         self.forward(signal);
         if self.child_config.rewritten(signal) == 0 || self.ended.is_some() {
             return;
         }
         let signalled =
-            |process| process == self.child || (!self.shares_group() && lookup::group_of(process) == Some(self.child));
+            |process| process == self.child || (!self.shares_group() && wait::group_of(process) == Some(self.child));
         for process in descendants::stopped(signalled) {
-            lookup::send(process, libc::SIGCONT);
+            wait::send(process, libc::SIGCONT);
         }
     }
 
-    /// What `fg` and `bg` do: the child goes on, in the foreground if the wrapper was put there.
-    fn go_on(&self) {
+    /// Continues the child, in the foreground if `fg` put the wrapper there.
+    fn resume(&self) {
         self.foreground.give_foreground();
         self.send(libc::SIGCONT);
     }
 
-    /// A child that has left its group for another one is still the child.
+    /// Signals the child's group, and the child itself if it has left the group.
     fn send(&self, signal: i32) {
         if !self.shares_group() {
-            lookup::send(-self.child, signal);
+            wait::send(-self.child, signal);
         }
-        let is_reached = !self.shares_group() && lookup::leads_its_group(self.child);
+        let is_reached = !self.shares_group() && wait::leads_its_group(self.child);
         if !is_reached && self.ended.is_none() {
-            lookup::send(self.child, signal);
+            wait::send(self.child, signal);
         }
     }
 
-    /// Whether the child stands in the wrapper's process group, and so gets signals alone.
+    /// The child is in the wrapper's process group, and signals go to the child alone.
     pub(crate) fn shares_group(&self) -> bool {
         !self.foreground.own_group
     }
 
-    /// One SIGCHLD may stand for many. Whether the child has ended and, unless orphans are to be left, nobody is left.
+    /// Reaps all exited processes: one SIGCHLD may stand for several. Returns whether the child has exited and, unless orphans are to be
+    /// left, no descendant remains.
     pub(crate) fn reap_all(&mut self) -> bool {
         let mut childless = false;
         loop {
-            match lookup::next_change() {
-                // Its number may be another's afterwards.
-                Change::Ended(process, status) if process == self.child && self.ended.is_none() => {
+            match wait::next_change() {
+                // Another process may get the child's number afterwards.
+                Change::Exited(process, status) if process == self.child && self.ended.is_none() => {
                     self.ended = Some(status);
                 }
-                Change::Ended(process, _) => self.reaped(process),
+                Change::Exited(process, _) => self.reaped(process),
                 Change::Stopped(process, signal) if process == self.child => {
-                    // What ended a stop is read like any other signal; without one it is on us.
+                    // The signal that continues a stopped wrapper is read like any other. Where the wrapper did not stop, it continues the child.
                     if !self.foreground.stopped_by(signal) {
-                        self.go_on();
+                        self.resume();
                     }
                 }
                 Change::Stopped(..) => {}
@@ -142,34 +154,34 @@ impl<'a> ProcessTree<'a> {
         self.ended.is_some() && (childless || self.child_config.leave_orphans || self.has_no_descendants())
     }
 
-    /// Where nobody can be seen, whoever is still to be waited for counts.
+    /// False if /proc does not show descendants: then the processes that `waitpid` knows count.
     fn has_no_descendants(&self) -> bool {
         descendants::descendants(&self.inherited_children).is_some_and(|all| all.is_empty())
     }
 
     fn reaped(&mut self, process: pid_t) {
-        self.told.remove(&process);
+        self.signalled.remove(&process);
         if self.inherited_children.remove(&process) {
             return;
         }
         if self.child_config.warn_on_reap {
-            warn!("buried process {process}, whose parent did not wait for it");
+            warn!("reaped process {process}, whose parent did not wait for it");
         } else {
-            debug!(pid = process, "buried an orphan");
+            debug!(pid = process, "reaped an orphan");
         }
     }
 
-    /// What the child left behind is asked to end, and those who were adopted since the last time.
+    /// Asks the remaining descendants to end, those included that were adopted since the last time.
     pub(crate) fn terminate_descendants(&mut self, signal: i32) {
-        if !std::mem::replace(&mut self.said, true) {
-            info!("the command has ended; ending what it left behind");
+        if !std::mem::replace(&mut self.is_logged, true) {
+            info!("the command has exited; terminating its remaining descendants");
         }
         self.signal_all(signal);
     }
 
-    /// Kills all there are, whatever they were told before; but for orphans that are to be left.
+    /// Kills the child and its descendants, except orphans that are to be left.
     pub(crate) fn kill(&mut self) {
-        self.told.clear();
+        self.signalled.clear();
         if self.child_config.leave_orphans {
             self.send(libc::SIGKILL);
         } else {
@@ -178,17 +190,17 @@ impl<'a> ProcessTree<'a> {
     }
 
     fn signal_all(&mut self, signal: i32) {
-        if !descendants::signal_all(signal, &mut self.told, &self.inherited_children) {
-            self.send(signal); // its group is all that is known
+        if !descendants::signal_all(signal, &mut self.signalled, &self.inherited_children) {
+            self.send(signal); // without /proc, the group is all that is known
         }
     }
 
-    /// The child and all of its family are gone, and with them their claim to the terminal.
+    /// Takes the terminal back once the process tree is gone.
     pub(crate) fn take_back_foreground(&mut self) {
         self.foreground.take_back(self.ended);
     }
 
-    /// Whether a key (Ctrl-C) ended the child.
+    /// Returns whether a key (Ctrl-C) ended the child.
     pub(crate) fn was_interrupted(&self, status: ExitStatus) -> bool {
         self.foreground.was_interrupted(status, &self.forwarded)
     }

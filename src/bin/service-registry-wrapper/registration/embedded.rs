@@ -1,9 +1,9 @@
-//! The registry that the wrapper hosts itself when nobody said where one is and nothing listens at the usual place.
+//! The embedded registry, which the wrapper hosts if no URL was given and nothing listens at the default address.
 
 #[cfg(not(feature = "registry"))]
-pub(crate) use absent::begin;
+pub(super) use absent::host;
 #[cfg(feature = "registry")]
-pub(crate) use present::begin;
+pub(super) use present::host;
 
 #[cfg(feature = "registry")]
 mod present {
@@ -16,33 +16,33 @@ mod present {
     use service_registry::wire::DEFAULT_PORT;
     use tracing::{debug, error, info, warn};
 
-    /// Hosts a registry at the default address from now on, unless somebody does already. True if it is ours and new.
+    /// Hosts a registry at the default address, unless another process listens there. Returns true if it has just begun.
     ///
-    /// Binding the address is the lock: of two wrappers that try at the same time, one succeeds.
-    pub(crate) fn begin() -> bool {
+    /// The bind is the lock: of two wrappers that try at the same time, one succeeds.
+    pub(crate) fn host() -> bool {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) {
             Ok(listener) => serve(listener).inspect_err(|why| warn!("cannot host a registry: {why:#}")).is_ok(),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                debug!("something listens on port {DEFAULT_PORT} already");
+                debug!("another process listens on port {DEFAULT_PORT}");
                 false
             }
             Err(error) => {
-                warn!("cannot host a registry on port {DEFAULT_PORT}: {error}; say where one is with --registry-url");
+                warn!("cannot host a registry on port {DEFAULT_PORT}: {error}; name one with --registry-url");
                 false
             }
         }
     }
 
-    /// In a thread of its own, with an event loop of its own: the wrapper does not wait for the registry's guests.
+    /// Serves in a thread with an event loop of its own, so that the wrapper never waits for the registry's clients.
     fn serve(listener: TcpListener) -> Result<()> {
         let registry = Registry::bind(Config::anonymous(), listener)?;
         let url = format!("http://{}", registry.local_addr());
         let body = move || {
-            let events =
+            let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build_local(Default::default());
-            let ended = events.and_then(|events| events.block_on(registry.serve(std::future::pending())));
+            let ended = runtime.and_then(|runtime| runtime.block_on(registry.serve(std::future::pending())));
             if let Err(why) = ended {
-                error!("the registry that was hosted here has ended: {why}");
+                error!("the embedded registry has ended: {why}");
             }
         };
         thread::Builder::new().name("registry".to_owned()).spawn(body).context("no thread")?;
@@ -53,8 +53,8 @@ mod present {
 
 #[cfg(not(feature = "registry"))]
 mod absent {
-    /// This build has no registry inside.
-    pub(crate) fn begin() -> bool {
+    /// Does nothing: this build contains no registry.
+    pub(crate) fn host() -> bool {
         false
     }
 }

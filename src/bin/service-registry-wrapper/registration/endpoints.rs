@@ -1,4 +1,4 @@
-//! Where the registry is, and as whom it is spoken to: several addresses that are tried in turn, and a key that may change.
+//! The endpoints of registries, tried in turn, and the credentials for them, which may change.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -11,20 +11,21 @@ use service_registry::client::{Client, Error, Region};
 use service_registry::files;
 use zeroize::Zeroizing;
 
+use super::embedded;
 use crate::process::Blocking;
 
-/// More than any key, in bytes.
+/// In bytes; no key is longer.
 const LARGEST_KEY: u64 = 64 * 1024;
-/// How long the file system may take to give a key.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the file system may take to read the key.
+const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(2);
 
-/// A key in one place in memory, which is overwritten when nobody needs it any more.
+/// A key at one place in memory, which is overwritten when its last user drops it.
 pub(crate) type Secret = Arc<Zeroizing<String>>;
 
-/// How registries are reached.
+/// How to reach the registries.
 #[derive(Clone)]
 pub(crate) struct Access {
-    /// In the order they are tried; the default address if none.
+    /// In the order in which they are tried; if there are none, the default address.
     pub urls: Vec<String>,
     pub auth_url: Option<String>,
     pub region: Option<Region>,
@@ -34,12 +35,12 @@ pub(crate) struct Access {
     pub limit: Duration,
 }
 
-/// Files that https is set up with.
+/// The files for https.
 #[derive(Clone)]
 pub(crate) struct TlsFiles {
     /// Authorities to trust besides the system's.
     pub ca_file: Option<OsString>,
-    /// Certificate and key to show.
+    /// The client certificate and its key.
     pub client: Option<(OsString, OsString)>,
 }
 
@@ -47,15 +48,16 @@ pub(crate) struct TlsFiles {
 #[derive(Clone)]
 pub(crate) enum Key {
     Text(Secret),
-    /// Read again when the registry does not take what was in it.
+    /// Read again when the registry refuses the key.
     File(OsString),
 }
 
-/// The registries, and which of them is spoken to now. Clones are the same.
+/// The endpoints, and which of them is current. Clones share this.
 #[derive(Clone)]
 pub(crate) struct Endpoints {
     inner: Arc<Mutex<Inner>>,
     reading: Blocking,
+    may_host: bool,
 }
 
 struct Inner {
@@ -65,37 +67,55 @@ struct Inner {
     current: usize,
 }
 
+/// What follows from a failed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailOver {
+    /// The wrapper hosts a registry from now on; the next attempt finds it.
+    Hosting,
+    /// Another client is to be used from now on.
+    NextEndpoint,
+    Same,
+}
+
 impl Endpoints {
-    /// `key` is what was in the credentials' key.
-    pub(super) fn new(access: Access, key: Option<Secret>) -> Result<Self> {
+    /// `key` is the key of the credentials, as it was read. With `may_host` the wrapper hosts a registry if it finds none.
+    pub(super) fn new(access: Access, key: Option<Secret>, may_host: bool) -> Result<Self, Error> {
         let clients = access.clients(key.as_ref())?;
         let inner = Arc::new(Mutex::new(Inner { access, key, clients, current: 0 }));
-        Ok(Self { inner, reading: Blocking::default() })
+        Ok(Self { inner, reading: Blocking::default(), may_host })
     }
 
-    /// The one that is spoken to.
+    /// Returns the client of the current endpoint.
     pub(super) fn current(&self) -> Client {
         let inner = self.lock();
         inner.clients[inner.current].clone()
     }
 
-    /// How many there are.
+    /// Returns the number of endpoints.
     pub(super) fn count(&self) -> usize {
         self.lock().clients.len()
     }
 
-    /// After a failure: the next one if this one does not answer. True if another client is to be used from now on.
-    pub(super) fn fail_over(&self, error: &Error) -> bool {
-        let silent = error.status().is_none_or(|status| status >= 500);
-        let mut inner = self.lock();
-        if silent && inner.clients.len() > 1 {
-            inner.current = (inner.current + 1) % inner.clients.len();
-            return true;
-        }
-        false
+    /// Hosts a registry if the options allow it and no other process does. Returns whether that has just begun.
+    pub(super) fn host(&self) -> bool {
+        self.may_host && embedded::host()
     }
 
-    /// After the registry has not taken the key: reads it anew. True if another client is to be used from now on.
+    /// Reacts to a failed request: hosts a registry where there is none, or moves to the next endpoint if this one does not answer.
+    pub(super) fn fail_over(&self, error: &Error) -> FailOver {
+        if error.is_connect() && self.host() {
+            return FailOver::Hosting;
+        }
+        let is_silent = error.status().is_none_or(|status| status >= 500);
+        let mut inner = self.lock();
+        if !is_silent || inner.clients.len() == 1 {
+            return FailOver::Same;
+        }
+        inner.current = (inner.current + 1) % inner.clients.len();
+        FailOver::NextEndpoint
+    }
+
+    /// Reads the key again after the registry has refused it. Returns true if the clients have another one now.
     pub(super) async fn read_key_again(&self) -> bool {
         let (access, known) = {
             let inner = self.lock();
@@ -106,9 +126,9 @@ impl Endpoints {
             let key = access.key()?;
             if key == known { Ok(None) } else { Ok::<_, anyhow::Error>(Some((access.clients(key.as_ref())?, key))) }
         };
-        match self.reading.run(PATIENCE, read).await {
+        match self.reading.run(FILE_SYSTEM_LIMIT, read).await {
             Some(Ok(Some((clients, key)))) => {
-                tracing::info!("the registry did not take the API key; the file holds another one now");
+                tracing::info!("the registry refused the API key; the file holds another one now");
                 let mut inner = self.lock();
                 (inner.clients, inner.key) = (clients, key);
                 return true;
@@ -117,7 +137,9 @@ impl Endpoints {
             Some(Err(error)) => tracing::warn!("{error:#}"),
             None => {
                 let file = file.display();
-                tracing::warn!("API key file {file}: the file system has not answered for {PATIENCE:?}; see its mount");
+                tracing::warn!(
+                    "API key file {file}: the file system has not answered for {FILE_SYSTEM_LIMIT:?}; see its mount"
+                );
             }
         }
         false
@@ -129,30 +151,30 @@ impl Endpoints {
 }
 
 impl Access {
-    /// The key to log in with, if there is one.
+    /// Reads the key to log in with, if there is one.
     pub(super) fn key(&self) -> Result<Option<Secret>> {
         self.credentials.as_ref().map(|(_, key)| key.read()).transpose()
     }
 
-    /// Whether there are files to be read.
+    /// Returns whether it names files.
     pub(super) fn names_files(&self) -> bool {
         let has_key_file = matches!(self.credentials, Some((_, Key::File(_))));
         has_key_file || self.tls_files.ca_file.is_some() || self.tls_files.client.is_some()
     }
 
-    /// Whether a secret will be in memory.
+    /// Returns whether the wrapper will have a secret in memory.
     pub(crate) fn holds_secrets(&self) -> bool {
         self.credentials.is_some() || self.tls_files.client.is_some()
     }
 
-    fn clients(&self, key: Option<&Secret>) -> Result<Vec<Client>> {
+    fn clients(&self, key: Option<&Secret>) -> Result<Vec<Client>, Error> {
         let default = format!("http://127.0.0.1:{}", service_registry::wire::DEFAULT_PORT);
         let urls = if self.urls.is_empty() { std::slice::from_ref(&default) } else { &self.urls };
         let key = key.map(|key| key.as_str());
         urls.iter().map(|url| self.client(url, key)).collect()
     }
 
-    fn client(&self, url: &str, key: Option<&str>) -> Result<Client> {
+    fn client(&self, url: &str, key: Option<&str>) -> Result<Client, Error> {
         let mut builder = Client::builder().registry_url(url).request_timeout(self.limit);
         if let Some(url) = &self.auth_url {
             builder = builder.auth_url(url);
@@ -169,7 +191,7 @@ impl Access {
         if let Some((certificate, key)) = &self.tls_files.client {
             builder = builder.client_certificate(certificate, key);
         }
-        Ok(builder.build()?)
+        builder.build()
     }
 }
 
@@ -188,12 +210,12 @@ impl Key {
     }
 }
 
-/// A file that everybody may read is no place for a secret.
+/// Reads a file with a secret. Refuses it if all users may read it.
 fn read_private(file: &Path) -> Result<Zeroizing<String>> {
     let file = files::open(file)?;
-    let about = file.metadata()?;
-    if about.is_file() && about.permissions().mode() & 0o004 != 0 {
-        bail!("everybody may read it; run chmod o-r");
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
+        bail!("all users may read it; run chmod o-r");
     }
     Ok(files::text(files::read_all(file, LARGEST_KEY)?)?)
 }

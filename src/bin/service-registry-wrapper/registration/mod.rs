@@ -1,19 +1,26 @@
-//! The registration, from outside: begun, waited for, taken out and put back, taken back.
+//! The registration: a task that keeps the service registered, and the handle with which the wrapper begins, awaits and withdraws it.
+//!
+//! In reading order: `preparation` opens the files that options name; `endpoints` are the registries; `task` registers, with
+//! `heartbeats`, `verification` (when: `verification_schedule`) and the `previous_session` (guarded by `state_lock`); `desired`
+//! says whether the service should be listed, and `status` whether it is; `embedded` hosts a registry where there is none.
 
-mod claim;
-pub(super) mod embedded;
-pub(super) mod endpoints;
+mod desired;
+mod embedded;
+mod endpoints;
 mod heartbeats;
-mod looks;
-mod place;
-pub(super) mod prepare;
+mod preparation;
 mod previous_session;
-pub(super) mod status;
+mod state_lock;
+mod status;
 mod task;
+mod verification;
+mod verification_schedule;
 
+pub(crate) use desired::Desired;
 pub(crate) use endpoints::{Access, Key, Secret, TlsFiles};
-pub(crate) use prepare::Preparation;
+pub(crate) use preparation::{Preparation, Prepared, Preparing, WrongOption};
 pub(crate) use status::RegistrationStatus;
+pub(crate) use task::RegistrationEvent;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,112 +35,109 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use url::Url;
 
-use crate::options::OnLost;
-use crate::options::{OnRegistryDown, WrapperConfig};
-use prepare::Prepared;
-use prepare::Preparing;
+use crate::options::{OnLost, OnRegistryDown, WrapperConfig};
 use previous_session::PreviousSession;
-pub(crate) use task::RegistrationEvent;
 use task::{BETWEEN_ATTEMPTS, RegistrationTask};
 
-/// How long taking the registration back may hold up anything.
-const WITHDRAWAL: Duration = Duration::from_secs(2);
+/// The longest time that a withdrawal may delay anything.
+pub(crate) const WITHDRAWAL: Duration = Duration::from_secs(2);
 
-/// The task that keeps the service registered, from outside.
+/// The handle of the registration task.
 pub(super) struct Registration {
-    news: UnboundedReceiver<RegistrationEvent>,
+    events: UnboundedReceiver<RegistrationEvent>,
     was_registered: bool,
-    pub leave: Withdrawer,
-    pub status_now: watch::Receiver<RegistrationStatus>,
-    /// Whether the service is to be in the registry.
-    pub wanted: watch::Sender<bool>,
-    /// Brings the status socket, if there is to be one.
+    pub withdrawer: Withdrawer,
+    pub status: watch::Receiver<RegistrationStatus>,
+    pub desired: Desired,
+    /// Delivers the status socket, if there is to be one.
     pub status_socket: Option<oneshot::Receiver<OwnSocket>>,
-    /// The registry, unless preparing still goes on.
+    /// The registry; none while files are still being read.
     pub url: Option<Url>,
 }
 
 impl Registration {
-    /// Begins to register, as soon as everything is prepared. Without it, preparing still goes on.
+    /// Starts the task. It registers as soon as everything is prepared; without `prepared`, preparing still goes on.
     pub(crate) fn begin(config: &WrapperConfig, preparing: Preparing, prepared: Option<Prepared>) -> Self {
-        let (to, news) = unbounded_channel();
-        let (wanted, is_wanted) = watch::channel(true);
-        let (tell, status_now) = watch::channel(RegistrationStatus::default());
+        let (send_event, events) = unbounded_channel();
+        let (desired, watch_desired) = desired::channel();
+        let (set_status, status) = watch::channel(RegistrationStatus::default());
         let previous_session = Arc::new(OnceLock::new());
-        let (give_foreground, status_socket) = oneshot::channel();
+        let (give_socket, status_socket) = oneshot::channel();
         let url = prepared.as_ref().map(|prepared| prepared.endpoints.current().registry_url().clone());
+        if let Some(prepared) = &prepared {
+            prepared.endpoints.host();
+        }
         let run = {
-            let (previous_session, preparation, service) =
-                (previous_session.clone(), config.preparation(), config.service.clone());
-            let (may_host, replace, fenced) = (config.may_host, config.replace, config.on_lost == OnLost::Stop);
-            let steady = matches!(config.on_registry_down, OnRegistryDown::Fail { .. });
+            let (previous_session, preparation) = (previous_session.clone(), config.preparation());
+            let (service, replace, has_fence) =
+                (config.service.clone(), config.replace, config.on_lost == OnLost::Stop);
+            let is_steady = matches!(config.on_registry_down, OnRegistryDown::Fail { .. });
             async move {
                 let prepared = match prepared {
                     Some(prepared) => prepared,
-                    None => until_prepared(preparing, &preparation, &to).await,
+                    None => until_prepared(preparing, &preparation, &send_event).await,
                 };
                 if let Some(socket) = prepared.status_socket {
-                    let _ = give_foreground.send(socket); // the wrapper is about to end
+                    let _ = give_socket.send(socket); // the wrapper may be about to exit
                 }
-                if let Some(place) = &prepared.previous_session {
-                    let _ = previous_session.set(place.clone()); // this is the only place that sets it
+                if let Some(session) = &prepared.previous_session {
+                    let _ = previous_session.set(session.clone()); // it is set nowhere else
                 }
-                let keeper = RegistrationTask {
+                let task = RegistrationTask {
                     endpoints: prepared.endpoints,
                     service,
-                    may_host,
                     replace,
-                    predecessor: prepared.predecessor,
+                    to_revoke: prepared.to_revoke,
                     previous_session: prepared.previous_session,
-                    previous: None,
+                    lost_session: None,
                     sessions_never_confirmed: 0,
-                    unseen: 0,
-                    fenced,
-                    steady,
-                    news: to,
-                    status_now: tell,
-                    wanted: is_wanted,
+                    failed_verifications: 0,
+                    has_fence,
+                    is_steady,
+                    events: send_event,
+                    status: set_status,
+                    desired: watch_desired,
                 };
-                keeper.run().await;
+                task.run().await;
             }
         };
         let task = tokio::spawn(run).abort_handle();
-        let leave = Withdrawer { task, status_now: status_now.clone(), previous_session };
-        Self { news, was_registered: false, leave, status_now, wanted, status_socket: Some(status_socket), url }
+        let withdrawer = Withdrawer { task, status: status.clone(), previous_session };
+        Self { events, was_registered: false, withdrawer, status, desired, status_socket: Some(status_socket), url }
     }
 
-    /// The next thing that happens; nothing when the task has ended, which it does not.
-    pub(super) async fn news(&mut self) -> Option<RegistrationEvent> {
-        let news = self.news.recv().await;
-        self.was_registered |= matches!(news, Some(RegistrationEvent::Registered));
-        news
+    /// Returns the next event; nothing if the task has ended, which it does not by itself.
+    pub(super) async fn next_event(&mut self) -> Option<RegistrationEvent> {
+        let event = self.events.recv().await;
+        self.was_registered |= matches!(event, Some(RegistrationEvent::Registered));
+        event
     }
 
     /// Waits until the service has been registered for the first time.
     pub(super) async fn registered(&mut self) {
-        while !self.was_registered && self.news().await.is_some() {}
+        while !self.was_registered && self.next_event().await.is_some() {}
     }
 }
 
-/// The way out of the registry.
+/// Ends the registration.
 #[derive(Clone)]
 pub(super) struct Withdrawer {
     task: AbortHandle,
-    status_now: watch::Receiver<RegistrationStatus>,
+    status: watch::Receiver<RegistrationStatus>,
     previous_session: Arc<OnceLock<PreviousSession>>,
 }
 
 impl Withdrawer {
-    /// No more heartbeats. What is registered is left to expire.
+    /// Stops the heartbeats, and leaves the registration to expire.
     pub(super) fn stop_heartbeats(&self) {
         self.task.abort();
     }
 
-    /// Takes session and service back, and waits for the registry's word, but not long. Expiry does the rest. True if the
-    /// registry has said that there is no such session any more.
+    /// Removes the session and the service, for at most [`WITHDRAWAL`]; otherwise they expire. Returns true if the registry
+    /// has confirmed that the session is gone.
     pub(super) async fn withdraw(&self) -> bool {
         self.task.abort();
-        let session = self.status_now.borrow().session.clone();
+        let session = self.status.borrow().session.clone();
         let Some((client, id)) = session else { return false };
         let removed = remove(&client, &id).await;
         if let Some(previous_session) = self.previous_session.get().filter(|_| removed) {
@@ -143,29 +147,29 @@ impl Withdrawer {
     }
 }
 
-/// What registering needs, as soon as it is there. What is wrong with it may be put right while the child runs.
+/// Waits until the files that the options name can be read. A fault in them may be corrected while the child runs.
 async fn until_prepared(
     mut preparing: Preparing,
     preparation: &Preparation,
-    news: &UnboundedSender<RegistrationEvent>,
+    events: &UnboundedSender<RegistrationEvent>,
 ) -> Prepared {
-    let mut said = String::new();
+    let mut logged = String::new();
     loop {
-        let why = match timeout(BETWEEN_ATTEMPTS, &mut preparing).await {
+        let error = match timeout(BETWEEN_ATTEMPTS, &mut preparing).await {
             Ok(Ok(Ok(prepared))) => return prepared,
-            Ok(Ok(Err(wrong))) => wrong.why,
+            Ok(Ok(Err(wrong))) => wrong.error,
             Ok(Err(_)) => anyhow!("the thread that reads files has ended"),
             Err(_) => {
-                let _ = news.send(RegistrationEvent::Unprepared(anyhow!("the file system does not answer")));
+                let _ = events.send(RegistrationEvent::Unprepared(anyhow!("the file system does not answer")));
                 continue;
             }
         };
-        let line = format!("not registered, will try again: {why:#}");
-        if line != said {
+        let line = format!("not registered, will try again: {error:#}");
+        if line != logged {
             warn!("{line}");
-            said = line;
+            logged = line;
         }
-        let _ = news.send(RegistrationEvent::Unprepared(why)); // nobody listens any more once the child runs
+        let _ = events.send(RegistrationEvent::Unprepared(error)); // the receiver may be gone once the child runs
         sleep(BETWEEN_ATTEMPTS).await;
         preparing = preparation.clone().begin();
     }
@@ -183,7 +187,7 @@ async fn remove(client: &Client, session: &str) -> bool {
             false
         }
         Err(_) => {
-            warn!("the registry does not say that it has withdrawn session {session}; it is left to expire");
+            warn!("the registry has not confirmed the withdrawal of session {session}; it is left to expire");
             false
         }
     }

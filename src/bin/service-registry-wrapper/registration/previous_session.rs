@@ -1,5 +1,5 @@
-//! What a wrapper leaves for its successor: which session was its own, so that the successor does not wait for it to
-//! expire.
+//! The session of the wrapper that ran before, kept in the state directory, so that the next wrapper revokes it instead of waiting until it
+//! expires.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -12,59 +12,59 @@ use anyhow::{Context, Result};
 use service_registry::files::own::OwnFolder;
 use tracing::warn;
 
-use super::claim::Claim;
+use super::state_lock::StateLock;
 use crate::process::Blocking;
 
-/// More than the id of any session, in bytes.
+/// In bytes; no session has a longer id.
 const LONGEST_ID: u64 = 255;
-/// How long the file system may take to keep an id.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the file system may take.
+const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(1);
 
-/// A file in `--state-dir`, of the user's own.
+/// A file in `--state-dir`.
 #[derive(Clone)]
 pub(crate) struct PreviousSession {
     folder: PathBuf,
     file: String,
-    /// What it is called until it is complete.
-    new: String,
-    claim: Arc<Claim>,
+    /// Its name until it is complete.
+    new_file: String,
+    lock: Arc<StateLock>,
     blocking: Blocking,
 }
 
 impl PreviousSession {
-    /// The place for the service of this id. The folder is made if it is missing.
-    pub(super) fn of(folder: PathBuf, id: &str) -> Result<Self> {
+    /// Opens the state of the service with this id. Makes the directory if it is missing.
+    pub(super) fn open(folder: PathBuf, id: &str) -> Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&folder)
             .with_context(|| format!("cannot make the state directory {}", folder.display()))?;
         OwnFolder::open(&folder).with_context(|| format!("cannot use the state directory {}", folder.display()))?;
-        let (file, new) = (format!("{id}.session"), format!("{id}.new"));
-        let claim = Arc::new(Claim::on(folder.clone(), id));
-        Ok(Self { folder, file, new, claim, blocking: Blocking::default() })
+        let (file, new_file) = (format!("{id}.session"), format!("{id}.new"));
+        let lock = Arc::new(StateLock::new(folder.clone(), id));
+        Ok(Self { folder, file, new_file, lock, blocking: Blocking::default() })
     }
 
-    /// Takes the place of the wrapper that used it, if that is gone: whether it is this wrapper's now and was not before, and
-    /// the session that was left there. May block.
-    pub(super) fn take(&self) -> (bool, Option<String>) {
-        let is_new = !self.claim.is_ours() && self.claim.take();
+    /// Takes the state over if no other wrapper uses it. Returns whether that has just happened, and the session to revoke.
+    /// May block.
+    pub(super) fn take_over_blocking(&self) -> (bool, Option<String>) {
+        let is_new = !self.lock.is_ours() && self.lock.take();
         (is_new, is_new.then(|| self.read()).flatten())
     }
 
-    /// The same, for those who must not be held up.
+    /// The same, in a thread.
     pub(super) async fn take_over(&self) -> (bool, Option<String>) {
-        if self.claim.is_ours() {
+        if self.lock.is_ours() {
             return (false, None);
         }
         let previous_session = self.clone();
-        self.blocking.run(PATIENCE, move || previous_session.take()).await.unwrap_or_default()
+        self.blocking.run(FILE_SYSTEM_LIMIT, move || previous_session.take_over_blocking()).await.unwrap_or_default()
     }
 
-    /// The session of the predecessor.
+    /// Reads the recorded session.
     fn read(&self) -> Option<String> {
         let left_to_expire = |why: String| {
-            warn!("{}: {why}; a session of a predecessor is left to expire", self.folder.join(&self.file).display());
+            warn!("{}: {why}; a previous session is left to expire", self.folder.join(&self.file).display());
             None
         };
         match OwnFolder::open(&self.folder).and_then(|folder| folder.read(&self.file, LONGEST_ID + 1)) {
@@ -78,40 +78,40 @@ impl PreviousSession {
         }
     }
 
-    /// Leaves this session. Either the old or the new id is in the file, whatever happens meanwhile.
+    /// Records this session. After a crash the file holds either the old or the new id.
     pub(super) async fn write(&self, session: &str) {
-        if !self.claim.is_ours() {
+        if !self.lock.is_ours() {
             return;
         }
         let (previous_session, line) = (self.clone(), format!("{session}\n"));
         let write = move || {
             OwnFolder::open(&previous_session.folder)?.replace(
                 &previous_session.file,
-                &previous_session.new,
+                &previous_session.new_file,
                 line.as_bytes(),
             )
         };
-        let why = match self.blocking.run(PATIENCE, write).await {
+        let why = match self.blocking.run(FILE_SYSTEM_LIMIT, write).await {
             Some(Ok(())) => return,
             Some(Err(error)) => error.to_string(),
-            None => format!("the file system has not answered for {PATIENCE:?}"),
+            None => format!("the file system has not answered for {FILE_SYSTEM_LIMIT:?}"),
         };
         let file = self.folder.join(&self.file);
-        warn!("cannot write {}: {why}; a successor will wait for this session to expire", file.display());
+        warn!("cannot write {}: {why}; the next wrapper will wait until this session expires", file.display());
     }
 
-    /// There is nothing to retire any more.
+    /// Removes the record, once the session is gone.
     pub(super) async fn forget(&self) {
-        if !self.claim.is_ours() {
+        if !self.lock.is_ours() {
             return;
         }
         let previous_session = self.clone();
         let forget = move || OwnFolder::open(&previous_session.folder)?.remove(&previous_session.file);
-        let _ = self.blocking.run(PATIENCE, forget).await; // a session that is not there is no trouble to anybody
+        let _ = self.blocking.run(FILE_SYSTEM_LIMIT, forget).await; // revoking a session that is gone does no harm
     }
 }
 
-/// The id that is the one line of a file. Anything else was not written by a wrapper, or is damaged.
+/// Returns the session id in the content of a file: its only line. Anything else is damaged, or was not written by a wrapper.
 fn session_id(content: &[u8]) -> Option<&str> {
     let line = std::str::from_utf8(content).ok()?.trim();
     let is_id = line.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') && !matches!(line, "" | "." | "..");
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_line_that_can_be_an_id_is_one() {
+    fn session_id_is_one_line_without_control_characters() {
         for good in ["seAAAAAAAA", "seAAAAAAAA\n", "a.b~c-d_e"] {
             assert_eq!(session_id(good.as_bytes()), Some(good.trim()));
         }

@@ -1,4 +1,4 @@
-//! How the registration stands: told by the task that keeps it, heard by the fence, the status socket and the stop.
+//! The state of the registration: written by the registration task, read by the fence, the status socket and the stop.
 
 use std::time::Duration;
 
@@ -6,39 +6,43 @@ use serde_json::{Value, json};
 use service_registry::client::Client;
 use tokio::time::Instant;
 
-use crate::supervise::Fence;
-
-/// How things stand.
 #[derive(Clone, Default)]
 pub(crate) struct RegistrationStatus {
-    /// The session that is open, and where.
+    /// The open session, and the client of its registry.
     pub session: Option<(Client, String)>,
     pub registered: bool,
-    /// When the last heartbeat was sent that the registry certainly took; the creation of a session counts as one.
+    /// When the last accepted heartbeat was sent. The creation of the session counts as one.
     pub accepted: Option<Instant>,
-    /// When the last request was sent whose answer showed the service in the session. None while there is no place to lose: not
+    /// When the last request was sent whose response showed the service in the session. None while there is no place to lose: not
     /// registered yet, or taken out for maintenance.
     pub held: Option<Instant>,
-    /// In words, what became of a place that was given away while the fence is on.
+    /// With the fence: why the place is lost.
     pub lost: Option<String>,
-    /// Requests that failed since the last success.
+    /// Requests that failed since the last success, attempts to register and heartbeats alike.
     pub failures: u32,
     pub next_attempt: Option<Instant>,
     pub last_error: Option<String>,
 }
 
 impl RegistrationStatus {
-    /// The last moment at which the place was certainly the child's: its session was alive, and the service was in it.
-    pub(crate) fn certain(&self) -> Option<Instant> {
+    /// Returns the last moment at which the place was certainly the child's: its session was alive, and the service was in it.
+    pub(crate) fn confirmed(&self) -> Option<Instant> {
         self.accepted.map(|accepted| self.held.map_or(accepted, |held| held.min(accepted)))
     }
 
-    /// When the fence stops the child, as things stand; never while nothing was accepted yet.
-    pub(crate) fn stop_at(&self, fence: Fence) -> Option<Instant> {
-        if self.lost.is_some() { Some(Instant::now()) } else { self.certain().map(|sent| fence.asks(sent)) }
+    /// Counts a failed request.
+    pub(super) fn failed(&mut self, error: String, retry_in: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        self.next_attempt = Some(Instant::now() + retry_in);
+        self.last_error = Some(error);
     }
 
-    /// For `service-registry status`.
+    /// Records that a request succeeded.
+    pub(super) fn recovered(&mut self) {
+        (self.failures, self.next_attempt, self.last_error) = (0, None, None);
+    }
+
+    /// Returns the reply to `service-registry status`.
     pub(crate) fn as_json(&self, id: &str, child: i32, maintenance: bool) -> Value {
         let now = Instant::now();
         let seconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;

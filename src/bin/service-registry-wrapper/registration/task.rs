@@ -1,7 +1,7 @@
-//! The task that keeps the service registered for as long as the wrapper lives. The child never waits for it.
+//! The task that keeps the service registered as long as the wrapper lives. The child never waits for it.
 //!
-//! retire the predecessor's session → open a session → register the service in it → heartbeat, and look now and then
-//! whether the service is really there → begin again when the registry has lost any of it.
+//! Revoke the previous session → open a session → register the service in it → heartbeat, and verify from time to time that the
+//! service is still there → begin again if the registry has lost the session.
 
 use std::time::Duration;
 
@@ -10,25 +10,27 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use super::embedded;
-use super::endpoints::Endpoints;
-use super::heartbeats::{Heartbeats, LONG};
-use super::looks::Looks;
-use super::place::holder;
+use super::desired::DesiredWatch;
+use super::endpoints::{Endpoints, FailOver};
+use super::heartbeats::Heartbeats;
 use super::previous_session::PreviousSession;
 use super::status::RegistrationStatus;
-use crate::memory;
+use super::verification::Holder;
+use super::verification_schedule::VerificationSchedule;
 use crate::options::Service;
 
-/// What the original clients waited between two attempts.
+/// The pause of the original clients between two attempts.
 pub(super) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
-/// What the task tells whoever waits for the registration.
+/// The fault for an id that is in use.
+const ID_IN_USE: &str = "serviceWithThisIdExists";
+
+/// An event for the start, which waits for the registration.
 pub(crate) enum RegistrationEvent {
     Registered,
     /// An attempt failed; another follows.
     Failed(Error),
-    /// What registering needs is not there; it is waited for.
+    /// A file that the options name cannot be read yet.
     Unprepared(anyhow::Error),
     /// The session was lost before its first heartbeat; another is opened, so this error is never final.
     Lost(Error),
@@ -37,157 +39,141 @@ pub(crate) enum RegistrationEvent {
 pub(super) struct RegistrationTask {
     pub endpoints: Endpoints,
     pub service: Service,
-    pub may_host: bool,
+    /// Take the service over from any other holder.
     pub replace: bool,
     pub previous_session: Option<PreviousSession>,
-    /// A session that was ours, until it is retired.
-    pub predecessor: Option<String>,
-    /// The last session of this wrapper's that had the service and was lost; who said that it is may have been no registry.
-    pub previous: Option<String>,
+    /// A session that was this service's, until it is revoked.
+    pub to_revoke: Option<String>,
+    /// This wrapper's last session with the service, if it was reported as lost: it may live, if the 404 did not come from the registry.
+    pub lost_session: Option<String>,
     /// Sessions in a row of which no heartbeat was ever accepted.
     pub sessions_never_confirmed: u32,
-    /// Looks for the service in a row that failed.
-    pub unseen: u32,
-    /// Whether a place that is lost stops the child.
-    pub fenced: bool,
-    /// Attempts at a steady pace, as `--abort-on-failure` counts them, until the first success.
-    pub steady: bool,
-    pub news: mpsc::UnboundedSender<RegistrationEvent>,
-    pub status_now: watch::Sender<RegistrationStatus>,
-    /// Whether the service is to be in the registry.
-    pub wanted: watch::Receiver<bool>,
+    /// Verifications in a row that failed.
+    pub failed_verifications: u32,
+    /// A lost place stops the child.
+    pub has_fence: bool,
+    /// Attempts are a constant time apart, as `--abort-on-failure` counts them, until the first success.
+    pub is_steady: bool,
+    pub events: mpsc::UnboundedSender<RegistrationEvent>,
+    pub status: watch::Sender<RegistrationStatus>,
+    pub desired: DesiredWatch,
 }
 
 impl RegistrationTask {
     pub(super) async fn run(mut self) {
         loop {
-            match self.open().await {
+            match self.open_session().await {
                 Ok((id, token)) => {
-                    let opened = self.status_now.borrow().accepted;
-                    let lost = self.run_session(&id, token).await;
-                    info!("the registration is lost, registering again: {lost}");
-                    // If the registry was wrong, the session lives on and holds our own id.
-                    if self.status_now.borrow().registered {
-                        self.previous = Some(id.clone());
-                    }
-                    self.predecessor = Some(id);
-                    let accepted = self.status_now.borrow().accepted;
-                    self.status_now.send_modify(|status_now| {
-                        status_now.session = None;
-                        status_now.registered = false;
-                    });
-                    // A session that never lived is a failed attempt, not a loss: no reason to hurry.
-                    if accepted == opened {
-                        self.sessions_never_confirmed = self.sessions_never_confirmed.saturating_add(1);
-                        self.failed(lost, RegistrationEvent::Lost).await;
-                    } else {
-                        self.sessions_never_confirmed = 0;
-                    }
+                    let opened = self.status.borrow().accepted;
+                    let error = self.run_session(&id, token).await;
+                    self.session_lost(id, opened, error).await;
                 }
                 Err(error) => self.failed(error, RegistrationEvent::Failed).await,
             }
         }
     }
 
-    /// A new session, after the predecessor's is retired.
-    async fn open(&mut self) -> Result<(String, String), Error> {
+    /// Opens a session, after the previous one is revoked. Returns its id and its token.
+    async fn open_session(&mut self) -> Result<(String, String), Error> {
         let client = self.endpoints.current();
-        self.retire().await?;
+        self.revoke().await?;
         let sent = Instant::now();
         let session = client.sessions().create(self.service.interval, &self.service.session_metadata).await?;
         if let Some(previous_session) = &self.previous_session {
             previous_session.write(&session.id).await;
         }
-        self.status_now.send_modify(|status_now| {
-            status_now.session = Some((client, session.id.clone()));
-            status_now.accepted = Some(sent);
+        self.status.send_modify(|status| {
+            status.session = Some((client, session.id.clone()));
+            status.accepted = Some(sent);
         });
         Ok((session.id, session.token))
     }
 
-    /// Removes the predecessor's session, if there is one.
-    async fn retire(&mut self) -> Result<(), Error> {
-        let Some(predecessor) = &self.predecessor else { return Ok(()) };
-        match self.endpoints.current().sessions().remove(predecessor).await {
-            Ok(()) => info!("retired the session {predecessor}, which was ours"),
+    /// Revokes the session that was this service's, if there is one.
+    async fn revoke(&mut self) -> Result<(), Error> {
+        let Some(session) = &self.to_revoke else { return Ok(()) };
+        match self.endpoints.current().sessions().remove(session).await {
+            Ok(()) => info!("revoked the previous session {session}"),
             Err(error) if error.is_not_found() => {}
-            // Nothing would ever change that, and a new session needs no more than that the old one expires.
+            // Another attempt would not help, and the new session only needs the old one to expire.
             Err(error) if !error.is_retryable() && error.status() != Some(401) => {
-                warn!("the session {predecessor}, which was ours, is left to expire: {error}");
+                warn!("the previous session {session} is left to expire: {error}");
             }
             Err(error) => return Err(error),
         }
-        self.predecessor = None;
+        self.to_revoke = None;
         Ok(())
     }
 
-    /// Once the wrapper is gone that used the state directory, this one is its successor.
-    async fn succeed(&mut self, session: &str) -> Result<(), Error> {
-        let Some(previous_session) = self.previous_session.clone() else { return Ok(()) };
-        let (is_new, predecessor) = previous_session.take_over().await;
-        if is_new {
-            self.predecessor = predecessor;
+    async fn session_lost(&mut self, id: String, opened: Option<Instant>, error: Error) {
+        info!("the registration is lost, registering again: {error}");
+        let accepted = self.status.borrow().accepted;
+        // If the registry was wrong, the session lives on and still holds the service.
+        if self.status.borrow().registered {
+            self.lost_session = Some(id.clone());
         }
-        if is_new || self.predecessor.is_some() {
-            self.retire().await?;
-            previous_session.write(session).await;
+        self.to_revoke = Some(id);
+        self.status.send_modify(|status| {
+            status.session = None;
+            status.registered = false;
+        });
+        // A session without any heartbeat counts as a failed attempt, not as a loss: no reason to hurry.
+        if accepted == opened {
+            self.sessions_never_confirmed = self.sessions_never_confirmed.saturating_add(1);
+            self.failed(error, RegistrationEvent::Lost).await;
+        } else {
+            self.sessions_never_confirmed = 0;
         }
-        Ok(())
     }
 
-    /// Registers in this session and keeps it alive; returns when the registry does not know it any more.
+    /// Registers the service in this session and keeps it alive; returns when the registry does not know the session any more.
     async fn run_session(&mut self, id: &str, token: String) -> Error {
-        let looks = Looks::new(self.service.interval, self.fenced);
-        if *self.wanted.borrow() {
-            // In the common case this is the last request before the child is started, so nothing stands beside it.
+        let schedule = VerificationSchedule::new(self.service.interval, self.has_fence);
+        if self.desired.is_listed() {
+            // Usually the last request before the child is started, so nothing runs beside it.
             match self.register(id).await {
-                Ok(()) => tokio::task::yield_now().await, // whoever waits for this comes first
+                Ok(()) => {}
                 Err(error) if error.is_not_found() => return error,
                 Err(error) => self.failed(error, RegistrationEvent::Failed).await,
             }
         }
-        let beats = Heartbeats {
+        let heartbeats = Heartbeats {
             endpoints: self.endpoints.clone(),
-            status_now: self.status_now.clone(),
-            may_host: self.may_host,
+            status: self.status.clone(),
             interval: self.service.interval,
-            looks: &looks,
+            schedule: &schedule,
         };
         tokio::select! {
-            lost = beats.until_lost(id, token) => lost,
-            lost = self.reconcile(id, &looks) => lost,
+            lost = heartbeats.until_lost(id, token) => lost,
+            lost = self.reconcile(id, &schedule) => lost,
         }
     }
 
-    /// Sees to it that the service is in the registry while it is wanted there, and only then.
-    async fn reconcile(&mut self, session: &str, looks: &Looks) -> Error {
+    /// Keeps the service in the registry while it is desired there, and out of it otherwise.
+    async fn reconcile(&mut self, session: &str, schedule: &VerificationSchedule) -> Error {
         loop {
-            let wanted = *self.wanted.borrow_and_update();
-            if !wanted {
-                self.status_now.send_if_modified(|status_now| status_now.held.take().is_some());
+            let is_desired = self.desired.is_listed();
+            if !is_desired {
+                self.status.send_if_modified(|status| status.held.take().is_some());
             }
-            let registered = self.status_now.borrow().registered;
-            let done = if let Err(error) = self.succeed(session).await {
+            let is_registered = self.status.borrow().registered;
+            let outcome = if let Err(error) = self.take_state_over(session).await {
                 Err(error)
-            } else if wanted && !registered {
+            } else if is_desired && !is_registered {
                 self.register(session).await
-            } else if registered && !wanted {
-                self.withdraw().await
+            } else if is_registered && !is_desired {
+                self.take_out().await
             } else {
-                let again = (self.unseen > 0).then(|| {
-                    backoff(self.unseen, Duration::from_secs(self.service.interval.into()) / 8, fastrand::f64())
-                });
+                let interval = Duration::from_secs(self.service.interval.into());
+                let failed = self.failed_verifications;
+                let retry = (failed > 0).then(|| backoff(failed, interval / 8, fastrand::f64()));
                 tokio::select! {
-                    _ = self.wanted.changed() => continue,
-                    () = looks.wait(again) => {}
+                    () = self.desired.changed() => continue,
+                    () = schedule.wait(retry) => {}
                 }
-                let done = if wanted { self.look(session).await } else { Ok(()) };
-                if looks.are_next() && self.service.interval >= LONG {
-                    memory::give_back_code();
-                }
-                done
+                if is_desired { self.verify(session).await } else { Ok(()) }
             };
-            match done {
+            match outcome {
                 Err(error) if error.is_not_found() => return error,
                 Err(error) => self.failed(error, RegistrationEvent::Failed).await,
                 Ok(()) => {}
@@ -195,31 +181,44 @@ impl RegistrationTask {
         }
     }
 
-    /// One attempt.
+    /// Takes over the state directory once the wrapper that used it is gone.
+    async fn take_state_over(&mut self, session: &str) -> Result<(), Error> {
+        let Some(previous_session) = self.previous_session.clone() else { return Ok(()) };
+        let (is_new, to_revoke) = previous_session.take_over().await;
+        if is_new {
+            self.to_revoke = to_revoke;
+        }
+        if is_new || self.to_revoke.is_some() {
+            self.revoke().await?;
+            previous_session.write(session).await;
+        }
+        Ok(())
+    }
+
+    /// Registers the service: one attempt.
     pub(super) async fn register(&mut self, session: &str) -> Result<(), Error> {
         let client = self.endpoints.current();
         let id = &self.service.id;
         let mut sent = Instant::now();
         match client.services().create(session, id, &self.service.payload).await {
             Ok(_) => {}
-            Err(error) if error.is_fault("serviceWithThisIdExists") => match holder(&client, id).await {
-                // An answer was lost: it is there already.
-                Some((holder, _)) if holder == session => {}
-                Some((holder, about)) if self.has_place() && !self.was_ours(&holder) => {
-                    match self.give_away(format!("{id} is held by session {holder}{about}")).await {}
+            Err(error) if error.is_fault(ID_IN_USE) => match Holder::find(&client, id).await {
+                // The response to an earlier attempt was lost.
+                Some(holder) if holder.session == session => {}
+                Some(holder) if self.has_fenced_place() && !self.was_ours(&holder.session) => {
+                    match self.lose_place(format!("{id} is held by {holder}")).await {}
                 }
-                Some((holder, about)) if self.replace || self.was_ours(&holder) => {
-                    let why = if self.was_ours(&holder) { "which was this wrapper's" } else { "as --replace says" };
-                    warn!("{id} is held by session {holder}{about}; replacing it, {why}");
+                Some(holder) if self.replace || self.was_ours(&holder.session) => {
+                    let is_ours = self.was_ours(&holder.session);
+                    let why = if is_ours { "which was this wrapper's" } else { "as --replace says" };
+                    warn!("{id} is held by {holder}; replacing it, {why}");
                     client.services().remove(id).await?;
                     sent = Instant::now();
                     client.services().create(session, id, &self.service.payload).await?;
                 }
-                Some((holder, about)) => {
-                    if self.status_now.borrow().failures == 0 {
-                        warn!(
-                            "{id} is held by session {holder}{about} until that expires; --replace would take it over"
-                        );
+                Some(holder) => {
+                    if self.status.borrow().failures == 0 {
+                        warn!("{id} is held by {holder} until that expires; --replace would take it over");
                     }
                     return Err(error);
                 }
@@ -228,75 +227,74 @@ impl RegistrationTask {
             Err(error) => return Err(error),
         }
         info!("registered {id} at {} (session {session})", client.registry_url());
-        self.steady = false;
-        self.status_now.send_modify(|status_now| {
-            status_now.registered = true;
-            status_now.held = Some(sent);
-            status_now.failures = 0;
-            status_now.next_attempt = None;
-            status_now.last_error = None;
+        self.is_steady = false;
+        self.status.send_modify(|status| {
+            status.registered = true;
+            status.held = Some(sent);
+            status.recovered();
         });
-        self.tell(RegistrationEvent::Registered);
+        self.send(RegistrationEvent::Registered);
         Ok(())
     }
 
-    async fn withdraw(&mut self) -> Result<(), Error> {
+    /// Takes the service out of the registry. The session stays.
+    async fn take_out(&mut self) -> Result<(), Error> {
         match self.endpoints.current().services().remove(&self.service.id).await {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
         }
         info!("{} is out of the registry", self.service.id);
-        self.status_now.send_modify(|status_now| {
-            status_now.registered = false;
-            status_now.failures = 0;
+        self.status.send_modify(|status| {
+            status.registered = false;
+            status.failures = 0;
         });
         Ok(())
     }
 
-    /// Says that an attempt failed, once for a row of failures, and waits until it is time for the next one.
-    async fn failed(&mut self, error: Error, news: fn(Error) -> RegistrationEvent) {
-        let failures = self.status_now.borrow().failures.saturating_add(1);
-        let state = match (self.status_now.borrow().registered, self.steady) {
+    /// Logs a failed attempt, once in a row of failures, and waits until the next one is due.
+    async fn failed(&mut self, error: Error, event: fn(Error) -> RegistrationEvent) {
+        let failures = self.status.borrow().failures.saturating_add(1);
+        let state = match (self.status.borrow().registered, self.is_steady) {
             (true, _) => "still registered, will try again",
             (false, false) => "not registered, will try again",
-            (false, true) => "not registered yet", // whoever counts the attempts says what comes of it
+            (false, true) => "not registered yet", // the start counts the attempts, and decides
         };
-        // Of an id that is taken more was said already.
-        if failures == 1 && !error.is_fault("serviceWithThisIdExists") {
+        // The holder of an id in use was logged already.
+        if failures == 1 && !error.is_fault(ID_IN_USE) {
             warn!("{} is {state}: {error}", self.service.id);
         } else {
-            debug!(failures, "still so: {error}");
+            debug!(failures, "still failing: {error}");
         }
-        let hosting = self.may_host && error.is_connect() && embedded::begin();
-        let is_refused = error.status() == Some(401);
-        let another = if is_refused { self.endpoints.read_key_again().await } else { self.endpoints.fail_over(&error) };
-        let elsewhere = another && failures == 1;
-        let interval = Duration::from_secs(self.service.interval.into());
-        let asked = error.retry_after().unwrap_or_default();
-        let pause = if hosting || elsewhere {
-            Duration::ZERO
+        let fail_over = if error.status() == Some(401) {
+            if self.endpoints.read_key_again().await { FailOver::NextEndpoint } else { FailOver::Same }
         } else {
-            pause(interval, self.steady, failures.max(self.sessions_never_confirmed), asked, fastrand::f64())
+            self.endpoints.fail_over(&error)
         };
-        self.status_now.send_modify(|status_now| {
-            status_now.failures = failures;
-            status_now.next_attempt = Some(Instant::now() + pause);
-            status_now.last_error = Some(error.to_string());
-        });
-        self.tell(news(error));
-        sleep(pause).await;
+        let delay = match fail_over {
+            FailOver::Hosting => Duration::ZERO,
+            FailOver::NextEndpoint if failures == 1 => Duration::ZERO,
+            _ => {
+                let interval = Duration::from_secs(self.service.interval.into());
+                let failures = failures.max(self.sessions_never_confirmed);
+                let retry_after = error.retry_after().unwrap_or_default();
+                delay(interval, self.is_steady, failures, retry_after, fastrand::f64())
+            }
+        };
+        self.status.send_modify(|status| status.failed(error.to_string(), delay));
+        self.send(event(error));
+        sleep(delay).await;
     }
 
-    fn tell(&self, news: RegistrationEvent) {
-        let _ = self.news.send(news); // nobody listens any more once the child runs
+    fn send(&self, event: RegistrationEvent) {
+        let _ = self.events.send(event); // the receiver may be gone once the child runs
     }
 }
 
-/// Capped exponential with full jitter, so that a fleet does not come back in step; back within one interval. A registry may
-/// ask for more, but not for a day. `random` is from 0 to 1.
-fn pause(interval: Duration, steady: bool, failures: u32, asked: Duration, random: f64) -> Duration {
-    let pause = if steady { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, random) };
-    pause.max(asked.min(interval))
+/// Returns the time to the next attempt: capped exponential backoff with full jitter, so that a fleet does not return in step, and within one
+/// interval. A registry may ask for more (`retry_after`), up to the interval. `random` is from 0 to 1.
+fn delay(interval: Duration, is_steady: bool, failures: u32, retry_after: Duration, random: f64) -> Duration {
+    let delay = if is_steady { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, random) };
+    delay.max(retry_after.min(interval))
 }
 
 #[cfg(test)]
@@ -304,17 +302,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_every_interval_the_next_attempt_is_within_it() {
+    fn next_attempt_is_within_the_interval_at_every_interval() {
         for interval in (3..=120).map(Duration::from_secs) {
             for failures in (1..40).chain([u32::MAX]) {
                 for random in [0.0, 0.5, 1.0] {
-                    for steady in [false, true] {
-                        let after = |asked| pause(interval, steady, failures, Duration::from_secs(asked), random);
+                    for is_steady in [false, true] {
+                        let after = |retry_after| {
+                            delay(interval, is_steady, failures, Duration::from_secs(retry_after), random)
+                        };
                         assert!((Duration::from_millis(100)..interval).contains(&after(0)), "{interval:?} {failures}");
                         assert_eq!(after(86_400), interval);
                         assert!(after(2) >= Duration::from_secs(2));
                     }
-                    let unasked = pause(interval, false, failures, Duration::ZERO, random);
+                    let unasked = delay(interval, false, failures, Duration::ZERO, random);
                     assert!(unasked <= interval / 2, "{interval:?} {failures}: room for the attempt itself");
                 }
             }

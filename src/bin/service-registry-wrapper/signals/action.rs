@@ -4,40 +4,41 @@ use nix::libc;
 
 use super::{Origin, Received};
 
-/// Where the wrapper stands when a signal arrives.
+/// The stage of the wrapper's life at which a signal arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The child is not started yet.
     Starting,
-    /// The child runs, or what it left behind.
+    /// The child runs, or descendants of it.
     Running,
 }
 
-/// What a signal makes the wrapper do.
+/// What the wrapper does about a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Bury the dead, look after the stopped.
+    /// Reap exited children, and handle stopped ones.
     Reap,
-    /// Pass it on to the child.
+    /// Forward it to the child.
     Forward,
-    /// Give the child the foreground if it wants it, and pass it on.
-    HandOver,
-    /// Keep it for the child that is about to be started.
+    /// Give the child the foreground, and forward it.
+    GiveForeground,
+    /// Keep it until the child is started.
     Defer,
-    /// End without starting the child.
+    /// Exit without starting the child.
     Abort,
-    /// Stop, as the terminal asks of every process in the foreground.
+    /// Stop, as the terminal demands of every process in the foreground.
     Stop,
     /// Nothing.
     Ignore,
 }
 
-/// What this signal means here. `shares_group`: the child stands in the wrapper's process group.
+/// Decides about a signal. `is_ignored`: the wrapper was started with the signal ignored. `shares_group`: the child is in the wrapper's
+/// process group.
 pub(crate) fn decide(stage: Stage, signal: Received, is_ignored: bool, shares_group: bool) -> Action {
     let ends = matches!(signal.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP);
     let stops = matches!(signal.number, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
-    // What a terminal says to a whole group. The rest of what comes from the kernel (a hangup, an alarm) is the wrapper's
-    // alone, and so meant for the child.
+    // Signals of the terminal to a whole group. Others from the kernel (a hangup, an alarm) reach the wrapper alone, and are
+    // meant for the child.
     let from_keys = signal.origin == Origin::Kernel
         && (stops || matches!(signal.number, libc::SIGINT | libc::SIGQUIT | libc::SIGWINCH));
     match (signal.number, signal.origin, stage) {
@@ -46,9 +47,9 @@ pub(crate) fn decide(stage: Stage, signal: Received, is_ignored: bool, shares_gr
         (_, _, Stage::Starting) if from_keys && stops => Action::Stop,
         (_, _, Stage::Starting) if ends && !is_ignored => Action::Abort,
         (_, _, Stage::Starting) => Action::Defer,
-        // In one group with the wrapper the child has got it already; in its own it has not.
+        // A child in the wrapper's group has received it already; one in its own group has not.
         (_, _, Stage::Running) if from_keys && shares_group => Action::Ignore,
-        (_, _, Stage::Running) if from_keys => Action::HandOver,
+        (_, _, Stage::Running) if from_keys => Action::GiveForeground,
         (_, _, Stage::Running) => Action::Forward,
     }
 }
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_child_gets_every_signal_that_another_process_sends() {
+    fn signal_from_another_process_is_forwarded_to_a_running_child() {
         for (number, shares) in all().flat_map(|n| [(n, true), (n, false)]) {
             let action = decide(Stage::Running, received(number, Origin::Other), false, shares);
             assert_eq!(action, Action::Forward, "{number}");
@@ -76,12 +77,12 @@ mod tests {
     }
 
     #[test]
-    fn no_key_is_heard_twice_and_nothing_else_from_the_kernel_is_lost() {
+    fn key_reaches_the_child_once_and_other_kernel_signals_are_forwarded() {
         for number in all() {
             let shared = decide(Stage::Running, received(number, Origin::Kernel), false, true);
             let own = decide(Stage::Running, received(number, Origin::Kernel), false, false);
             if KEYS.contains(&number) {
-                assert_eq!((shared, own), (Action::Ignore, Action::HandOver), "{number}");
+                assert_eq!((shared, own), (Action::Ignore, Action::GiveForeground), "{number}");
             } else {
                 assert_eq!((shared, own), (Action::Forward, Action::Forward), "{number}");
             }
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_start_a_signal_ends_the_wrapper_or_waits() {
+    fn signal_before_the_start_aborts_or_is_deferred() {
         let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
         for number in all() {
             let at_start = |origin, is_ignored| decide(Stage::Starting, received(number, origin), is_ignored, false);
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_are_buried_at_every_stage_whoever_tells() {
+    fn sigchld_reaps_at_every_stage_from_every_sender() {
         for stage in [Stage::Starting, Stage::Running] {
             for origin in [Origin::Kernel, Origin::Own, Origin::Other] {
                 assert_eq!(decide(stage, received(libc::SIGCHLD, origin), false, false), Action::Reap);
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wrappers_own_broken_pipe_is_not_the_childs() {
+    fn sigpipe_of_the_wrapper_is_not_forwarded() {
         assert_eq!(decide(Stage::Running, received(libc::SIGPIPE, Origin::Own), false, false), Action::Ignore);
     }
 }

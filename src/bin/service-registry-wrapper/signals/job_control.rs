@@ -1,7 +1,7 @@
-//! The child's place on the terminal: in the foreground or behind it, and who else hears of its keys.
+//! The child's place on the terminal: foreground or background, and which processes receive its keys.
 //!
-//! Whoever has the foreground hears keys and reads alone. So a child gets it in a group of its own only where nobody else of
-//! the wrapper's group needs it, and what it hears alone nevertheless, others are told.
+//! Only the foreground group receives keys and may read. So the child gets a foreground group of its own only if no other process of
+//! the wrapper's group needs the terminal. A key that ended the child alone is sent to the wrapper's group afterwards.
 
 use std::collections::HashSet;
 use std::os::fd::RawFd;
@@ -15,71 +15,79 @@ use super::terminal::{Stop, Terminal, is_sole_job, stop_self};
 use super::{Origin, Received};
 use crate::options::ChildConfig;
 use crate::options::Scope;
-use crate::process::lookup::leads_its_group;
+use crate::process::wait::leads_its_group;
 use crate::signals;
 
 /// The child's place on the terminal, if there is one.
 pub(crate) struct Foreground {
     terminal: Option<Terminal>,
-    /// Whose it is; nobody's before the start.
+    /// 0 before the start.
     child: pid_t,
-    /// Whether the child leads a group of its own. If not, it has the wrapper's place.
+    /// The child leads a group of its own. Otherwise it shares the wrapper's.
     pub own_group: bool,
-    /// Whether the child is to be in front whenever the wrapper is: from the start, or since it asked.
-    wanted: bool,
-    /// Keys that the wrapper's own group has heard, as signals.
-    heard: HashSet<i32>,
-    /// Whether SIGCONT has just ended a stop of the wrapper and the child together, and so is no news to the child.
-    went_on: bool,
-    /// Whether the child was in front when it ended.
-    had: bool,
-    /// The terminal's modes before the start, where the wrapper is all that its shell waits for.
+    /// The child gets the foreground whenever the wrapper has it: from the start, or since the child asked for it.
+    is_wanted: bool,
+    /// The signals of keys that the wrapper's own group has received.
+    keys: HashSet<i32>,
+    /// SIGCONT has just ended a stop of the wrapper and the child together, so the child has received it already.
+    resumed_together: bool,
+    /// The child had the foreground when it exited.
+    had_foreground: bool,
+    /// The terminal's modes before the start, if the wrapper is the only process of its job.
     modes: Option<Termios>,
 }
 
 impl Foreground {
-    /// Where the terminal belongs to others as well (the rest of a pipeline, a script and its other commands), the child
-    /// shares their group: each hears the keys, and anybody may read. Where keys are rewritten the wrapper must hear them first,
-    /// so the child stands behind it; if it reads keys nevertheless, the kernel stops it, and it gets the foreground then.
+    /// Decides the child's group and place. If other processes share the terminal (a pipeline, a script and its other commands), the child
+    /// stays in their group: all of them receive the keys, and all may read. If keys are rewritten, the wrapper must receive them first,
+    /// so the child starts in the background; if it reads from the terminal, the kernel stops it, and then it gets the foreground.
     pub(crate) fn of(terminal: Option<Terminal>, child_config: &ChildConfig) -> Self {
         let (is_sole_job, rewrites) = (is_sole_job(), child_config.rewrites_keys());
         let is_standard = terminal.as_ref().is_some_and(|terminal| terminal.is_standard);
         let own_group = child_config.scope == Scope::Group && (is_sole_job || rewrites || !is_standard);
-        let wanted = own_group && is_sole_job && !rewrites;
+        let is_wanted = own_group && is_sole_job && !rewrites;
         let modes = terminal.as_ref().filter(|terminal| is_sole_job && terminal.is_ours()).and_then(Terminal::modes);
-        Self { terminal, child: 0, own_group, wanted, heard: HashSet::new(), went_on: false, had: false, modes }
+        Self {
+            terminal,
+            child: 0,
+            own_group,
+            is_wanted,
+            keys: HashSet::new(),
+            resumed_together: false,
+            had_foreground: false,
+            modes,
+        }
     }
 
     /// The terminal that a child takes over when it starts.
     pub(crate) fn at_start(&self) -> Option<RawFd> {
-        self.terminal.as_ref().filter(|terminal| self.wanted && terminal.is_ours()).map(Terminal::descriptor)
+        self.terminal.as_ref().filter(|terminal| self.is_wanted && terminal.is_ours()).map(Terminal::descriptor)
     }
 
-    /// The child is there.
+    /// Sets the child, once it is started.
     pub(crate) fn belong_to(&mut self, child: pid_t) {
         self.child = child;
     }
 
-    /// Takes note of what the terminal says to the wrapper's group.
+    /// Records a signal of the terminal to the wrapper's group.
     pub(crate) fn hear(&mut self, signal: Received) {
         if signal.origin == Origin::Kernel {
-            self.heard.insert(signal.number);
+            self.keys.insert(signal.number);
         }
     }
 
-    /// The foreground is the child's if it is the wrapper's, and the child wants it.
+    /// Gives the child the foreground if the wrapper has it, unless the child is to stay in the background.
     pub(crate) fn give_foreground(&self) {
         if let Some(terminal) = &self.terminal
-            && self.wanted
+            && self.is_wanted
             && terminal.is_ours()
         {
             terminal.give_to(self.child);
         }
     }
 
-    /// The child was stopped by this signal. A shell waits for the wrapper, not for the child: it must see it stop as
-    /// well. False if the child is to go on: because it asked for the foreground and may have it, or because there can be no
-    /// stop where no shell could end it.
+    /// Handles a child that was stopped by this signal. A shell waits for the wrapper, so the wrapper stops as well. Returns false if the
+    /// child is to continue: because it asked for the foreground and gets it, or because no shell could end the stop.
     pub(crate) fn stopped_by(&mut self, signal: i32) -> bool {
         let asks = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
         let Some(terminal) = &self.terminal else { return true };
@@ -87,32 +95,32 @@ impl Foreground {
             return true;
         }
         if asks && self.own_group && terminal.is_ours() {
-            self.wanted = true;
+            self.is_wanted = true;
             return false;
         }
         if !self.own_group && !leads_its_group(self.child) {
-            // A key stops both; but nothing would tell the wrapper that somebody lets the child go on.
-            self.went_on = signal != libc::SIGSTOP && stop_self(signal, Stop::Wrapper);
+            // A key stops both. But the wrapper would not learn that another process continues the child alone.
+            self.resumed_together = signal != libc::SIGSTOP && stop_self(signal, Stop::Wrapper);
             return true;
         }
         if signal == libc::SIGSTOP {
             stop_self(libc::SIGTSTP, Stop::Wrapper);
             return true;
         }
-        let stopped = stop_self(signal, if self.heard.remove(&signal) { Stop::Wrapper } else { Stop::Group });
-        stopped || asks // what asks would only be stopped again
+        let stopped = stop_self(signal, if self.keys.remove(&signal) { Stop::Wrapper } else { Stop::Group });
+        stopped || asks // a child that asks would only be stopped again
     }
 
-    /// Whether a SIGCONT that was read is the one that a shell sent to the child as well.
+    /// Returns whether the child has received the SIGCONT that was read as well.
     pub(crate) fn resumed_together(&mut self) -> bool {
-        std::mem::take(&mut self.went_on)
+        std::mem::take(&mut self.resumed_together)
     }
 
-    /// The child has ended: whoever reads next from the terminal can. A shell puts the modes back itself when it sees a
-    /// command die of a signal, which could not tidy up; the wrapper's status tells it of no signal.
+    /// Takes the foreground back after the child's exit, so that the next process can read from the terminal. After a child that died of a
+    /// signal the wrapper restores the modes: a shell does so if it sees the signal, but the wrapper's exit status shows none.
     pub(crate) fn take_back(&mut self, ended: Option<ExitStatus>) {
         let Some(terminal) = &self.terminal else { return };
-        self.had = self.own_group && terminal.take_back(self.child);
+        self.had_foreground = self.own_group && terminal.take_back(self.child);
         if let Some(modes) = &self.modes
             && ended.is_some_and(|status| status.signal().is_some())
             && terminal.is_ours()
@@ -121,16 +129,16 @@ impl Foreground {
         }
     }
 
-    /// Whether a key (Ctrl-C) ended the child, and not a signal that the wrapper passed on (`forwarded`). Without the wrapper
-    /// the terminal would have sent it to those who started the child as well, and a script would stop: they are told.
+    /// Returns whether a key (Ctrl-C) ended the child, and not a signal that the wrapper forwarded. If the child alone received the
+    /// key, it is sent to the wrapper's group: without a wrapper, the terminal would have sent it to the script as well.
     pub(crate) fn was_interrupted(&self, status: ExitStatus, forwarded: &HashSet<i32>) -> bool {
         let Some(signal) = status.signal().filter(|signal| matches!(*signal, libc::SIGINT | libc::SIGQUIT)) else {
             return false;
         };
-        let heard_alone = self.had && !forwarded.contains(&signal);
-        if heard_alone {
-            signals::tell_own_group(signal);
+        let was_alone = self.had_foreground && !forwarded.contains(&signal);
+        if was_alone {
+            signals::signal_own_group(signal);
         }
-        heard_alone || self.heard.contains(&signal)
+        was_alone || self.keys.contains(&signal)
     }
 }

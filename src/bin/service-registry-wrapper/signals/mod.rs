@@ -1,10 +1,12 @@
 //! Every signal as an event: all are blocked and read from a signalfd.
 //!
-//! Handlers would lose the count of queued real-time signals and would have to be undone for the child; a blocked
-//! signal waits in the kernel until it is read, so none is lost, not even between start and exec.
+//! Signal handlers would lose the count of queued real-time signals, and would have to be removed for the child. A blocked signal
+//! waits in the kernel until it is read, so none is lost, not even between start and exec.
+//!
+//! In reading order: this file reads signals; `action` decides what each means; `job_control` keeps the child's place on the
+//! `terminal`.
 
 pub(super) mod action;
-pub(super) mod disposition;
 pub(super) mod job_control;
 pub(super) mod terminal;
 
@@ -20,17 +22,17 @@ use signal_hook::low_level::signal_name;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Signals wait in the kernel from here on.
+/// Signals are blocked, and wait in the kernel.
 pub(super) struct Blocked {
     pub fd: SignalFd,
-    /// What the wrapper was started with, and what the child gets.
+    /// The blocked signals that the wrapper was started with, which the child gets.
     pub inherited_mask: SigSet,
-    /// What SIGCHLD did to it then.
+    /// The disposition of SIGCHLD that the wrapper was started with.
     pub inherited_sigchld: SigHandler,
 }
 
 impl Blocked {
-    /// Blocks every signal that can be blocked. To be called before there is a second thread, which inherits it.
+    /// Blocks every signal that can be blocked. Must be called before there is a second thread, which inherits the mask.
     pub(super) fn all() -> Result<Self> {
         let mut inherited_mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut inherited_mask))
@@ -41,8 +43,8 @@ impl Blocked {
         Ok(Self { fd, inherited_mask, inherited_sigchld })
     }
 
-    /// Makes them events of the runtime this is called in.
-    #[expect(unsafe_code, reason = "tokio takes no descriptor on trust")]
+    /// Makes them events of the current runtime.
+    #[expect(unsafe_code, reason = "tokio wants a promise about the descriptor")]
     pub(super) fn listen(self) -> Result<Signals> {
         // SAFETY: a SignalFd owns one descriptor from its creation to its end and never exchanges it.
         let fd = unsafe { AsyncFd::register_with_interest(self.fd, Interest::READABLE) };
@@ -50,7 +52,7 @@ impl Blocked {
     }
 }
 
-/// Where SIGCHLD is ignored the kernel throws the status of a dead child away.
+/// Where SIGCHLD is ignored, the kernel discards the exit statuses of children.
 #[expect(unsafe_code, reason = "a disposition can be set in no other way")]
 fn do_not_ignore_sigchld() -> Result<SigHandler> {
     // SAFETY: the default disposition runs no code of ours.
@@ -62,26 +64,26 @@ pub(super) struct Signals {
     fd: AsyncFd<SignalFd>,
 }
 
-/// One signal that came in.
+/// A signal that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Received {
     pub number: i32,
     pub origin: Origin,
 }
 
-/// Who sent it.
+/// The sender of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The kernel of its own accord; mostly the terminal, which signals every process of the foreground group.
+    /// The kernel; mostly for the terminal, which signals every process of the foreground group.
     Kernel,
-    /// The wrapper's own doing: SIGPIPE for a log line that nobody reads.
+    /// The wrapper: SIGPIPE for a log line without a reader.
     Own,
     /// Another process.
     Other,
 }
 
 impl Signals {
-    /// The next one. Gives the same again if the caller lets go of the future before it is done: nothing is lost.
+    /// Returns the next signal. None is lost if the future is dropped before it is done.
     pub(super) async fn next(&mut self) -> Result<Received> {
         loop {
             let mut ready = self.fd.readable().await.context("cannot wait for signals")?;
@@ -92,7 +94,7 @@ impl Signals {
         }
     }
 
-    /// One that has come already.
+    /// Returns a signal that has arrived already.
     pub(super) fn waiting(&self) -> Result<Option<Received>> {
         read(self.fd.get_ref())
     }
@@ -114,14 +116,25 @@ impl Received {
     }
 }
 
-/// Sends a signal to everybody in the wrapper's group, the wrapper included.
+/// Sends a signal to every process in the wrapper's group, the wrapper included.
 #[expect(unsafe_code, reason = "nix knows no real-time signals")]
-pub(super) fn tell_own_group(number: i32) {
+pub(super) fn signal_own_group(number: i32) {
     // SAFETY: kill takes two numbers.
     unsafe { libc::kill(0, number) };
 }
 
-/// `SIGTERM`, or `signal 35` for what has no name.
+/// Returns `SIGTERM`, or `signal 35` for a signal without a name.
 pub(super) fn name(number: i32) -> String {
     signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
+}
+
+/// Returns whether a signal is ignored. The wrapper changes no disposition except that of SIGCHLD, so this is the state that it was
+/// started with (`nohup`, a background job of a script).
+#[expect(unsafe_code, reason = "nix cannot query a disposition without setting one")]
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    // SAFETY: a null action only queries; the answer is written to a struct that lives long enough. Zero is a valid one.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
 }

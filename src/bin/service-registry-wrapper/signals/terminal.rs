@@ -1,5 +1,4 @@
-//! The terminal, when there is one: the child's group gets the foreground, stops and goes on as if nobody stood between
-//! it and the shell.
+//! The controlling terminal: its foreground group, its modes, and stops by the rules of job control.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -13,14 +12,14 @@ use nix::unistd::{Pid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal.
 pub(crate) struct Terminal {
-    /// A descriptor of the wrapper's own: the child may do with the standard ones what it likes.
+    /// A descriptor of the wrapper's own, since the child may change the standard ones.
     descriptor: OwnedFd,
-    /// Whether it is stdin, stdout or stderr.
+    /// It is stdin, stdout or stderr.
     pub is_standard: bool,
 }
 
 impl Terminal {
-    /// The terminal that controls this session, if one does.
+    /// Returns the controlling terminal of this session, if there is one.
     pub(crate) fn find() -> Option<Self> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -37,64 +36,62 @@ impl Terminal {
         self.descriptor.as_raw_fd()
     }
 
-    /// Whether the wrapper's group is in the foreground.
+    /// Returns whether the wrapper's group is in the foreground.
     pub(super) fn is_ours(&self) -> bool {
         let own = getpgrp();
-        own.as_raw() > 0 && tcgetpgrp(&self.descriptor) == Ok(own) // 0: it is in another pid namespace
+        own.as_raw() > 0 && tcgetpgrp(&self.descriptor) == Ok(own) // 0: the group is in another pid namespace
     }
 
-    /// Puts a group into the foreground. A terminal that is gone takes nobody.
+    /// Puts a group into the foreground. Does nothing if the terminal is gone.
     pub(super) fn give_to(&self, group: libc::pid_t) {
         let _ = tcsetpgrp(&self.descriptor, Pid::from_raw(group));
     }
 
-    /// How it treats keys: in lines or one by one, shown or not.
+    /// Returns the modes: whether keys are read in lines or one by one, and whether they are shown.
     pub(super) fn modes(&self) -> Option<Termios> {
         tcgetattr(&self.descriptor).ok()
     }
 
-    /// Puts modes back. It does not wait until what was written is read: nobody may be there to read it.
+    /// Restores modes. It does not wait until the output is read: there may be no reader.
     pub(super) fn restore(&self, modes: &Termios) {
         let _ = tcsetattr(&self.descriptor, SetArg::TCSANOW, modes);
     }
 
-    /// Takes the foreground back from a group that is no more, so that whoever reads next from the terminal can.
-    /// False if it was not that group's.
+    /// Takes the foreground back from a group that has exited. Returns false if that group did not have it.
     pub(super) fn take_back(&self, from: libc::pid_t) -> bool {
-        let was_theirs = tcgetpgrp(&self.descriptor) == Ok(Pid::from_raw(from));
-        if was_theirs {
+        let had_it = tcgetpgrp(&self.descriptor) == Ok(Pid::from_raw(from));
+        if had_it {
             self.give_to(getpgrp().as_raw());
         }
-        was_theirs
+        had_it
     }
 }
 
-/// Whether the wrapper's process group is its own, as a shell with job control makes one for each command: it leads the
-/// group, and neither stdin nor stdout leads to another program of it (a pipe, which some shells make of sockets).
+/// Returns whether the wrapper is alone in its process group, as a shell with job control makes one for each command: it leads the
+/// group, and neither stdin nor stdout is a pipe to another process (some shells make pipes of sockets).
 pub(super) fn is_sole_job() -> bool {
-    let leads_on = |fd: BorrowedFd<'_>| {
+    let is_pipe = |fd: BorrowedFd<'_>| {
         let kind = fstat(fd).map(|found| found.st_mode & libc::S_IFMT);
         matches!(kind, Ok(libc::S_IFIFO | libc::S_IFSOCK))
     };
-    getpid() == getpgrp() && !leads_on(io::stdin().as_fd()) && !leads_on(io::stdout().as_fd())
+    getpid() == getpgrp() && !is_pipe(io::stdin().as_fd()) && !is_pipe(io::stdout().as_fd())
 }
 
-/// Who stops.
+/// The processes that stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     Wrapper,
-    /// Everybody in the wrapper's process group.
+    /// All processes in the wrapper's process group.
     Group,
 }
 
-/// Stops as a program without handlers would; returns after SIGCONT, which is left to be read.
+/// Stops like a program without handlers; returns after SIGCONT, which is left to be read.
 ///
-/// The kernel's own rule decides whether it is a stop at all: nobody could continue an orphaned process group, so there
-/// these signals do nothing. False if it was none.
+/// The kernel ignores these signals in an orphaned process group, which no shell could continue. Returns false then.
 pub(crate) fn stop_self(number: i32, who: Stop) -> bool {
     let Ok(signal) = Signal::try_from(number) else { return false };
-    if goes_on() {
-        return true; // the shell was faster, and a stop would take its word back
+    if is_continued() {
+        return true; // the shell was faster: a stop would undo its SIGCONT
     }
     let mut only = SigSet::empty();
     only.add(signal);
@@ -102,16 +99,16 @@ pub(crate) fn stop_self(number: i32, who: Stop) -> bool {
         Stop::Wrapper => raise(signal),
         Stop::Group => killpg(getpgrp(), signal),
     };
-    // It waits blocked until it is let through for a moment.
+    // The signal is blocked, and acts while it is unblocked for a moment.
     if sent.is_ok() && only.thread_unblock().is_ok() {
         let _ = only.thread_block();
     }
-    goes_on()
+    is_continued()
 }
 
-/// Whether SIGCONT has come, and waits to be read.
-#[expect(unsafe_code, reason = "nix cannot ask which signals wait")]
-fn goes_on() -> bool {
+/// Returns whether SIGCONT has arrived and waits to be read.
+#[expect(unsafe_code, reason = "nix cannot query pending signals")]
+fn is_continued() -> bool {
     // SAFETY: the set is written before it is read; zero is a valid one.
     unsafe {
         let mut waiting: libc::sigset_t = std::mem::zeroed();

@@ -1,287 +1,194 @@
-//! The life of the child and of all that descends from it, until nobody is left: what a signal asks for is done, a stop keeps
-//! its order and its times.
+//! The child's life, until it and its descendants are gone: performs what signals ask for, and keeps the order and the bounds of a
+//! stop.
 //!
-//! What a signal means is decided in `decide`; this only does what it says.
+//! In reading order: `startup` is the time before there is a child; this file is the loop; `shutdown` decides, as a pure
+//! machine, what a stop does next; `fence` says when a child that cannot be kept registered is stopped; `panic` keeps a defect
+//! of the wrapper from the child.
 
 mod fence;
+mod panic;
+mod shutdown;
+#[cfg(test)]
+mod shutdown_test;
 pub(super) mod startup;
 
 pub(crate) use fence::Fence;
+pub(crate) use panic::catch;
 
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use nix::libc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
-use crate::options::{OnExit, OnLost};
+use crate::exit::{self, Ending, Failure};
+use crate::options::{ChildConfig, OnExit, OnLost, WrapperConfig};
 use crate::process::ProcessTree;
+use crate::registration::{Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
 use crate::signals::action::decide;
-use crate::signals::{Action, Stage};
+use crate::signals::{self, Action as SignalAction, Received, Signals, Stage};
+use shutdown::{Action, Event, Limits, Shutdown, Warning};
 
-use crate::options::ChildConfig;
-use crate::options::WrapperConfig;
-use crate::registration::RegistrationStatus;
-use crate::registration::{Registration, Withdrawer};
-use crate::rest::rest;
-use crate::signals::disposition;
-use crate::signals::{Received, Signals};
-
-/// How the wrapper and the registry part.
-pub(super) struct ShutdownPolicy {
-    leave: Withdrawer,
-    status_now: watch::Receiver<RegistrationStatus>,
-    /// Between the withdrawal and passing SIGTERM on.
-    drain_delay: Duration,
-    on_exit: OnExit,
-    /// If the child is to be stopped before the registry can give its place away.
-    fence: Option<Fence>,
-}
-
-impl ShutdownPolicy {
-    pub(super) fn of(config: &WrapperConfig, registration: &Registration) -> Self {
-        let fence = Fence { timeout: Duration::from_secs(config.service.interval.into()) };
-        Self {
-            leave: registration.leave.clone(),
-            status_now: registration.status_now.clone(),
-            drain_delay: config.drain_delay,
-            on_exit: config.on_exit,
-            fence: (config.on_lost == OnLost::Stop).then_some(fence),
-        }
-    }
-}
-
-/// How far the withdrawal is that a stop begins with, or with `--on-exit=deregister` the end of the child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Withdrawal {
-    NotAsked,
-    UnderWay,
-    Done,
-}
-
-/// Sees a family through to its end.
+/// Supervises the process tree of the child.
 pub(super) struct Supervisor<'a> {
-    pub tree: ProcessTree<'a>,
-    child_config: &'a ChildConfig,
-    withdrawal: Withdrawal,
-    /// Signals that wait for the withdrawal, and for the end of the drain.
-    held: Vec<i32>,
-    drained: Option<Instant>,
-    /// The end of the stop budget.
-    budget: Option<Instant>,
-    /// When what is left is killed.
-    deadline: Option<Instant>,
-    killing: bool,
-    /// Whether the child was stopped because its place could be given away.
-    pub fenced: bool,
-}
-
-/// What comes next.
-enum Next {
-    Signal(Received),
-    /// Whether the registry has taken it.
-    Withdrawn(bool),
-    Drained,
-    TimeIsUp,
-    Fence,
-    /// The registration stands differently.
-    RegistrationStatus,
+    tree: ProcessTree<'a>,
+    config: &'a WrapperConfig,
+    shutdown: Shutdown,
+    withdrawer: Withdrawer,
+    status: watch::Receiver<RegistrationStatus>,
 }
 
 impl<'a> Supervisor<'a> {
-    pub(super) fn new(tree: ProcessTree<'a>, child_config: &'a ChildConfig) -> Self {
-        Self {
-            tree,
-            child_config,
-            withdrawal: Withdrawal::NotAsked,
-            held: Vec::new(),
-            drained: None,
-            budget: None,
-            deadline: None,
-            killing: false,
-            fenced: false,
-        }
+    pub(super) fn new(tree: ProcessTree<'a>, config: &'a WrapperConfig, registration: &Registration) -> Self {
+        let (withdrawer, status) = (registration.withdrawer.clone(), registration.status.clone());
+        Self { tree, config, shutdown: Shutdown::new(limits(config)), withdrawer, status }
     }
 
-    /// Runs until the child has ended and, unless orphans are to be left, nothing of it is left; says how it ended.
-    pub(super) async fn until_gone(&mut self, signals: &mut Signals, mut policy: ShutdownPolicy) -> Result<ExitStatus> {
-        let leave = policy.leave.clone();
-        let withdrawn = async move { leave.withdraw().await };
-        tokio::pin!(withdrawn);
-        let mut stopped = false;
-        let gone = loop {
-            let fence = policy.fence.filter(|_| self.tree.ended().is_none() && !self.fenced);
-            let is_fenced_in = fence.is_some();
-            let fence = fence.and_then(|fence| policy.status_now.borrow().stop_at(fence));
-            let at_fence = async {
-                match fence {
-                    Some(at) => rest(at.duration_since(Instant::now())).await,
-                    None => std::future::pending().await, // there is none, or nothing was accepted yet
-                }
+    /// Forwards signals that came before there was a child.
+    pub(super) fn forward_deferred(&mut self, signals: &[i32]) {
+        signals.iter().for_each(|signal| self.tree.forward(*signal));
+    }
+
+    /// Runs until the child has exited and, unless orphans are to be left, none of its descendants is left. Returns its status.
+    pub(super) async fn until_gone(&mut self, signals: &mut Signals) -> Result<ExitStatus> {
+        let withdrawer = self.withdrawer.clone();
+        let withdrawal = async move { withdrawer.withdraw().await };
+        tokio::pin!(withdrawal);
+        let has_fence = self.config.on_lost == OnLost::Stop;
+        self.status.mark_changed();
+        let status = loop {
+            let event = tokio::select! {
+                signal = signals.next() => self.signal_event(signal?),
+                removed = &mut withdrawal, if self.shutdown.is_withdrawing() => Some(Event::Withdrawn { removed }),
+                () = at(self.shutdown.next_timer()) => Some(Event::TimerFired),
+                Ok(()) = self.status.changed(), if has_fence => Some(self.registration_event()),
             };
-            let next = tokio::select! {
-                signal = signals.next() => Next::Signal(signal?),
-                removed = &mut withdrawn, if self.withdrawal == Withdrawal::UnderWay => Next::Withdrawn(removed),
-                () = sleep_until(self.drained.unwrap_or_else(Instant::now)), if self.drained.is_some() => Next::Drained,
-                () = sleep_until(self.deadline.unwrap_or_else(Instant::now)), if self.deadline.is_some() => Next::TimeIsUp,
-                () = at_fence => Next::Fence,
-                Ok(()) = policy.status_now.changed(), if is_fenced_in => Next::RegistrationStatus,
-            };
-            let gone = match next {
-                Next::Signal(signal) => self.take(signal, &policy),
-                Next::Withdrawn(removed) => self.withdrawn(removed, &mut policy),
-                Next::Drained => self.stop(),
-                Next::TimeIsUp => self.time_is_up(),
-                Next::Fence => self.fence(&policy),
-                Next::RegistrationStatus => None,
-            };
-            if self.tree.ended().is_some() && !std::mem::replace(&mut stopped, true) {
-                policy.leave.stop_heartbeats();
-                if policy.on_exit == OnExit::Deregister && self.withdrawal == Withdrawal::NotAsked {
-                    self.withdrawal = Withdrawal::UnderWay;
-                }
-            }
-            if let Some(status) = gone {
+            if let Some(event) = event
+                && let Some(status) = self.perform(event)
+            {
                 break status;
             }
-            tokio::task::yield_now().await; // to heartbeats and clocks, however many signals come in
+            tokio::task::yield_now().await; // to heartbeats and timers, however many signals arrive
         };
-        let out_of_time = self.killing && self.child_config.stop_budget.is_some();
-        if self.withdrawal == Withdrawal::UnderWay && !out_of_time {
-            match self.budget {
-                Some(budget) => drop(timeout_at(budget, withdrawn).await),
-                None => drop(withdrawn.await),
-            }
+        if let Some(bound) = self.shutdown.withdrawal_bound(Instant::now(), WITHDRAWAL) {
+            let _ = timeout_at(bound, withdrawal).await;
         }
         self.tree.take_back_foreground();
-        Ok(gone)
+        Ok(status)
     }
 
-    /// Does what a signal asks for. The child's status when all is over.
-    fn take(&mut self, signal: Received, policy: &ShutdownPolicy) -> Option<ExitStatus> {
+    /// Ends the child as a SIGTERM to the wrapper does, after the wrapper itself has failed.
+    pub(super) async fn shut_down(&mut self, signals: &mut Signals) -> Result<ExitStatus, Failure> {
+        self.shutdown = Shutdown::new(limits(self.config));
+        if let Some(status) = self.stop_event(libc::SIGTERM).and_then(|event| self.perform(event)) {
+            return Ok(status);
+        }
+        Ok(self.until_gone(signals).await?)
+    }
+
+    /// Turns the child's status into the wrapper's.
+    pub(super) fn ending(&self, status: ExitStatus) -> Result<Ending, Failure> {
+        if self.shutdown.is_fenced() {
+            let id = &self.config.service.id;
+            let why = anyhow!("{id} could not be kept registered, and --on-lost=stop is in force");
+            return Err(Failure::new(exit::NOT_REGISTERED, why));
+        }
+        Ok(Ending::of_child(status, self.tree.was_interrupted(status), &self.config.child_config))
+    }
+
+    /// Performs what a signal asks for; returns the event for the stop if it matters there.
+    fn signal_event(&mut self, signal: Received) -> Option<Event> {
+        #[cfg(debug_assertions)]
+        if signal.number == libc::SIGUSR1 {
+            panic::panic_point("signal");
+        }
         self.tree.hear(signal);
         match decide(Stage::Running, signal, false, self.tree.shares_group()) {
-            Action::Reap => return self.reap_all(),
-            Action::HandOver => self.tree.give_foreground(signal.number),
-            Action::Forward if matches!(signal.number, libc::SIGTERM | libc::SIGINT) => {
-                self.begin_to_stop(signal.number, policy);
+            SignalAction::Reap => {
+                let all_gone = self.tree.reap_all();
+                return self.tree.ended().map(|_| Event::Exited { all_gone });
             }
-            Action::Forward => self.tree.forward(signal.number),
-            Action::Stop | Action::Defer | Action::Abort | Action::Ignore => {}
+            SignalAction::GiveForeground => self.tree.give_foreground(signal.number),
+            SignalAction::Forward if matches!(signal.number, libc::SIGTERM | libc::SIGINT) => {
+                return self.stop_event(signal.number);
+            }
+            SignalAction::Forward => self.tree.forward(signal.number),
+            SignalAction::Stop | SignalAction::Defer | SignalAction::Abort | SignalAction::Ignore => {}
         }
         None
     }
 
-    /// The child's status when all is over.
-    fn reap_all(&mut self) -> Option<ExitStatus> {
-        if self.tree.reap_all() {
-            return self.tree.ended();
+    /// A signal that the child does not receive, or ignores, is no request to stop: it is forwarded alone.
+    fn stop_event(&mut self, signal: i32) -> Option<Event> {
+        if signals::is_ignored(signal) || self.child_config().rewritten(signal) == 0 {
+            self.tree.forward(signal);
+            return None;
         }
-        if self.tree.ended().is_some() {
-            self.tree.terminate_descendants(if self.killing { libc::SIGKILL } else { libc::SIGTERM });
-            self.set_deadline();
-        }
-        None
+        let status = self.status.borrow();
+        let (has_session, is_failing) = (status.session.is_some(), status.last_error.is_some());
+        Some(Event::StopRequested { signal, has_session, is_failing })
     }
 
-    /// First out of the registry, then the signal: so nobody is sent to a child that is about to end. A second signal
-    /// waits for nothing, and neither does the first when the registry does not answer at present. The withdrawal goes on
-    /// behind it: one heartbeat that failed says little about the next request.
-    fn begin_to_stop(&mut self, signal: i32, policy: &ShutdownPolicy) {
-        if disposition::ignored(signal) || self.child_config.rewritten(signal) == 0 {
-            return self.tree.forward(signal); // the child will not hear it: it is no request to stop
-        }
-        if self.budget.is_none() {
-            self.budget = self.child_config.stop_budget.map(|budget| Instant::now() + budget);
-        }
-        let (is_open, is_silent) = {
-            let status_now = policy.status_now.borrow();
-            (status_now.session.is_some(), status_now.last_error.is_some())
-        };
-        let nothing_to_wait_for = !is_open || (is_silent && policy.drain_delay.is_zero());
-        self.held.push(signal);
-        if self.withdrawal == Withdrawal::NotAsked && self.tree.ended().is_none() {
-            self.withdrawal = Withdrawal::UnderWay;
-            // The end of the budget is also the end of the waiting.
-            self.deadline = self.deadline.or(self.budget);
-            if !nothing_to_wait_for {
-                return;
+    fn registration_event(&mut self) -> Event {
+        let status = self.status.borrow_and_update();
+        Event::Registration { confirmed: status.confirmed(), is_lost: status.lost.is_some() }
+    }
+
+    /// Performs what the shutdown decides. Returns the child's status once all is over.
+    fn perform(&mut self, event: Event) -> Option<ExitStatus> {
+        let mut is_finished = false;
+        for action in self.shutdown.on(event, Instant::now()) {
+            match action {
+                Action::StopHeartbeats => self.withdrawer.stop_heartbeats(),
+                Action::Signal(signal) => self.tree.ask_to_end(signal),
+                Action::TerminateDescendants(signal) => self.tree.terminate_descendants(signal),
+                Action::Kill => self.tree.kill(),
+                Action::Warn(warning) => self.warn(warning),
+                Action::Finish => is_finished = true,
             }
         }
-        self.stop();
+        self.tree.ended().filter(|_| is_finished)
     }
 
-    fn withdrawn(&mut self, removed: bool, policy: &mut ShutdownPolicy) -> Option<ExitStatus> {
-        self.withdrawal = Withdrawal::Done;
-        if removed {
-            policy.fence = None; // its place is given up already, and the stop has bounds of its own
-        }
-        if !self.held.is_empty() {
-            // A short budget shortens the delay: the child must have time to hear SIGTERM before it is killed.
-            let most = self.child_config.stop_budget.map_or(Duration::MAX, |budget| budget / 2);
-            self.drained = Some(Instant::now() + policy.drain_delay.min(most));
-        }
-        None
-    }
-
-    /// Passes on what waited for the withdrawal.
-    fn stop(&mut self) -> Option<ExitStatus> {
-        self.drained = None;
-        for signal in std::mem::take(&mut self.held) {
-            self.tree.ask_to_end(signal);
-            self.set_deadline();
-        }
-        None
-    }
-
-    /// The place is given away, or was certain so long ago that the registry may soon give it away.
-    fn fence(&mut self, policy: &ShutdownPolicy) -> Option<ExitStatus> {
-        let (lost, certain) = {
-            let status_now = policy.status_now.borrow();
-            (status_now.lost.clone(), status_now.certain())
-        };
-        let last = match &lost {
-            Some(lost) => {
-                warn!("{lost}; stopping the command, whose place is lost");
-                policy.fence.map(|fence| Instant::now() + fence.grace())
+    fn warn(&self, warning: Warning) {
+        match warning {
+            Warning::PlaceLost => {
+                let lost = self.status.borrow().lost.clone().unwrap_or_default();
+                warn!("{lost}; stopping the command, because another process may take its place");
             }
-            None => {
-                warn!(
-                    "the registration has not been confirmed for too long; stopping the command before its place can be given away"
-                );
-                policy.fence.zip(certain).map(|(fence, certain)| fence.kills(certain))
-            }
-        };
-        self.fenced = true;
-        policy.leave.stop_heartbeats();
-        self.tree.ask_to_end(libc::SIGTERM);
-        self.deadline = self.deadline.into_iter().chain(last).min();
-        None
-    }
-
-    /// The first reason to stop counts, and the budget in any case.
-    fn set_deadline(&mut self) {
-        let timeout = self.child_config.stop_timeout.map(|timeout| Instant::now() + timeout);
-        if self.deadline.is_none() || self.deadline == self.budget {
-            self.deadline = timeout.into_iter().chain(self.budget).min();
+            Warning::PlaceUnconfirmed => warn!(
+                "the registry has not confirmed the registration for too long; stopping the command before another \
+                 process can take its place"
+            ),
+            Warning::OutOfTime => warn!("the time to stop is over; killing the remaining processes"),
+            Warning::Unkillable => warn!(
+                "leaving processes that cannot be killed (they wait inside the kernel) or found (there is no /proc)"
+            ),
         }
     }
 
-    fn time_is_up(&mut self) -> Option<ExitStatus> {
-        self.deadline = None;
-        self.budget = None;
-        if self.killing {
-            let status = self.tree.ended()?;
-            warn!("leaving processes that cannot be killed (they wait inside the kernel) or found (there is no /proc)");
-            return Some(status);
-        }
-        warn!("the time to stop is up; killing what is left");
-        self.killing = true;
-        self.tree.kill();
-        self.set_deadline();
-        None
+    fn child_config(&self) -> &ChildConfig {
+        &self.config.child_config
+    }
+}
+
+fn limits(config: &WrapperConfig) -> Limits {
+    Limits {
+        drain_delay: config.drain_delay,
+        stop_timeout: config.child_config.stop_timeout,
+        stop_budget: config.child_config.stop_budget,
+        deregister_on_exit: config.on_exit == OnExit::Deregister,
+        fence: (config.on_lost == OnLost::Stop)
+            .then_some(Fence { timeout: Duration::from_secs(config.service.interval.into()) }),
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! Which wrapper uses a state directory for a service: the one that holds a lock for as long as it lives.
+//! The lock on a service's state: of several wrappers with one state directory, one may use it.
 
 use std::fs::File;
 use std::io;
@@ -13,27 +13,26 @@ use nix::libc;
 use service_registry::files::own::OwnFolder;
 use tracing::warn;
 
-/// A lock of the kernel's on a file of its own: the file that holds the session is replaced each time. It belongs to the process
-/// (POSIX), so the child has no part in it, the kernel says whose it is, and it ends with the wrapper, however that ends.
-pub(super) struct Claim {
+/// A POSIX record lock, on a file of its own, because the file with the session is replaced at each change. It belongs to the process:
+/// the child does not inherit it, the kernel can tell the holder, and it ends with the wrapper in any case.
+pub(super) struct StateLock {
     folder: PathBuf,
     id: String,
-    /// The file while it is locked; nothing in it if it cannot be.
-    taken: OnceLock<Option<File>>,
-    told: AtomicBool,
+    /// Set once the state is this wrapper's; without a file if files cannot be locked there.
+    held: OnceLock<Option<File>>,
+    is_reported: AtomicBool,
 }
 
-impl Claim {
-    pub(super) fn on(folder: PathBuf, id: &str) -> Self {
-        Self { folder, id: id.to_owned(), taken: OnceLock::new(), told: AtomicBool::new(false) }
+impl StateLock {
+    pub(super) fn new(folder: PathBuf, id: &str) -> Self {
+        Self { folder, id: id.to_owned(), held: OnceLock::new(), is_reported: AtomicBool::new(false) }
     }
 
     pub(super) fn is_ours(&self) -> bool {
-        self.taken.get().is_some()
+        self.held.get().is_some()
     }
 
-    /// Takes the place if nobody has it. Says once who has it if it is another wrapper. Where nothing can be locked, everybody may
-    /// have it.
+    /// Tries to take the lock; logs its holder once if that is another wrapper. Where files cannot be locked, it succeeds.
     pub(super) fn take(&self) -> bool {
         if self.is_ours() {
             return true;
@@ -41,8 +40,8 @@ impl Claim {
         let file = match lock(&self.folder, &self.file()) {
             Ok(Locked::Ours(file)) => Some(file),
             Ok(Locked::By(process)) => {
-                if !self.told.swap(true, Ordering::Relaxed) {
-                    self.warn_of(process);
+                if !self.is_reported.swap(true, Ordering::Relaxed) {
+                    self.report_holder(process);
                 }
                 return false;
             }
@@ -53,16 +52,17 @@ impl Claim {
                 None
             }
         };
-        self.taken.set(file).is_ok()
+        self.held.set(file).is_ok()
     }
 
     fn file(&self) -> String {
         format!("{}.lock", self.id)
     }
 
-    fn warn_of(&self, process: libc::pid_t) {
+    fn report_holder(&self, process: libc::pid_t) {
         let (id, folder) = (&self.id, self.folder.display());
-        let whose = if process > 0 { format!("process {process}") } else { "a process out of sight".to_owned() };
+        let whose =
+            if process > 0 { format!("process {process}") } else { "a process of another pid namespace".to_owned() };
         warn!(
             "--state-dir {folder} is in use for {id} by another wrapper ({whose}); its session is left alone; end that one, give \
              this one another --id or --state-dir, or take the service over with --replace"
@@ -72,7 +72,7 @@ impl Claim {
 
 enum Locked {
     Ours(File),
-    /// By this process; not above 0 if it is in another pid namespace, or on another machine.
+    /// By this process; 0 or less if it is in another pid namespace, or on another machine.
     By(libc::pid_t),
 }
 
@@ -94,6 +94,6 @@ fn lock(folder: &Path, file: &str) -> io::Result<Locked> {
         fcntl(file.as_fd(), FcntlArg::F_GETLK(&mut whole))?;
         if whole.l_type != libc::F_UNLCK as libc::c_short {
             return Ok(Locked::By(whole.l_pid));
-        } // else it has just been given back
+        } // otherwise it has just been released
     }
 }

@@ -1,0 +1,107 @@
+//! Verifies that the service is in the registry, in the wrapper's own session, and decides what its absence means for the child.
+
+use std::convert::Infallible;
+
+use service_registry::client::{Client, Error};
+use service_registry::wire::Service as Found;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::task::RegistrationTask;
+
+impl RegistrationTask {
+    /// Looks the service up. The session may live although an operator has removed the service, or another process has its id.
+    pub(super) async fn verify(&mut self, session: &str) -> Result<(), Error> {
+        let (client, id) = (self.endpoints.current(), &self.service.id);
+        let sent = Instant::now();
+        let holder = match client.services().get(id).await {
+            Ok(Found::InSession(service)) if service.session_id == session => {
+                if std::mem::take(&mut self.failed_verifications) > 0 {
+                    info!("{id} is still registered");
+                }
+                self.status.send_modify(|status| status.held = Some(sent));
+                return Ok(());
+            }
+            Ok(found) => Some(Holder::of(found)),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => {
+                self.verification_failed(&error);
+                return Ok(());
+            }
+        };
+        if self.has_fenced_place() {
+            let why = match holder {
+                Some(holder) => format!("{id} is held by {holder}"),
+                None => {
+                    // A lost session takes its service along; both may be registered again in time.
+                    client.sessions().get(session).await?;
+                    format!("{id} was removed from the registry, though its session was not")
+                }
+            };
+            match self.lose_place(why).await {}
+        }
+        warn!("{id} is not in the registry any more, though its session is; registering it again");
+        self.status.send_modify(|status| status.registered = false);
+        self.register(session).await
+    }
+
+    /// A verification that failed proves nothing. The fence counts from the last one that succeeded; without a fence, failing heartbeats
+    /// are logged instead.
+    fn verification_failed(&mut self, error: &Error) {
+        if self.has_fence {
+            self.failed_verifications = self.failed_verifications.saturating_add(1);
+        }
+        if self.failed_verifications == 1 {
+            warn!("cannot verify that {} is still registered, will try again: {error}", self.service.id);
+        } else {
+            debug!("cannot verify the registration: {error}");
+        }
+    }
+
+    pub(super) fn was_ours(&self, session: &str) -> bool {
+        self.lost_session.as_deref() == Some(session)
+    }
+
+    /// Returns whether the child has a place for whose loss it would be stopped.
+    pub(super) fn has_fenced_place(&self) -> bool {
+        self.has_fence && self.status.borrow().held.is_some()
+    }
+
+    /// Reports the place as lost. The supervisor then stops the child, and ends this task.
+    pub(super) async fn lose_place(&self, why: String) -> Infallible {
+        self.status.send_modify(|status| {
+            status.registered = false;
+            status.last_error = Some(why.clone());
+            status.lost = Some(why);
+        });
+        std::future::pending().await
+    }
+}
+
+/// The session that holds a service id, and the metadata of the service.
+pub(super) struct Holder {
+    pub session: String,
+    metadata: String,
+}
+
+impl Holder {
+    /// Asks the registry for the holder of an id.
+    pub(super) async fn find(client: &Client, id: &str) -> Option<Self> {
+        client.services().get(id).await.ok().map(Self::of)
+    }
+
+    fn of(found: Found) -> Self {
+        let (session, metadata) = match found {
+            Found::InSession(service) => (service.session_id, service.metadata),
+            Found::Own(service) => ("of its own".to_owned(), service.metadata),
+        };
+        let metadata = if metadata.is_empty() { String::new() } else { format!(" {metadata:?}") };
+        Self { session, metadata }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "session {}{}", self.session, self.metadata)
+    }
+}

@@ -1,0 +1,264 @@
+//! The order of a stop, as a pure machine: an event and the time go in, actions come out, and the supervisor performs them.
+//!
+//! A stop withdraws the service first and signals the child afterwards, so that no client is sent to a child that is about to
+//! end. It does not wait for a registry that has no session or, without a drain delay, fails at present; the
+//! withdrawal then runs beside the signal, since one failed heartbeat says little about the next request. A second signal waits for nothing.
+
+use std::time::Duration;
+
+use nix::libc;
+use tokio::time::Instant;
+
+use super::Fence;
+
+/// The bounds that the options give.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    /// Between the withdrawal and the child's signal.
+    pub drain_delay: Duration,
+    /// Between the child's signal and SIGKILL; none for never.
+    pub stop_timeout: Option<Duration>,
+    /// For the whole stop, from the first signal on.
+    pub stop_budget: Option<Duration>,
+    /// The service is withdrawn when the child has exited.
+    pub deregister_on_exit: bool,
+    /// Present with `--on-lost=stop`.
+    pub fence: Option<Fence>,
+}
+
+/// An event that may matter to a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A signal came that asks the child to end.
+    StopRequested { signal: i32, has_session: bool, is_failing: bool },
+    /// The withdrawal ended. `removed`: the registry has confirmed that the session is gone.
+    Withdrawn { removed: bool },
+    /// The registration changed. `confirmed`: the last moment at which the place was certainly the child's.
+    Registration { confirmed: Option<Instant>, is_lost: bool },
+    /// The child has exited, or a descendant after it.
+    Exited { all_gone: bool },
+    /// The time of [`Shutdown::next_timer`] has come.
+    TimerFired,
+}
+
+/// An action for the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    StopHeartbeats,
+    /// Sends a signal that asks the child to end, and continues what is stopped.
+    Signal(i32),
+    /// Sends a signal to the descendants of a child that has exited.
+    TerminateDescendants(i32),
+    /// Sends SIGKILL to the child and its descendants.
+    Kill,
+    Warn(Warning),
+    /// Nothing is left to wait for, except a withdrawal (see [`Shutdown::withdrawal_bound`]).
+    Finish,
+}
+
+/// A line for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Warning {
+    PlaceLost,
+    PlaceUnconfirmed,
+    OutOfTime,
+    Unkillable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Withdrawal {
+    NotBegun,
+    Running,
+    Done,
+}
+
+/// How far the stop is.
+#[derive(Debug)]
+pub(super) struct Shutdown {
+    limits: Limits,
+    withdrawal: Withdrawal,
+    /// Signals that wait for the withdrawal and the drain delay.
+    deferred_signals: Vec<i32>,
+    drained_at: Option<Instant>,
+    /// When the stop budget ends.
+    budget_end: Option<Instant>,
+    /// When the remaining processes are killed, or given up after that.
+    deadline: Option<Instant>,
+    is_killing: bool,
+    has_exited: bool,
+    confirmed: Option<Instant>,
+    is_fenced: bool,
+}
+
+impl Shutdown {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            withdrawal: Withdrawal::NotBegun,
+            deferred_signals: Vec::new(),
+            drained_at: None,
+            budget_end: None,
+            deadline: None,
+            is_killing: false,
+            has_exited: false,
+            confirmed: None,
+            is_fenced: false,
+        }
+    }
+
+    /// The supervisor runs the withdrawal while this is true.
+    pub(super) fn is_withdrawing(&self) -> bool {
+        self.withdrawal == Withdrawal::Running
+    }
+
+    /// The fence has stopped the child.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.is_fenced
+    }
+
+    /// When the next [`Event::TimerFired`] is due.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        [self.drained_at, self.deadline, self.fence_at()].into_iter().flatten().min()
+    }
+
+    /// When a withdrawal that still runs at the end is abandoned; none if there is none to wait for. The withdrawal has a
+    /// bound of its own, `longest`.
+    pub(super) fn withdrawal_bound(&self, now: Instant, longest: Duration) -> Option<Instant> {
+        let is_out_of_time = self.is_killing && self.limits.stop_budget.is_some();
+        (self.is_withdrawing() && !is_out_of_time).then(|| self.budget_end.unwrap_or(now + longest))
+    }
+
+    /// Takes an event; returns what is to be done, in order.
+    pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::StopRequested { signal, has_session, is_failing } => {
+                let can_wait = has_session && !(is_failing && self.limits.drain_delay.is_zero());
+                self.stop_requested(signal, can_wait, now)
+            }
+            Event::Withdrawn { removed } => self.withdrawn(removed, now),
+            Event::Registration { confirmed, is_lost } => {
+                self.confirmed = confirmed;
+                if is_lost { self.place_lost(now) } else { Vec::new() }
+            }
+            Event::Exited { all_gone } => self.exited(all_gone, now),
+            Event::TimerFired => self.timer_fired(now),
+        }
+    }
+
+    fn stop_requested(&mut self, signal: i32, can_wait: bool, now: Instant) -> Vec<Action> {
+        if self.budget_end.is_none() {
+            self.budget_end = self.limits.stop_budget.map(|budget| now + budget);
+        }
+        self.deferred_signals.push(signal);
+        if self.withdrawal == Withdrawal::NotBegun && !self.has_exited {
+            self.withdrawal = Withdrawal::Running;
+            self.deadline = [self.deadline, self.budget_end].into_iter().flatten().min();
+            if can_wait {
+                return Vec::new();
+            }
+        }
+        self.send_deferred(now)
+    }
+
+    fn withdrawn(&mut self, removed: bool, now: Instant) -> Vec<Action> {
+        self.withdrawal = Withdrawal::Done;
+        if removed {
+            self.limits.fence = None; // the stop has given the place up itself, and has bounds of its own
+        }
+        if !self.deferred_signals.is_empty() {
+            // A short budget shortens the delay: the child must have time between its signal and SIGKILL.
+            let longest = self.limits.stop_budget.map_or(Duration::MAX, |budget| budget / 2);
+            self.drained_at = Some(now + self.limits.drain_delay.min(longest));
+        }
+        Vec::new()
+    }
+
+    fn exited(&mut self, all_gone: bool, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if !all_gone {
+            let signal = if self.is_killing { libc::SIGKILL } else { libc::SIGTERM };
+            actions.push(Action::TerminateDescendants(signal));
+            self.set_deadline(now);
+        }
+        if !self.has_exited {
+            self.has_exited = true;
+            actions.push(Action::StopHeartbeats);
+            if self.limits.deregister_on_exit && self.withdrawal == Withdrawal::NotBegun {
+                self.withdrawal = Withdrawal::Running;
+            }
+        }
+        if all_gone {
+            actions.push(Action::Finish);
+        }
+        actions
+    }
+
+    fn timer_fired(&mut self, now: Instant) -> Vec<Action> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let mut actions = Vec::new();
+        if is_due(self.drained_at) {
+            actions.extend(self.send_deferred(now));
+        }
+        if is_due(self.deadline) {
+            actions.extend(self.out_of_time(now));
+        }
+        if is_due(self.fence_at()) {
+            actions.extend(self.place_unconfirmed());
+        }
+        actions
+    }
+
+    fn send_deferred(&mut self, now: Instant) -> Vec<Action> {
+        self.drained_at = None;
+        let signals = std::mem::take(&mut self.deferred_signals);
+        if !signals.is_empty() {
+            self.set_deadline(now);
+        }
+        signals.into_iter().map(Action::Signal).collect()
+    }
+
+    fn out_of_time(&mut self, now: Instant) -> Vec<Action> {
+        (self.deadline, self.budget_end) = (None, None);
+        if !self.is_killing {
+            self.is_killing = true;
+            self.set_deadline(now);
+            return vec![Action::Warn(Warning::OutOfTime), Action::Kill];
+        }
+        if self.has_exited {
+            return vec![Action::Warn(Warning::Unkillable), Action::Finish];
+        }
+        Vec::new() // the child's exit status is not there yet
+    }
+
+    /// The first reason to stop sets the deadline; the budget bounds it in any case.
+    fn set_deadline(&mut self, now: Instant) {
+        let has_own = self.deadline.is_some() && self.deadline != self.budget_end;
+        let own = if has_own { self.deadline } else { self.limits.stop_timeout.map(|timeout| now + timeout) };
+        self.deadline = own.into_iter().chain(self.budget_end).min();
+    }
+
+    /// The fence, while there is a child to stop.
+    fn fence(&self) -> Option<Fence> {
+        self.limits.fence.filter(|_| !self.has_exited && !self.is_fenced)
+    }
+
+    fn fence_at(&self) -> Option<Instant> {
+        Some(self.fence()?.asks(self.confirmed?))
+    }
+
+    fn place_lost(&mut self, now: Instant) -> Vec<Action> {
+        let Some(fence) = self.fence() else { return Vec::new() };
+        self.fall(Warning::PlaceLost, now + fence.grace())
+    }
+
+    fn place_unconfirmed(&mut self) -> Vec<Action> {
+        let Some((fence, confirmed)) = self.fence().zip(self.confirmed) else { return Vec::new() };
+        self.fall(Warning::PlaceUnconfirmed, fence.kills(confirmed))
+    }
+
+    fn fall(&mut self, warning: Warning, kill_at: Instant) -> Vec<Action> {
+        self.is_fenced = true;
+        self.deadline = Some(self.deadline.map_or(kill_at, |deadline| deadline.min(kill_at)));
+        vec![Action::Warn(warning), Action::StopHeartbeats, Action::Signal(libc::SIGTERM)]
+    }
+}
