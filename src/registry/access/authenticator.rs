@@ -39,8 +39,8 @@ pub(crate) struct Authenticator {
     access: AccessRule,
     /// How often the users were replaced.
     generation: u64,
-    allowances: HashMap<TenantId, Arc<Quotas>>,
-    default_allowance: Arc<Quotas>,
+    quotas: HashMap<TenantId, Arc<Quotas>>,
+    default_quotas: Arc<Quotas>,
 }
 
 #[derive(Debug)]
@@ -88,14 +88,14 @@ pub(crate) struct Claim<'a> {
 
 impl Authenticator {
     pub(crate) fn new(keys: Arc<Keys>, users: Option<Users>) -> Self {
-        let default_allowance = Arc::new(Quotas::default());
-        let Some(Users { users, allowances }) = users else {
+        let default_quotas = Arc::new(Quotas::default());
+        let Some(Users { users, quotas }) = users else {
             return Self {
                 keys,
                 access: AccessRule::Open,
                 generation: 0,
-                allowances: HashMap::new(),
-                default_allowance,
+                quotas: HashMap::new(),
+                default_quotas,
             };
         };
         let mut listed = Listed::default();
@@ -106,8 +106,8 @@ impl Authenticator {
             listed.by_name.insert(known.user.name.clone(), known.clone());
             listed.by_number.insert(known.number, known);
         }
-        let allowances = allowances.into_iter().map(|(tenant, allowance)| (tenant, Arc::new(allowance))).collect();
-        Self { keys, access: AccessRule::Listed(listed), generation: 0, allowances, default_allowance }
+        let quotas = quotas.into_iter().map(|(tenant, quotas)| (tenant, Arc::new(quotas))).collect();
+        Self { keys, access: AccessRule::Listed(listed), generation: 0, quotas, default_quotas }
     }
 
     /// The same with other users. Who has not changed keeps what is known about the key, so that a new file does not
@@ -144,8 +144,8 @@ impl Authenticator {
     }
 
     /// What a tenant may have.
-    pub(crate) fn allowance(&self, tenant: TenantId) -> &Arc<Quotas> {
-        self.allowances.get(&tenant).unwrap_or(&self.default_allowance)
+    pub(crate) fn quotas(&self, tenant: TenantId) -> &Arc<Quotas> {
+        self.quotas.get(&tenant).unwrap_or(&self.default_quotas)
     }
 
     /// Decides whether a request may act for the tenant it names.

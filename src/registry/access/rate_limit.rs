@@ -56,10 +56,10 @@ fn bucket(now: Now, rate: &Rate) -> u64 {
 
 impl State {
     /// Counts a GET request of `path`. Tells about the first rate that it falls under, or the one it exceeds.
-    pub(crate) fn count(&mut self, now: Now, id: TenantId, allowance: &Quotas, path: &str) -> Option<Usage> {
+    pub(crate) fn count(&mut self, now: Now, id: TenantId, quotas: &Quotas, path: &str) -> Option<Usage> {
         let windows = &mut self.tenants.entry(id).or_default().windows;
-        windows.resize_with(allowance.rates.len(), Window::default);
-        let rates = || allowance.rates.iter().enumerate().filter(|(_, rate)| rate.matcher.is_match(path));
+        windows.resize_with(quotas.rates.len(), Window::default);
+        let rates = || quotas.rates.iter().enumerate().filter(|(_, rate)| rate.matcher.is_match(path));
         for (at, rate) in rates() {
             let used = windows[at].used(now, rate);
             if used >= rate.limit {
@@ -74,10 +74,10 @@ impl State {
     }
 
     /// How much of each rate is used.
-    pub(crate) fn used(&mut self, now: Now, id: TenantId, allowance: &Quotas) -> Vec<u64> {
-        let Some(tenant) = self.tenants.get_mut(&id) else { return vec![0; allowance.rates.len()] };
-        tenant.windows.resize_with(allowance.rates.len(), Window::default);
-        tenant.windows.iter_mut().zip(&allowance.rates).map(|(window, rate)| window.used(now, rate)).collect()
+    pub(crate) fn used(&mut self, now: Now, id: TenantId, quotas: &Quotas) -> Vec<u64> {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return vec![0; quotas.rates.len()] };
+        tenant.windows.resize_with(quotas.rates.len(), Window::default);
+        tenant.windows.iter_mut().zip(&quotas.rates).map(|(window, rate)| window.used(now, rate)).collect()
     }
 }
 
@@ -106,13 +106,13 @@ mod tests {
     fn the_rate_that_is_used_up_refuses_and_counts_no_further() {
         let rates =
             vec![Rate::new("/.*".into(), 5, 60).unwrap(), Rate::new("/v1.0/[0-9]+/events".into(), 1, 60).unwrap()];
-        let allowance = Quotas { rates, ..Quotas::default() };
+        let quotas = Quotas { rates, ..Quotas::default() };
         let mut state = State::new(std::sync::Arc::new(crate::registry::model::Keys::random().unwrap()));
-        let mut count = |path: &str| state.count(at(1), 1, &allowance, path).unwrap();
+        let mut count = |path: &str| state.count(at(1), 1, &quotas, path).unwrap();
         assert_eq!(count("/v1.0/1/events"), Usage { rate: 0, used: 1, exceeded: false });
         assert_eq!(count("/v1.0/1/events"), Usage { rate: 1, used: 1, exceeded: true });
         assert_eq!(count("/v1.0/1/services"), Usage { rate: 0, used: 2, exceeded: false });
-        assert_eq!(state.used(at(1), 1, &allowance), [2, 1]);
-        assert_eq!(state.used(at(1), 2, &allowance), [0, 0], "another tenant");
+        assert_eq!(state.used(at(1), 1, &quotas), [2, 1]);
+        assert_eq!(state.used(at(1), 2, &quotas), [0, 0], "another tenant");
     }
 }

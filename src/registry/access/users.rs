@@ -23,7 +23,7 @@ const MAX_TENANT: TenantId = 2_147_483_647;
 pub struct Users {
     pub(super) users: Vec<User>,
     /// What the tenants may have of whom the file says so.
-    pub(super) allowances: HashMap<TenantId, Quotas>,
+    pub(super) quotas: HashMap<TenantId, Quotas>,
 }
 
 /// One who may log in.
@@ -103,8 +103,8 @@ impl Users {
             return Err("api_key is missing; give an api_key, an api_key_hash or a password".into());
         }
         if entry.limits.is_some() || entry.rate.is_some() {
-            let allowance = allowance(entry.limits.unwrap_or_default(), entry.rate.unwrap_or_default())?;
-            if self.allowances.insert(entry.tenant, allowance).is_some() {
+            let quotas = quotas(entry.limits.unwrap_or_default(), entry.rate.unwrap_or_default())?;
+            if self.quotas.insert(entry.tenant, quotas).is_some() {
                 return Err(format!(
                     "limits of tenant {} are there twice; give them with one of its users",
                     entry.tenant
@@ -129,7 +129,7 @@ fn secret(field: &str, plain: Option<String>, hash: Option<String>) -> Result<Op
     Ok(secret.map(Arc::new))
 }
 
-fn allowance(limits: QuotaEntries, rates: Vec<RateEntry>) -> Result<Quotas, String> {
+fn quotas(limits: QuotaEntries, rates: Vec<RateEntry>) -> Result<Quotas, String> {
     let default = Quotas::default();
     let rates = rates.into_iter().map(|rate| {
         if rate.limit == 0 || rate.period_seconds == 0 {
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn limits_that_are_not_given_are_generous() {
         let users = Users::parse("[[user]]\nname='a'\ntenant=7\npassword='p'\nlimits={service=5}\n").unwrap();
-        let allowance = &users.allowances[&7];
-        assert_eq!((allowance.service, allowance.session, allowance.rates.len()), (5, 1_000_000, 0));
+        let quotas = &users.quotas[&7];
+        assert_eq!((quotas.service, quotas.session, quotas.rates.len()), (5, 1_000_000, 0));
     }
 
     #[test]

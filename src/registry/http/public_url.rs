@@ -12,7 +12,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub(super) struct PublicUrl<'a> {
     pub(super) parts: &'a Parts,
     pub(super) is_secure: bool,
-    /// Where the registry listens, for who does not say whom they asked.
+    /// Where the registry listens, for who does not say whom they context.
     pub(super) listening: SocketAddr,
 }
 
@@ -32,13 +32,13 @@ impl PublicUrl<'_> {
         }
     }
 
-    /// The host that was asked.
+    /// The host that was context.
     fn host(&self) -> Option<&str> {
         let is_plain = |host: &&str| {
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
         };
-        let asked = self.parts.uri.authority().map(|authority| authority.as_str());
-        asked.or_else(|| self.header(HOST)).filter(is_plain)
+        let context = self.parts.uri.authority().map(|authority| authority.as_str());
+        context.or_else(|| self.header(HOST)).filter(is_plain)
     }
 }
 

@@ -82,7 +82,7 @@ impl State {
         &mut self,
         now: Now,
         tenant: TenantId,
-        allowance: &Quotas,
+        quotas: &Quotas,
         id: &str,
         body: &Json,
     ) -> Result<(), DomainError> {
@@ -96,7 +96,7 @@ impl State {
         let before = self.find_value(tenant, id).ok();
         if before.is_none() {
             let held = self.tenants.entry(tenant).or_default().values.len();
-            allowance.check(Resource::ConfigurationValue, held)?;
+            quotas.check(Resource::ConfigurationValue, held)?;
         }
         let (id, old) = before.map_or_else(|| (Arc::from(id), None), |(id, old)| (id, Some(old)));
         if old.as_ref() != Some(&new) {

@@ -106,12 +106,12 @@ impl World {
     }
 
     fn step(&mut self, step: Step) {
-        let allowance = Quotas::default();
+        let quotas = Quotas::default();
         match step {
             Step::Own { id, timeout } => {
                 let name = format!("node-{id}");
                 let body = json(&format!(r#"{{"id": "{name}", "heartbeat_timeout": {timeout}}}"#));
-                let created = self.state.create_service(self.now, 1, &allowance, &body);
+                let created = self.state.create_service(self.now, 1, &quotas, &body);
                 assert_eq!(created.is_ok(), !self.services.contains_key(&name));
                 if let Ok(created) = created {
                     self.services.insert(name.clone(), name.clone());
@@ -121,14 +121,14 @@ impl World {
             }
             Step::Session { timeout } => {
                 let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
-                let (id, token) = self.state.create_session(self.now, 1, &allowance, &body).unwrap();
+                let (id, token) = self.state.create_session(self.now, 1, &quotas, &body).unwrap();
                 self.hold(id.as_str().to_owned(), true, timeout, token);
             }
             Step::InSession { id, session } => {
                 let Some(holder) = pick(&self.holders, session).filter(|holder| holder.is_session) else { return };
                 let (name, session) = (format!("node-{id}"), holder.name.clone());
                 let body = json(&format!(r#"{{"id": "{name}", "session_id": "{session}"}}"#));
-                let created = self.state.create_service(self.now, 1, &allowance, &body);
+                let created = self.state.create_service(self.now, 1, &quotas, &body);
                 assert_eq!(created.is_ok(), !self.services.contains_key(&name));
                 if created.is_ok() {
                     self.services.insert(name, session);

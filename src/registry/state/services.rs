@@ -58,7 +58,7 @@ impl State {
         &mut self,
         now: Now,
         tenant: TenantId,
-        allowance: &Quotas,
+        quotas: &Quotas,
         body: &Json,
     ) -> Result<Created, DomainError> {
         validation::body(body)?;
@@ -75,7 +75,7 @@ impl State {
         if services.contains_key(&id) {
             return Err(DomainError::ServiceExists(id.to_string()));
         }
-        allowance.check(Resource::Service, services.len())?;
+        quotas.check(Resource::Service, services.len())?;
         let about = Arc::new(ServiceInfo { id: id.clone(), tags: new.tags, metadata: new.metadata, life });
         let after = Some(Service { about: about.clone(), holder });
         self.change(tenant, RecordChange::Service { id: id.clone(), before: None, after });

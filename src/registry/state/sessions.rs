@@ -26,14 +26,14 @@ impl State {
         &mut self,
         now: Now,
         id: TenantId,
-        allowance: &Quotas,
+        quotas: &Quotas,
         body: &Json,
     ) -> Result<(SessionId, Uuid1), DomainError> {
         validation::body(body)?;
         let timeout = validation::required(body, "heartbeat_timeout", validation::heartbeat_timeout)?;
         let metadata = validation::optional(body, "metadata", validation::metadata)?.unwrap_or_default();
         let tenant = self.tenants.entry(id).or_default();
-        allowance.check(Resource::Session, tenant.sessions.len())?;
+        quotas.check(Resource::Session, tenant.sessions.len())?;
         let (holder, token) = Lease::new(now, &self.keys, id, timeout);
         let session = loop {
             let session = SessionId::random(fastrand::alphanumeric);

@@ -36,48 +36,6 @@ pub fn events(registry: &Registry, kind: &str) -> Vec<serde_json::Value> {
     page["values"].as_array().unwrap().clone()
 }
 
-/// How often a process has woken up so far. Waits until it sleeps.
-fn wakes(pid: i32) -> u32 {
-    let status = eventually("the process to sleep", || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        status.contains("State:\tS").then_some(status)
-    });
-    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    count.unwrap().trim().parse().unwrap()
-}
-
-/// Once to send it and once for the answer, whatever else is waited for; with the fence on, once more for the answer to the look.
-#[tokio::test(flavor = "multi_thread")]
-async fn it_wakes_up_for_heartbeats_only() {
-    // An answer that is there at once is not slept for.
-    for (option, expected) in [("--on-lost=keep", 2..=2), ("--on-lost=stop", 2..=3)] {
-        let wakes = wakes_for_a_heartbeat(option).await;
-        assert!(expected.contains(&wakes), "{option}: {wakes}");
-    }
-}
-
-async fn wakes_for_a_heartbeat(option: &str) -> u32 {
-    let pid = Arc::new(AtomicI32::new(0));
-    let counts = Arc::new(Mutex::new(Vec::new()));
-    let (whose, count) = (pid.clone(), counts.clone());
-    let healthy = registry(move |request, _| {
-        // It has sent a heartbeat and sleeps until the answer comes.
-        if request.ends_with("/heartbeat") {
-            count.lock().unwrap().push(wakes(whose.load(Ordering::SeqCst)));
-        }
-        (request == "GET /v1.0/services/web0").then(held)
-    })
-    .await;
-    let mut command = wrapper(&healthy.url);
-    // From 10 s on code is given back after each, and may have to be waited for where the kernel keeps few files in memory.
-    let wrapped = Running::start(command.args(["--id=web0", "--interval=9", option, "sleep", "1000"]));
-    pid.store(wrapped.pid.as_raw(), Ordering::SeqCst);
-    eventually("four heartbeats", || (counts.lock().unwrap().len() >= 4).then_some(()));
-    let counts = counts.lock().unwrap().clone();
-    // The least: a busy machine wakes it up now and then.
-    counts.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap()
-}
-
 #[test]
 fn the_originals_example_works_as_written() {
     let scratch = tempfile::tempdir().unwrap();

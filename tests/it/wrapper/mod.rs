@@ -10,6 +10,7 @@ mod life;
 mod log;
 mod names;
 mod options;
+mod panic;
 mod place;
 mod secrets;
 mod start;

@@ -3,37 +3,37 @@
 use hyper::StatusCode;
 
 use crate::registry::engine::Scope;
-use crate::registry::http::RequestContext;
+use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::response::Answer;
 use crate::registry::state::Place;
 use crate::registry::state::configuration::key;
 
 /// A list or a value, as the path has it. Page parameters are checked for both.
-pub(crate) async fn read(asked: &RequestContext<'_>, path: &str) -> Result<Answer, HttpError> {
-    let page = asked.page()?;
+pub(crate) async fn read(context: &RequestContext<'_>, path: &str) -> Result<Answer, HttpError> {
+    let page = context.page()?;
     let namespace = match Place::to_read(path) {
         Place::Key(id) => {
-            let value = asked.run(Scope::Value(&id), |state| state.value(asked.tenant, &id)).await?;
+            let value = context.run(Scope::Value(&id), |state| state.value(context.tenant, &id)).await?;
             return Ok(Answer::json(StatusCode::OK, &value));
         }
         Place::Namespace(namespace) => Some(namespace),
         Place::All => None,
     };
     let look = || async {
-        Ok(asked.run(Scope::Values, |state| state.values(asked.tenant, &page, namespace.as_deref())).await)
+        Ok(context.run(Scope::Values, |state| state.values(context.tenant, &page, namespace.as_deref())).await)
     };
-    asked.list(page.limit, page.marker.as_deref(), look).await
+    context.list(page.limit, page.marker.as_deref(), look).await
 }
 
-pub(crate) async fn set(asked: &RequestContext<'_>, path: &str) -> Result<Answer, HttpError> {
+pub(crate) async fn set(context: &RequestContext<'_>, path: &str) -> Result<Answer, HttpError> {
     let id = key(path);
-    let (tenant, allowance) = (asked.tenant, asked.allowance);
-    asked.write(|state| state.set_value(asked.now, tenant, allowance, &id, asked.body)).await?;
-    Ok(Answer::empty(StatusCode::NO_CONTENT).at(&asked.url("configuration", &id)))
+    let (tenant, quotas) = (context.tenant, context.quotas);
+    context.write(|state| state.set_value(context.now, tenant, quotas, &id, context.body)).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT).at(&context.url("configuration", &id)))
 }
 
-pub(crate) async fn remove(asked: &RequestContext<'_>, path: &str) -> Result<Answer, HttpError> {
-    asked.write(|state| state.remove_value(asked.now, asked.tenant, &key(path))).await?;
+pub(crate) async fn remove(context: &RequestContext<'_>, path: &str) -> Result<Answer, HttpError> {
+    context.write(|state| state.remove_value(context.now, context.tenant, &key(path))).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }

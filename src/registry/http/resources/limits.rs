@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::registry::access::Usage;
 use crate::registry::access::{Quotas, Rate};
 use crate::registry::engine::Scope;
-use crate::registry::http::RequestContext;
+use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::response::Answer;
 use crate::registry::model::Now;
@@ -30,15 +30,15 @@ fn in_order<S: Serializer, K: Serialize, V: Serialize>(
     serializer.collect_map(pairs.as_ref().iter().map(|(key, value)| (key, value)))
 }
 
-pub(crate) async fn show(asked: &RequestContext<'_>) -> Result<Answer, HttpError> {
-    let allowance: &Quotas = asked.allowance;
-    let used = asked.run(Scope::Nothing, |state| state.used(asked.now, asked.tenant, allowance)).await;
-    let rate = allowance.rates.iter().zip(used).map(|(rate, used)| {
-        let before = used.saturating_sub(u64::from(rate.matcher.is_match(asked.path))); // without this very request
+pub(crate) async fn show(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
+    let quotas: &Quotas = context.quotas;
+    let used = context.run(Scope::Nothing, |state| state.used(context.now, context.tenant, quotas)).await;
+    let rate = quotas.rates.iter().zip(used).map(|(rate, used)| {
+        let before = used.saturating_sub(u64::from(rate.matcher.is_match(context.path))); // without this very request
         (rate.path.clone(), rate_limit(rate, before))
     });
     let resources = [Resource::Session, Resource::Service, Resource::ConfigurationValue];
-    let resource = resources.map(|resource| (resource.name(), allowance.quota(resource)));
+    let resource = resources.map(|resource| (resource.name(), quotas.quota(resource)));
     Ok(Answer::json(StatusCode::OK, &Limits { resource, rate: rate.collect() }))
 }
 
@@ -49,10 +49,10 @@ fn rate_limit(rate: &Rate, used: u64) -> RateLimit {
 }
 
 /// Counts a request. The first is what the answer says about it in its headers, whatever the answer is.
-pub(crate) async fn count(asked: &RequestContext<'_>) -> (Option<Usage>, Result<(), HttpError>) {
-    let allowance: &Quotas = asked.allowance;
-    let usage = asked.run(Scope::Nothing, |state| state.count(asked.now, asked.tenant, allowance, asked.path)).await;
-    let exceeded = usage.as_ref().filter(|usage| usage.exceeded).map(|usage| &allowance.rates[usage.rate]);
+pub(crate) async fn count(context: &RequestContext<'_>) -> (Option<Usage>, Result<(), HttpError>) {
+    let quotas: &Quotas = context.quotas;
+    let usage = context.run(Scope::Nothing, |state| state.count(context.now, context.tenant, quotas, context.path)).await;
+    let exceeded = usage.as_ref().filter(|usage| usage.exceeded).map(|usage| &quotas.rates[usage.rate]);
     let verdict = match exceeded {
         None => Ok(()),
         Some(Rate { path, limit, period, .. }) => {

@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::fair_share::FairShare;
-use crate::registry::http::RequestContext;
+use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::response::{Answer, INDENT};
 use crate::registry::model::{Entry, Listing, MAX_PAGE_BYTES};
@@ -46,14 +46,14 @@ impl Default for Lists {
 }
 
 impl RequestContext<'_> {
-    /// Answers with a page of what `look` finds. It may be asked twice: there is no place for a long page that has to wait.
+    /// Answers with a page of what `look` finds. It may be context twice: there is no place for a long page that has to wait.
     pub(super) async fn list<T: Entry, F: Future<Output = Result<Listing<T>, HttpError>>>(
         &self,
         limit: usize,
         marker: Option<&str>,
         look: impl Fn() -> F,
     ) -> Result<Answer, HttpError> {
-        let Lists { turns, unsent } = &self.front.lists;
+        let Lists { turns, unsent } = &self.app.lists;
         let party = (self.tenant, self.address);
         let until = Instant::now() + PATIENCE;
         let mut room = None;

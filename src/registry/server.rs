@@ -1,0 +1,117 @@
+//! The server: built from a configuration and a listener, serves until it is told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+#[cfg(unix)]
+use nix::sys::socket::{Backlog, listen};
+
+use super::access::{Authenticator, Users};
+use super::config::Config;
+use super::engine::Engine;
+use super::error::Error;
+use super::http::{self, App, Tls};
+use super::model::Keys;
+use super::state::State;
+use super::store::{OpenedStore, recovery};
+
+/// A registry that is about to serve.
+#[derive(Debug)]
+pub struct Registry {
+    listener: TcpListener,
+    address: SocketAddr,
+    front: Arc<App>,
+    opened: Option<OpenedStore>,
+    max_connections: usize,
+}
+
+impl Registry {
+    /// Builds a registry behind a listener, with what is in the data directory. Clients may connect from now on; they are answered once it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoopback`], [`Error::Listener`], [`Error::Random`], [`Error::Thread`], and with a data directory
+    /// [`Error::InUse`], [`Error::DataDir`].
+    pub fn bind(config: Config, listener: TcpListener) -> Result<Self, Error> {
+        let address = listener.local_addr().map_err(Error::Listener)?;
+        if config.users.is_none() && !config.allow_remote_anonymous && !address.ip().to_canonical().is_loopback() {
+            return Err(Error::NotLoopback(address));
+        }
+        listener.set_nonblocking(true).map_err(Error::Listener)?;
+        // More than the usual 128: connections that come while the registry starts, or does not run, wait here.
+        #[cfg(unix)]
+        listen(&listener, Backlog::MAXALLOWABLE).map_err(|error| Error::Listener(error.into()))?;
+        http::connection::bound_send_buffers(&listener).map_err(Error::Listener)?;
+        let now = config.clock.now();
+        let (mut state, opened) = match &config.data_dir {
+            None => (State::new(Arc::new(Keys::random().map_err(|error| Error::Random(error.to_string()))?)), None),
+            Some((path, open)) => {
+                let opened = open(path)?;
+                let state = recovery::state(&*opened.disk, now);
+                (state.map_err(|source| Error::DataDir { path: path.clone(), source })?, Some(opened))
+            }
+        };
+        if let Some(retention) = config.events_retention {
+            state.retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        }
+        state.shape = config.service_shape;
+        let authenticator = Authenticator::new(state.keys.clone(), config.users);
+        let disk = opened.as_ref().map(|opened| opened.disk.clone());
+        let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
+        engine.create_tenants(now, authenticator.tenants());
+        let Config { tls, host_names, trusted_proxies, compatibility, timeouts, max_connections, .. } = config;
+        let front = App::new(engine, authenticator, tls, address, host_names, compatibility, timeouts);
+        let front = Arc::new(front.for_connections(max_connections, trusted_proxies));
+        Ok(Self { listener, address, front, opened, max_connections })
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What changes it while it serves.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control(self.front.clone())
+    }
+
+    /// Serves until `shutdown` is ready; then accepts no more, finishes what is under way, for 5 seconds at most, and
+    /// returns. It runs on the tokio runtime it is polled on, of either flavor, with io and time enabled. If the
+    /// future is dropped instead, it stops at once.
+    ///
+    /// # Errors
+    ///
+    /// If the listener cannot be handed to the runtime.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let serve = http::connection::serve(self.front, listener, self.max_connections, shutdown);
+        match &self.opened {
+            None => serve.await,
+            Some(OpenedStore { disk, folder }) => tokio::select! {
+                () = serve => {}
+                () = recovery::give_copies(folder, disk.clone()) => {}
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Changes a registry while it serves.
+#[derive(Clone, Debug)]
+pub struct Control(Arc<App>);
+
+impl Control {
+    /// Other users from now on. The tokens of those who are gone, or have other credentials, are void.
+    pub fn replace_users(&self, users: Users) {
+        self.0.replace_users(users);
+    }
+
+    /// Another certificate, for connections that are opened from now on.
+    pub fn replace_tls(&self, tls: Tls) {
+        self.0.replace_tls(tls);
+    }
+}
