@@ -22,7 +22,7 @@ use super::store::{OpenedStore, recovery};
 pub struct Registry {
     listener: TcpListener,
     address: SocketAddr,
-    front: Arc<App>,
+    app: Arc<App>,
     opened: Option<OpenedStore>,
     max_connections: usize,
 }
@@ -56,15 +56,16 @@ impl Registry {
         if let Some(retention) = config.events_retention {
             state.retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         }
-        state.shape = config.service_shape;
         let authenticator = Authenticator::new(state.keys.clone(), config.users);
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
         engine.create_tenants(now, authenticator.tenants());
-        let Config { tls, host_names, trusted_proxies, compatibility, timeouts, max_connections, .. } = config;
-        let front = App::new(engine, authenticator, tls, address, host_names, compatibility, timeouts);
-        let front = Arc::new(front.for_connections(max_connections, trusted_proxies));
-        Ok(Self { listener, address, front, opened, max_connections })
+        let Config {
+            tls, host_names, trusted_proxies, compatibility, timeouts, max_connections, service_shape, ..
+        } = config;
+        let app = App::new(engine, authenticator, tls, address, host_names, compatibility, timeouts);
+        let app = Arc::new(app.for_connections(max_connections, trusted_proxies).with_shape(service_shape));
+        Ok(Self { listener, address, app, opened, max_connections })
     }
 
     /// The address it listens on.
@@ -76,7 +77,7 @@ impl Registry {
     /// What changes it while it serves.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control(self.front.clone())
+        Control(self.app.clone())
     }
 
     /// Serves until `shutdown` is ready; then accepts no more, finishes what is under way, for 5 seconds at most, and
@@ -88,7 +89,7 @@ impl Registry {
     /// If the listener cannot be handed to the runtime.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let serve = http::connection::serve(self.front, listener, self.max_connections, shutdown);
+        let serve = http::connection::serve(self.app, listener, self.max_connections, shutdown);
         match &self.opened {
             None => serve.await,
             Some(OpenedStore { disk, folder }) => tokio::select! {

@@ -90,13 +90,7 @@ impl Authenticator {
     pub(crate) fn new(keys: Arc<Keys>, users: Option<Users>) -> Self {
         let default_quotas = Arc::new(Quotas::default());
         let Some(Users { users, quotas }) = users else {
-            return Self {
-                keys,
-                access: AccessRule::Open,
-                generation: 0,
-                quotas: HashMap::new(),
-                default_quotas,
-            };
+            return Self { keys, access: AccessRule::Open, generation: 0, quotas: HashMap::new(), default_quotas };
         };
         let mut listed = Listed::default();
         for user in users {

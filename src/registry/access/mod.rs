@@ -16,7 +16,7 @@ pub(crate) use authenticator::{Authenticator, BAD_LOGIN, Claim, Credentials, Log
 pub(crate) use login_throttle::{Attempt, LoginThrottle, Verdict};
 pub use password_hash::hash_key;
 pub(crate) use quotas::{Quotas, Rate};
-pub(crate) use rate_limit::{Usage, Windows};
+pub(crate) use rate_limit::{RateLimiter, Usage};
 pub(crate) use turns::Lane;
 pub use users::Users;
 pub(crate) use waiting::{Place, Waiting};

@@ -1,55 +1,25 @@
-//! What an account may have: so many objects of each kind, and so many requests in a time.
+//! The limits of a tenant: quotas for records, and rates for GET requests.
 
 use regex_lite::Regex;
 
-use crate::registry::state::{DomainError, Resource};
+use crate::registry::model::Quota;
 
-/// Enough for any fleet of one's own; it stops a loop gone wild before the memory is full.
-const DEFAULT_QUOTA: u64 = 1_000_000;
-
-/// What a tenant may have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Quotas {
-    pub(super) session: u64,
-    pub(super) service: u64,
-    pub(super) configuration_value: u64,
+    pub(crate) records: Quota,
     pub(crate) rates: Vec<Rate>,
 }
 
-/// How many GET requests to some paths are allowed in a time.
+/// A number of GET requests to some paths that is allowed in a period.
 #[derive(Clone, Debug)]
 pub(crate) struct Rate {
-    /// The expression as it was written: it is shown to the client.
+    /// The expression as it was written: responses show it.
     pub(crate) path: String,
     /// The same, anchored at the start of the path.
     pub(crate) matcher: Regex,
     pub(crate) limit: u64,
-    /// Seconds.
+    /// In seconds.
     pub(crate) period: u64,
-}
-
-impl Default for Quotas {
-    fn default() -> Self {
-        let quota = DEFAULT_QUOTA;
-        Self { session: quota, service: quota, configuration_value: quota, rates: Vec::new() }
-    }
-}
-
-impl Quotas {
-    pub(crate) fn quota(&self, resource: Resource) -> u64 {
-        match resource {
-            Resource::Session => self.session,
-            Resource::Service => self.service,
-            Resource::ConfigurationValue => self.configuration_value,
-        }
-    }
-
-    /// Refuses one more if there are `held` already.
-    pub(crate) fn check(&self, resource: Resource, held: usize) -> Result<(), DomainError> {
-        let most = self.quota(resource);
-        let fits = u64::try_from(held).is_ok_and(|held| held < most);
-        if fits { Ok(()) } else { Err(DomainError::Quota { resource, most }) }
-    }
 }
 
 impl Rate {

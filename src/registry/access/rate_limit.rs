@@ -1,34 +1,31 @@
-//! Counting requests: sliding sums over short buckets of time.
+//! Rate limits: GET requests are counted in sliding sums over short buckets of time.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
-use super::quotas::{Quotas, Rate};
+use super::quotas::Rate;
 use crate::registry::model::Now;
 use crate::registry::model::TenantId;
-use crate::registry::state::State;
 
 /// A bucket lasts 100 s, or a hundredth of a shorter period.
 const BUCKET_SECONDS: u64 = 100;
 
-/// The counts of a tenant, one for each of its rates.
-pub(crate) type Windows = Vec<Window>;
-
-/// One count: how many in which bucket, oldest first.
+/// The sliding sum of one rate: buckets and their counts, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Window(VecDeque<(u64, u64)>);
+struct Window(VecDeque<(u64, u64)>);
 
-/// What is left of a rate after a request.
+/// The use of a rate after a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Which of the tenant's rates.
+    /// The index of the tenant's rate.
     pub(crate) rate: usize,
     pub(crate) used: u64,
-    /// The request was one too many, and was not counted.
+    /// The request exceeds the rate, and was not counted.
     pub(crate) exceeded: bool,
 }
 
 impl Window {
-    /// How many in the period that ends now.
+    /// Returns the number of requests in the period that ends now.
     fn used(&mut self, now: Now, rate: &Rate) -> u64 {
         let oldest = bucket(now, rate).saturating_sub(rate.period / width(rate));
         while self.0.front().is_some_and(|(bucket, _)| *bucket < oldest) {
@@ -54,30 +51,41 @@ fn bucket(now: Now, rate: &Rate) -> u64 {
     now.mono / 1000 / width(rate)
 }
 
-impl State {
-    /// Counts a GET request of `path`. Tells about the first rate that it falls under, or the one it exceeds.
-    pub(crate) fn count(&mut self, now: Now, id: TenantId, quotas: &Quotas, path: &str) -> Option<Usage> {
-        let windows = &mut self.tenants.entry(id).or_default().windows;
-        windows.resize_with(quotas.rates.len(), Window::default);
-        let rates = || quotas.rates.iter().enumerate().filter(|(_, rate)| rate.matcher.is_match(path));
-        for (at, rate) in rates() {
-            let used = windows[at].used(now, rate);
-            if used >= rate.limit {
-                return Some(Usage { rate: at, used, exceeded: true });
+/// Counts GET requests against the rates of their tenants.
+#[derive(Debug, Default)]
+pub(crate) struct RateLimiter(Mutex<HashMap<TenantId, Vec<Window>>>);
+
+impl RateLimiter {
+    /// Counts a request of `path`. Returns the first rate that covers it, or the one that it exceeds.
+    pub(crate) fn count(&self, now: Now, tenant: TenantId, rates: &[Rate], path: &str) -> Option<Usage> {
+        let covering = || rates.iter().enumerate().filter(|(_, rate)| rate.matcher.is_match(path));
+        self.with(tenant, rates, |windows| {
+            for (at, rate) in covering() {
+                let used = windows[at].used(now, rate);
+                if used >= rate.limit {
+                    return Some(Usage { rate: at, used, exceeded: true });
+                }
             }
-        }
-        for (at, rate) in rates() {
-            windows[at].count(now, rate);
-        }
-        let (at, rate) = rates().next()?;
-        Some(Usage { rate: at, used: windows[at].used(now, rate), exceeded: false })
+            for (at, rate) in covering() {
+                windows[at].count(now, rate);
+            }
+            let (at, rate) = covering().next()?;
+            Some(Usage { rate: at, used: windows[at].used(now, rate), exceeded: false })
+        })
     }
 
-    /// How much of each rate is used.
-    pub(crate) fn used(&mut self, now: Now, id: TenantId, quotas: &Quotas) -> Vec<u64> {
-        let Some(tenant) = self.tenants.get_mut(&id) else { return vec![0; quotas.rates.len()] };
-        tenant.windows.resize_with(quotas.rates.len(), Window::default);
-        tenant.windows.iter_mut().zip(&quotas.rates).map(|(window, rate)| window.used(now, rate)).collect()
+    /// Returns how much of each rate is used.
+    pub(crate) fn used(&self, now: Now, tenant: TenantId, rates: &[Rate]) -> Vec<u64> {
+        self.with(tenant, rates, |windows| {
+            windows.iter_mut().zip(rates).map(|(window, rate)| window.used(now, rate)).collect()
+        })
+    }
+
+    fn with<T>(&self, tenant: TenantId, rates: &[Rate], act: impl FnOnce(&mut Vec<Window>) -> T) -> T {
+        let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let windows = tenants.entry(tenant).or_default();
+        windows.resize_with(rates.len(), Window::default);
+        act(windows)
     }
 }
 
@@ -103,16 +111,15 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_that_is_used_up_refuses_and_counts_no_further() {
+    fn rate_that_is_used_up_refuses_and_does_not_count() {
         let rates =
             vec![Rate::new("/.*".into(), 5, 60).unwrap(), Rate::new("/v1.0/[0-9]+/events".into(), 1, 60).unwrap()];
-        let quotas = Quotas { rates, ..Quotas::default() };
-        let mut state = State::new(std::sync::Arc::new(crate::registry::model::Keys::random().unwrap()));
-        let mut count = |path: &str| state.count(at(1), 1, &quotas, path).unwrap();
+        let limiter = RateLimiter::default();
+        let count = |path: &str| limiter.count(at(1), 1, &rates, path).unwrap();
         assert_eq!(count("/v1.0/1/events"), Usage { rate: 0, used: 1, exceeded: false });
         assert_eq!(count("/v1.0/1/events"), Usage { rate: 1, used: 1, exceeded: true });
         assert_eq!(count("/v1.0/1/services"), Usage { rate: 0, used: 2, exceeded: false });
-        assert_eq!(state.used(at(1), 1, &quotas), [2, 1]);
-        assert_eq!(state.used(at(1), 2, &quotas), [0, 0], "another tenant");
+        assert_eq!(limiter.used(at(1), 1, &rates), [2, 1]);
+        assert_eq!(limiter.used(at(1), 2, &rates), [0, 0], "another tenant");
     }
 }

@@ -10,7 +10,7 @@ use super::password_hash::Secret;
 use super::quotas::{Quotas, Rate};
 use crate::files;
 use crate::registry::Error;
-use crate::registry::model::TenantId;
+use crate::registry::model::{Quota, TenantId};
 
 /// The largest users file, in bytes: a user takes some two hundred.
 const LARGEST: u64 = 64 << 20;
@@ -130,7 +130,7 @@ fn secret(field: &str, plain: Option<String>, hash: Option<String>) -> Result<Op
 }
 
 fn quotas(limits: QuotaEntries, rates: Vec<RateEntry>) -> Result<Quotas, String> {
-    let default = Quotas::default();
+    let default = Quota::default();
     let rates = rates.into_iter().map(|rate| {
         if rate.limit == 0 || rate.period_seconds == 0 {
             return Err(format!("rate of {}: limit and period_seconds must be at least 1", rate.path));
@@ -138,9 +138,11 @@ fn quotas(limits: QuotaEntries, rates: Vec<RateEntry>) -> Result<Quotas, String>
         Rate::new(rate.path, rate.limit, rate.period_seconds).map_err(|error| format!("path of a rate: {error}"))
     });
     Ok(Quotas {
-        session: limits.session.unwrap_or(default.session),
-        service: limits.service.unwrap_or(default.service),
-        configuration_value: limits.configuration_value.unwrap_or(default.configuration_value),
+        records: Quota {
+            session: limits.session.unwrap_or(default.session),
+            service: limits.service.unwrap_or(default.service),
+            configuration_value: limits.configuration_value.unwrap_or(default.configuration_value),
+        },
         rates: rates.collect::<Result<_, _>>()?,
     })
 }
@@ -202,7 +204,7 @@ mod tests {
     fn limits_that_are_not_given_are_generous() {
         let users = Users::parse("[[user]]\nname='a'\ntenant=7\npassword='p'\nlimits={service=5}\n").unwrap();
         let quotas = &users.quotas[&7];
-        assert_eq!((quotas.service, quotas.session, quotas.rates.len()), (5, 1_000_000, 0));
+        assert_eq!((quotas.records.service, quotas.records.session, quotas.rates.len()), (5, 1_000_000, 0));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::registry::model::Change;
 use crate::registry::model::TenantId;
 use crate::registry::model::Uuid1;
 use crate::registry::model::{Clock, Now};
-use crate::registry::state::events::first_kept;
+use crate::registry::state::first_kept;
 use crate::registry::store::Write;
 use crate::registry::store::record::event_key;
 use crate::registry::store::{Backend, Batch, Store};
@@ -237,12 +237,11 @@ pub(super) mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::registry::access::Quotas;
     use crate::registry::engine::Engine;
     use crate::registry::engine::pending::Scope;
     use crate::registry::model::ManualClock;
+    use crate::registry::model::Quota;
     use crate::registry::state::State;
-    use crate::registry::state::tests::json;
     use crate::registry::store::EVENT;
     use crate::registry::store::{Visit, fjall, recovery};
 
@@ -351,8 +350,8 @@ pub(super) mod tests {
         }
 
         pub(crate) async fn set(&self, id: &str, value: &str) -> bool {
-            let body = json(&format!(r#"{{"value": "{value}"}}"#));
-            let set = |state: &mut State| state.set_value(self.clock.now(), 1, &Quotas::default(), id, &body).unwrap();
+            let value: Arc<str> = value.into();
+            let set = |state: &mut State| state.set_value(self.clock.now(), 1, &Quota::default(), id, &value).unwrap();
             self.engine.write(set).await.is_some()
         }
 
@@ -362,7 +361,11 @@ pub(super) mod tests {
         }
 
         pub(crate) async fn value(&self, id: &str) -> Option<String> {
-            self.engine.run(1, Scope::Value(id), |state| state.value(1, id)).await.ok().map(|value| value.value)
+            self.engine
+                .run(1, Scope::Value(id), |state| state.value(1, id))
+                .await
+                .ok()
+                .map(|value| value.value.to_string())
         }
 
         /// What the same disk would start with after a power cut now.
@@ -409,9 +412,9 @@ pub(super) mod tests {
         disk.set_failure(FailureMode::Blind);
         let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
         engine.create_tenants(clock.now(), vec![1]); // after which it looks for old events
-        let body = json(r#"{"value": "x"}"#);
+        let value: Arc<str> = "x".into();
         let set = |id: &'static str| {
-            engine.write(|state| state.set_value(clock.now(), 1, &Quotas::default(), id, &body).unwrap())
+            engine.write(|state| state.set_value(clock.now(), 1, &Quota::default(), id, &value).unwrap())
         };
         let timeouts = Duration::from_secs(20);
         let _ = tokio::time::timeout(timeouts, set("first")).await.unwrap(); // perhaps in time
@@ -476,8 +479,8 @@ pub(super) mod tests {
         let bench = Bench::keeping_events_for(60_000, &hand);
         let churn = |state: &mut State| {
             for number in 0..2 * TRIM + 1 {
-                let body = json(&format!(r#"{{"value": "{number}"}}"#));
-                state.set_value(bench.clock.now(), 1, &Quotas::default(), "key", &body).unwrap();
+                let value: Arc<str> = number.to_string().into();
+                state.set_value(bench.clock.now(), 1, &Quota::default(), "key", &value).unwrap();
             }
         };
         assert!(bench.engine.write(churn).await.is_some());
@@ -508,8 +511,8 @@ pub(super) mod tests {
             for _ in 0..36 {
                 let churn = |state: &mut State| {
                     for number in 0..30 {
-                        let body = json(&format!(r#"{{"value": "{number}"}}"#));
-                        state.set_value(clock.now(), 1, &Quotas::default(), "key", &body).unwrap();
+                        let value: Arc<str> = number.to_string().into();
+                        state.set_value(clock.now(), 1, &Quota::default(), "key", &value).unwrap();
                     }
                 };
                 assert!(engine.write(churn).await.is_some());

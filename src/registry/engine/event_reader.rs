@@ -73,6 +73,7 @@ fn old(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::model::EventType;
     use crate::registry::model::{Change, RecordChange};
     use crate::registry::model::{EventKind, ValueRemove};
     use crate::registry::store::Visit;
@@ -115,10 +116,10 @@ mod tests {
             let feed = Feed { from: None, kind: Some(kind), strict: false, limit };
             old(&disk, 1, Uuid1::lowest(0)..Uuid1::lowest(1 << 59), &feed, Listing::default()).unwrap()
         };
-        let none = read("service.join", 1);
+        let none = read(EventType::Join, 1);
         let end = Uuid1::new(MAX_OLD_EVENTS as u64 + 1, 0).to_string();
         assert_eq!((none.values.len(), none.next), (0, Some(end)));
-        let some = read("configuration_value.remove", 2);
+        let some = read(EventType::ValueRemove, 2);
         assert_eq!((some.values.len(), some.next), (2, Some(Uuid1::new(3, 0).to_string())));
     }
 }

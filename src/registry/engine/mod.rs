@@ -192,7 +192,7 @@ impl Engine {
             }
             Wait::Own => CommitTicket::Kept,
             Wait::All => store.kept_so_far(),
-            Wait::For(tenant, scope) => store.kept_of(tenant, scope, state.shape),
+            Wait::For(tenant, scope) => store.kept_of(tenant, scope),
         };
         if inner.needs_earlier_look() {
             self.clock.unsettle();

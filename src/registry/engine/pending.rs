@@ -3,10 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::registry::http::ServiceShape;
 use crate::registry::model::TenantId;
-use crate::registry::model::{Change, RecordChange};
-use crate::registry::state::Resource;
+use crate::registry::model::{Change, RecordChange, Resource};
 
 /// The records that a read looks at, all of one tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +13,14 @@ pub(crate) enum Scope<'a> {
     Nothing,
     Session(&'a str),
     Sessions,
-    Service(&'a str),
-    Services,
+    /// `with_session`: also the session that keeps it alive.
+    Service {
+        id: &'a str,
+        with_session: bool,
+    },
+    Services {
+        with_sessions: bool,
+    },
     Overview,
     Value(&'a str),
     Values,
@@ -43,21 +47,24 @@ impl Pending {
         self.0.is_empty()
     }
 
-    /// Whether a read of this scope sees any of them, where services are represented so.
-    pub(crate) fn has(&self, tenant: TenantId, scope: Scope<'_>, shape: ServiceShape) -> bool {
+    /// Returns whether a read of this scope sees any of them.
+    pub(crate) fn has(&self, tenant: TenantId, scope: Scope<'_>) -> bool {
         if self.is_empty() {
             return false; // as nearly always
         }
         let ids = |resource: Resource| self.0.get(&(tenant, resource));
         let has = |resource: Resource, id: &str| ids(resource).is_some_and(|ids| ids.contains(id));
         let has_any = |resource: Resource| ids(resource).is_some();
-        let of_session = || shape == ServiceShape::Union && has_any(Resource::Session);
         match scope {
             Scope::Nothing => false,
             Scope::Session(id) => has(Resource::Session, id),
             Scope::Sessions => has_any(Resource::Session),
-            Scope::Service(id) => has(Resource::Service, id) || of_session(),
-            Scope::Services => has_any(Resource::Service) || of_session(),
+            Scope::Service { id, with_session } => {
+                has(Resource::Service, id) || (with_session && has_any(Resource::Session))
+            }
+            Scope::Services { with_sessions } => {
+                has_any(Resource::Service) || (with_sessions && has_any(Resource::Session))
+            }
             Scope::Overview => has_any(Resource::Session) || has_any(Resource::Service),
             Scope::Value(id) => has(Resource::ConfigurationValue, id),
             Scope::Values => has_any(Resource::ConfigurationValue),
@@ -71,19 +78,19 @@ mod tests {
     use crate::registry::model::SessionId;
 
     #[test]
-    fn a_read_sees_the_records_of_its_own_scope_and_tenant() {
+    fn read_sees_the_records_of_its_own_scope_and_tenant() {
         let mut pending = Pending::default();
-        let has = |pending: &Pending, scope| pending.has(1, scope, ServiceShape::Form);
+        let has = |pending: &Pending, scope| pending.has(1, scope);
         assert!(!has(&pending, Scope::Values));
         pending.add(&[Change { tenant: 1, slot: RecordChange::Value { id: "key".into(), before: None, after: None } }]);
         for scope in [Scope::Value("key"), Scope::Values] {
-            assert!(has(&pending, scope) && !pending.has(2, scope, ServiceShape::Form), "{scope:?}");
+            assert!(has(&pending, scope) && !pending.has(2, scope), "{scope:?}");
         }
         for scope in [
             Scope::Nothing,
             Scope::Value("other"),
-            Scope::Service("key"),
-            Scope::Services,
+            Scope::Service { id: "key", with_session: false },
+            Scope::Services { with_sessions: false },
             Scope::Session("key"),
             Scope::Sessions,
             Scope::Overview,
@@ -93,17 +100,17 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_shows_a_part_of_its_session_is_built_upon_it() {
+    fn service_with_its_session_waits_for_that_session() {
         let mut pending = Pending::default();
         let id = SessionId::random(|| 'a');
         pending.add(&[Change { tenant: 1, slot: RecordChange::Session { id, before: None, after: None } }]);
-        let seen = |scope| [ServiceShape::Form, ServiceShape::Union].map(|shape| pending.has(1, scope, shape));
-        for scope in [Scope::Service("api"), Scope::Services] {
-            assert_eq!(seen(scope), [false, true], "{scope:?}");
+        for with in [false, true] {
+            let scopes = [Scope::Service { id: "api", with_session: with }, Scope::Services { with_sessions: with }];
+            assert_eq!(scopes.map(|scope| pending.has(1, scope)), [with, with]);
         }
         for scope in [Scope::Session("seaaaaaaaa"), Scope::Sessions, Scope::Overview] {
-            assert_eq!(seen(scope), [true, true], "{scope:?}");
+            assert!(pending.has(1, scope), "{scope:?}");
         }
-        assert_eq!(seen(Scope::Session("sebbbbbbbb")), [false, false]);
+        assert!(!pending.has(1, Scope::Session("sebbbbbbbb")));
     }
 }

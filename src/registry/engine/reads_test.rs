@@ -73,8 +73,8 @@ async fn nobody_is_gone_whose_end_cannot_be_kept() {
     let create = |state: &mut State| own(state, bench.clock.now(), "node-1", 3);
     assert!(bench.engine.write(create).await.is_some());
     let is_there = async || {
-        let look = |state: &mut State| state.service(1, "node-1").is_ok();
-        bench.engine.run_swept(bench.clock.now(), 1, Scope::Service("node-1"), look).await
+        let look = |state: &mut State| state.service(1, "node-1", false).is_ok();
+        bench.engine.run_swept(bench.clock.now(), 1, Scope::Service { id: "node-1", with_session: false }, look).await
     };
     hand.jump(Duration::from_millis(3_000));
     bench.disk.set_failure(FailureMode::Full);

@@ -19,11 +19,12 @@ use super::error::HttpError;
 use super::forwarded::{self, TrustedProxy};
 use super::public_url::PublicUrl;
 use super::query::Query;
+use super::representation::ServiceShape;
 use super::resources::{self, Lists};
 use super::response::{Answer, ResponseIds};
 use super::router::{self, Area, Route};
 use super::{body, origin};
-use crate::registry::access::{Authenticator, LoginThrottle, Quotas, Usage, Users, Waiting};
+use crate::registry::access::{Authenticator, LoginThrottle, Quotas, RateLimiter, Usage, Users, Waiting};
 use crate::registry::config::Compatibility;
 use crate::registry::engine::Engine;
 use crate::registry::model::{Now, TenantId};
@@ -58,6 +59,8 @@ pub(in crate::registry) struct App {
     pub(super) host_names: Vec<String>,
     pub(super) compatibility: Compatibility,
     pub(super) timeouts: Timeouts,
+    pub(super) service_shape: ServiceShape,
+    pub(super) rate_limiter: RateLimiter,
     pub(super) ids: ResponseIds,
     pub(super) lists: Lists,
 }
@@ -96,6 +99,8 @@ impl App {
             host_names,
             compatibility,
             timeouts,
+            service_shape: ServiceShape::default(),
+            rate_limiter: RateLimiter::default(),
             ids,
             lists,
         }
@@ -104,6 +109,10 @@ impl App {
     /// For so many connections, of which those from these proxies are somebody else's.
     pub(in crate::registry) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
         Self { waiting: Waiting::new((most / WAITING).min(MOST_WAITING)), trusted_proxies, ..self }
+    }
+
+    pub(in crate::registry) fn with_shape(self, service_shape: ServiceShape) -> Self {
+        Self { service_shape, ..self }
     }
 
     /// Other users from now on.
@@ -120,7 +129,7 @@ impl App {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
     }
 
-    /// Answers a request, and logs it: what was context and how it ended, but nothing that is secret.
+    /// Answers a request, and logs it: what was asked and how it ended, but nothing that is secret.
     pub(super) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
@@ -185,7 +194,7 @@ impl App {
             RequestContext { app: self, now, tenant, address: caller.address, quotas, base, path, query, body };
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         if is_read && !context.quotas.rates.is_empty() {
-            let (usage, verdict) = resources::limits::count(&context).await;
+            let (usage, verdict) = resources::limits::count(&context);
             notes.usage = usage.map(|usage| (quotas.clone(), usage));
             verdict?;
         }
@@ -213,7 +222,7 @@ async fn route(
     match router::route(method, rest)?.ok_or_else(no_page)? {
         Route::SessionHeartbeat(id) => resources::sessions::heartbeat(context, &id).await,
         Route::ServiceHeartbeat(id) => resources::services::heartbeat(context, &id).await,
-        Route::Limits => resources::limits::show(context).await,
+        Route::Limits => resources::limits::show(context),
         Route::Sessions => resources::sessions::list(context).await,
         Route::CreateSession => resources::sessions::create(context).await,
         Route::Session(id) => resources::sessions::get(context, &id).await,

@@ -7,7 +7,7 @@ use super::app::App;
 use super::error::HttpError;
 use super::public_url::PublicUrl;
 use super::query::Query;
-use super::request::Json;
+use super::request::{Json, pagination};
 use crate::registry::access::Quotas;
 use crate::registry::engine::Scope;
 use crate::registry::model::{Now, Page, TenantId};
@@ -57,7 +57,7 @@ impl RequestContext<'_> {
 
     /// Parses the page of a list that is requested.
     pub(super) fn page(&self) -> Result<Page, HttpError> {
-        Ok(Page::read(&self.query.values("limit"), &self.query.values("marker"))?)
+        Ok(pagination::page(&self.query.values("limit"), &self.query.values("marker"))?)
     }
 
     /// Returns the URL of one of the tenant's resources.

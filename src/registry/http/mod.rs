@@ -25,5 +25,4 @@ pub use connection::{Timeouts, Tls, TlsFiles};
 use context::Caller;
 pub use forwarded::TrustedProxy;
 pub use representation::ServiceShape;
-pub(crate) use representation::Shown;
 pub(super) use request::Json;

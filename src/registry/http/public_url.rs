@@ -12,7 +12,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub(super) struct PublicUrl<'a> {
     pub(super) parts: &'a Parts,
     pub(super) is_secure: bool,
-    /// Where the registry listens, for who does not say whom they context.
+    /// Where the registry listens, for requests that name no host.
     pub(super) listening: SocketAddr,
 }
 
@@ -32,7 +32,7 @@ impl PublicUrl<'_> {
         }
     }
 
-    /// The host that was context.
+    /// The host that was asked for.
     fn host(&self) -> Option<&str> {
         let is_plain = |host: &&str| {
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))

@@ -1,18 +1,18 @@
-//! What is told of a service: what the original told of its form, or, for sites whose clients want the members of both
-//! forms, all of them.
+//! The shapes of records on the wire.
 //!
-//! Clients of the wire read either, so the larger shape is known here alone.
-
-use std::sync::Arc;
+//! A service has two forms. A registry can also be told to give every service the members of both forms, for clients that want
+//! them. Clients of `wire` read either, so the larger shape is known here alone.
 
 use serde::{Serialize, Serializer};
 
-use crate::registry::model::Entry;
-use crate::registry::model::{Service, ServiceInfo, ServiceKind};
-use crate::registry::state::Tenant;
+use crate::registry::model::{
+    Entry, Event, EventKind, EventType, ListedService, NamedSession, NamedValue, Resource, ServiceInfo, ServiceKind,
+    SessionId, StringList,
+};
+use crate::registry::state::SessionOverview;
 use crate::wire;
 
-/// Which members services have in answers to `GET /services` and `GET /services/{id}`.
+/// The members of services in responses to `GET /services` and `GET /services/{id}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServiceShape {
     /// Those of their form: `session_id`, or `heartbeat_timeout` and `last_seen`.
@@ -23,17 +23,21 @@ pub enum ServiceShape {
     Union,
 }
 
-/// A service as it is shown: what is needed of it to write the JSON when the lock is free again.
-#[derive(Clone, Debug)]
-pub(crate) struct Shown {
-    about: Arc<ServiceInfo>,
-    shape: ServiceShape,
-    /// Timeout and last heartbeat: its own, or those of its session.
-    timeout: Option<u8>,
-    last_seen: Option<u64>,
+impl ServiceShape {
+    /// A service in a session shows that session's lease.
+    pub(super) fn needs_session(self) -> bool {
+        self == Self::Union
+    }
 }
 
-/// The members of both forms, in the order that each of them has.
+/// A service, and its shape on the wire.
+#[derive(Clone, Debug)]
+pub(super) struct ShapedService {
+    pub(super) service: ListedService,
+    pub(super) shape: ServiceShape,
+}
+
+/// The members of both forms, in the order that each form has.
 #[derive(Debug, Serialize)]
 struct Union {
     id: String,
@@ -44,50 +48,154 @@ struct Union {
     last_seen: Option<u64>,
 }
 
-impl Tenant {
-    pub(crate) fn show(&self, service: &Service, shape: ServiceShape) -> Shown {
-        let (timeout, last_seen) = match (service.about.life, shape) {
-            (ServiceKind::Standalone { timeout }, _) => {
-                (Some(timeout), service.holder.as_ref().and_then(|holder| holder.last_seen()))
-            }
-            (ServiceKind::InSession(_), ServiceShape::Form) => (None, None),
-            (ServiceKind::InSession(id), ServiceShape::Union) => {
-                let session = self.sessions.get(id);
-                (session.map(|session| session.timeout), session.and_then(|session| session.holder.last_seen()))
-            }
-        };
-        Shown { about: service.about.clone(), shape, timeout, last_seen }
-    }
-}
-
-impl Serialize for Shown {
+impl Serialize for ShapedService {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { about, shape, timeout, last_seen } = self;
-        let (id, tags, metadata) = (about.id.to_string(), about.tags.to_list(), about.metadata.to_metadata());
-        let (timeout, last_seen) = (timeout.map(u32::from), *last_seen);
-        match (shape, about.life) {
-            (ServiceShape::Form, ServiceKind::InSession(session)) => about.in_session(session).serialize(serializer),
+        let ListedService { info, timeout, last_seen } = &self.service;
+        let (id, tags) = (info.id.to_string(), info.tags.to_list());
+        match (self.shape, info.life) {
+            (ServiceShape::Form, ServiceKind::InSession(session)) => in_session(info, session).serialize(serializer),
             (ServiceShape::Form, ServiceKind::Standalone { timeout }) => {
-                let heartbeat_timeout = u32::from(timeout);
-                wire::OwnService { id, tags, metadata, heartbeat_timeout, last_seen }.serialize(serializer)
+                let (metadata, heartbeat_timeout) = (metadata(&info.metadata), u32::from(timeout));
+                wire::OwnService { id, tags, metadata, heartbeat_timeout, last_seen: *last_seen }.serialize(serializer)
             }
-            (ServiceShape::Union, life) => {
-                let session_id = match life {
+            (ServiceShape::Union, kind) => {
+                let session_id = match kind {
                     ServiceKind::InSession(session) => Some(session.as_str().to_owned()),
                     ServiceKind::Standalone { .. } => None,
                 };
-                Union { id, session_id, tags, metadata, heartbeat_timeout: timeout, last_seen }.serialize(serializer)
+                let (metadata, heartbeat_timeout) = (metadata(&info.metadata), timeout.map(u32::from));
+                Union { id, session_id, tags, metadata, heartbeat_timeout, last_seen: *last_seen }.serialize(serializer)
             }
         }
     }
 }
 
-impl Entry for Shown {
+impl Entry for ShapedService {
     fn marker(&self) -> String {
-        self.about.id.to_string()
+        self.service.marker()
     }
 
     fn min_bytes(&self) -> usize {
-        self.about.min_bytes()
+        self.service.min_bytes()
     }
+}
+
+impl Serialize for NamedSession {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        session(self).serialize(serializer)
+    }
+}
+
+impl Serialize for SessionOverview {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let services = self.services.iter().map(|info| in_session(info, self.session.id)).collect();
+        wire::Overview { session: session(&self.session), services }.serialize(serializer)
+    }
+}
+
+impl Serialize for NamedValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        wire::ConfigurationValue { id: self.id.to_string(), value: self.value.to_string() }.serialize(serializer)
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        wire::Event {
+            id: self.id.to_string(),
+            timestamp: self.id.unix_ms(),
+            kind: self.what.event_type().name().to_owned(),
+            payload: payload(&self.what),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl EventType {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Join, Self::Remove, Self::ServiceTimeout, Self::SessionTimeout, Self::ValueUpdate, Self::ValueRemove];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Join => "service.join",
+            Self::Remove => "service.remove",
+            Self::ServiceTimeout => "service.timeout",
+            Self::SessionTimeout => "services.timeout",
+            Self::ValueUpdate => "configuration_value.update",
+            Self::ValueRemove => "configuration_value.remove",
+        }
+    }
+}
+
+impl Resource {
+    /// The name in `GET /limits` and in faults.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Service => "service",
+            Self::ConfigurationValue => "configuration_value",
+        }
+    }
+}
+
+/// The payload of an event, in the shape of its type.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Payload {
+    InSession(wire::SessionService),
+    Standalone { id: String, heartbeat_timeout: u8, tags: Vec<String>, metadata: wire::Metadata },
+    Several(Vec<Payload>),
+    ValueUpdate { old_value: Option<String>, new_value: String, configuration_value_id: String },
+    ValueRemove { old_value: String, configuration_value_id: String },
+}
+
+fn payload(event: &EventKind) -> Payload {
+    match event {
+        EventKind::Join(info) | EventKind::Remove(info) | EventKind::ServiceTimeout(info) => service_payload(info),
+        EventKind::SessionTimeout(services) => {
+            Payload::Several(services.iter().map(|info| service_payload(info)).collect())
+        }
+        EventKind::ValueUpdate(value) => Payload::ValueUpdate {
+            old_value: value.old.as_deref().map(str::to_owned),
+            new_value: value.new.to_string(),
+            configuration_value_id: value.id.to_string(),
+        },
+        EventKind::ValueRemove(value) => {
+            Payload::ValueRemove { old_value: value.old.to_string(), configuration_value_id: value.id.to_string() }
+        }
+    }
+}
+
+fn service_payload(info: &ServiceInfo) -> Payload {
+    match info.life {
+        ServiceKind::InSession(session) => Payload::InSession(in_session(info, session)),
+        ServiceKind::Standalone { timeout } => Payload::Standalone {
+            id: info.id.to_string(),
+            heartbeat_timeout: timeout,
+            tags: info.tags.to_list(),
+            metadata: metadata(&info.metadata),
+        },
+    }
+}
+
+fn session(named: &NamedSession) -> wire::Session {
+    wire::Session {
+        id: named.id.as_str().to_owned(),
+        metadata: metadata(&named.session.metadata),
+        heartbeat_timeout: u32::from(named.session.timeout),
+        last_seen: named.session.holder.last_seen(),
+    }
+}
+
+fn in_session(info: &ServiceInfo, session: SessionId) -> wire::SessionService {
+    wire::SessionService {
+        id: info.id.to_string(),
+        session_id: session.as_str().to_owned(),
+        tags: info.tags.to_list(),
+        metadata: metadata(&info.metadata),
+    }
+}
+
+fn metadata(list: &StringList) -> wire::Metadata {
+    list.pairs().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

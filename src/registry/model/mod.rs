@@ -1,14 +1,16 @@
 //! The data of the registry: records, leases, tokens, deadlines, events, changes. No lock and no I/O.
 //!
 //! In reading order: `records` are sessions, services and events; `clock`, `served` and `deadline_queue` are time; `uuid` and
-//! `heartbeat_token` are ids and tokens; `change` is what an operation did; `page` is a part of a list. The engine, the state
-//! and the store use all of them; `model` uses nothing of the registry except quotas.
+//! `heartbeat_token` are ids and tokens; `change` is what an operation did; `input` is what a request asks for; `page` is a part of a list. `model` imports nothing of
+//! the registry.
 
 mod change;
 mod clock;
 mod deadline_queue;
 pub(super) mod heartbeat_token;
+mod input;
 mod page;
+mod quota;
 mod records;
 mod served;
 mod session_table;
@@ -20,10 +22,12 @@ pub(crate) use clock::Now;
 pub use clock::{Clock, ManualClock};
 pub(crate) use deadline_queue::{DeadlineQueue, Owner, QueuedDeadline};
 pub(crate) use heartbeat_token::{Access, Keys};
+pub(crate) use input::{NewService, NewServiceKind, NewSession, ServiceUpdate, SessionUpdate};
 pub(crate) use page::{Entry, Listing, MAX_PAGE_BYTES, Page};
+pub(crate) use quota::{Quota, Resource};
 pub(super) use records::{
-    Event, EventKind, Lease, NamedSession, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId,
-    ValueRemove, ValueUpdate,
+    Event, EventKind, EventType, Lease, ListedService, NamedSession, NamedValue, Service, ServiceInfo, ServiceKind,
+    Session, SessionId, TenantId, ValueRemove, ValueUpdate,
 };
 pub(crate) use served::TICK;
 pub(crate) use session_table::SessionTable;

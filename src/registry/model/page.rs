@@ -1,19 +1,8 @@
 //! Pages of lists: how many entries, from which id on, and where the next page starts.
 
-use serde::Serialize;
-
-use crate::registry::http::request::validation;
-use crate::registry::state::DomainError;
-
 /// The most bytes that a page has as JSON, unless one entry alone, which cannot be cut, has more. A page that has as
 /// many entries as callers get unless they ask for more stays below, whatever is in them.
 pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
-
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
-/// As long as the ids of values, which were shorter when the rule that callers are told was written.
-const MAX_MARKER: usize = 500;
-const MARKER_PATTERN: &str = r"/^[a-z0-9\-:_\.\/]{0,255}$/i";
 
 /// Which page is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,39 +14,6 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// From the values of `limit` and `marker` as they were given, however often.
-    pub(crate) fn read(limits: &[&str], markers: &[&str]) -> Result<Self, DomainError> {
-        Ok(Self { limit: Self::limit(limits)?, marker: Self::marker(markers)? })
-    }
-
-    /// `limit` alone, for the list whose markers have rules of their own.
-    pub(crate) fn limit(values: &[&str]) -> Result<usize, DomainError> {
-        let text = match values {
-            [] => return Ok(DEFAULT_LIMIT),
-            [text] if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                text.trim_start_matches('0')
-            }
-            _ => return Err(DomainError::PageLimit("Limit must be a number".into())),
-        };
-        let number = if text.is_empty() { "0" } else { text };
-        number.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-            DomainError::PageLimit(format!(
-                "Invalid limit {number}. Minimum limit is 1 and maximum limit is {MAX_LIMIT}."
-            ))
-        })
-    }
-
-    fn marker(values: &[&str]) -> Result<Option<String>, DomainError> {
-        let marker = values.join(","); // what JavaScript makes of a repeated one; the comma is not allowed
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-:_./".contains(&byte);
-        validation::parameter("marker", &marker, |marker| {
-            let valid = marker.len() <= MAX_MARKER && marker.bytes().all(allowed);
-            let rule = || format!("Marker contains invalid characters. Valid characters are: {MARKER_PATTERN}");
-            if valid { Ok(()) } else { Err(rule()) }
-        })?;
-        Ok(Some(marker).filter(|marker| !marker.is_empty()))
-    }
-
     /// The marker as a lower bound; the empty string is one for everything.
     pub(crate) fn from(&self) -> &str {
         self.marker.as_deref().unwrap_or_default()
@@ -65,7 +21,7 @@ impl Page {
 }
 
 /// An entry of a list, as it is copied under the lock: what is shared is not copied, and it is written as JSON later.
-pub(crate) trait Entry: Serialize {
+pub(crate) trait Entry {
     /// Where a page begins that begins with this entry.
     fn marker(&self) -> String;
 
@@ -114,6 +70,11 @@ impl<T: Entry> Listing<T> {
         self.next.is_none()
     }
 
+    /// Changes each entry.
+    pub(crate) fn map<U>(self, change: impl FnMut(T) -> U) -> Listing<U> {
+        Listing { values: self.values.into_iter().map(change).collect(), next: self.next, min_bytes: self.min_bytes }
+    }
+
     /// The first entries of what is left from the marker on.
     pub(crate) fn take(mut entries: impl Iterator<Item = T>, limit: usize) -> Self {
         let mut listing = Self::default();
@@ -126,33 +87,7 @@ impl<T: Entry> Listing<T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn limits_are_digits_from_1_to_1000() {
-        assert_eq!(Page::limit(&[]), Ok(100));
-        assert_eq!((Page::limit(&["1"]), Page::limit(&["1000"]), Page::limit(&["007"])), (Ok(1), Ok(1000), Ok(7)));
-        for values in [&[""][..], &["ten"], &["-5"], &["+5"], &["1.0"], &[" 1"], &["1", "2"], &["1", "1"], &["٣"]] {
-            assert_eq!(Page::limit(values), Err(DomainError::PageLimit("Limit must be a number".into())), "{values:?}");
-        }
-        for (text, shown) in
-            [("0", "0"), ("000", "0"), ("1001", "1001"), ("99999999999999999999999", "99999999999999999999999")]
-        {
-            let rule = format!("Invalid limit {shown}. Minimum limit is 1 and maximum limit is 1000.");
-            assert_eq!(Page::limit(&[text]), Err(DomainError::PageLimit(rule)), "{text}");
-        }
-    }
-
-    #[test]
-    fn markers_are_of_few_characters_and_empty_means_none() {
-        assert_eq!(Page::marker(&[]), Ok(None));
-        assert_eq!(Page::marker(&[""]), Ok(None));
-        assert_eq!(Page::marker(&["/a-b:c_d.E9"]), Ok(Some("/a-b:c_d.E9".into())));
-        assert_eq!(Page::marker(&[&"m".repeat(500)]), Ok(Some("m".repeat(500))));
-        for values in [&["a b"][..], &["a", "b"], &["ä"], &["a%"], &[&"m".repeat(501)]] {
-            assert!(matches!(Page::marker(values), Err(DomainError::Parameter { name: "marker", .. })), "{values:?}");
-        }
-    }
-
-    #[derive(Clone, Debug, PartialEq, Serialize)]
+    #[derive(Clone, Debug, PartialEq)]
     struct Text(String);
 
     impl Entry for Text {

@@ -6,12 +6,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
-
 use super::page::Entry;
 use super::string_list::StringList;
 use super::uuid::Uuid1;
-use crate::wire;
 
 /// The names of members, quotes and indentation of a session or a service in a list, and more.
 const MIN_OBJECT_BYTES: usize = 120;
@@ -118,28 +115,11 @@ pub(crate) struct Session {
     pub(crate) holder: Lease,
 }
 
-impl Session {
-    pub(crate) fn to_wire(&self, id: SessionId) -> wire::Session {
-        wire::Session {
-            id: id.as_str().to_owned(),
-            metadata: self.metadata.to_metadata(),
-            heartbeat_timeout: u32::from(self.timeout),
-            last_seen: self.holder.last_seen(),
-        }
-    }
-}
-
 /// A session with its id, as an entry of a list.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedSession {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
-}
-
-impl Serialize for NamedSession {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.session.to_wire(self.id).serialize(serializer)
-    }
 }
 
 impl Entry for NamedSession {
@@ -183,14 +163,42 @@ impl ServiceInfo {
     pub(crate) fn min_bytes(&self) -> usize {
         MIN_OBJECT_BYTES + self.id.len() + self.tags.bytes().len() + self.metadata.bytes().len()
     }
+}
 
-    pub(crate) fn in_session(&self, session: SessionId) -> wire::SessionService {
-        wire::SessionService {
-            id: self.id.to_string(),
-            session_id: session.as_str().to_owned(),
-            tags: self.tags.to_list(),
-            metadata: self.metadata.to_metadata(),
-        }
+/// A service as an entry of a list, with the lease that keeps it alive: its own or, if that was asked for, its session's.
+#[derive(Clone, Debug)]
+pub(crate) struct ListedService {
+    pub(crate) info: Arc<ServiceInfo>,
+    /// In seconds.
+    pub(crate) timeout: Option<u8>,
+    /// In milliseconds since 1970.
+    pub(crate) last_seen: Option<u64>,
+}
+
+impl Entry for ListedService {
+    fn marker(&self) -> String {
+        self.info.id.to_string()
+    }
+
+    fn min_bytes(&self) -> usize {
+        self.info.min_bytes()
+    }
+}
+
+/// A configuration value with its id, as an entry of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedValue {
+    pub(crate) id: Arc<str>,
+    pub(crate) value: Arc<str>,
+}
+
+impl Entry for NamedValue {
+    fn marker(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn min_bytes(&self) -> usize {
+        self.id.len() + self.value.len()
     }
 }
 
@@ -211,6 +219,30 @@ pub(crate) enum EventKind {
     SessionTimeout(Box<[Arc<ServiceInfo>]>),
     ValueUpdate(Box<ValueUpdate>),
     ValueRemove(Box<ValueRemove>),
+}
+
+/// The type of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventType {
+    Join,
+    Remove,
+    ServiceTimeout,
+    SessionTimeout,
+    ValueUpdate,
+    ValueRemove,
+}
+
+impl EventKind {
+    pub(crate) fn event_type(&self) -> EventType {
+        match self {
+            Self::Join(_) => EventType::Join,
+            Self::Remove(_) => EventType::Remove,
+            Self::ServiceTimeout(_) => EventType::ServiceTimeout,
+            Self::SessionTimeout(_) => EventType::SessionTimeout,
+            Self::ValueUpdate(_) => EventType::ValueUpdate,
+            Self::ValueRemove(_) => EventType::ValueRemove,
+        }
+    }
 }
 
 /// A configuration value got a new value.

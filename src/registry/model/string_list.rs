@@ -3,8 +3,6 @@
 //! A registry holds many small lists that are read rarely and changed never. As vectors of strings they would cost
 //! several times their text in pointers and allocator overhead.
 
-use crate::wire::Metadata;
-
 /// A list of strings, each preceded by its length in two bytes. Empty lists do not allocate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StringList(Box<[u8]>);
@@ -49,14 +47,10 @@ impl StringList {
         self.iter().map(str::to_owned).collect()
     }
 
-    /// The strings in pairs.
-    pub(crate) fn to_metadata(&self) -> Metadata {
-        let mut pairs = Metadata::new();
+    /// The strings in pairs, as keys and values.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut strings = self.iter();
-        while let (Some(key), Some(value)) = (strings.next(), strings.next()) {
-            pairs.insert(key.to_owned(), value.to_owned());
-        }
-        pairs
+        std::iter::from_fn(move || Some((strings.next()?, strings.next()?)))
     }
 }
 
@@ -65,11 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn strings_are_unpacked_as_they_were_packed() {
         let strings = ["", "api", "größe", "a\0b"];
         assert_eq!(StringList::new(strings).to_list(), strings);
         assert_eq!(StringList::new([]).to_list(), Vec::<String>::new());
-        let pairs = StringList::new(["port", "80", "host", "x"]).to_metadata();
-        assert_eq!(pairs.into_iter().collect::<Vec<_>>(), [("host".into(), "x".into()), ("port".into(), "80".into())]);
+        let pairs = StringList::new(["port", "80", "host", "x"]);
+        assert_eq!(pairs.pairs().collect::<Vec<_>>(), [("port", "80"), ("host", "x")]);
     }
 }

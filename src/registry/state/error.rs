@@ -1,24 +1,7 @@
 //! Why the registry refuses to do something: the one error of the domain. What it looks like on the wire is decided
 //! in `http::faults`.
 
-/// What an account may only have so many of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Resource {
-    Session,
-    Service,
-    ConfigurationValue,
-}
-
-impl Resource {
-    /// The name in `GET /limits` and in the fault.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Service => "service",
-            Self::ConfigurationValue => "configuration_value",
-        }
-    }
-}
+use crate::registry::model::{Quota, Resource};
 
 /// What can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +39,13 @@ pub(crate) enum DomainError {
 impl DomainError {
     pub(crate) fn malformed(text: impl Into<String>) -> Self {
         Self::Malformed(text.into())
+    }
+
+    /// Refuses one more record if the tenant has `count` already.
+    pub(super) fn check_quota(quota: &Quota, resource: Resource, count: usize) -> Result<(), Self> {
+        let most = quota.of(resource);
+        let fits = u64::try_from(count).is_ok_and(|count| count < most);
+        if fits { Ok(()) } else { Err(Self::Quota { resource, most }) }
     }
 
     pub(super) fn missing(kind: Kind, key: &str) -> Self {

@@ -3,8 +3,6 @@
 //! The newest events are in memory; what is older is read from the disk when somebody asks for it. The feed ends before
 //! the first event that is not on disk yet: a poller must never see one that is then undone.
 
-use serde::{Serialize, Serializer};
-
 use super::error::DomainError;
 use super::{State, Tenant};
 use crate::registry::model::Now;
@@ -12,17 +10,7 @@ use crate::registry::model::Uuid1;
 use crate::registry::model::uuid::ticks_of;
 use crate::registry::model::{Change, RecordChange};
 use crate::registry::model::{Entry, Listing};
-use crate::registry::model::{Event, EventKind, ServiceInfo, ServiceKind, TenantId};
-use crate::wire;
-
-const TYPES: [&str; 6] = [
-    "service.join",
-    "service.remove",
-    "service.timeout",
-    "services.timeout",
-    "configuration_value.update",
-    "configuration_value.remove",
-];
+use crate::registry::model::{Event, EventKind, EventType, ServiceKind, TenantId};
 
 pub(super) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 /// The names of members, indentation, id, time and type of an event in a list, and more.
@@ -38,7 +26,7 @@ pub(crate) struct Feed {
     /// The first event, or the next one that there is.
     pub(crate) from: Option<Uuid1>,
     /// One of the types, or all.
-    pub(crate) kind: Option<&'static str>,
+    pub(crate) kind: Option<EventType>,
     /// Leaves out what the session era did not know: the removal of a service that lives in a session.
     pub(crate) strict: bool,
     /// How many events a page has at most.
@@ -47,7 +35,8 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn wants(&self, event: &Event) -> bool {
-        self.kind.is_none_or(|kind| event.what.kind() == kind) && !(self.strict && event.what.is_beyond_its_era())
+        self.kind.is_none_or(|kind| event.what.event_type() == kind)
+            && !(self.strict && event.what.is_unknown_to_old_clients())
     }
 }
 
@@ -68,26 +57,6 @@ pub(crate) enum Rest {
 /// The lowest id of events that are not too old to be kept.
 pub(crate) fn first_kept(wall: u64, retention: u64) -> Uuid1 {
     Uuid1::first_of(wall.saturating_sub(retention))
-}
-
-/// The marker as it was given, however often.
-pub(crate) fn marker(values: &[&str]) -> Result<Option<Uuid1>, DomainError> {
-    match values {
-        [] => Ok(None),
-        [text] => Uuid1::parse(text).map(Some).map_err(DomainError::malformed),
-        _ => Err(DomainError::malformed("Invalid UUID")),
-    }
-}
-
-/// The type as it was given, however often.
-pub(crate) fn kind(values: &[&str]) -> Result<Option<&'static str>, DomainError> {
-    let wanted = values.join(",");
-    let known = TYPES.into_iter().find(|kind| *kind == wanted);
-    if wanted.is_empty() || known.is_some() {
-        return Ok(known);
-    }
-    let wanted: String = wanted.chars().filter(|char| !char.is_control()).collect();
-    Err(DomainError::Malformed(format!("Invalid type: {wanted}. Valid types are: {}", TYPES.join(","))))
 }
 
 impl State {
@@ -188,12 +157,6 @@ impl Uuid1 {
     }
 }
 
-impl Serialize for Event {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.to_wire().serialize(serializer)
-    }
-}
-
 impl Entry for Event {
     fn marker(&self) -> String {
         self.id.to_string()
@@ -210,71 +173,10 @@ impl Entry for Event {
     }
 }
 
-impl Event {
-    pub(super) fn to_wire(&self) -> wire::Event<Payload> {
-        wire::Event {
-            id: self.id.to_string(),
-            timestamp: self.id.unix_ms(),
-            kind: self.what.kind().to_owned(),
-            payload: self.what.payload(),
-        }
-    }
-}
-
-/// What an event tells, in the shape that its type has.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum Payload {
-    InSession(wire::SessionService),
-    Own { id: String, heartbeat_timeout: u8, tags: Vec<String>, metadata: wire::Metadata },
-    Several(Vec<Payload>),
-    ValueUpdate { old_value: Option<String>, new_value: String, configuration_value_id: String },
-    ValueRemove { old_value: String, configuration_value_id: String },
-}
-
 impl EventKind {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Join(_) => TYPES[0],
-            Self::Remove(_) => TYPES[1],
-            Self::ServiceTimeout(_) => TYPES[2],
-            Self::SessionTimeout(_) => TYPES[3],
-            Self::ValueUpdate(_) => TYPES[4],
-            Self::ValueRemove(_) => TYPES[5],
-        }
-    }
-
-    fn is_beyond_its_era(&self) -> bool {
+    /// Clients from before services had heartbeats of their own do not know this event.
+    fn is_unknown_to_old_clients(&self) -> bool {
         matches!(self, Self::Remove(about) if matches!(about.life, ServiceKind::InSession(_)))
-    }
-
-    fn payload(&self) -> Payload {
-        match self {
-            Self::Join(about) | Self::Remove(about) | Self::ServiceTimeout(about) => about.payload(),
-            Self::SessionTimeout(services) => Payload::Several(services.iter().map(|about| about.payload()).collect()),
-            Self::ValueUpdate(value) => Payload::ValueUpdate {
-                old_value: value.old.as_deref().map(str::to_owned),
-                new_value: value.new.to_string(),
-                configuration_value_id: value.id.to_string(),
-            },
-            Self::ValueRemove(value) => {
-                Payload::ValueRemove { old_value: value.old.to_string(), configuration_value_id: value.id.to_string() }
-            }
-        }
-    }
-}
-
-impl ServiceInfo {
-    fn payload(&self) -> Payload {
-        match self.life {
-            ServiceKind::InSession(session) => Payload::InSession(self.in_session(session)),
-            ServiceKind::Standalone { timeout } => Payload::Own {
-                id: self.id.to_string(),
-                heartbeat_timeout: timeout,
-                tags: self.tags.to_list(),
-                metadata: self.metadata.to_metadata(),
-            },
-        }
     }
 }
 
@@ -289,13 +191,13 @@ pub(super) mod tests {
 
     impl State {
         /// The whole feed, as far as it is in memory.
-        pub(crate) fn events(&mut self, now: Now, tenant: TenantId) -> Vec<wire::Event<Payload>> {
+        pub(crate) fn events(&mut self, now: Now, tenant: TenantId) -> Vec<Event> {
             let feed = feed();
             let mut from = self.feed_start(now, tenant, &feed).unwrap();
             let mut page = Listing::default();
             loop {
                 match self.feed_part(tenant, from, &feed, &mut page) {
-                    Rest::End => break page.values.iter().map(Event::to_wire).collect(),
+                    Rest::End => break page.values,
                     Rest::InMemory(next) => from = next,
                     Rest::OnDisk(_) => panic!("on disk"),
                 }
@@ -353,7 +255,7 @@ pub(super) mod tests {
         for number in 0..2 * LOOK + 1 {
             own(&mut state, at(0), &format!("node-{number}"), 30);
         }
-        let feed = Feed { kind: Some("service.remove"), ..feed() };
+        let feed = Feed { kind: Some(EventType::Remove), ..feed() };
         let (mut from, mut parts, mut page) = (Uuid1::lowest(0), 0, Listing::default());
         while let Rest::InMemory(next) = state.feed_part(1, from, &feed, &mut page) {
             assert!(next > from);

@@ -170,13 +170,14 @@ fn session_timeouts(mut services: Vec<Arc<ServiceInfo>>) -> Vec<EventKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::state::heartbeats::{HeartbeatTarget, PresentedToken};
-    use crate::registry::state::tests::{at, json, own, session, state};
+    use crate::registry::model::EventType;
+    use crate::registry::state::HeartbeatTarget;
+    use crate::registry::state::tests::{at, beat, own, session, state};
 
     /// Type, id and time of everything in the feed but the joins.
-    fn endings(state: &mut State, now: Now) -> Vec<(String, String, u64)> {
-        let endings = state.events(now, 1).into_iter().filter(|event| event.kind != "service.join");
-        endings.map(|event| (event.kind, event.id, event.timestamp)).collect()
+    fn endings(state: &mut State, now: Now) -> Vec<(EventType, Uuid1, u64)> {
+        let endings = state.events(now, 1).into_iter().filter(|event| event.what.event_type() != EventType::Join);
+        endings.map(|event| (event.what.event_type(), event.id, event.id.unix_ms())).collect()
     }
 
     #[test]
@@ -185,10 +186,10 @@ mod tests {
         let token = own(&mut state, at(0), "node-1", 3);
         assert!(!state.is_overdue(at(2_999)) && state.is_overdue(at(3_000)));
         state.sweep(at(2_999), usize::MAX);
-        assert!(state.service(1, "node-1").is_ok());
+        assert!(state.service(1, "node-1", false).is_ok());
         state.sweep(at(3_000), usize::MAX);
-        assert!(state.service(1, "node-1").is_err());
-        let expected = [("service.timeout".into(), token.to_string(), at(3_000).wall)];
+        assert!(state.service(1, "node-1", false).is_err());
+        let expected = [(EventType::ServiceTimeout, token, at(3_000).wall)];
         assert_eq!(endings(&mut state, at(3_000)), expected, "the token is the id, its deadline the time");
     }
 
@@ -198,7 +199,7 @@ mod tests {
         let (_, token) = session(&mut state, at(0), 3, &["web-2", "web-1"]);
         own(&mut state, at(0), "other", 30);
         state.sweep(at(3_000), usize::MAX);
-        assert_eq!(endings(&mut state, at(3_000)), [("services.timeout".into(), token.to_string(), at(3_000).wall)]);
+        assert_eq!(endings(&mut state, at(3_000)), [(EventType::SessionTimeout, token, at(3_000).wall)]);
         let EventKind::SessionTimeout(services) = state.tenants[&1].events.back().unwrap().what.clone() else {
             panic!()
         };
@@ -215,13 +216,10 @@ mod tests {
             tokens.push((id, own(&mut state, at(0), id, timeout)));
         }
         // The quickest is heard of, and becomes the last but one; its old entry in the queue is the first to come up.
-        let body = json(&format!(r#"{{"token": "{}"}}"#, tokens[1].1));
-        let token =
-            state.beat(at(4_000), 1, HeartbeatTarget::Service("quick"), PresentedToken::read(&body).unwrap()).unwrap();
-        tokens[1].1 = token;
+        tokens[1].1 = beat(&mut state, at(4_000), HeartbeatTarget::Service("quick"), tokens[1].1).unwrap();
         while !state.sweep(at(9_001), 1) {}
-        let ids: Vec<String> = endings(&mut state, at(9_001)).into_iter().map(|(_, id, _)| id).collect();
-        assert_eq!(ids, [tokens[2].1, tokens[1].1, tokens[0].1].map(|token| token.to_string()));
+        let ids: Vec<Uuid1> = endings(&mut state, at(9_001)).into_iter().map(|(_, id, _)| id).collect();
+        assert_eq!(ids, [tokens[2].1, tokens[1].1, tokens[0].1]);
     }
 
     #[test]
@@ -229,13 +227,10 @@ mod tests {
         let mut state = state();
         let mut token = own(&mut state, at(0), "node-1", 30);
         for time in 1..1_000 {
-            let body = json(&format!(r#"{{"token": "{token}"}}"#));
-            token = state
-                .beat(at(time), 1, HeartbeatTarget::Service("node-1"), PresentedToken::read(&body).unwrap())
-                .unwrap();
+            token = beat(&mut state, at(time), HeartbeatTarget::Service("node-1"), token).unwrap();
         }
         assert_eq!(state.next_deadline(), Some(30_000), "it stays where it was");
-        assert!(state.sweep(at(30_000), usize::MAX) && state.service(1, "node-1").is_ok());
+        assert!(state.sweep(at(30_000), usize::MAX) && state.service(1, "node-1", false).is_ok());
         assert_eq!(state.next_deadline(), Some(30_999));
         state.sweep(at(30_999), usize::MAX);
         assert_eq!(state.next_deadline(), None);
@@ -246,8 +241,7 @@ mod tests {
         let mut state = state();
         let token = own(&mut state, at(0), "alive", 3);
         own(&mut state, at(500), "silent", 3);
-        let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        state.beat(at(2_000), 1, HeartbeatTarget::Service("alive"), PresentedToken::read(&body).unwrap()).unwrap();
+        beat(&mut state, at(2_000), HeartbeatTarget::Service("alive"), token).unwrap();
         state.refresh(2_999);
         assert_eq!(state.next_deadline(), Some(3_000), "not soon");
         state.refresh(3_000);
@@ -255,7 +249,7 @@ mod tests {
         state.refresh(3_500);
         assert_eq!(state.next_deadline(), Some(3_500), "nothing has moved it");
         state.sweep(at(5_000), usize::MAX);
-        assert!(state.service(1, "alive").is_err() && state.service(1, "silent").is_err());
+        assert!(state.service(1, "alive", false).is_err() && state.service(1, "silent", false).is_err());
     }
 
     #[test]
@@ -275,7 +269,7 @@ mod tests {
         own(&mut state, at(0), "node-1", 3);
         let stepped = |mono| Now { mono, wall: at(mono).wall + 3_600_000 };
         state.sweep(stepped(2_999), usize::MAX);
-        assert!(state.service(1, "node-1").is_ok());
+        assert!(state.service(1, "node-1", false).is_ok());
         state.sweep(stepped(3_000), usize::MAX);
         let [(_, _, time)] = &endings(&mut state, stepped(3_000))[..] else { panic!() };
         assert_eq!(*time, stepped(3_000).wall, "the event is not an hour back, behind everyone's marker");

@@ -5,9 +5,6 @@
 
 use super::State;
 use super::error::{DomainError, Kind};
-use crate::registry::engine::Scope;
-use crate::registry::http::Json;
-use crate::registry::http::request::validation;
 use crate::registry::model::Keys;
 use crate::registry::model::Now;
 use crate::registry::model::Owner;
@@ -24,30 +21,11 @@ pub(crate) enum HeartbeatTarget<'a> {
     Unnamed(&'a str),
 }
 
-impl<'a> HeartbeatTarget<'a> {
-    /// What it takes to say that it is not there.
-    pub(crate) fn scope(self) -> Scope<'a> {
-        match self {
-            Self::Session(id) => Scope::Session(id),
-            Self::Service(id) => Scope::Service(id),
-            Self::Unnamed(_) => Scope::Overview,
-        }
-    }
-}
-
 /// The token that a heartbeat shows, and its text as it was sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PresentedToken<'a> {
-    token: Uuid1,
-    text: &'a str,
-}
-
-impl<'a> PresentedToken<'a> {
-    pub(crate) fn read(body: &'a Json) -> Result<Self, DomainError> {
-        validation::body(body)?;
-        let (token, text) = validation::required(body, "token", validation::token)?;
-        Ok(Self { token, text })
-    }
+    pub(crate) token: Uuid1,
+    pub(crate) text: &'a str,
 }
 
 impl State {
@@ -178,7 +156,7 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::state::tests::{at, json, own, session, state};
+    use crate::registry::state::tests::{at, own, session, state, timeout_of_service};
 
     fn beat(state: &mut State, now: Now, id: &str, token: Uuid1) -> Result<Uuid1, DomainError> {
         let text = token.to_string();
@@ -196,8 +174,7 @@ mod tests {
         assert_eq!(first.unix_ms(), at(31_000).wall);
         let next = beat(&mut state, at(5_000), "node-1", first).unwrap();
         assert_eq!(next.unix_ms(), at(35_000).wall);
-        let service = serde_json::to_value(state.service(1, "node-1").unwrap()).unwrap();
-        assert_eq!(service["last_seen"], at(5_000).wall);
+        assert_eq!(state.service(1, "node-1", false).unwrap().last_seen, Some(at(5_000).wall));
     }
 
     #[test]
@@ -266,11 +243,11 @@ mod tests {
     fn a_lowered_timeout_is_noticed_in_time() {
         let mut state = state();
         let token = own(&mut state, at(0), "node-1", 120);
-        state.update_service(1, "node-1", &json(r#"{"heartbeat_timeout": 3}"#)).unwrap();
+        state.update_service(1, "node-1", |_| Ok(timeout_of_service(3))).unwrap();
         assert_eq!(state.next_deadline(), Some(120_000), "it holds from the next heartbeat on");
         beat(&mut state, at(1_000), "node-1", token).unwrap();
         assert_eq!(state.next_deadline(), Some(4_000));
         state.sweep(at(4_000), usize::MAX);
-        assert!(state.service(1, "node-1").is_err());
+        assert!(state.service(1, "node-1", false).is_err());
     }
 }

@@ -3,28 +3,26 @@
 //! Everything that lasts goes through [`State::change`]; the indexes beside the records are kept there and nowhere
 //! else. The rest of the domain are further `impl State` blocks, one file per resource.
 
-pub(super) mod configuration;
+mod configuration;
 mod error;
-pub(super) mod events;
+mod events;
 mod expiry;
 mod heartbeats;
 #[cfg(test)]
 mod model_test;
 mod overview;
-pub(super) mod services;
+mod services;
 mod sessions;
 
-pub(crate) use configuration::Place;
-pub(crate) use error::{DomainError, Kind, Resource};
-pub(crate) use events::{Feed, Rest};
+pub(crate) use error::{DomainError, Kind};
+pub(crate) use events::{Feed, Rest, first_kept};
 pub(crate) use expiry::GRACE_MS;
 pub(crate) use heartbeats::{HeartbeatTarget, PresentedToken};
+pub(crate) use overview::SessionOverview;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::access::Windows;
-use super::http::ServiceShape;
 use super::model::Keys;
 use super::model::Now;
 use super::model::SessionTable;
@@ -48,7 +46,6 @@ pub(super) struct State {
     pub(super) node: u64,
     /// How long events are kept, in milliseconds.
     pub(super) retention: u64,
-    pub(super) shape: ServiceShape,
     /// How many events of a tenant stay in memory once they are on disk.
     pub(super) recent: usize,
     /// The first event of each tenant that is not on disk yet.
@@ -72,7 +69,6 @@ pub(super) struct Tenant {
     pub(super) events: VecDeque<Event>,
     /// Where the part of the feed begins that is in memory. What is older is on disk.
     pub(super) recent_from: Option<Uuid1>,
-    pub(super) windows: Windows,
 }
 
 impl State {
@@ -83,7 +79,6 @@ impl State {
             keys,
             node: fastrand::u64(..),
             retention: RETENTION_MS,
-            shape: ServiceShape::Form,
             recent: usize::MAX,
             unkept: HashMap::new(),
             journal: Vec::new(),
@@ -304,12 +299,9 @@ fn keep_holder(before: Option<Lease>, after: &mut Lease) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::registry::access::Quotas;
-    use crate::registry::http::Json;
-
-    pub(crate) fn json(text: &str) -> Json {
-        serde_json::from_str(text).unwrap()
-    }
+    use crate::registry::model::{
+        NewService, NewServiceKind, NewSession, Quota, ServiceUpdate, SessionUpdate, StringList,
+    };
 
     /// A reading of a clock that was started at a round wall time.
     pub(crate) fn at(mono: u64) -> Now {
@@ -324,17 +316,42 @@ pub(super) mod tests {
 
     /// Registers a service of its own; returns its token.
     pub(crate) fn own(state: &mut State, now: Now, id: &str, timeout: u8) -> Uuid1 {
-        let body = json(&format!(r#"{{"id": "{id}", "heartbeat_timeout": {timeout}, "tags": ["web", "web"]}}"#));
-        state.create_service(now, 1, &Quotas::default(), &body).unwrap().token.unwrap()
+        let new = new_service(id, NewServiceKind::Standalone { timeout });
+        state.create_service(now, 1, &Quota::default(), &new).unwrap().token.unwrap()
+    }
+
+    pub(crate) fn new_service(id: &str, kind: NewServiceKind) -> NewService {
+        NewService { id: id.into(), tags: StringList::new(["web", "web"]), metadata: StringList::default(), kind }
+    }
+
+    pub(crate) fn new_session(timeout: u8) -> NewSession {
+        NewSession { timeout, metadata: StringList::default() }
+    }
+
+    pub(crate) fn timeout_of_service(timeout: u8) -> ServiceUpdate {
+        ServiceUpdate { tags: None, metadata: None, timeout: Some(timeout) }
+    }
+
+    pub(crate) fn set(state: &mut State, now: Now, id: &str, value: &str) {
+        state.set_value(now, 1, &Quota::default(), id, &value.into()).unwrap();
+    }
+
+    pub(crate) fn beat(
+        state: &mut State,
+        now: Now,
+        target: HeartbeatTarget<'_>,
+        token: Uuid1,
+    ) -> Result<Uuid1, DomainError> {
+        state.beat(now, 1, target, PresentedToken { token, text: &token.to_string() })
     }
 
     /// Opens a session with services; returns its id and token.
     pub(crate) fn session(state: &mut State, now: Now, timeout: u8, services: &[&str]) -> (String, Uuid1) {
-        let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
-        let (id, token) = state.create_session(now, 1, &Quotas::default(), &body).unwrap();
+        let (id, token) = state.create_session(now, 1, &Quota::default(), &new_session(timeout)).unwrap();
         for service in services {
-            let body = json(&format!(r#"{{"id": "{service}", "session_id": "{}", "tags": ["web"]}}"#, id.as_str()));
-            state.create_service(now, 1, &Quotas::default(), &body).unwrap();
+            let mut new = new_service(service, NewServiceKind::InSession(id.as_str().to_owned()));
+            new.tags = StringList::new(["web"]);
+            state.create_service(now, 1, &Quota::default(), &new).unwrap();
         }
         (id.as_str().to_owned(), token)
     }
@@ -345,14 +362,16 @@ pub(super) mod tests {
         let mut state = state();
         own(&mut state, at(0), "own-1", 30);
         let (id, _) = session(&mut state, at(1), 30, &["api-2", "api-1"]);
-        state.set_value(at(2), 1, &Quotas::default(), "key", &json(r#"{"value": "old"}"#)).unwrap();
+        set(&mut state, at(2), "key", "old");
         state.take_changes();
         let before = format!("{:?}", state.tenants);
 
         own(&mut state, at(3), "own-2", 3);
-        state.update_service(1, "own-1", &json(r#"{"tags": ["db"], "heartbeat_timeout": 60}"#)).unwrap();
-        state.update_session(1, &id, &json(r#"{"metadata": {"a": "b"}}"#)).unwrap();
-        state.set_value(at(4), 1, &Quotas::default(), "key", &json(r#"{"value": "new"}"#)).unwrap();
+        let update = ServiceUpdate { tags: Some(StringList::new(["db"])), ..timeout_of_service(60) };
+        state.update_service(1, "own-1", |_| Ok(update)).unwrap();
+        let metadata = Some(StringList::new(["a", "b"]));
+        state.update_session(1, &id, &SessionUpdate { timeout: None, metadata }).unwrap();
+        set(&mut state, at(4), "key", "new");
         state.remove_value(at(5), 1, "key").unwrap();
         state.delete_session(at(6), 1, &id).unwrap();
         assert!(state.sweep(at(3_003), usize::MAX));
@@ -367,30 +386,28 @@ pub(super) mod tests {
     /// A disk that hangs before it fails gives time for heartbeats, which count with the timeout that is then undone.
     #[test]
     fn who_was_heard_of_meanwhile_gets_the_timeout_from_before() {
-        use crate::registry::state::heartbeats::{HeartbeatTarget, PresentedToken};
         for is_heard in [true, false] {
             let mut state = state();
             let own = own(&mut state, at(0), "own-1", 60);
             let (id, token) = session(&mut state, at(0), 60, &[]);
             state.take_changes();
             for timeout in [30, 3] {
-                let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
-                state.update_service(1, "own-1", &body).unwrap();
-                state.update_session(1, &id, &body).unwrap();
+                state.update_service(1, "own-1", |_| Ok(timeout_of_service(timeout))).unwrap();
+                let update = SessionUpdate { timeout: Some(timeout), metadata: None };
+                state.update_session(1, &id, &update).unwrap();
             }
             for (who, token) in [(HeartbeatTarget::Service("own-1"), own), (HeartbeatTarget::Session(&id), token)] {
-                let body = json(&format!(r#"{{"token": "{token}"}}"#));
                 if is_heard {
-                    state.beat(at(10_000), 1, who, PresentedToken::read(&body).unwrap()).unwrap();
+                    beat(&mut state, at(10_000), who, token).unwrap();
                 }
             }
             let changes = state.take_changes();
             state.undo(changes);
             let deadline = if is_heard { 70_000 } else { 60_000 };
             state.sweep(at(deadline - 1), usize::MAX);
-            assert!(state.service(1, "own-1").is_ok() && state.session(1, &id).is_ok(), "{is_heard}");
+            assert!(state.service(1, "own-1", false).is_ok() && state.session(1, &id).is_ok(), "{is_heard}");
             state.sweep(at(deadline), usize::MAX);
-            assert!(state.service(1, "own-1").is_err() && state.session(1, &id).is_err(), "{is_heard}");
+            assert!(state.service(1, "own-1", false).is_err() && state.session(1, &id).is_err(), "{is_heard}");
         }
     }
 
@@ -399,14 +416,12 @@ pub(super) mod tests {
         let mut state = state();
         own(&mut state, at(0), "own-1", 30);
         let (id, token) = session(&mut state, at(0), 30, &[]);
-        state.set_value(at(0), 1, &Quotas::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
+        set(&mut state, at(0), "key", "x");
         state.take_changes();
-        state.update_service(1, "own-1", &json(r#"{"heartbeat_timeout": 30}"#)).unwrap();
-        state.update_session(1, &id, &json("{}")).unwrap();
-        state.set_value(at(1), 1, &Quotas::default(), "key", &json(r#"{"value": "x"}"#)).unwrap();
-        let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        let shown = crate::registry::state::heartbeats::PresentedToken::read(&body).unwrap();
-        state.beat(at(1), 1, crate::registry::state::heartbeats::HeartbeatTarget::Session(&id), shown).unwrap();
+        state.update_service(1, "own-1", |_| Ok(timeout_of_service(30))).unwrap();
+        state.update_session(1, &id, &SessionUpdate { timeout: None, metadata: None }).unwrap();
+        set(&mut state, at(1), "key", "x");
+        beat(&mut state, at(1), HeartbeatTarget::Session(&id), token).unwrap();
         assert_eq!(state.take_changes(), [], "heartbeats cost no write");
     }
 }

@@ -7,11 +7,11 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::State;
-use super::heartbeats::{HeartbeatTarget, PresentedToken};
-use super::tests::json;
-use crate::registry::access::Quotas;
+use super::heartbeats::HeartbeatTarget;
+use super::tests::{beat, new_service, new_session};
 use crate::registry::model::Now;
 use crate::registry::model::Uuid1;
+use crate::registry::model::{NewServiceKind, Quota};
 use crate::registry::store::Write;
 use crate::registry::store::{Backend, Visit, recovery};
 
@@ -106,12 +106,12 @@ impl World {
     }
 
     fn step(&mut self, step: Step) {
-        let quotas = Quotas::default();
+        let quota = Quota::default();
         match step {
             Step::Own { id, timeout } => {
                 let name = format!("node-{id}");
-                let body = json(&format!(r#"{{"id": "{name}", "heartbeat_timeout": {timeout}}}"#));
-                let created = self.state.create_service(self.now, 1, &quotas, &body);
+                let new = new_service(&name, NewServiceKind::Standalone { timeout });
+                let created = self.state.create_service(self.now, 1, &quota, &new);
                 assert_eq!(created.is_ok(), !self.services.contains_key(&name));
                 if let Ok(created) = created {
                     self.services.insert(name.clone(), name.clone());
@@ -120,15 +120,14 @@ impl World {
                 }
             }
             Step::Session { timeout } => {
-                let body = json(&format!(r#"{{"heartbeat_timeout": {timeout}}}"#));
-                let (id, token) = self.state.create_session(self.now, 1, &quotas, &body).unwrap();
+                let (id, token) = self.state.create_session(self.now, 1, &quota, &new_session(timeout)).unwrap();
                 self.hold(id.as_str().to_owned(), true, timeout, token);
             }
             Step::InSession { id, session } => {
                 let Some(holder) = pick(&self.holders, session).filter(|holder| holder.is_session) else { return };
                 let (name, session) = (format!("node-{id}"), holder.name.clone());
-                let body = json(&format!(r#"{{"id": "{name}", "session_id": "{session}"}}"#));
-                let created = self.state.create_service(self.now, 1, &quotas, &body);
+                let new = new_service(&name, NewServiceKind::InSession(session.clone()));
+                let created = self.state.create_service(self.now, 1, &quota, &new);
                 assert_eq!(created.is_ok(), !self.services.contains_key(&name));
                 if created.is_ok() {
                     self.services.insert(name, session);
@@ -169,8 +168,7 @@ impl World {
         } else {
             HeartbeatTarget::Service(&holder.name)
         };
-        let body = json(&format!(r#"{{"token": "{token}"}}"#));
-        let next = self.state.beat(self.now, 1, who, PresentedToken::read(&body).unwrap()).unwrap();
+        let next = beat(&mut self.state, self.now, who, token).unwrap();
         holder.deadline = self.now.mono + holder.timeout;
         (holder.before, holder.token) = (Some(token), next);
     }

@@ -5,12 +5,9 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
-
 use super::{State, Tenant};
 use crate::registry::model::{Entry, Listing, MAX_PAGE_BYTES, Page};
 use crate::registry::model::{NamedSession, ServiceInfo, Session, SessionId, TenantId};
-use crate::wire;
 
 /// What is between session and service in a marker. No id has it.
 const SEPARATOR: char = ':';
@@ -18,8 +15,8 @@ const SEPARATOR: char = ':';
 /// A session and its services, or a part of them.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionOverview {
-    session: NamedSession,
-    services: Vec<Arc<ServiceInfo>>,
+    pub(crate) session: NamedSession,
+    pub(crate) services: Vec<Arc<ServiceInfo>>,
     /// The first service that is left out.
     next: Option<Arc<str>>,
 }
@@ -57,14 +54,6 @@ impl Tenant {
             next = pairs.next();
         }
         SessionOverview { session: NamedSession { id, session: session.clone() }, services, next: next.cloned() }
-    }
-}
-
-impl Serialize for SessionOverview {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let NamedSession { id, session } = &self.session;
-        let services = self.services.iter().map(|about| about.in_session(*id)).collect();
-        wire::Overview { session: session.to_wire(*id), services }.serialize(serializer)
     }
 }
 

@@ -1,17 +1,12 @@
 //! Sessions: groups of services that live and die together.
 
 use super::State;
-use super::error::{DomainError, Kind, Resource};
-use crate::registry::access::Quotas;
-use crate::registry::http::Json;
-use crate::registry::http::request::validation;
-use crate::registry::model::Now;
+use super::error::{DomainError, Kind};
 use crate::registry::model::RecordChange;
-use crate::registry::model::StringList;
 use crate::registry::model::Uuid1;
 use crate::registry::model::{EventKind, Lease, NamedSession, Session, SessionId, TenantId};
-use crate::registry::model::{Listing, Page};
-use crate::wire;
+use crate::registry::model::{Listing, NewSession, Page, SessionUpdate};
+use crate::registry::model::{Now, Quota, Resource};
 
 impl State {
     /// Sessions by id.
@@ -26,14 +21,12 @@ impl State {
         &mut self,
         now: Now,
         id: TenantId,
-        quotas: &Quotas,
-        body: &Json,
+        quota: &Quota,
+        new: &NewSession,
     ) -> Result<(SessionId, Uuid1), DomainError> {
-        validation::body(body)?;
-        let timeout = validation::required(body, "heartbeat_timeout", validation::heartbeat_timeout)?;
-        let metadata = validation::optional(body, "metadata", validation::metadata)?.unwrap_or_default();
+        let NewSession { timeout, metadata } = new.clone();
         let tenant = self.tenants.entry(id).or_default();
-        quotas.check(Resource::Session, tenant.sessions.len())?;
+        DomainError::check_quota(quota, Resource::Session, tenant.sessions.len())?;
         let (holder, token) = Lease::new(now, &self.keys, id, timeout);
         let session = loop {
             let session = SessionId::random(fastrand::alphanumeric);
@@ -46,17 +39,20 @@ impl State {
         Ok((session, token))
     }
 
-    /// One session.
-    pub(crate) fn session(&mut self, tenant: TenantId, name: &str) -> Result<wire::Session, DomainError> {
+    /// Returns one session.
+    pub(crate) fn session(&mut self, tenant: TenantId, name: &str) -> Result<NamedSession, DomainError> {
         let (id, session) = self.find_session(tenant, name)?;
-        Ok(session.to_wire(id))
+        Ok(NamedSession { id, session: session.clone() })
     }
 
     /// Changes the fields that are given. A new timeout holds from the next heartbeat on.
-    pub(crate) fn update_session(&mut self, tenant: TenantId, name: &str, body: &Json) -> Result<(), DomainError> {
-        validation::body(body)?;
-        let timeout: Option<u8> = validation::given(body, "heartbeat_timeout", validation::heartbeat_timeout)?;
-        let metadata: Option<StringList> = validation::optional(body, "metadata", validation::metadata)?;
+    pub(crate) fn update_session(
+        &mut self,
+        tenant: TenantId,
+        name: &str,
+        update: &SessionUpdate,
+    ) -> Result<(), DomainError> {
+        let SessionUpdate { timeout, metadata } = update.clone();
         let (id, before) = self.find_session(tenant, name)?;
         let before = before.clone();
         let mut after = before.clone();

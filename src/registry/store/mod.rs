@@ -23,7 +23,6 @@ use std::io;
 use tokio::sync::oneshot;
 
 use super::engine::{Pending, Scope};
-use super::http::ServiceShape;
 use super::model::Change;
 use super::model::TenantId;
 
@@ -99,11 +98,11 @@ impl Store {
     }
 
     /// For a read: waits for the changes that it has seen, and for no others.
-    pub(super) fn kept_of(&mut self, tenant: TenantId, scope: Scope<'_>, shape: ServiceShape) -> CommitTicket {
+    pub(super) fn kept_of(&mut self, tenant: TenantId, scope: Scope<'_>) -> CommitTicket {
         let Self::Backend(queue) = self else { return CommitTicket::Kept };
-        if queue.queued.has(tenant, scope, shape) {
+        if queue.queued.has(tenant, scope) {
             queue.push(Vec::new())
-        } else if queue.in_flight.as_ref().is_some_and(|pending| pending.has(tenant, scope, shape)) {
+        } else if queue.in_flight.as_ref().is_some_and(|pending| pending.has(tenant, scope)) {
             let (reader, awaited) = oneshot::channel();
             queue.readers.push(reader);
             CommitTicket::Awaited(awaited)

@@ -248,22 +248,19 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::access::Quotas;
-    use crate::registry::model::Now;
-    use crate::registry::state::tests::{at, json, own, session, state};
+    use crate::registry::model::SessionUpdate;
+    use crate::registry::state::tests::{at, own, session, set, state};
 
     /// One of everything, as changes.
     fn changes() -> Vec<Change> {
         let mut state = state();
         own(&mut state, at(0), "own-1", 3);
         let (id, _) = session(&mut state, at(0), 30, &["api-1", "api-2"]);
-        let mut set = |now: Now, text: &str| {
-            state.set_value(now, 1, &Quotas::default(), "/name/key", &json(text)).unwrap();
-        };
-        set(at(1), r#"{"value": "old"}"#);
-        set(at(2), r#"{"value": "größer"}"#);
+        set(&mut state, at(1), "/name/key", "old");
+        set(&mut state, at(2), "/name/key", "größer");
         state.remove_value(at(3), 1, "/name/key").unwrap();
-        state.update_session(1, &id, &json(r#"{"metadata": {"a": "b"}}"#)).unwrap();
+        let metadata = Some(StringList::new(["a", "b"]));
+        state.update_session(1, &id, &SessionUpdate { timeout: None, metadata }).unwrap();
         state.sweep(at(3_000), usize::MAX);
         state.delete_service(at(3_001), 1, "api-1").unwrap();
         state.sweep(at(30_000), usize::MAX);

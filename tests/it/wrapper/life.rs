@@ -1,15 +1,12 @@
 //! The main job: a process is registered, runs, is heartbeated, and is gone from the registry after its end.
 
 use std::fs;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::faults::{Step, pass_on, step};
-use super::start::{held, registry};
 use crate::bench::{Misbehaving, Seen};
 use crate::bench::{
     Registry, Running, child, clean, eventually, executable, free_address, get, kill_raw, need, request, wrapper,

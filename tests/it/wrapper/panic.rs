@@ -14,7 +14,8 @@ fn panic_while_the_child_runs_ends_it_in_order_and_exits_125() {
     wrapped.ready();
     assert!(service(&registry, "web0").is_some());
     wrapped.signal(Signal::SIGUSR1);
-    wrapped.line("this is a defect of the wrapper, please report it: panic at src/bin/service-registry-wrapper/supervise");
+    wrapped
+        .line("this is a defect of the wrapper, please report it: panic at src/bin/service-registry-wrapper/supervise");
     wrapped.line("got 15");
     assert_eq!(wrapped.end().code(), Some(125));
     let said = wrapped.said_to_the_end();

@@ -174,10 +174,10 @@ async fn looks_that_fail_count_like_heartbeats_that_fail() {
     assert_eq!(wrapped.end().code(), Some(100));
     let said = wrapped.said_to_the_end();
     assert!(said.contains("not been confirmed for too long"), "{said}");
-    assert_eq!(said.matches("cannot see whether web0 is still registered").count(), 1, "{said}");
+    assert_eq!(said.matches("cannot verify that web0 is still registered").count(), 1, "{said}");
     request(&registry.url, "DELETE", "/v1.0/services/web0", "").unwrap();
     let mut wrapped = fenced(&twice.url, &["--interval=10"]);
-    wrapped.line("cannot see whether web0 is still registered");
+    wrapped.line("cannot verify that web0 is still registered");
     wrapped.line("web0 is still registered");
     after_heartbeats(&twice, 2);
     lives(&mut wrapped);

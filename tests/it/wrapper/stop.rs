@@ -128,7 +128,7 @@ fn the_fence_stops_the_child_before_its_place_can_be_given_away() {
     let said = running.said_to_the_end();
     assert!(said.contains("stopping the command before its place can be given away"), "{said}");
     // It does not end by SIGTERM, and is killed before the timeout is over.
-    assert!(said.contains("got 15") && said.contains("killing what is left"), "{said}");
+    assert!(said.contains("got 15") && said.contains("killing the remaining processes"), "{said}");
     registry.process.signal(Signal::SIGCONT);
     eventually("the expiry", || service(&registry, "web0").is_none().then_some(()));
 }

@@ -40,7 +40,7 @@ fn what_the_child_leaves_behind_is_ended_and_waited_for() {
 #[test]
 fn what_does_not_hear_is_killed_after_the_stop_timeout() {
     let (mut running, grandchildren) = family(&["--stop-timeout=0.5"], &["leave", "deaf"]);
-    running.line("killing what is left");
+    running.line("killing the remaining processes");
     assert_eq!(running.end().code(), Some(3));
     assert!(grandchildren.iter().all(|&pid| !exists(pid)));
 }
@@ -227,7 +227,7 @@ fn a_stop_ends_the_group_at_once_and_the_rest_after_it() {
 fn a_child_that_ignores_sigterm_is_killed_with_all_its_family() {
     let (mut running, grandchildren) = family(&["--stop-timeout=0.5"], &["stay", "deaf"]);
     running.signal(Signal::SIGTERM);
-    running.line("killing what is left");
+    running.line("killing the remaining processes");
     assert_eq!(running.end().code(), Some(137));
     assert!(grandchildren.iter().all(|&pid| !exists(pid)));
 }

@@ -1,6 +1,12 @@
-//! Parsing of requests: `json` reads bodies as the original did, `validation` holds the rules of their members.
+//! Parsing of requests: `json` reads bodies as the original did, `validation` holds the rules of their members, and a file for each
+//! resource turns them into what the domain takes. `pagination` reads the parameters of lists.
 
+pub(crate) mod configuration;
+pub(crate) mod events;
 mod json;
+pub(crate) mod pagination;
+pub(crate) mod services;
+pub(crate) mod sessions;
 pub(crate) mod validation;
 
 pub(crate) use json::Json;

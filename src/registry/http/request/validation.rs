@@ -21,8 +21,13 @@ pub(crate) fn required<'a, T>(
     field: &'static str,
     rule: impl FnOnce(&'a Json) -> Rule<T>,
 ) -> Result<T, DomainError> {
-    let value = body.get(field).ok_or_else(|| format!("Missing required key ({field})"));
-    value.and_then(rule).map_err(|rule| DomainError::Field { field, rule })
+    let value = body.get(field).ok_or_else(|| missing(field))?;
+    rule(value).map_err(|rule| DomainError::Field { field, rule })
+}
+
+/// The error for a field that must be there and is not.
+pub(crate) fn missing(field: &'static str) -> DomainError {
+    DomainError::Field { field, rule: format!("Missing required key ({field})") }
 }
 
 /// A field that may be missing. `null` is a value like any other, and breaks its rule.

@@ -3,19 +3,20 @@
 use crate::registry::engine::Scope;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
+use crate::registry::http::request::events::{event_type, marker};
+use crate::registry::http::request::pagination;
 use crate::registry::http::response::Answer;
-use crate::registry::model::Page;
 use crate::registry::state::Feed;
-use crate::registry::state::events::{kind, marker};
 
 /// The marker is a time here and has rules of its own; `metadata.marker` never repeats it.
 pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
-    let limit = Page::limit(&context.query.values("limit"))?;
+    let limit = pagination::limit(&context.query.values("limit"))?;
     let from = marker(&context.query.values("marker"))?;
-    let kind = kind(&context.query.values("type"))?;
+    let kind = event_type(&context.query.values("type"))?;
     let feed = Feed { from, kind, strict: context.app.compatibility.strict_feed, limit };
     let look = || async {
-        let start = context.run_swept(Scope::Nothing, |state| state.feed_start(context.now, context.tenant, &feed)).await?;
+        let start =
+            context.run_swept(Scope::Nothing, |state| state.feed_start(context.now, context.tenant, &feed)).await?;
         context.app.engine.feed(context.tenant, start, &feed).await.map_err(|error| {
             tracing::error!(%error, "old events cannot be read");
             HttpError::StorageUnavailable

@@ -6,12 +6,11 @@ use serde::{Serialize, Serializer};
 
 use crate::registry::access::Usage;
 use crate::registry::access::{Quotas, Rate};
-use crate::registry::engine::Scope;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::response::Answer;
 use crate::registry::model::Now;
-use crate::registry::state::Resource;
+use crate::registry::model::Resource;
 use crate::wire::RateLimit;
 
 /// The same document as `wire::Limits`, with its parts in the order they always had.
@@ -30,15 +29,15 @@ fn in_order<S: Serializer, K: Serialize, V: Serialize>(
     serializer.collect_map(pairs.as_ref().iter().map(|(key, value)| (key, value)))
 }
 
-pub(crate) async fn show(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
+pub(crate) fn show(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let quotas: &Quotas = context.quotas;
-    let used = context.run(Scope::Nothing, |state| state.used(context.now, context.tenant, quotas)).await;
+    let used = context.app.rate_limiter.used(context.now, context.tenant, &quotas.rates);
     let rate = quotas.rates.iter().zip(used).map(|(rate, used)| {
         let before = used.saturating_sub(u64::from(rate.matcher.is_match(context.path))); // without this very request
         (rate.path.clone(), rate_limit(rate, before))
     });
     let resources = [Resource::Session, Resource::Service, Resource::ConfigurationValue];
-    let resource = resources.map(|resource| (resource.name(), quotas.quota(resource)));
+    let resource = resources.map(|resource| (resource.name(), quotas.records.of(resource)));
     Ok(Answer::json(StatusCode::OK, &Limits { resource, rate: rate.collect() }))
 }
 
@@ -49,9 +48,9 @@ fn rate_limit(rate: &Rate, used: u64) -> RateLimit {
 }
 
 /// Counts a request. The first is what the answer says about it in its headers, whatever the answer is.
-pub(crate) async fn count(context: &RequestContext<'_>) -> (Option<Usage>, Result<(), HttpError>) {
+pub(crate) fn count(context: &RequestContext<'_>) -> (Option<Usage>, Result<(), HttpError>) {
     let quotas: &Quotas = context.quotas;
-    let usage = context.run(Scope::Nothing, |state| state.count(context.now, context.tenant, quotas, context.path)).await;
+    let usage = context.app.rate_limiter.count(context.now, context.tenant, &quotas.rates, context.path);
     let exceeded = usage.as_ref().filter(|usage| usage.exceeded).map(|usage| &quotas.rates[usage.rate]);
     let verdict = match exceeded {
         None => Ok(()),

@@ -46,8 +46,8 @@ impl Default for Lists {
 }
 
 impl RequestContext<'_> {
-    /// Answers with a page of what `look` finds. It may be context twice: there is no place for a long page that has to wait.
-    pub(super) async fn list<T: Entry, F: Future<Output = Result<Listing<T>, HttpError>>>(
+    /// Answers with a page of what `look` finds. It may be asked twice: there is no place for a long page that has to wait.
+    pub(super) async fn list<T: Entry + Serialize, F: Future<Output = Result<Listing<T>, HttpError>>>(
         &self,
         limit: usize,
         marker: Option<&str>,
@@ -78,7 +78,7 @@ impl RequestContext<'_> {
 
     /// The page as JSON, as [`wire::Page`] has it. It ends before an entry that makes it too long; the first one is cut,
     /// if it can be.
-    async fn page_text<T: Entry>(
+    async fn page_text<T: Entry + Serialize>(
         &self,
         listing: Listing<T>,
         limit: usize,
@@ -137,7 +137,7 @@ fn begin_member(json: &mut PrettyFormatter<'_>, text: &mut Vec<u8>, name: &str, 
 fn write_entry(
     json: &mut PrettyFormatter<'_>,
     text: &mut Vec<u8>,
-    entry: &impl Entry,
+    entry: &impl Serialize,
     is_first: bool,
 ) -> io::Result<()> {
     json.begin_array_value(text, is_first)?;

@@ -6,23 +6,31 @@ use super::sessions::beat;
 use crate::registry::engine::Scope;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
+use crate::registry::http::representation::ShapedService;
+use crate::registry::http::request::services::{check_id, new_service, service_update, tag};
 use crate::registry::http::response::Answer;
 use crate::registry::state::HeartbeatTarget;
-use crate::registry::state::services::wanted_tag;
 
 pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let page = context.page()?;
     let tags = context.query.values("tag");
-    let tag = wanted_tag(&tags)?;
-    let look =
-        || async { Ok(context.run_swept(Scope::Services, |state| state.services(context.tenant, &page, tag)).await) };
+    let tag = tag(&tags)?;
+    let shape = context.app.service_shape;
+    let with_sessions = shape.needs_session();
+    let look = || async {
+        let scope = Scope::Services { with_sessions };
+        let services =
+            context.run_swept(scope, |state| state.services(context.tenant, &page, tag, with_sessions)).await;
+        Ok(services.map(|service| ShapedService { service, shape }))
+    };
     context.list(page.limit, page.marker.as_deref(), look).await
 }
 
-/// The two forms are answered differently: a service of its own gets a token, one in a session an empty body.
+/// A service with heartbeats of its own is answered with a token, one in a session with an empty body.
 pub(crate) async fn create(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
-    let (tenant, quotas) = (context.tenant, context.quotas);
-    let created = context.write(|state| state.create_service(context.now, tenant, quotas, context.body)).await?;
+    let new = new_service(context.body)?;
+    let created =
+        context.write(|state| state.create_service(context.now, context.tenant, &context.quotas.records, &new)).await?;
     let answer = match created.token {
         Some(token) => Answer::token(StatusCode::CREATED, token),
         None => Answer::empty(StatusCode::CREATED),
@@ -31,16 +39,23 @@ pub(crate) async fn create(context: &RequestContext<'_>) -> Result<Answer, HttpE
 }
 
 pub(crate) async fn get(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
-    let service = context.run_swept(Scope::Service(id), |state| state.service(context.tenant, id)).await?;
-    Ok(Answer::json(StatusCode::OK, &service))
+    check_id(id)?;
+    let shape = context.app.service_shape;
+    let with_session = shape.needs_session();
+    let scope = Scope::Service { id, with_session };
+    let service = context.run_swept(scope, |state| state.service(context.tenant, id, with_session)).await?;
+    Ok(Answer::json(StatusCode::OK, &ShapedService { service, shape }))
 }
 
 pub(crate) async fn update(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
-    context.write(|state| state.update_service(context.tenant, id, context.body)).await?;
+    check_id(id)?;
+    let read = |kind| service_update(context.body, id, kind);
+    context.write(|state| state.update_service(context.tenant, id, read)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT).at(&context.url("services", id)))
 }
 
 pub(crate) async fn delete(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
+    check_id(id)?;
     context.write(|state| state.delete_service(context.now, context.tenant, id)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }

@@ -5,9 +5,9 @@ use hyper::StatusCode;
 use crate::registry::engine::Scope;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
+use crate::registry::http::request::sessions::{new_session, presented_token, session_update};
 use crate::registry::http::response::Answer;
-use crate::registry::state::State;
-use crate::registry::state::{HeartbeatTarget, PresentedToken};
+use crate::registry::state::{HeartbeatTarget, State};
 
 pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let page = context.page()?;
@@ -22,8 +22,9 @@ pub(crate) async fn overview(context: &RequestContext<'_>) -> Result<Answer, Htt
 }
 
 pub(crate) async fn create(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
-    let (tenant, quotas) = (context.tenant, context.quotas);
-    let created = context.write(|state| state.create_session(context.now, tenant, quotas, context.body)).await;
+    let new = new_session(context.body)?;
+    let created =
+        context.write(|state| state.create_session(context.now, context.tenant, &context.quotas.records, &new)).await;
     let (id, token) = created?;
     Ok(Answer::token(StatusCode::CREATED, token).at(&context.url("sessions", id.as_str())))
 }
@@ -34,7 +35,8 @@ pub(crate) async fn get(context: &RequestContext<'_>, id: &str) -> Result<Answer
 }
 
 pub(crate) async fn update(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
-    context.write(|state| state.update_session(context.tenant, id, context.body)).await?;
+    let update = session_update(context.body)?;
+    context.write(|state| state.update_session(context.tenant, id, &update)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT).at(&context.url("sessions", id)))
 }
 
@@ -44,19 +46,28 @@ pub(crate) async fn delete(context: &RequestContext<'_>, id: &str) -> Result<Ans
 }
 
 pub(crate) async fn heartbeat(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
-    let is_nobody = id == "null" || id == "None"; // what two clients make of an id they have not got
-    let is_lenient = context.app.compatibility.lenient_heartbeats && is_nobody;
+    let is_unset = id == "null" || id == "None"; // two clients send these for an id that they do not have
+    let is_lenient = context.app.compatibility.lenient_heartbeats && is_unset;
     beat(context, if is_lenient { HeartbeatTarget::Unnamed(id) } else { HeartbeatTarget::Session(id) }).await
 }
 
-/// A heartbeat is timed when it is handled, not when it arrived: the holder gets its whole timeout.
-pub(super) async fn beat(context: &RequestContext<'_>, who: HeartbeatTarget<'_>) -> Result<Answer, HttpError> {
-    let shown = PresentedToken::read(context.body)?;
-    let beat = |state: &mut State| state.beat(context.now, context.tenant, who, shown);
+/// Renews a lease. The time counts from when the heartbeat is handled, not from its arrival: the lease gets its whole timeout.
+pub(super) async fn beat(context: &RequestContext<'_>, target: HeartbeatTarget<'_>) -> Result<Answer, HttpError> {
+    let token = presented_token(context.body)?;
+    let beat = |state: &mut State| state.beat(context.now, context.tenant, target, token);
     let token = match context.run(Scope::Nothing, beat).await {
-        // It may be gone, or another one, only until the disk refuses that. Who is told so gives up.
-        Err(_) => context.run(who.scope(), beat).await?,
+        // The lease may be gone only until a commit is rolled back, but a client that reads 404 gives up.
+        Err(_) => context.run(scope(target), beat).await?,
         Ok(token) => token,
     };
     Ok(Answer::token(StatusCode::OK, token))
+}
+
+/// The records on which it depends that a heartbeat is refused.
+fn scope(target: HeartbeatTarget<'_>) -> Scope<'_> {
+    match target {
+        HeartbeatTarget::Session(id) => Scope::Session(id),
+        HeartbeatTarget::Service(id) => Scope::Service { id, with_session: false },
+        HeartbeatTarget::Unnamed(_) => Scope::Overview,
+    }
 }

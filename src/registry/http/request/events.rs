@@ -1,0 +1,25 @@
+//! The parameters of the feed.
+
+use crate::registry::model::{EventType, Uuid1};
+use crate::registry::state::DomainError;
+
+/// Returns the marker, from all values of the parameter.
+pub(crate) fn marker(values: &[&str]) -> Result<Option<Uuid1>, DomainError> {
+    match values {
+        [] => Ok(None),
+        [text] => Uuid1::parse(text).map(Some).map_err(DomainError::malformed),
+        _ => Err(DomainError::malformed("Invalid UUID")),
+    }
+}
+
+/// Returns the type to filter by, from all values of the parameter.
+pub(crate) fn event_type(values: &[&str]) -> Result<Option<EventType>, DomainError> {
+    let given = values.join(",");
+    let known = EventType::ALL.into_iter().find(|kind| kind.name() == given);
+    if given.is_empty() || known.is_some() {
+        return Ok(known);
+    }
+    let given: String = given.chars().filter(|char| !char.is_control()).collect();
+    let names = EventType::ALL.map(EventType::name).join(",");
+    Err(DomainError::Malformed(format!("Invalid type: {given}. Valid types are: {names}")))
+}
