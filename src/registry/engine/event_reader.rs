@@ -76,6 +76,7 @@ mod tests {
     use crate::registry::model::EventType;
     use crate::registry::model::{Change, RecordChange};
     use crate::registry::model::{EventKind, ValueRemove};
+    use crate::registry::store::CommitError;
     use crate::registry::store::Visit;
     use crate::registry::store::Write;
 
@@ -84,7 +85,7 @@ mod tests {
     struct Endless;
 
     impl Backend for Endless {
-        fn commit(&self, _: &[Write]) -> io::Result<()> {
+        fn commit(&self, _: &[Vec<Write>]) -> Result<(), CommitError> {
             Ok(())
         }
 

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::commit::tests::{Bench, FailureMode};
+use super::commit_test::{Bench, FailureMode};
 use super::pending::Scope;
 use crate::registry::model::ManualClock;
 use crate::registry::model::Page;

@@ -12,8 +12,7 @@ use super::tests::{beat, new_service, new_session};
 use crate::registry::model::Now;
 use crate::registry::model::Uuid1;
 use crate::registry::model::{NewServiceKind, Quota};
-use crate::registry::store::Write;
-use crate::registry::store::{Backend, Visit, recovery};
+use crate::registry::store::{Backend, CommitError, Visit, Write, recovery};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -49,9 +48,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Written(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl Backend for Written {
-    fn commit(&self, writes: &[Write]) -> std::io::Result<()> {
+    fn commit(&self, requests: &[Vec<Write>]) -> Result<(), CommitError> {
         let mut records = self.0.lock().unwrap();
-        for Write { key, value } in writes.iter().cloned() {
+        for Write { key, value } in requests.iter().flatten().cloned() {
             match value {
                 Some(value) => records.insert(key, value),
                 None => records.remove(&key),
@@ -61,8 +60,12 @@ impl Backend for Written {
     }
 
     fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> std::io::Result<()> {
-        let records = self.0.lock().unwrap();
-        records.range(from.to_vec()..to.to_vec()).try_for_each(|(key, value)| visit(key, value).map(drop))
+        for (key, value) in self.0.lock().unwrap().range(from.to_vec()..to.to_vec()) {
+            if !visit(key, value)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn scan_back(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> std::io::Result<()> {
@@ -200,7 +203,7 @@ impl World {
 
     fn write(&mut self) {
         let writes: Vec<Write> = self.state.take_changes().iter().map(Write::of).collect();
-        self.disk.commit(&writes).unwrap();
+        self.disk.commit(&[writes]).unwrap();
     }
 
     fn compare(&mut self) {

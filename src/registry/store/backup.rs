@@ -118,9 +118,9 @@ fn build(file: &Path, store: &Path) -> io::Result<()> {
     let mut batch = Vec::new();
     read(file, |key, value| {
         batch.push(record::Write { key: key.to_vec(), value: Some(value.to_vec()) });
-        if batch.len() < BATCH { Ok(()) } else { files.commit(&std::mem::take(&mut batch)) }
+        if batch.len() < BATCH { Ok(()) } else { Ok(files.commit(&[std::mem::take(&mut batch)])?) }
     })?;
-    files.commit(&batch)
+    Ok(files.commit(&[batch])?)
 }
 
 /// Writes everything there is at this moment.

@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
-use super::record::{EVENT, Write};
+use super::CommitError;
+use super::record::{Write, is_event};
 use super::recovery::KEYS;
 use super::{Backend, Visit};
 
@@ -89,18 +90,18 @@ impl FjallBackend {
 }
 
 impl Backend for FjallBackend {
-    fn commit(&self, writes: &[Write]) -> io::Result<()> {
+    fn commit(&self, requests: &[Vec<Write>]) -> Result<(), CommitError> {
         self.check_place()?;
         if self.open.read().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.reopen()?;
         }
-        let committed = self.read(|open| open.commit(writes).map_err(io_error));
+        let committed = self.read(|open| open.commit(requests.iter().flatten()).map_err(io_error));
         if committed.is_err()
             && let Err(error) = self.reopen()
         {
             tracing::warn!(%error, "old events cannot be read until the store can be opened again");
         }
-        committed
+        Ok(committed?)
     }
 
     fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
@@ -172,10 +173,10 @@ impl Open {
     }
 
     fn keyspace(&self, key: &[u8]) -> &Keyspace {
-        if key.first() == Some(&EVENT) { &self.events } else { &self.records }
+        if is_event(key) { &self.events } else { &self.records }
     }
 
-    fn commit(&self, writes: &[Write]) -> fjall::Result<()> {
+    fn commit<'a>(&self, writes: impl Iterator<Item = &'a Write>) -> fjall::Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for Write { key, value } in writes {
             match value {
@@ -211,7 +212,7 @@ mod tests {
     fn a_copy_gives_way_to_opening_again() {
         let folder = tempfile::tempdir().unwrap();
         let files = FjallBackend::open(&folder.path().join("store")).unwrap();
-        files.commit(&[put(KEYS), put(b"m/other")]).unwrap();
+        files.commit(&[vec![put(KEYS)], vec![put(b"m/other")]]).unwrap();
         let (began, begun) = mpsc::channel();
         let (go_on, told) = mpsc::channel::<()>();
         let files = &files;
@@ -239,7 +240,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [path, aside] = ["store", "aside"].map(|name| folder.path().join(name));
         let files = FjallBackend::open(&path).unwrap();
-        files.commit(&[put(KEYS)]).unwrap();
+        files.commit(&[vec![put(KEYS)]]).unwrap();
         fs::rename(&path, &aside).unwrap();
         assert!(files.reopen().is_err() && !path.exists());
         fs::rename(&aside, &path).unwrap();

@@ -1,8 +1,8 @@
-//! The form that records have on disk: a key that sorts, and a value that is as short as it can be.
+//! The form of records in the store: a key that sorts, and a short value.
 //!
-//! A key is a letter for the kind, the tenant, and the id. What is read back is a [`Change`] with nothing before, so that
-//! a restart is the sum of all that was ever changed. Holders come back without their tokens and deadlines: these live
-//! in memory only.
+//! A key is a letter, the tenant, a letter for the kind, and the id. So each tenant is one range of keys, its events are the last part of that
+//! range, and a session is followed by the services in it. A record is read back as a [`Change`] with nothing before, so that
+//! a restart is the sum of all changes. Leases come back without their tokens and deadlines, which are in memory only.
 
 use std::sync::Arc;
 
@@ -13,16 +13,24 @@ use crate::registry::model::{
     Event, EventKind, Lease, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId, ValueRemove, ValueUpdate,
 };
 
-const TENANT: u8 = b't';
-const SESSION: u8 = b's';
-const SERVICE: u8 = b'v';
-const VALUE: u8 = b'c';
-/// What keys of events start with. They are the only records that are not read as a whole at the start.
-pub(crate) const EVENT: u8 = b'e';
-/// What the keys of the registry itself start with.
+/// The first byte of the keys of the registry itself.
 pub(super) const META: u8 = b'm';
+/// The first byte of all other keys; the tenant and the kind follow.
+const DATA: u8 = b'd';
 
-/// What is written: a key, and its new value, or none if it is gone.
+const VALUE: u8 = b'c';
+/// A session, and with [`SEPARATOR`] a service in it.
+const SESSION: u8 = b's';
+const TENANT: u8 = b't';
+/// A service with heartbeats of its own.
+const SERVICE: u8 = b'v';
+/// The last kind of a tenant: events are the only records that a start does not read as a whole.
+const EVENT: u8 = b'z';
+
+/// Between a session and a service in a key. No id contains it.
+const SEPARATOR: char = '/';
+
+/// A change to the store: a key, and its new value, or none to remove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Write {
     pub(crate) key: Vec<u8>,
@@ -38,18 +46,19 @@ impl Write {
         };
         let (key, value) = match slot {
             RecordChange::Tenant { after, .. } => {
-                (key(TENANT, *tenant, b""), after.map(|created| created.to_be_bytes().to_vec()))
+                (key(*tenant, TENANT, b""), after.map(|created| created.to_be_bytes().to_vec()))
             }
             RecordChange::Session { id, after, .. } => {
                 let after = after.as_ref().map(|session| value(&mut |to| put_session(to, session)));
-                (key(SESSION, *tenant, id.as_str().as_bytes()), after)
+                (key(*tenant, SESSION, id.as_str().as_bytes()), after)
             }
-            RecordChange::Service { id, after, .. } => {
+            RecordChange::Service { id, before, after } => {
+                let kind = after.as_ref().or(before.as_ref()).map(|service| service.about.life);
                 let after = after.as_ref().map(|service| value(&mut |to| put_service(to, service)));
-                (key(SERVICE, *tenant, id.as_bytes()), after)
+                (service_key(*tenant, id, kind), after)
             }
             RecordChange::Value { id, after, .. } => {
-                (key(VALUE, *tenant, id.as_bytes()), after.as_ref().map(|text| text.as_bytes().to_vec()))
+                (key(*tenant, VALUE, id.as_bytes()), after.as_ref().map(|text| text.as_bytes().to_vec()))
             }
             RecordChange::Event { id, after, .. } => {
                 (event_key(*tenant, *id), after.as_ref().map(|what| value(&mut |to| put_what(to, what))))
@@ -59,40 +68,77 @@ impl Write {
     }
 }
 
-fn key(kind: u8, tenant: TenantId, id: &[u8]) -> Vec<u8> {
-    [&[kind], &tenant.to_be_bytes()[..], id].concat()
+fn key(tenant: TenantId, kind: u8, id: &[u8]) -> Vec<u8> {
+    [&[DATA], &tenant.to_be_bytes()[..], &[kind], id].concat()
 }
 
-/// Where an event lies: by tenant, then in the order of the feed.
+fn service_key(tenant: TenantId, id: &str, kind: Option<ServiceKind>) -> Vec<u8> {
+    match kind {
+        Some(ServiceKind::InSession(session)) => {
+            key(tenant, SESSION, format!("{}{SEPARATOR}{id}", session.as_str()).as_bytes())
+        }
+        _ => key(tenant, SERVICE, id.as_bytes()),
+    }
+}
+
+/// Returns the key of an event. They sort like the feed of their tenant.
 pub(crate) fn event_key(tenant: TenantId, id: Uuid1) -> Vec<u8> {
     let (ticks, tail) = id.parts();
-    key(EVENT, tenant, &[ticks.to_be_bytes(), tail.to_be_bytes()].concat())
+    key(tenant, EVENT, &[ticks.to_be_bytes(), tail.to_be_bytes()].concat())
 }
 
-/// The tenant and the id in the key of an event.
+/// Returns the range of all records of tenants from this one on, events included.
+pub(super) fn tenants_from(first: TenantId) -> (Vec<u8>, Vec<u8>) {
+    ([&[DATA], &first.to_be_bytes()[..]].concat(), vec![DATA + 1])
+}
+
+/// Returns the range of the records of a tenant, without its events.
+pub(super) fn records_of(tenant: TenantId) -> (Vec<u8>, Vec<u8>) {
+    (tenants_from(tenant).0, key(tenant, EVENT, b""))
+}
+
+/// Returns the tenant in a key.
+pub(super) fn tenant_of(key: &[u8]) -> Option<TenantId> {
+    split(key).map(|(tenant, _, _)| tenant)
+}
+
+pub(crate) fn is_event(key: &[u8]) -> bool {
+    split(key).is_some_and(|(_, kind, _)| kind == EVENT)
+}
+
+/// Splits a key into tenant, kind and id.
+fn split(key: &[u8]) -> Option<(TenantId, u8, &[u8])> {
+    let (tenant, rest) = key.strip_prefix(&[DATA])?.split_first_chunk()?;
+    let (&kind, id) = rest.split_first()?;
+    Some((u32::from_be_bytes(*tenant), kind, id))
+}
+
+/// Returns the tenant and the id in the key of an event.
 pub(super) fn event_of(key: &[u8]) -> Option<(TenantId, Uuid1)> {
-    let mut key = Reader(key.strip_prefix(&[EVENT])?);
-    let (tenant, ticks, tail) = (u32::from_be_bytes(key.array()?), key.array()?, key.array()?);
+    let (tenant, _, id) = split(key).filter(|(_, kind, _)| *kind == EVENT)?;
+    let mut id = Reader(id);
+    let (ticks, tail) = (id.array()?, id.array()?);
     Some((tenant, Uuid1::of_parts(u64::from_be_bytes(ticks), u64::from_be_bytes(tail))))
 }
 
-/// An event as it was written.
+/// Reads an event.
 pub(crate) fn event(key: &[u8], value: &[u8]) -> Option<Event> {
     let (_, id) = event_of(key)?;
     Some(Event { id, what: Reader(value).what()? })
 }
 
-/// A record as it was written, as the change that made it; none if this is no record.
+/// Reads a record, as the change that made it; none if this is no record.
 pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
-    if key.first() == Some(&EVENT) {
-        let (tenant, _) = event_of(key)?;
+    let (tenant, kind, id) = split(key)?;
+    if kind == EVENT {
         let Event { id, what } = event(key, value)?;
         return Some(Change { tenant, slot: RecordChange::Event { id, before: None, after: Some(what) } });
     }
-    let (&kind, rest) = key.split_first()?;
-    let (tenant, id) = rest.split_first_chunk()?;
-    let tenant = u32::from_be_bytes(*tenant);
     let id = std::str::from_utf8(id).ok()?;
+    let (kind, id) = match id.split_once(SEPARATOR) {
+        Some((_, service)) if kind == SESSION => (SERVICE, service),
+        _ => (kind, id),
+    };
     let mut value = Reader(value);
     let slot = match kind {
         TENANT => RecordChange::Tenant { before: None, after: Some(u64::from_be_bytes(value.array()?)) },
@@ -286,22 +332,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn record_is_read_back_as_it_was_written() {
         let mut kinds = 0u64;
         for change in changes() {
             let Write { key, value: Some(value) } = Write::of(&change) else { continue };
             assert_eq!(read(&key, &value), Some(forget(change)));
-            kinds |= 1 << (key[0] - b'a');
-            if key[0] == EVENT {
+            kinds |= 1 << (key[5] - b'a');
+            if is_event(&key) {
                 kinds |= 1 << (26 + value[0]);
             }
         }
         assert_eq!(kinds.count_ones(), 5 + 6, "every kind of record, and every kind of event");
     }
 
-    /// What an earlier version has written is still there: another form would need another number in `start`.
+    /// Records of an earlier version must stay readable: another form needs another number in `recovery`.
     #[test]
-    fn records_have_the_form_they_always_had() {
+    fn form_of_records_does_not_change() {
         let session = SessionId::parse("seABCDEFGH").unwrap();
         let about = |life| {
             let (tags, metadata) = (StringList::new(["web"]), StringList::new(["port", "80"]));
@@ -339,20 +385,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_no_record() {
+    fn truncated_record_is_rejected_or_shorter() {
         for change in changes() {
             let Write { key, value: Some(value) } = Write::of(&change) else { continue };
             for end in 0..value.len() {
                 read(&key, &value[..end]); // and does not panic; what ends with a list or text has a shorter form
             }
-            for end in 0..5 {
+            for end in 0..6 {
                 assert_eq!(read(&key[..end], &value), None);
             }
         }
     }
 
     #[test]
-    fn keys_of_events_sort_like_the_feed() {
+    fn each_tenant_is_one_range_and_a_session_precedes_its_services() {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        for tenant in [1, 2] {
+            let (from, to) = records_of(tenant);
+            for change in changes() {
+                let Write { key, .. } = Write::of(&Change { tenant, ..change });
+                assert!(from <= key && (key < to) != is_event(&key), "{}", key.escape_ascii());
+                assert_eq!(tenant_of(&key), Some(tenant));
+                keys.push(key);
+            }
+        }
+        keys.sort_unstable();
+        assert!(keys.is_sorted_by_key(|key| tenant_of(key)));
+        let session = SessionId::parse("seABCDEFGH").unwrap();
+        let service = service_key(1, "api", Some(ServiceKind::InSession(session)));
+        assert!(service.starts_with(&key(1, SESSION, session.as_str().as_bytes())));
+    }
+
+    #[test]
+    fn event_keys_sort_like_the_feed() {
         let ids = [(1, 9), (2, 1), (2, 2), (1 << 40, 0)].map(|(ticks, tail)| Uuid1::new(ticks, tail));
         let keys = ids.map(|id| event_key(7, id));
         assert!(keys.is_sorted());

@@ -9,19 +9,17 @@ use tokio::net::UnixListener;
 
 use super::data_dir::DataDir;
 use super::fjall::FjallBackend;
-use super::record;
-use super::record::{EVENT, META, Write, event_key};
+use super::record::{self, META, Write, event_key};
 use super::{Backend, backup};
 use crate::registry::Error;
 use crate::registry::model::Keys;
-use crate::registry::model::Now;
-use crate::registry::model::Uuid1;
+use crate::registry::model::{Now, TenantId, Uuid1};
 use crate::registry::state::State;
 
-/// The version of the form that records have, and the keys. They stand before everything else.
+/// The version of the form of records, and the secret keys.
 const FORMAT: &[u8] = b"m/format";
 pub(super) const KEYS: &[u8] = b"m/keys";
-const CURRENT: &[u8] = b"1";
+const CURRENT: &[u8] = b"2";
 
 /// How many events of a tenant are kept in memory. Pollers that keep up, and most that do not, are answered from there.
 const RECENT: usize = 10_000;
@@ -62,12 +60,16 @@ fn keys(disk: &dyn Backend) -> io::Result<Keys> {
         (Some(format), Some(keys)) if format == CURRENT => Ok(keys),
         (Some(format), Some(_)) => {
             let format = String::from_utf8_lossy(&format).into_owned();
-            Err(io::Error::other(format!("it is of a form that this version does not know ({format:?})")))
+            let current = String::from_utf8_lossy(CURRENT);
+            Err(io::Error::other(format!(
+                "its records have format {format:?}, and this version reads format {current:?}; use the version that wrote \
+                 it, or start with an empty directory"
+            )))
         }
         (None, None) => {
             let keys = Keys::random().map_err(|error| io::Error::other(error.to_string()))?;
             let put = |key: &[u8], value: &[u8]| Write { key: key.to_vec(), value: Some(value.to_vec()) };
-            disk.commit(&[put(FORMAT, CURRENT), put(KEYS, &keys.bytes())])?;
+            disk.commit(&[vec![put(FORMAT, CURRENT), put(KEYS, &keys.bytes())]])?;
             Ok(keys)
         }
         _ => Err(io::Error::other("its keys are damaged")),
@@ -81,28 +83,41 @@ pub(crate) fn state(disk: &dyn Backend, now: Now) -> io::Result<State> {
     Ok(state)
 }
 
-/// Reads back everything but old events.
+/// Reads back everything except old events, tenant by tenant.
 fn load(disk: &dyn Backend, now: Now, state: &mut State) -> io::Result<()> {
-    let broken = |key: &[u8]| io::Error::other(format!("a record cannot be read: {}", key.escape_ascii()));
-    let mut restore = |key: &[u8], value: &[u8]| {
-        if key.first() != Some(&META) {
-            state.restore(now, record::read(key, value).ok_or_else(|| broken(key))?);
-        }
-        Ok(true)
-    };
-    disk.scan(&[0], &[EVENT], &mut restore)?;
-    disk.scan(&[EVENT + 1], &[u8::MAX], &mut restore)?;
-    for tenant in state.tenants.keys().copied().collect::<Vec<_>>() {
-        let (from, to) = (event_key(tenant, Uuid1::lowest(0)), event_key(tenant, Uuid1::of_parts(u64::MAX, u64::MAX)));
-        let mut recent = Vec::new();
-        disk.scan_back(&from, &to, &mut |key, value| {
-            recent.push(record::event(key, value).ok_or_else(|| broken(key))?);
-            Ok(recent.len() < RECENT)
+    let mut first = Some(TenantId::MIN);
+    while let Some((from, to)) = first.map(record::tenants_from) {
+        let mut found = None;
+        disk.scan(&from, &to, &mut |key, _| {
+            found = Some(record::tenant_of(key).ok_or_else(|| unreadable(key))?);
+            Ok(false)
         })?;
-        state.restore_events(tenant, recent, RECENT);
+        let Some(tenant) = found else { break };
+        load_tenant(disk, now, state, tenant)?;
+        first = tenant.checked_add(1);
     }
     state.recent = RECENT;
     Ok(())
+}
+
+fn load_tenant(disk: &dyn Backend, now: Now, state: &mut State, tenant: TenantId) -> io::Result<()> {
+    let (from, to) = record::records_of(tenant);
+    disk.scan(&from, &to, &mut |key, value| {
+        state.restore(now, record::read(key, value).ok_or_else(|| unreadable(key))?);
+        Ok(true)
+    })?;
+    let (from, to) = (event_key(tenant, Uuid1::lowest(0)), event_key(tenant, Uuid1::of_parts(u64::MAX, u64::MAX)));
+    let mut recent = Vec::new();
+    disk.scan_back(&from, &to, &mut |key, value| {
+        recent.push(record::event(key, value).ok_or_else(|| unreadable(key))?);
+        Ok(recent.len() < RECENT)
+    })?;
+    state.restore_events(tenant, recent, RECENT);
+    Ok(())
+}
+
+fn unreadable(key: &[u8]) -> io::Error {
+    io::Error::other(format!("a record cannot be read: {}", key.escape_ascii()))
 }
 
 /// Gives a copy to everyone who connects, for as long as it is polled.

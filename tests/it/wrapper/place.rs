@@ -173,7 +173,7 @@ async fn looks_that_fail_count_like_heartbeats_that_fail() {
     let mut wrapped = fenced(&never.url, &["--interval=5"]);
     assert_eq!(wrapped.end().code(), Some(100));
     let said = wrapped.said_to_the_end();
-    assert!(said.contains("not been confirmed for too long"), "{said}");
+    assert!(said.contains("has not confirmed the registration for too long"), "{said}");
     assert_eq!(said.matches("cannot verify that web0 is still registered").count(), 1, "{said}");
     request(&registry.url, "DELETE", "/v1.0/services/web0", "").unwrap();
     let mut wrapped = fenced(&twice.url, &["--interval=10"]);

@@ -126,7 +126,7 @@ fn the_fence_stops_the_child_before_its_place_can_be_given_away() {
     registry.process.signal(Signal::SIGSTOP);
     assert_eq!(running.end().code(), Some(100));
     let said = running.said_to_the_end();
-    assert!(said.contains("stopping the command before its place can be given away"), "{said}");
+    assert!(said.contains("stopping the command before another process can take its place"), "{said}");
     // It does not end by SIGTERM, and is killed before the timeout is over.
     assert!(said.contains("got 15") && said.contains("killing the remaining processes"), "{said}");
     registry.process.signal(Signal::SIGCONT);

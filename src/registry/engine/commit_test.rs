@@ -1,0 +1,321 @@
+//! The engine on a disk in memory that fails on demand.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Waker};
+
+use super::retention::REMOVED_AT_A_TIME;
+use crate::registry::engine::Engine;
+use crate::registry::engine::pending::Scope;
+use crate::registry::model::Quota;
+use crate::registry::model::{Clock, ManualClock, Uuid1};
+use crate::registry::state::State;
+use crate::registry::store::record::{event_key, is_event};
+use crate::registry::store::{Backend, CommitError, Visit, Write, fjall, recovery};
+
+type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A disk in memory that can be told to fail, before or after it has written.
+#[derive(Debug, Default)]
+pub(crate) struct FaultyBackend {
+    records: Mutex<Records>,
+    pub(crate) failure_mode: Mutex<FailureMode>,
+    commits: Mutex<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum FailureMode {
+    #[default]
+    Fine,
+    Full,
+    /// The data is another process's.
+    Fenced,
+    /// It writes, and reports an error.
+    Lying,
+    /// The same, once.
+    LyingOnce,
+    /// A commit panics.
+    Panicking,
+    /// A scan panics.
+    Blind,
+}
+
+impl FaultyBackend {
+    pub(crate) fn set_failure(&self, failure_mode: FailureMode) {
+        *self.failure_mode.lock().unwrap() = failure_mode;
+    }
+
+    fn visit<'a>(records: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>, visit: &mut Visit<'_>) -> io::Result<()> {
+        for (key, value) in records {
+            if !visit(key, value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backend for FaultyBackend {
+    fn commit(&self, requests: &[Vec<Write>]) -> Result<(), CommitError> {
+        let failure_mode = *self.failure_mode.lock().unwrap();
+        match failure_mode {
+            FailureMode::Full => return Err(io::Error::from(io::ErrorKind::StorageFull).into()),
+            FailureMode::Fenced => return Err(CommitError::Fenced),
+            _ => {}
+        }
+        assert_ne!(failure_mode, FailureMode::Panicking);
+        let mut records = self.records.lock().unwrap();
+        for Write { key, value } in requests.iter().flatten() {
+            match value {
+                Some(value) => records.insert(key.clone(), value.clone()),
+                None => records.remove(key),
+            };
+        }
+        *self.commits.lock().unwrap() += 1;
+        if failure_mode == FailureMode::LyingOnce {
+            self.set_failure(FailureMode::Fine);
+        }
+        if matches!(failure_mode, FailureMode::Lying | FailureMode::LyingOnce) {
+            Err(io::Error::from(io::ErrorKind::Interrupted).into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+        assert_ne!(*self.failure_mode.lock().unwrap_or_else(PoisonError::into_inner), FailureMode::Blind);
+        Self::visit(self.records.lock().unwrap().range(from.to_vec()..to.to_vec()), visit)
+    }
+
+    fn scan_back(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+        Self::visit(self.records.lock().unwrap().range(from.to_vec()..to.to_vec()).rev(), visit)
+    }
+
+    fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()> {
+        Self::visit(self.records.lock().unwrap().iter(), visit)
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) disk: Arc<FaultyBackend>,
+    pub(crate) clock: Clock,
+    pub(crate) engine: Engine,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::keeping_events_for(u64::MAX, &ManualClock::new(1_700_000_000_000))
+    }
+
+    /// In milliseconds.
+    pub(crate) fn keeping_events_for(retention: u64, hand: &ManualClock) -> Self {
+        let disk = Arc::new(FaultyBackend::default());
+        let clock = Clock::manual(hand);
+        let mut state = recovery::state(&*disk, clock.now()).unwrap();
+        state.retention = retention;
+        let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+        engine.create_tenants(clock.now(), vec![1]);
+        Self { disk, clock, engine }
+    }
+
+    pub(crate) async fn set(&self, id: &str, value: &str) -> bool {
+        let value: Arc<str> = value.into();
+        let set = |state: &mut State| state.set_value(self.clock.now(), 1, &Quota::default(), id, &value).unwrap();
+        self.engine.write(set).await.is_some()
+    }
+
+    /// How many events are on the disk.
+    fn events(&self) -> usize {
+        self.disk.records.lock().unwrap().keys().filter(|key| is_event(key)).count()
+    }
+
+    pub(crate) async fn value(&self, id: &str) -> Option<String> {
+        self.engine.run(1, Scope::Value(id), |state| state.value(1, id)).await.ok().map(|value| value.value.to_string())
+    }
+
+    /// What the same disk would start with after a power cut now.
+    pub(crate) fn after_restart(&self) -> String {
+        let mut state = recovery::state(&*self.disk, self.clock.now()).unwrap();
+        format!("{:?} {:?}", state.value(1, "key"), state.events(self.clock.now(), 1))
+    }
+
+    async fn now(&self) -> String {
+        let now = self.clock.now();
+        let look = |state: &mut State| format!("{:?} {:?}", state.value(1, "key"), state.events(now, 1));
+        self.engine.run(1, Scope::Values, look).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_kept_is_undone_and_tried_again_later() {
+    for failure_mode in [FailureMode::Full, FailureMode::Lying, FailureMode::Panicking] {
+        let bench = Bench::new();
+        assert!(bench.set("key", "old").await);
+        let before = bench.now().await;
+        bench.disk.set_failure(failure_mode);
+        let (one, two, three) =
+            tokio::join!(bench.set("key", "new"), bench.set("key", "newer"), bench.set("other", "x"));
+        assert_eq!((one, two, three), (false, false, false), "{failure_mode:?}");
+        assert_eq!(bench.now().await, before, "{failure_mode:?}");
+        bench.disk.set_failure(FailureMode::Fine);
+        assert!(bench.set("other", "y").await, "it is tried again by itself");
+        assert_eq!(bench.value("other").await.as_deref(), Some("y"));
+        assert_eq!(
+            bench.after_restart(),
+            bench.now().await,
+            "{failure_mode:?}: what failed is not there after a restart"
+        );
+    }
+}
+
+/// It should not come to that, but if it does, nobody waits for a thread that is no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_thread_changes_are_refused() {
+    let disk = Arc::new(FaultyBackend::default());
+    let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
+    let state = recovery::state(&*disk, clock.now()).unwrap();
+    disk.set_failure(FailureMode::Blind);
+    let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+    engine.create_tenants(clock.now(), vec![1]); // after which it looks for old events
+    let value: Arc<str> = "x".into();
+    let set = |id: &'static str| {
+        engine.write(|state| state.set_value(clock.now(), 1, &Quota::default(), id, &value).unwrap())
+    };
+    let timeouts = Duration::from_secs(20);
+    let _ = tokio::time::timeout(timeouts, set("first")).await.unwrap(); // perhaps in time
+    assert!(tokio::time::timeout(timeouts, set("second")).await.unwrap().is_none());
+    assert!(engine.run(1, Scope::Values, |state| state.value(1, "second").is_err()).await, "it was undone");
+}
+
+/// What a wrong clock removes is gone for good. It is believed as time goes by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_of_the_clock_removes_nothing_from_the_disk() {
+    let hand = ManualClock::new(1_700_000_000_000);
+    let bench = Bench::keeping_events_for(60_000, &hand);
+    // Twice: after the second, what followed the first commit has been done.
+    let change = async |value: &str| {
+        for part in ["a", "b"] {
+            assert!(bench.set("key", &format!("{value}-{part}")).await);
+        }
+        bench.events()
+    };
+    assert_eq!(change("first").await, 2);
+    hand.step_forward(Duration::from_secs(31 * 86_400));
+    assert_eq!(change("second").await, 4);
+    hand.jump(Duration::from_secs(61));
+    assert_eq!(change("third").await, 4, "the first two were old by any clock");
+}
+
+/// A request that finds its work done must not say so before that is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_built_on_what_is_then_undone() {
+    let bench = Bench::new();
+    assert!(bench.set("key", "old").await);
+    bench.disk.set_failure(FailureMode::Full);
+    let (first, same) = tokio::join!(bench.set("key", "new"), bench.set("key", "new"));
+    assert_eq!((first, same), (false, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_share_a_commit_and_looking_costs_none() {
+    let bench = Bench::new();
+    assert!(bench.set("key", "x").await);
+    let before = *bench.disk.commits.lock().unwrap();
+    let ids: Vec<String> = (0..100).map(|number| format!("key-{number}")).collect();
+    let mut writes: Vec<_> = ids.iter().map(|id| Box::pin(bench.set(id, "x"))).collect();
+    {
+        let _held = bench.disk.failure_mode.lock().unwrap(); // the first commit does not get beyond this
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(writes.iter_mut().all(|write| write.as_mut().poll(&mut context).is_pending()));
+    }
+    for write in writes {
+        assert!(write.await);
+    }
+    let commits = *bench.disk.commits.lock().unwrap() - before;
+    assert!(commits <= 2, "{commits} commits");
+    bench.value("key").await;
+    assert_eq!(*bench.disk.commits.lock().unwrap() - before, commits);
+}
+
+/// Whoever writes a lot and then nothing does not leave it on the disk for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_events_leave_the_disk_though_nothing_is_written() {
+    let hand = ManualClock::new(1_700_000_000_000);
+    let bench = Bench::keeping_events_for(60_000, &hand);
+    let churn = |state: &mut State| {
+        for number in 0..2 * REMOVED_AT_A_TIME + 1 {
+            let value: Arc<str> = number.to_string().into();
+            state.set_value(bench.clock.now(), 1, &Quota::default(), "key", &value).unwrap();
+        }
+    };
+    assert!(bench.engine.write(churn).await.is_some());
+    assert_eq!(bench.events(), 2 * REMOVED_AT_A_TIME + 1);
+    hand.jump(Duration::from_secs(61));
+    let start = Instant::now();
+    while bench.events() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "{} events are still there", bench.events());
+        tokio::time::sleep(Duration::from_millis(10)).await; // the pause between two looks
+    }
+}
+
+/// A day of changes, with events kept for an hour: an hour's worth is what there is, however long it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_of_churn_takes_an_hours_room() {
+    const HOUR: u64 = 3_600_000;
+    let folder = tempfile::tempdir().unwrap();
+    let hand = ManualClock::new(1_700_000_000_000);
+    let clock = Clock::manual(&hand);
+    let disk = Arc::new(fjall::FjallBackend::open(folder.path()).unwrap());
+    let mut state = recovery::state(&*disk, clock.now()).unwrap();
+    state.retention = HOUR;
+    state.recent = 100;
+    let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+    engine.create_tenants(clock.now(), vec![1]);
+    let mut sizes = Vec::new();
+    for _ in 0..24 {
+        for _ in 0..36 {
+            let churn = |state: &mut State| {
+                for number in 0..30 {
+                    let value: Arc<str> = number.to_string().into();
+                    state.set_value(clock.now(), 1, &Quota::default(), "key", &value).unwrap();
+                }
+            };
+            assert!(engine.write(churn).await.is_some());
+            hand.jump(Duration::from_millis(HOUR / 36));
+        }
+        let mut events = 0;
+        disk.scan(&event_key(1, Uuid1::lowest(0)), &event_key(2, Uuid1::lowest(0)), &mut |_, _| {
+            events += 1;
+            Ok(true)
+        })
+        .unwrap();
+        sizes.push(events);
+    }
+    assert!(sizes.iter().all(|events| (900..1_300).contains(events)), "{sizes:?}");
+    let in_memory = engine.run(1, Scope::Nothing, |state| state.tenants[&1].events.len()).await;
+    assert!(in_memory <= 200, "{in_memory}");
+
+    // And all of the last hour can be had, from both places.
+    let feed = |limit| crate::registry::state::Feed { from: None, kind: None, strict: false, limit };
+    let from = engine.run(1, Scope::Nothing, |state| state.feed_start(clock.now(), 1, &feed(1))).await.unwrap();
+    let page = engine.feed(1, from, &feed(10_000)).await.unwrap().values;
+    assert!((1_020..1_110).contains(&page.len()), "{}", page.len());
+    assert!(page.windows(2).all(|pair| pair[0].id < pair[1].id));
+    let part = engine.feed(1, page[50].id, &feed(10)).await.unwrap();
+    assert_eq!((&part.values[..], part.next), (&page[50..60], Some(page[60].id.to_string())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fenced_backend_refuses_every_change_from_then_on() {
+    let bench = Bench::new();
+    assert!(bench.set("key", "old").await);
+    bench.disk.set_failure(FailureMode::Fenced);
+    assert!(!bench.set("key", "new").await);
+    bench.disk.set_failure(FailureMode::Fine);
+    assert!(!bench.set("key", "new").await, "the data is another process's for good");
+    assert_eq!(bench.value("key").await.as_deref(), Some("old"));
+}
