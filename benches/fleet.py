@@ -67,7 +67,7 @@ def peak_rate(log, offset):
 
 def main():
     folder = build("bench-default")
-    slim = build("bench-slim", "--no-default-features")
+    slim = build("bench-slim", "--no-default-features", "--features=programs")
     with tempfile.TemporaryDirectory() as scratch:
         log_name = os.path.join(scratch, "log")
         with open(log_name, "a") as log:

@@ -122,7 +122,7 @@ def exit_latencies(label, everybody, environment, circumstances=contextlib.nullc
 
 
 def main():
-    default, slim = build("bench-default"), build("bench-slim", "--no-default-features")
+    default, slim = build("bench-default"), build("bench-slim", "--no-default-features", "--features=programs")
     registry = subprocess.Popen([f"{default}/service-registry", "serve", "-q", "--in-memory", "--listen=127.0.0.1:0"],
                                 stdout=subprocess.PIPE, text=True)
     try:

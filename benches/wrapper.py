@@ -114,7 +114,7 @@ def beats_in(log):
 
 
 def main():
-    default, slim = build("bench-default"), build("bench-slim", "--no-default-features")
+    default, slim = build("bench-default"), build("bench-slim", "--no-default-features", "--features=programs")
     builds = {"default": f"{default}/service-registry-wrapper", "slim": f"{slim}/service-registry-wrapper"}
     print("\nSize of the binary")
     for name, wrapper in builds.items():

@@ -8,6 +8,7 @@ pub mod client;
 pub mod control;
 #[doc(hidden)] // for the programs of this package
 pub mod files;
+#[cfg(feature = "programs")]
 #[doc(hidden)] // for the programs of this package
 pub mod logging;
 #[cfg(feature = "registry")]

@@ -12,6 +12,34 @@ use serde_json::Value;
 /// The port a registry listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7117;
 
+/// The limits of the API. Lengths count UTF-16 code units, as those of the original service did.
+pub mod limits {
+    use std::ops::RangeInclusive;
+
+    /// Heartbeat timeouts, in seconds.
+    pub const HEARTBEAT_TIMEOUT: RangeInclusive<u32> = 3..=120;
+    /// Characters of a service id.
+    pub const SERVICE_ID: RangeInclusive<usize> = 3..=65;
+    /// Tags of a service.
+    pub const TAGS: usize = 10;
+    /// Characters of a tag.
+    pub const TAG: RangeInclusive<usize> = 1..=55;
+    /// Pairs of metadata.
+    pub const PAIRS: usize = 20;
+    /// Characters of a key or value of metadata.
+    pub const KEY_OR_VALUE: RangeInclusive<usize> = 1..=255;
+    /// Characters of a configuration value's id.
+    pub const CONFIGURATION_ID: RangeInclusive<usize> = 3..=500;
+    /// Characters of a configuration value.
+    pub const CONFIGURATION_VALUE: RangeInclusive<usize> = 1..=1024;
+    /// Entries of a page of a list.
+    pub const PAGE: RangeInclusive<usize> = 1..=1000;
+    /// Entries of a page if the request names no number.
+    pub const DEFAULT_PAGE: usize = 100;
+    /// Bytes of a request body.
+    pub const BODY: usize = 4999;
+}
+
 /// Pairs that describe a session or a service: at most 20, keys and values of 1 to 255 characters.
 pub type Metadata = BTreeMap<String, String>;
 

@@ -126,7 +126,7 @@ impl ClientBuilder {
         };
         let request_timeout = self.request_timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT);
         if request_timeout.is_zero() {
-            return Err(Error::unusable("a request timeout of zero leaves no time for an answer"));
+            return Err(Error::invalid("a request timeout of zero leaves no time for an answer"));
         }
         let authorities = self.ca_file.as_deref().map(read_authorities).transpose();
         let authorities = authorities.map_err(|error| error.of(Setting::CaFile))?.unwrap_or_default();

@@ -8,9 +8,6 @@ use crate::wire::Fault;
 /// How much of a text that came from outside is repeated in a message.
 const ECHOED: usize = 400;
 
-/// How the complaint about an answer that is longer than what is read begins.
-pub(super) const TOO_LONG: &str = "is longer than ";
-
 /// A token shorter than this many bytes is no secret, and might be a part of any word.
 const SECRET: usize = 8;
 
@@ -32,7 +29,7 @@ pub enum Error {
     },
 
     /// No answer came. The request may or may not have been carried out, unless `why` says [`NoAnswer::Connect`].
-    #[error("{}", no_answer(*phase, url, *why, detail))]
+    #[error("{}", no_answer(*phase, url, *why, *cause, detail))]
     #[non_exhaustive]
     Transport {
         /// What the request was for.
@@ -41,6 +38,8 @@ pub enum Error {
         url: String,
         /// How far it came.
         why: NoAnswer,
+        /// What kept it from coming further, if that is known.
+        cause: Cause,
         /// The cause in the words of the system.
         detail: String,
     },
@@ -65,7 +64,7 @@ pub enum Error {
 
     /// An answer came that the API does not know: another status, no JSON, too long. Something else listens there,
     /// or stands in between.
-    #[error("{phase}the answer of {url} {}; is that the address of a service registry?", printable(what))]
+    #[error("{phase}the response of {url} {}; is that the address of a service registry?", printable(what))]
     #[non_exhaustive]
     UnexpectedResponse {
         /// What the request was for.
@@ -74,6 +73,8 @@ pub enum Error {
         url: String,
         /// What is wrong with the answer.
         what: String,
+        /// The answer has more bytes than the client reads. A shorter page may have fewer.
+        is_too_long: bool,
     },
 }
 
@@ -122,6 +123,25 @@ pub enum NoAnswer {
     Timeout,
     /// The connection ended before the answer was complete.
     Broken,
+}
+
+/// What kept a request from being answered, as far as the client can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The certificate of the other side is not trusted.
+    Certificate,
+    /// The other side demands a client certificate, or does not trust the one it got.
+    ClientCertificate,
+    /// The other side does not speak TLS.
+    NotTls,
+    /// The other side does not speak HTTP.
+    NotHttp,
+    /// This process may not open more files.
+    OpenFiles,
+    /// Something else.
+    #[default]
+    Other,
 }
 
 impl Error {
@@ -225,10 +245,10 @@ impl Error {
 
     /// Whether the answer has more bytes than are read. A shorter page may have fewer.
     pub(super) fn is_too_long(&self) -> bool {
-        matches!(self, Self::UnexpectedResponse { what, .. } if what.starts_with(TOO_LONG))
+        matches!(self, Self::UnexpectedResponse { is_too_long: true, .. })
     }
 
-    pub(super) fn unusable(what: impl Into<String>) -> Self {
+    pub(super) fn invalid(what: impl Into<String>) -> Self {
         Self::InvalidArgument { setting: None, what: what.into() }
     }
 
@@ -254,35 +274,33 @@ impl Error {
     }
 }
 
-fn no_answer(phase: Phase, url: &str, why: NoAnswer, detail: &str) -> String {
+fn no_answer(phase: Phase, url: &str, why: NoAnswer, cause: Cause, detail: &str) -> String {
     let detail = printable(detail);
-    match why {
-        NoAnswer::Connect if detail.contains("certificate") => {
+    match (why, cause) {
+        (NoAnswer::Connect, Cause::Certificate) => {
             format!(
                 "{phase}cannot trust {url} ({detail}); check whose certificate it shows, and the authorities trusted here"
             )
         }
-        NoAnswer::Connect if detail.contains("(os error 24)") => {
+        (NoAnswer::Connect, Cause::OpenFiles) => {
             format!(
                 "{phase}cannot connect to {url} ({detail}); raise the limit on open files (ulimit -n, LimitNOFILE=)"
             )
         }
-        NoAnswer::Connect if detail.contains("InvalidContentType") => {
+        (NoAnswer::Connect, Cause::NotTls) => {
             format!("{phase}cannot connect to {url} ({detail}); if it speaks no TLS, write http:// instead of https://")
         }
-        NoAnswer::Connect => {
+        (NoAnswer::Connect, _) => {
             format!("{phase}cannot connect to {url} ({detail}); check the address and that a registry runs there")
         }
-        NoAnswer::Timeout => format!("{phase}no answer from {url} {detail}; it may be overloaded or cut off"),
-        NoAnswer::Broken if detail.contains("CertificateRequired") || detail.contains("received fatal alert") => {
-            format!("{phase}{url} lets nobody in without a client certificate that it trusts ({detail}); give one")
+        (NoAnswer::Timeout, _) => format!("{phase}no answer from {url} {detail}; it may be overloaded or cut off"),
+        (NoAnswer::Broken, Cause::ClientCertificate) => {
+            format!("{phase}{url} requires a client certificate that it trusts ({detail}); give one")
         }
-        NoAnswer::Broken if detail.contains("invalid HTTP version") => {
-            format!(
-                "{phase}{url} answers in another language ({detail}); if it is TLS, write https:// instead of http://"
-            )
+        (NoAnswer::Broken, Cause::NotHttp) => {
+            format!("{phase}{url} did not reply with HTTP ({detail}); if it is TLS, write https:// instead of http://")
         }
-        NoAnswer::Broken => {
+        (NoAnswer::Broken, _) => {
             format!("{phase}the connection to {url} ended before the answer was complete ({detail}); try again")
         }
     }
@@ -303,7 +321,7 @@ fn refused(phase: Phase, method: &str, url: &str, status: u16, fault: Option<&Fa
         (Phase::Login, 400..=403) => "; check user name and API key",
         (Phase::Login, 404) => "; check the address for logging in",
         (_, 401 | 403) => "; give a user name and an API key that this registry knows",
-        (_, 413) => "; a request has 4999 bytes at most: shorten metadata, tags or value",
+        (_, 413) => "; the request is larger than the registry accepts: shorten metadata, tags or value",
         (_, 300..=399) => "; redirects are not followed, so give the address it leads to",
         (_, 429) => "; try again later",
         (Phase::Call, 404) | (_, 500..=599) if fault.is_none() => {

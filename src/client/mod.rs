@@ -31,7 +31,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use builder::{ClientBuilder, DEFAULT_REQUEST_TIMEOUT, Region};
-pub use error::{Error, NoAnswer, Phase, Setting};
+pub use error::{Cause, Error, NoAnswer, Phase, Setting};
 pub use heartbeater::{HeartBeater, HeartbeatEvent};
 pub use resources::Account;
 pub use resources::Configuration;

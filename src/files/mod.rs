@@ -4,7 +4,7 @@
 //! platforms mount secrets as links; it has a bounded size, and opening it waits for nobody. What a program writes for
 //! itself is in [`own`]. A file system may still not answer: callers with an event loop do this in another thread.
 
-#[cfg(unix)]
+#[cfg(all(unix, any(feature = "programs", feature = "registry")))]
 pub mod own;
 
 use std::fs::{File, FileType, OpenOptions};

@@ -5,15 +5,9 @@ mod commands;
 mod data_dir;
 mod exit;
 mod logging;
-#[cfg(target_os = "linux")]
-mod pages;
 mod serve;
 
 use cli::{Cli, Command};
-
-#[cfg(target_os = "linux")]
-#[global_allocator]
-static ALLOCATOR: pages::LargePages = pages::LargePages;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::read();

@@ -86,7 +86,12 @@ mod tests {
     }
 
     fn away() -> Error {
-        Error::UnexpectedResponse { phase: crate::client::Phase::Call, url: String::new(), what: String::new() }
+        Error::UnexpectedResponse {
+            phase: crate::client::Phase::Call,
+            url: String::new(),
+            what: String::new(),
+            is_too_long: false,
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -102,7 +107,7 @@ mod tests {
             assert_eq!(stale.stale.unwrap().age.as_secs(), if seconds == 5 { 5 } else { 17 });
         }
         assert!(kept.settle(question(2), Err(away())).is_err(), "another question");
-        assert!(kept.settle(question(1), Err(Error::unusable("no"))).is_err(), "a refusal is no absence");
+        assert!(kept.settle(question(1), Err(Error::invalid("no"))).is_err(), "a refusal is no absence");
     }
 
     #[tokio::test]

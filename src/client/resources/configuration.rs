@@ -88,7 +88,7 @@ impl Configuration<'_> {
 /// `/ns/key` is sent as `configuration//ns/key`, the way every client of this API spells it.
 fn value_path(id: &str) -> Result<Vec<&str>, Error> {
     if id.is_empty() || id.ends_with('/') {
-        return Err(Error::unusable("a configuration id is a key or /namespace/key, and does not end in a slash"));
+        return Err(Error::invalid("a configuration id is a key or /namespace/key, and does not end in a slash"));
     }
     Ok(["configuration"].into_iter().chain(id.split('/')).collect())
 }
@@ -97,7 +97,7 @@ fn value_path(id: &str) -> Result<Vec<&str>, Error> {
 fn namespace_path(namespace: &str) -> Result<Vec<&str>, Error> {
     let namespace = namespace.trim_matches('/');
     if namespace.is_empty() {
-        return Err(Error::unusable("the namespace is empty; list all values instead"));
+        return Err(Error::invalid("the namespace is empty; list all values instead"));
     }
     Ok(["configuration"].into_iter().chain(namespace.split('/')).chain([""]).collect())
 }

@@ -3,9 +3,10 @@
 use crate::client::transport::{Answer, Call};
 use crate::client::{Client, Error};
 use crate::wire::Page;
+use crate::wire::limits::PAGE;
 
 /// The most entries a page may have.
-const LARGEST_PAGE: u32 = 1000;
+const LARGEST_PAGE: u32 = *PAGE.end() as u32;
 
 /// The longest list of all pages that is read, in bytes: a registry that goes on for ever would fill the memory.
 const LONGEST_LIST: usize = 1 << 30;

@@ -17,7 +17,7 @@ use super::connect::{Http, Kind};
 use super::login::{Credentials, Login};
 use super::request::{Request, TimeLimit};
 use crate::client::Client;
-use crate::client::error::{Error, NoAnswer, Phase};
+use crate::client::error::{Cause, Error, NoAnswer, Phase};
 
 /// The least pause between two attempts to renew a token that still serves.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
@@ -86,7 +86,7 @@ impl Auth {
             Ok(Err(_)) => (NoAnswer::Broken, "the runtime in which it was under way has ended".to_owned()),
             Err(_) => (NoAnswer::Timeout, limit.to_string()),
         };
-        Err(Error::Transport { phase: Phase::Login, url: self.url.to_string(), why, detail })
+        Err(Error::Transport { phase: Phase::Login, url: self.url.to_string(), why, cause: Cause::Other, detail })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

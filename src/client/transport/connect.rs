@@ -101,7 +101,7 @@ pub(crate) fn read_own(
         read_certificates(certificate, "client certificate").map_err(|error| error.of(Setting::ClientCertificate))?;
     let cure = "give a file with one private key (PEM) that is not encrypted";
     let refused = |error: &dyn std::error::Error| {
-        Error::unusable(format!("cannot use the client key {}: {error}; {cure}", key.display())).of(Setting::ClientKey)
+        Error::invalid(format!("cannot use the client key {}: {error}; {cure}", key.display())).of(Setting::ClientKey)
     };
     let pem = files::read(key, LARGEST_PEM).map_err(|error| refused(&error))?;
     Ok((chain, PrivateKeyDer::from_pem_slice(&pem).map_err(|error| refused(&error))?))
@@ -109,7 +109,7 @@ pub(crate) fn read_own(
 
 fn read_certificates(file: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let refused = |why: String| {
-        Error::unusable(format!("cannot use the {what} {}: {why}; give a file of PEM certificates", file.display()))
+        Error::invalid(format!("cannot use the {what} {}: {why}; give a file of PEM certificates", file.display()))
     };
     let pem = files::read(file, LARGEST_PEM).map_err(|error| refused(error.to_string()))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
@@ -132,7 +132,7 @@ pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
 /// The provider is handed over instead of installed for the process: that choice is the program's, not a library's.
 fn verifying(tls_files: &TlsFiles) -> Result<ClientConfig, Error> {
     let refused = |error: rustls::Error| {
-        Error::unusable(format!(
+        Error::invalid(format!(
             "cannot set up TLS: {error}; install the system's certificates (ca-certificates), or set SSL_CERT_FILE"
         ))
     };
@@ -145,7 +145,7 @@ fn verifying(tls_files: &TlsFiles) -> Result<ClientConfig, Error> {
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &tls_files.own {
         Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(|error| {
-            Error::unusable(format!("the client key does not fit the client certificate: {error}"))
+            Error::invalid(format!("the client key does not fit the client certificate: {error}"))
                 .of(Setting::ClientKey)
         })?,
         None => builder.with_no_client_auth(),
@@ -158,7 +158,7 @@ fn verifying(tls_files: &TlsFiles) -> Result<ClientConfig, Error> {
 fn never_used() -> Result<ClientConfig, Error> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::unusable(format!("cannot set up HTTP: {error}")))?;
+        .map_err(|error| Error::invalid(format!("cannot set up HTTP: {error}")))?;
     Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::client::legacy::Error as HttpError;
+use rustls::InvalidMessage;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
@@ -21,7 +22,7 @@ use super::connect::{Http, proxy_variable, root_cause};
 use super::login::Login;
 use super::timestamp::until_http_date;
 use crate::client::Client;
-use crate::client::error::{Error, NoAnswer, Phase, TOO_LONG};
+use crate::client::error::{Cause, Error, NoAnswer, Phase};
 use crate::wire::Token;
 
 /// The longest answer that is read, in bytes. A page of 1000 of the largest services is well below it; of events and overviews,
@@ -39,6 +40,9 @@ const LONGEST_ID: usize = 255;
 
 /// The longest token of a heartbeat, in bytes: a request has less than 5000.
 const LONGEST_TOKEN: usize = 4 << 10;
+
+/// The number of the error for too many open files, on Linux and on the BSDs.
+const EMFILE: i32 = 24;
 
 /// A request to the registry.
 pub(crate) struct Call<'a> {
@@ -82,7 +86,7 @@ impl<'a> Call<'a> {
 }
 
 pub(super) fn write_json(to: &mut Vec<u8>, body: &impl Serialize) -> Result<(), Error> {
-    serde_json::to_writer(to, body).map_err(|error| Error::unusable(format!("the request cannot be written: {error}")))
+    serde_json::to_writer(to, body).map_err(|error| Error::invalid(format!("the request cannot be written: {error}")))
 }
 
 /// An answer with the status that was hoped for.
@@ -125,7 +129,7 @@ impl Answer {
     }
 
     pub(crate) fn bad(&self, what: impl Into<String>) -> Error {
-        Error::UnexpectedResponse { phase: self.phase, url: self.url.clone(), what: what.into() }
+        Error::UnexpectedResponse { phase: self.phase, url: self.url.clone(), what: what.into(), is_too_long: false }
     }
 }
 
@@ -219,7 +223,7 @@ impl Request {
             .url
             .as_str()
             .parse()
-            .map_err(|error| Error::unusable(format!("no request can be sent to {}: {error}", self.url)))?;
+            .map_err(|error| Error::invalid(format!("no request can be sent to {}: {error}", self.url)))?;
         let sent = timeout_at(self.limit.end, http.send(request)).await;
         let response = sent.map_err(|_| self.timeout())?.map_err(|error| self.no_answer(&error))?;
         if let Some(bound) = response.extensions().get::<Bound>() {
@@ -248,7 +252,7 @@ impl Request {
             let Some(frame) = frame.transpose().map_err(|error| self.no_answer(&error))? else { return Ok(body) };
             let Ok(chunk) = frame.into_data() else { continue };
             if body.len() + chunk.len() > LONGEST_ANSWER {
-                return Err(self.bad(format!("{TOO_LONG}{} MiB", LONGEST_ANSWER >> 20)));
+                return Err(self.too_long());
             }
             body.extend_from_slice(&chunk);
         }
@@ -271,8 +275,8 @@ impl Request {
     }
 
     fn timeout(&self) -> Error {
-        let (why, detail) = (NoAnswer::Timeout, self.limit.to_string());
-        Error::Transport { phase: self.phase, url: self.url.to_string(), why, detail }
+        let (why, detail, cause) = (NoAnswer::Timeout, self.limit.to_string(), Cause::Other);
+        Error::Transport { phase: self.phase, url: self.url.to_string(), why, cause, detail }
     }
 
     fn no_answer(&self, error: &(dyn StdError + 'static)) -> Error {
@@ -291,16 +295,42 @@ impl Request {
         } else {
             (NoAnswer::Broken, root_cause(error))
         };
-        Error::Transport { phase: self.phase, url: self.url.to_string(), why, detail }
+        let cause = causes(error).find_map(cause_of).unwrap_or_default();
+        Error::Transport { phase: self.phase, url: self.url.to_string(), why, cause, detail }
+    }
+
+    fn too_long(&self) -> Error {
+        let what = format!("is longer than {} MiB", LONGEST_ANSWER >> 20);
+        Error::UnexpectedResponse { phase: self.phase, url: self.url.to_string(), what, is_too_long: true }
     }
 
     pub(super) fn bad(&self, what: String) -> Error {
-        Error::UnexpectedResponse { phase: self.phase, url: self.url.to_string(), what }
+        Error::UnexpectedResponse { phase: self.phase, url: self.url.to_string(), what, is_too_long: false }
     }
 }
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Returns the cause that an error stands for, by its type.
+fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        if error.raw_os_error() == Some(EMFILE) {
+            return Some(Cause::OpenFiles);
+        }
+        return error.get_ref().and_then(|inner| cause_of(inner));
+    }
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return match error {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => Some(Cause::Certificate),
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Some(Cause::NotTls),
+            rustls::Error::AlertReceived(_) => Some(Cause::ClientCertificate),
+            _ => None,
+        };
+    }
+    let error = error.downcast_ref::<hyper::Error>()?;
+    (error.is_parse() && !error.is_parse_too_large()).then_some(Cause::NotHttp)
 }
 
 /// Whether a head was longer, or the whole of an answer.

@@ -15,7 +15,7 @@ impl ApiUrl {
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/v1.0").unwrap_or(path).trim_end_matches('/').to_owned();
         if path.rsplit('/').nth(1) == Some("v1.0") {
-            return Err(Error::unusable(
+            return Err(Error::invalid(
                 "the registry URL goes on behind /v1.0; leave that out, logging in tells the account",
             ));
         }
@@ -43,14 +43,14 @@ impl ApiUrl {
     ) -> Result<Url, Error> {
         let mut url = self.0.clone();
         {
-            let mut segments = url.path_segments_mut().map_err(|()| Error::unusable("the registry URL has no path"))?;
+            let mut segments = url.path_segments_mut().map_err(|()| Error::invalid("the registry URL has no path"))?;
             for segment in tenant.iter().chain(path) {
                 if segment.contains(char::is_control) {
                     // The URL would leave some of them out, and lead to what has the rest for its id.
-                    return Err(Error::unusable("an id must not have control characters, such as a line's end"));
+                    return Err(Error::invalid("an id must not have control characters, such as a line's end"));
                 }
                 if matches!(*segment, "." | "..") {
-                    return Err(Error::unusable("an id must not have `.` or `..` as a part"));
+                    return Err(Error::invalid("an id must not have `.` or `..` as a part"));
                 }
                 segments.push(segment);
             }
@@ -74,27 +74,27 @@ pub(crate) fn parse_login(given: &str) -> Result<Url, Error> {
 
 /// Checks an id before it becomes a part of a path: without it, `services/` would be the list of all.
 pub(crate) fn not_empty<'a>(id: &'a str, what: &str) -> Result<&'a str, Error> {
-    if id.is_empty() { Err(Error::unusable(format!("the {what} is empty"))) } else { Ok(id) }
+    if id.is_empty() { Err(Error::invalid(format!("the {what} is empty"))) } else { Ok(id) }
 }
 
 fn parse(given: &str, what: &str) -> Result<Url, Error> {
     let url = Url::parse(given).map_err(|error| {
         // The text itself is not repeated here: it may hold a password that makes it no URL.
-        Error::unusable(format!("the {what} is no URL ({error}); write http://host:port or https://host"))
+        Error::invalid(format!("the {what} is no URL ({error}); write http://host:port or https://host"))
     })?;
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = printable(url.scheme());
-        return Err(Error::unusable(format!(
+        return Err(Error::invalid(format!(
             "the {what} begins with {scheme}:; write http://host:port or https://host"
         )));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::unusable(format!(
+        return Err(Error::invalid(format!(
             "the {what} holds a user name or password; give them apart from it, as the credentials"
         )));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::unusable(format!("the {what} has a `?` or `#` part; leave it out")));
+        return Err(Error::invalid(format!("the {what} has a `?` or `#` part; leave it out")));
     }
     Ok(url)
 }

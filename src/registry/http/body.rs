@@ -17,9 +17,10 @@ use tokio::time::timeout;
 use super::error::HttpError;
 use super::request::Json;
 use crate::registry::state::DomainError;
+use crate::wire::limits::BODY;
 
 /// The first size that is too large.
-const TOO_LARGE: u64 = 5_000;
+const TOO_LARGE: u64 = BODY as u64 + 1;
 /// How much of a body that is too large is read and thrown away. A client that is still writing when the connection
 /// closes would often not see the answer.
 const DRAIN: u64 = 1 << 20;

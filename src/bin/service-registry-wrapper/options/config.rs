@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use service_registry::client::{Region, ServicePayload};
 use service_registry::wire::Metadata;
+use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, SERVICE_ID};
 
 use super::child_config::{ChildConfig, seconds};
 use super::lists;
@@ -18,7 +19,7 @@ use crate::registration::Preparation;
 use crate::registration::{Access, Key, TlsFiles};
 
 /// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
-const LARGEST_BODY: usize = 4999 - 60;
+const LARGEST_BODY: usize = BODY - 60;
 
 /// What to do.
 pub(crate) struct WrapperConfig {
@@ -141,12 +142,12 @@ fn check_id(id: &str) -> Result<()> {
     if let Some(wrong) = id.chars().find(|c| !allowed(c)) {
         bail!("{} contains {wrong:?}; an id is made of letters, digits, '_', '-', '.'", lists::quoted(id));
     }
-    ensure!((3..=65).contains(&id.len()), "{} has {} characters; an id has 3 to 65", lists::quoted(id), id.len());
+    ensure!(SERVICE_ID.contains(&id.len()), "{} has {} characters; an id has 3 to 65", lists::quoted(id), id.len());
     Ok(())
 }
 
 fn interval(seconds: &str) -> Result<u32> {
-    let number = seconds.parse::<u32>().ok().filter(|number| (3..=120).contains(number));
+    let number = seconds.parse::<u32>().ok().filter(|number| HEARTBEAT_TIMEOUT.contains(number));
     number.with_context(|| format!("{} is not a number of seconds from 3 to 120", lists::quoted(seconds)))
 }
 

@@ -2,20 +2,16 @@
 
 use anyhow::{Result, bail, ensure};
 use service_registry::wire::Metadata;
-
-const MOST_TAGS: usize = 10;
-const LONGEST_TAG: usize = 55;
-const MOST_PAIRS: usize = 20;
-const LONGEST_KEY_OR_VALUE: usize = 255;
+use service_registry::wire::limits::{KEY_OR_VALUE, PAIRS, TAG, TAGS};
 
 /// The tags in the values of one option; an empty value has none.
 pub(super) fn tags(values: &[String]) -> Result<Vec<String>> {
     let tags: Vec<String> = values.iter().flat_map(|value| split(value)).collect();
     for (position, tag) in tags.iter().enumerate() {
         ensure!(!tag.is_empty(), "tag {} is empty; remove a ','", position + 1);
-        check_length("tag", tag, LONGEST_TAG)?;
+        check_length("tag", tag, *TAG.end())?;
     }
-    ensure!(tags.len() <= MOST_TAGS, "{} tags are too many; a service has at most {MOST_TAGS}", tags.len());
+    ensure!(tags.len() <= TAGS, "{} tags are too many; a service has at most {TAGS}", tags.len());
     Ok(tags)
 }
 
@@ -32,11 +28,11 @@ pub(super) fn metadata(values: &[String]) -> Result<Metadata> {
             "key {} has no value; the registry takes values of 1 to 255 characters",
             quoted(key)
         );
-        check_length("key", key, LONGEST_KEY_OR_VALUE)?;
-        check_length("value", value, LONGEST_KEY_OR_VALUE)?;
+        check_length("key", key, *KEY_OR_VALUE.end())?;
+        check_length("value", value, *KEY_OR_VALUE.end())?;
         pairs.insert(key.to_owned(), value.to_owned());
     }
-    ensure!(pairs.len() <= MOST_PAIRS, "{} pairs are too many; at most {MOST_PAIRS} are allowed", pairs.len());
+    ensure!(pairs.len() <= PAIRS, "{} pairs are too many; at most {PAIRS} are allowed", pairs.len());
     Ok(pairs)
 }
 

@@ -3,9 +3,8 @@
 use super::validation;
 use crate::registry::model::Page;
 use crate::registry::state::DomainError;
+use crate::wire::limits::{DEFAULT_PAGE, PAGE};
 
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
 /// As long as the ids of values, which were shorter when the rule that callers are told was written.
 const MAX_MARKER: usize = 500;
 const MARKER_PATTERN: &str = r"/^[a-z0-9\-:_\.\/]{0,255}$/i";
@@ -18,13 +17,17 @@ pub(crate) fn page(limits: &[&str], markers: &[&str]) -> Result<Page, DomainErro
 /// Reads `limit` alone, for the feed, whose markers have rules of their own.
 pub(crate) fn limit(values: &[&str]) -> Result<usize, DomainError> {
     let text = match values {
-        [] => return Ok(DEFAULT_LIMIT),
+        [] => return Ok(DEFAULT_PAGE),
         [text] if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => text.trim_start_matches('0'),
         _ => return Err(DomainError::PageLimit("Limit must be a number".into())),
     };
     let number = if text.is_empty() { "0" } else { text };
-    number.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-        DomainError::PageLimit(format!("Invalid limit {number}. Minimum limit is 1 and maximum limit is {MAX_LIMIT}."))
+    number.parse().ok().filter(|limit| PAGE.contains(limit)).ok_or_else(|| {
+        DomainError::PageLimit(format!(
+            "Invalid limit {number}. Minimum limit is {} and maximum limit is {}.",
+            PAGE.start(),
+            PAGE.end()
+        ))
     })
 }
 

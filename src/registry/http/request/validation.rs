@@ -3,10 +3,15 @@
 //! A rule takes a value and returns what it means, or the text of the rule that it breaks. Lengths count UTF-16
 //! units, as the API's always have.
 
+use std::ops::RangeInclusive;
+
 use super::json::Json;
 use crate::registry::model::StringList;
 use crate::registry::model::Uuid1;
 use crate::registry::state::DomainError;
+use crate::wire::limits::{
+    CONFIGURATION_ID, CONFIGURATION_VALUE, HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIRS, SERVICE_ID, TAG, TAGS,
+};
 
 type Rule<T> = Result<T, String>;
 
@@ -57,15 +62,16 @@ pub(crate) fn parameter(
     rule(text).map_err(|rule| DomainError::Parameter { name, rule })
 }
 
-/// A string of `least` to `most` UTF-16 units.
-pub(super) fn string(value: &Json, least: usize, most: usize) -> Rule<&str> {
+/// A string whose number of UTF-16 units is in range.
+pub(super) fn string<'a>(value: &'a Json, range: &RangeInclusive<usize>) -> Rule<&'a str> {
     let Json::Text(text) = value else { return Err("Not a string".into()) };
-    length(text, least, most).map(|()| text.as_str())
+    length(text, range).map(|()| text.as_str())
 }
 
-fn length(text: &str, least: usize, most: usize) -> Rule<()> {
+fn length(text: &str, range: &RangeInclusive<usize>) -> Rule<()> {
     let units = text.encode_utf16().count();
-    if (least..=most).contains(&units) { Ok(()) } else { Err(format!("String is not in range ({least}..{most})")) }
+    let fits = range.contains(&units);
+    if fits { Ok(()) } else { Err(format!("String is not in range ({}..{})", range.start(), range.end())) }
 }
 
 fn invalid_unless(valid: bool) -> Rule<()> {
@@ -74,7 +80,7 @@ fn invalid_unless(valid: bool) -> Rule<()> {
 
 /// 3 to 65 letters, digits, `_`, `-`, `.`; also the rule for a tag that is asked for.
 pub(crate) fn service_id(text: &str) -> Rule<()> {
-    length(text, 3, 65)?;
+    length(text, &SERVICE_ID)?;
     invalid_unless(text.bytes().all(|byte| is_word(byte) || byte == b'.'))
 }
 
@@ -93,7 +99,7 @@ fn is_word(byte: u8) -> bool {
 /// Up to 10 times a slash and 3 to 50 word characters, each perhaps followed by a slash; then perhaps 3 to 170 word
 /// characters or dots. What ends in a slash names a namespace and is no id.
 pub(crate) fn configuration_id(text: &str) -> Rule<()> {
-    length(text, 3, 500)?;
+    length(text, &CONFIGURATION_ID)?;
     invalid_unless(!text.ends_with('/') && matches_configuration_id(text.as_bytes()))
 }
 
@@ -126,31 +132,31 @@ fn ends_of_namespace(text: &[u8], start: usize) -> impl Iterator<Item = usize> {
 
 /// 1 to 1024 characters.
 pub(crate) fn configuration_value(value: &Json) -> Rule<&str> {
-    string(value, 1, 1024)
+    string(value, &CONFIGURATION_VALUE)
 }
 
 /// The id of the session a service lives in.
 pub(crate) fn session_id(value: &Json) -> Rule<&str> {
-    string(value, 1, 15)
+    string(value, &(1..=15))
 }
 
 /// At most 10 strings of 1 to 55 characters.
 pub(crate) fn tags(value: &Json) -> Rule<StringList> {
-    item_count(value, 10)?;
+    item_count(value, TAGS)?;
     let Json::List(items) = value else { return Err("Not an array".into()) };
-    let tags: Vec<&str> = items.iter().map(|item| string(item, 1, 55)).collect::<Result<_, _>>()?;
+    let tags: Vec<&str> = items.iter().map(|item| string(item, &TAG)).collect::<Result<_, _>>()?;
     Ok(StringList::new(tags))
 }
 
 /// At most 20 pairs of strings of 1 to 255 characters.
 pub(crate) fn metadata(value: &Json) -> Rule<StringList> {
-    item_count(value, 20)?;
+    item_count(value, PAIRS)?;
     let Json::Object(pairs) = value else { return Err("Not a hash".into()) };
     let mut strings = Vec::with_capacity(2 * pairs.len());
     for (key, value) in pairs {
-        length(key, 1, 255).map_err(|rule| format!("Key {key}: {rule}"))?;
+        length(key, &KEY_OR_VALUE).map_err(|rule| format!("Key {key}: {rule}"))?;
         strings.push(key.as_str());
-        strings.push(string(value, 1, 255).map_err(|rule| format!("Value for key '{key}': {rule}"))?);
+        strings.push(string(value, &KEY_OR_VALUE).map_err(|rule| format!("Value for key '{key}': {rule}"))?);
     }
     Ok(StringList::new(strings))
 }
@@ -163,8 +169,10 @@ fn item_count(value: &Json, most: usize) -> Rule<()> {
 /// 3 to 120 seconds: a JSON integer, or what the original also took for one.
 pub(crate) fn heartbeat_timeout(value: &Json) -> Rule<u8> {
     let number = integer(value).ok_or("Invalid integer")?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "3..=120 fits")]
-    if (3.0..=120.0).contains(&number) { Ok(number as u8) } else { Err("Value out of range (3..120)".into()) }
+    let (least, most) = (HEARTBEAT_TIMEOUT.start(), HEARTBEAT_TIMEOUT.end());
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 120, which fits")]
+    let fits = (f64::from(*least)..=f64::from(*most)).contains(&number).then_some(number as u8);
+    fits.ok_or_else(|| format!("Value out of range ({least}..{most})"))
 }
 
 /// `30`, `30.0`, `"30"`, `"30.0"`, `"030"`, `"+30"`, `" 30"`, and even `[30]`.
