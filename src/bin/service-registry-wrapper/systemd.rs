@@ -228,7 +228,8 @@ fn receive(from: &UnixDatagram) -> Result<Message, Errno> {
         let mut next = libc::CMSG_FIRSTHDR(&raw const header);
         while let Some(control) = next.as_ref() {
             let data = libc::CMSG_DATA(next);
-            let size = control.cmsg_len as usize - data.offset_from_unsigned(next.cast());
+            let length: usize = control.cmsg_len as _; // 32 bits with musl
+            let size = length - data.offset_from_unsigned(next.cast());
             if control.cmsg_type == libc::SCM_CREDENTIALS {
                 message.sender = Some(data.cast::<libc::ucred>().read_unaligned().into());
             } else if control.cmsg_type == libc::SCM_RIGHTS {

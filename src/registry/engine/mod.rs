@@ -109,7 +109,7 @@ impl Engine {
             }
             let (result, ticket) = self.submit(Wait::For(tenant, scope), swept, &mut act);
             let is_final = matches!(ticket, CommitTicket::RolledBack) || scope == Scope::Nothing;
-            if ticket.is_durable().await || is_final {
+            if ticket.durable().await || is_final {
                 return result;
             }
         }
@@ -134,11 +134,11 @@ impl Engine {
         for _ in 0..2 {
             let (result, ticket) = self.submit(wait, swept, &mut act);
             if !matches!(ticket, CommitTicket::RolledBack) {
-                return ticket.is_durable().await.then_some(result);
+                return ticket.durable().await.then_some(result);
             }
             let again = self.shared.lock().store.try_again();
             self.shared.submitted.notify_one();
-            if !again.is_durable().await {
+            if !again.durable().await {
                 break;
             }
         }

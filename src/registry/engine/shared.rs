@@ -157,7 +157,7 @@ pub(super) enum CommitTicket {
 
 impl CommitTicket {
     /// Waits until the changes are durable or rolled back; returns whether they are durable.
-    pub(super) async fn is_durable(self) -> bool {
+    pub(super) async fn durable(self) -> bool {
         match self {
             Self::Durable => true,
             Self::Awaited(outcome) => outcome.await.unwrap_or(false),
