@@ -91,9 +91,9 @@ mod tests {
 
         fn scan(&self, _: &[u8], _: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
             for ticks in 1.. {
-                let what = EventKind::ValueRemove(Box::new(ValueRemove { id: "key".into(), old: "x".into() }));
-                let slot = RecordChange::Event { id: Uuid1::new(ticks, 0), before: None, after: Some(what) };
-                let Write { key, value } = Write::of(&Change { tenant: 1, slot });
+                let kind = EventKind::ValueRemove(Box::new(ValueRemove { id: "key".into(), old: "x".into() }));
+                let record = RecordChange::Event { id: Uuid1::new(ticks, 0), before: None, after: Some(kind) };
+                let Write { key, value } = Write::of(&Change { tenant: 1, record });
                 if !visit(&key, &value.unwrap())? {
                     break;
                 }

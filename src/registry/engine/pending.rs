@@ -32,8 +32,8 @@ pub(crate) struct Pending(HashMap<(TenantId, Resource), HashSet<Arc<str>>>);
 
 impl Pending {
     pub(crate) fn add(&mut self, changes: &[Change]) {
-        for Change { tenant, slot } in changes {
-            let (resource, id) = match slot {
+        for Change { tenant, record } in changes {
+            let (resource, id) = match record {
                 RecordChange::Session { id, .. } => (Resource::Session, Arc::from(id.as_str())),
                 RecordChange::Service { id, .. } => (Resource::Service, id.clone()),
                 RecordChange::Value { id, .. } => (Resource::ConfigurationValue, id.clone()),
@@ -82,7 +82,8 @@ mod tests {
         let mut pending = Pending::default();
         let has = |pending: &Pending, scope| pending.has(1, scope);
         assert!(!has(&pending, Scope::Values));
-        pending.add(&[Change { tenant: 1, slot: RecordChange::Value { id: "key".into(), before: None, after: None } }]);
+        pending
+            .add(&[Change { tenant: 1, record: RecordChange::Value { id: "key".into(), before: None, after: None } }]);
         for scope in [Scope::Value("key"), Scope::Values] {
             assert!(has(&pending, scope) && !pending.has(2, scope), "{scope:?}");
         }
@@ -103,7 +104,7 @@ mod tests {
     fn service_with_its_session_waits_for_that_session() {
         let mut pending = Pending::default();
         let id = SessionId::random(|| 'a');
-        pending.add(&[Change { tenant: 1, slot: RecordChange::Session { id, before: None, after: None } }]);
+        pending.add(&[Change { tenant: 1, record: RecordChange::Session { id, before: None, after: None } }]);
         for with in [false, true] {
             let scopes = [Scope::Service { id: "api", with_session: with }, Scope::Services { with_sessions: with }];
             assert_eq!(scopes.map(|scope| pending.has(1, scope)), [with, with]);

@@ -202,7 +202,7 @@ impl App {
     }
 }
 
-/// One line for a request. Heartbeats that went well are told on demand only: every holder sends one every few seconds.
+/// One line for a request. Heartbeats that went well are told on demand only: every lease sends one every few seconds.
 fn log(parts: &Parts, answer: &Answer, started: Instant, tenant: Option<TenantId>, response: &str) {
     let (method, path, status) = (&parts.method, parts.uri.path(), answer.status().as_u16());
     let ms = || started.elapsed().as_secs_f64() * 1000.0;

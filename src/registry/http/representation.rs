@@ -52,7 +52,7 @@ impl Serialize for ShapedService {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let ListedService { info, timeout, last_seen } = &self.service;
         let (id, tags) = (info.id.to_string(), info.tags.to_list());
-        match (self.shape, info.life) {
+        match (self.shape, info.kind) {
             (ServiceShape::Form, ServiceKind::InSession(session)) => in_session(info, session).serialize(serializer),
             (ServiceShape::Form, ServiceKind::Standalone { timeout }) => {
                 let (metadata, heartbeat_timeout) = (metadata(&info.metadata), u32::from(timeout));
@@ -104,8 +104,8 @@ impl Serialize for Event {
         wire::Event {
             id: self.id.to_string(),
             timestamp: self.id.unix_ms(),
-            kind: self.what.event_type().name().to_owned(),
-            payload: payload(&self.what),
+            kind: self.kind.event_type().name().to_owned(),
+            payload: payload(&self.kind),
         }
         .serialize(serializer)
     }
@@ -167,7 +167,7 @@ fn payload(event: &EventKind) -> Payload {
 }
 
 fn service_payload(info: &ServiceInfo) -> Payload {
-    match info.life {
+    match info.kind {
         ServiceKind::InSession(session) => Payload::InSession(in_session(info, session)),
         ServiceKind::Standalone { timeout } => Payload::Standalone {
             id: info.id.to_string(),
@@ -183,7 +183,7 @@ fn session(named: &NamedSession) -> wire::Session {
         id: named.id.as_str().to_owned(),
         metadata: metadata(&named.session.metadata),
         heartbeat_timeout: u32::from(named.session.timeout),
-        last_seen: named.session.holder.last_seen(),
+        last_seen: named.session.lease.last_seen(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::uuid::Uuid1;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) tenant: TenantId,
-    pub(crate) slot: RecordChange,
+    pub(crate) record: RecordChange,
 }
 
 /// What is changed: none before when it is made, none after when it is gone.
@@ -46,13 +46,13 @@ pub(crate) enum RecordChange {
 impl Change {
     /// The change that takes this one back.
     pub(crate) fn inverse(self) -> Self {
-        let slot = match self.slot {
+        let record = match self.record {
             RecordChange::Tenant { before, after } => RecordChange::Tenant { before: after, after: before },
             RecordChange::Session { id, before, after } => RecordChange::Session { id, before: after, after: before },
             RecordChange::Service { id, before, after } => RecordChange::Service { id, before: after, after: before },
             RecordChange::Value { id, before, after } => RecordChange::Value { id, before: after, after: before },
             RecordChange::Event { id, before, after } => RecordChange::Event { id, before: after, after: before },
         };
-        Self { tenant: self.tenant, slot }
+        Self { tenant: self.tenant, record }
     }
 }

@@ -1,8 +1,8 @@
 //! The queue of deadlines: who to look at next, and when.
 //!
-//! A heartbeat moves a deadline in the holder alone; its entry stays where it was. When the entry comes up, whoever
-//! takes it looks the holder up and puts it back at the real deadline, or expires it. So a heartbeat costs nothing
-//! here, and an entry is handled once per timeout at most. Entries whose holder is gone, or has another entry by
+//! A heartbeat moves a deadline in the lease alone; its entry stays where it was. When the entry comes up, whoever
+//! takes it looks the lease up and puts it back at the real deadline, or expires it. So a heartbeat costs nothing
+//! here, and an entry is handled once per timeout at most. Entries whose lease is gone, or has another entry by
 //! now, fall out when they come up.
 
 use std::cmp::Reverse;

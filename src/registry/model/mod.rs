@@ -1,6 +1,6 @@
 //! The data of the registry: records, leases, tokens, deadlines, events, changes. No lock and no I/O.
 //!
-//! In reading order: `records` are sessions, services and events; `clock`, `served` and `deadline_queue` are time; `uuid` and
+//! In reading order: `records` are sessions, services and events; `lease` is what heartbeats renew; `clock`, `served` and `deadline_queue` are time; `uuid` and
 //! `heartbeat_token` are ids and tokens; `change` is what an operation did; `input` is what a request asks for; `page` is a part of a list. `model` imports nothing of
 //! the registry.
 
@@ -9,6 +9,7 @@ mod clock;
 mod deadline_queue;
 pub(super) mod heartbeat_token;
 mod input;
+mod lease;
 mod page;
 mod quota;
 mod records;
@@ -23,11 +24,12 @@ pub use clock::{Clock, ManualClock};
 pub(crate) use deadline_queue::{DeadlineQueue, Owner, QueuedDeadline};
 pub(crate) use heartbeat_token::{Access, Keys};
 pub(crate) use input::{NewService, NewServiceKind, NewSession, ServiceUpdate, SessionUpdate};
+pub(crate) use lease::Lease;
 pub(crate) use page::{Entry, Listing, MAX_PAGE_BYTES, Page};
 pub(crate) use quota::{Quota, Resource};
 pub(super) use records::{
-    Event, EventKind, EventType, Lease, ListedService, NamedSession, NamedValue, Service, ServiceInfo, ServiceKind,
-    Session, SessionId, TenantId, ValueRemove, ValueUpdate,
+    Event, EventKind, EventType, ListedService, NamedSession, NamedValue, Service, ServiceInfo, ServiceKind, Session,
+    SessionId, TenantId, ValueRemove, ValueUpdate,
 };
 pub(crate) use served::TICK;
 pub(crate) use session_table::SessionTable;

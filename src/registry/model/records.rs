@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::lease::Lease;
 use super::page::Entry;
 use super::string_list::StringList;
 use super::uuid::Uuid1;
@@ -78,41 +79,13 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Who must be heard of, or is expired. Nothing of it is stored: heartbeats cost no write.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Lease {
-    /// Tells this holder from an earlier one with the same id. Tokens are bound to it.
-    pub(crate) incarnation: u64,
-    /// Wall time of the last heartbeat; 0 before the first.
-    pub(crate) last_seen: u64,
-    /// When it is overdue, on the scale that nobody can set.
-    pub(crate) deadline: u64,
-    /// Where its entry in the queue of deadlines stands; never later than the deadline.
-    pub(crate) queued: u64,
-    /// The time in the newest token, in ticks; 0 if not known, as after a restart.
-    pub(crate) latest: u64,
-    /// The time in the token before, while the newest has not been used; else 0.
-    pub(crate) previous: u64,
-}
-
-impl Lease {
-    /// One of whom nothing is known but that it is: as it is stored.
-    pub(crate) fn unheard(incarnation: u64) -> Self {
-        Self { incarnation, last_seen: 0, deadline: 0, queued: 0, latest: 0, previous: 0 }
-    }
-
-    pub(crate) fn last_seen(&self) -> Option<u64> {
-        (self.last_seen != 0).then_some(self.last_seen)
-    }
-}
-
 /// A session.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Session {
     pub(crate) metadata: StringList,
     /// Seconds.
     pub(crate) timeout: u8,
-    pub(crate) holder: Lease,
+    pub(crate) lease: Lease,
 }
 
 /// A session with its id, as an entry of a list.
@@ -135,9 +108,9 @@ impl Entry for NamedSession {
 /// A service.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Service {
-    pub(crate) about: Arc<ServiceInfo>,
+    pub(crate) info: Arc<ServiceInfo>,
     /// For a service of its own; one that lives in a session has none.
-    pub(crate) holder: Option<Box<Lease>>,
+    pub(crate) lease: Option<Box<Lease>>,
 }
 
 /// What a service says about itself. Never changed in place, so that events can share it.
@@ -146,7 +119,7 @@ pub(crate) struct ServiceInfo {
     pub(crate) id: Arc<str>,
     pub(crate) tags: StringList,
     pub(crate) metadata: StringList,
-    pub(crate) life: ServiceKind,
+    pub(crate) kind: ServiceKind,
 }
 
 /// How a service is kept alive: which of the two forms it has.
@@ -206,7 +179,7 @@ impl Entry for NamedValue {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Event {
     pub(crate) id: Uuid1,
-    pub(crate) what: EventKind,
+    pub(crate) kind: EventKind,
 }
 
 /// What happened.

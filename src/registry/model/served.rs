@@ -4,7 +4,7 @@
 //! while somebody has a deadline, a task looks at the clock in steps, and says before each step when the next look will be.
 //! A look that comes later than announced by more than a [`TICK`], whoever looks, shows a pause. The time of deadlines stands
 //! still from when the look was due until now, and then as long as the pause again, [`CATCH_UP`] at most, in which the registry
-//! reads what has gathered in its sockets. So a pause is given to every holder, whatever its deadline and whoever asks first.
+//! reads what has gathered in its sockets. So a pause is given to every lease, whatever its deadline and whoever asks first.
 //!
 //! *Not* a number of turns of the scheduler: with several threads, turns of one say nothing about what the others have read.
 
@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) const TICK: u64 = 25;
 
 /// How long the time of deadlines stands still at most after a pause, in milliseconds. With the grace of the background it is
-/// less than the second that a dead holder may be listed beyond its timeout.
+/// less than the second that a dead lease may be listed beyond its timeout.
 const CATCH_UP: u64 = 500;
 
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ impl Served {
         self.least.store(stood, Ordering::Release);
         self.behind.store(real + catch_up - stood, Ordering::Release);
         self.seen.fetch_max(real, Ordering::AcqRel);
-        tracing::debug!(ms = real - begun, "the registry did not run; every holder gets that time");
+        tracing::debug!(ms = real - begun, "the registry did not run; every lease gets that time");
     }
 }
 

@@ -53,8 +53,8 @@ impl State {
         }
         let (id, old) = before.map_or_else(|| (Arc::from(id), None), |(id, old)| (id, Some(old)));
         if old.as_ref() != Some(new) {
-            let slot = RecordChange::Value { id: id.clone(), before: old.clone(), after: Some(new.clone()) };
-            self.change(tenant, slot);
+            let record = RecordChange::Value { id: id.clone(), before: old.clone(), after: Some(new.clone()) };
+            self.change(tenant, record);
             self.append_event(now, tenant, EventKind::ValueUpdate(Box::new(ValueUpdate { id, old, new: new.clone() })));
         }
         Ok(())

@@ -35,8 +35,8 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn wants(&self, event: &Event) -> bool {
-        self.kind.is_none_or(|kind| event.what.event_type() == kind)
-            && !(self.strict && event.what.is_unknown_to_old_clients())
+        self.kind.is_none_or(|kind| event.kind.event_type() == kind)
+            && !(self.strict && event.kind.is_unknown_to_old_clients())
     }
 }
 
@@ -92,7 +92,7 @@ impl State {
     /// Takes note of changes that are about to be kept.
     pub(crate) fn mark_pending(&mut self, changes: &[Change]) {
         for change in changes {
-            if let RecordChange::Event { id, after: Some(_), .. } = change.slot {
+            if let RecordChange::Event { id, after: Some(_), .. } = change.record {
                 self.unkept.entry(change.tenant).or_insert(id);
             }
         }
@@ -113,7 +113,7 @@ impl State {
     }
 
     /// Adds to the feed. Everyone who is overdue must have been swept before, or the feed is not in order.
-    pub(super) fn append_event(&mut self, now: Now, id: TenantId, what: EventKind) {
+    pub(super) fn append_event(&mut self, now: Now, id: TenantId, kind: EventKind) {
         let tenant = self.tenants.entry(id).or_default();
         let first = Uuid1::new(ticks_of(now.wall), self.node);
         let last = tenant.last_event();
@@ -121,7 +121,7 @@ impl State {
         let old = first_kept(now.wall, self.retention);
         let old = tenant.events.iter().take(TRIM).take_while(|event| event.id < old).count();
         tenant.events.drain(..old); // no change: they are listed no more, and the store looks for them itself
-        self.change(id, RecordChange::Event { id: event, before: None, after: Some(what) });
+        self.change(id, RecordChange::Event { id: event, before: None, after: Some(kind) });
     }
 }
 
@@ -163,9 +163,9 @@ impl Entry for Event {
     }
 
     fn min_bytes(&self) -> usize {
-        let what = match &self.what {
-            EventKind::Join(about) | EventKind::Remove(about) | EventKind::ServiceTimeout(about) => about.min_bytes(),
-            EventKind::SessionTimeout(services) => services.iter().map(|about| about.min_bytes()).sum(),
+        let what = match &self.kind {
+            EventKind::Join(info) | EventKind::Remove(info) | EventKind::ServiceTimeout(info) => info.min_bytes(),
+            EventKind::SessionTimeout(services) => services.iter().map(|info| info.min_bytes()).sum(),
             EventKind::ValueUpdate(value) => value.new.len() + value.old.as_ref().map_or(0, |old| old.len()),
             EventKind::ValueRemove(value) => value.old.len(),
         };
@@ -176,7 +176,7 @@ impl Entry for Event {
 impl EventKind {
     /// Clients from before services had heartbeats of their own do not know this event.
     fn is_unknown_to_old_clients(&self) -> bool {
-        matches!(self, Self::Remove(about) if matches!(about.life, ServiceKind::InSession(_)))
+        matches!(self, Self::Remove(info) if matches!(info.kind, ServiceKind::InSession(_)))
     }
 }
 
@@ -212,14 +212,14 @@ pub(super) mod tests {
         assert!(state.events(at(0), 2).is_empty());
         state.take_changes();
         state.create_on_first_use(at(0), 2);
-        assert!(matches!(state.take_changes()[..], [Change { tenant: 2, slot: RecordChange::Tenant { .. } }]));
+        assert!(matches!(state.take_changes()[..], [Change { tenant: 2, record: RecordChange::Tenant { .. } }]));
     }
 
     #[test]
     fn an_account_that_a_wrong_clock_has_made_shows_its_events() {
         let mut state = state();
-        let slot = RecordChange::Tenant { before: None, after: Some(at(86_400_000).wall) };
-        state.restore(at(0), Change { tenant: 2, slot });
+        let record = RecordChange::Tenant { before: None, after: Some(at(86_400_000).wall) };
+        state.restore(at(0), Change { tenant: 2, record });
         let feed = feed();
         assert!(state.feed_start(at(5), 2, &feed).unwrap() <= Uuid1::first_of(at(0).wall));
         let feed = Feed { from: Some(Uuid1::first_of(at(1).wall)), ..feed };
@@ -235,14 +235,14 @@ pub(super) mod tests {
         }
         let changes = state.take_changes();
         let events: Vec<Change> =
-            changes.into_iter().filter(|change| matches!(change.slot, RecordChange::Event { .. })).collect();
+            changes.into_iter().filter(|change| matches!(change.record, RecordChange::Event { .. })).collect();
         state.mark_pending(&events);
         assert_eq!(state.events(at(9), 1).len(), 0);
         state.mark_durable(events[1..].iter());
         assert_eq!(state.tenants[&1].events.len(), 4, "the first is on disk, and old enough to go");
         let from = Uuid1::lowest(0);
         let Rest::OnDisk(until) = state.feed_part(1, from, &feed(), &mut Listing::default()) else { panic!() };
-        let RecordChange::Event { id, .. } = events[1].slot else { panic!() };
+        let RecordChange::Event { id, .. } = events[1].record else { panic!() };
         assert_eq!(until, id);
         state.mark_durable([].iter());
         assert_eq!(state.tenants[&1].events.len(), 2);

@@ -56,10 +56,10 @@ impl State {
     /// the background looks often only where somebody may really expire.
     pub(crate) fn refresh(&mut self, soon: u64) {
         while let Some(entry) = self.deadlines.pop_due(soon) {
-            let Some((holder, _)) = self.holder(&entry) else { continue };
-            let is_moved = holder.deadline > entry.due;
-            holder.queued = holder.deadline;
-            let queued = holder.queued;
+            let Some((lease, _)) = self.lease(&entry) else { continue };
+            let is_moved = lease.deadline > entry.due;
+            lease.queued = lease.deadline;
+            let queued = lease.queued;
             self.deadlines.push(queued, entry.tenant, entry.owner);
             if !is_moved {
                 return;
@@ -73,38 +73,38 @@ impl State {
         let mut overdue = Vec::new();
         let Some(due) = self.next_deadline() else { return overdue };
         while let Some(entry) = self.deadlines.pop_due(due) {
-            let Some((holder, _)) = self.holder(&entry) else { continue };
-            if holder.deadline > due {
+            let Some((lease, _)) = self.lease(&entry) else { continue };
+            if lease.deadline > due {
                 // Heard of since. If the real deadline has passed too, it comes up again in its own time.
-                holder.queued = holder.deadline;
-                let queued = holder.queued;
+                lease.queued = lease.deadline;
+                let queued = lease.queued;
                 self.deadlines.push(queued, entry.tenant, entry.owner);
             } else {
-                let holder = holder.clone();
-                overdue.push(Overdue { token: holder.token(&self.keys, entry.tenant), entry });
+                let lease = lease.clone();
+                overdue.push(Overdue { token: lease.token(&self.keys, entry.tenant), entry });
             }
         }
         overdue.sort_by_key(|overdue| overdue.token);
         overdue
     }
 
-    /// The holder that an entry stands for, and its timeout; none if it is gone, or has another entry.
-    fn holder(&mut self, entry: &QueuedDeadline) -> Option<(&mut Lease, u8)> {
+    /// The lease that an entry stands for, and its timeout; none if it is gone, or has another entry.
+    fn lease(&mut self, entry: &QueuedDeadline) -> Option<(&mut Lease, u8)> {
         let tenant = self.tenants.get_mut(&entry.tenant)?;
-        let (holder, timeout) = match &entry.owner {
+        let (lease, timeout) = match &entry.owner {
             Owner::Session(id) => {
                 let session = tenant.sessions.get_mut(*id)?;
-                (&mut session.holder, session.timeout)
+                (&mut session.lease, session.timeout)
             }
             Owner::Service(id) => {
                 let service = tenant.services.get_mut(id)?;
-                match (&mut service.holder, service.about.life) {
-                    (Some(holder), ServiceKind::Standalone { timeout }) => (&mut **holder, timeout),
+                match (&mut service.lease, service.info.kind) {
+                    (Some(lease), ServiceKind::Standalone { timeout }) => (&mut **lease, timeout),
                     _ => return None,
                 }
             }
         };
-        (holder.queued == entry.due).then_some((holder, timeout))
+        (lease.queued == entry.due).then_some((lease, timeout))
     }
 
     fn expire(&mut self, now: Now, token: Uuid1, QueuedDeadline { due, tenant, owner }: QueuedDeadline) {
@@ -112,9 +112,9 @@ impl State {
             Owner::Session(id) => session_timeouts(self.remove_session(tenant, id)),
             Owner::Service(id) => self.remove_service(tenant, &id).map(EventKind::ServiceTimeout).into_iter().collect(),
         };
-        for what in events {
+        for kind in events {
             let id = self.timeout_id(tenant, token, now.wall_of(due));
-            self.change(tenant, RecordChange::Event { id, before: None, after: Some(what) });
+            self.change(tenant, RecordChange::Event { id, before: None, after: Some(kind) });
         }
     }
 
@@ -143,9 +143,9 @@ impl State {
     /// Removes a service; returns what it was.
     pub(super) fn remove_service(&mut self, tenant: TenantId, id: &Arc<str>) -> Option<Arc<ServiceInfo>> {
         let before = self.tenants.get(&tenant)?.services.get(id)?.clone();
-        let about = before.about.clone();
+        let info = before.info.clone();
         self.change(tenant, RecordChange::Service { id: id.clone(), before: Some(before), after: None });
-        Some(about)
+        Some(info)
     }
 }
 
@@ -154,8 +154,8 @@ fn session_timeouts(mut services: Vec<Arc<ServiceInfo>>) -> Vec<EventKind> {
     let mut events = Vec::new();
     loop {
         let mut bytes = 0;
-        let fits = services.iter().take_while(|about| {
-            bytes += about.min_bytes();
+        let fits = services.iter().take_while(|info| {
+            bytes += info.min_bytes();
             bytes <= MAX_EVENT_BYTES
         });
         let rest = services.split_off(fits.count());
@@ -176,8 +176,8 @@ mod tests {
 
     /// Type, id and time of everything in the feed but the joins.
     fn endings(state: &mut State, now: Now) -> Vec<(EventType, Uuid1, u64)> {
-        let endings = state.events(now, 1).into_iter().filter(|event| event.what.event_type() != EventType::Join);
-        endings.map(|event| (event.what.event_type(), event.id, event.id.unix_ms())).collect()
+        let endings = state.events(now, 1).into_iter().filter(|event| event.kind.event_type() != EventType::Join);
+        endings.map(|event| (event.kind.event_type(), event.id, event.id.unix_ms())).collect()
     }
 
     #[test]
@@ -200,10 +200,10 @@ mod tests {
         own(&mut state, at(0), "other", 30);
         state.sweep(at(3_000), usize::MAX);
         assert_eq!(endings(&mut state, at(3_000)), [(EventType::SessionTimeout, token, at(3_000).wall)]);
-        let EventKind::SessionTimeout(services) = state.tenants[&1].events.back().unwrap().what.clone() else {
+        let EventKind::SessionTimeout(services) = state.tenants[&1].events.back().unwrap().kind.clone() else {
             panic!()
         };
-        assert_eq!(services.iter().map(|about| &*about.id).collect::<Vec<_>>(), ["web-1", "web-2"]);
+        assert_eq!(services.iter().map(|info| &*info.id).collect::<Vec<_>>(), ["web-1", "web-2"]);
         let tenant = &state.tenants[&1];
         assert_eq!((tenant.services.len(), tenant.by_session.len(), tenant.by_tag.len()), (1, 0, 1));
     }
@@ -258,7 +258,7 @@ mod tests {
         for id in ["node-1", "node-2", "node-3"] {
             own(&mut state, at(0), id, 3);
         }
-        state.tenants.get_mut(&1).unwrap().services.retain(|id, _| &**id != "node-2"); // an entry without a holder
+        state.tenants.get_mut(&1).unwrap().services.retain(|id, _| &**id != "node-2"); // an entry without a lease
         assert!(state.sweep(at(3_250), 1), "all of one millisecond go together");
         assert_eq!(endings(&mut state, at(3_250)).len(), 2);
     }

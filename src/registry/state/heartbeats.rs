@@ -1,15 +1,13 @@
-//! Heartbeats: how a holder shows that it is alive, and gets the token for the next time.
+//! Heartbeats: how a lease shows that it is alive, and gets the token for the next time.
 //!
 //! A token carries the deadline it stands for and can be verified without having been stored. The newest one and the
 //! one before are accepted: whoever lost an answer asks again with the token it has, and gets the same answer.
 
 use super::State;
 use super::error::{DomainError, Kind};
-use crate::registry::model::Keys;
 use crate::registry::model::Now;
 use crate::registry::model::Owner;
 use crate::registry::model::Uuid1;
-use crate::registry::model::uuid::ticks_in;
 use crate::registry::model::{Lease, ServiceKind, SessionId, TenantId};
 
 /// Who beats, by the id in the path. It has no rule of its own: an impossible id is one that is not there.
@@ -49,19 +47,19 @@ impl State {
             HeartbeatTarget::Session(name) | HeartbeatTarget::Unnamed(name) => {
                 let session = SessionId::parse(name).and_then(|key| Some((key, tenant.sessions.get_mut(key)?)));
                 let (key, session) = session.ok_or_else(|| DomainError::missing(Kind::Session, name))?;
-                let next = session.holder.beat(now, &self.keys, id, session.timeout, token);
-                if let Some(due) = session.holder.moved_up() {
+                let next = session.lease.renew(now, &self.keys, id, session.timeout, token);
+                if let Some(due) = session.lease.moved_up() {
                     self.deadlines.push(due, id, Owner::Session(key));
                 }
                 next
             }
             HeartbeatTarget::Service(name) => {
                 let service = tenant.services.get_mut(name).ok_or_else(|| DomainError::missing(Kind::Service, name))?;
-                match (&mut service.holder, service.about.life) {
-                    (Some(holder), ServiceKind::Standalone { timeout }) => {
-                        let next = holder.beat(now, &self.keys, id, timeout, token);
-                        if let Some(due) = holder.moved_up() {
-                            self.deadlines.push(due, id, Owner::Service(service.about.id.clone()));
+                match (&mut service.lease, service.info.kind) {
+                    (Some(lease), ServiceKind::Standalone { timeout }) => {
+                        let next = lease.renew(now, &self.keys, id, timeout, token);
+                        if let Some(due) = lease.moved_up() {
+                            self.deadlines.push(due, id, Owner::Service(service.info.id.clone()));
                         }
                         next
                     }
@@ -75,81 +73,13 @@ impl State {
     /// Whose token this is. Nobody else needs to know, so there is no index, and everyone is looked at.
     fn owner(&self, id: TenantId, token: Uuid1) -> Option<Owner> {
         let tenant = self.tenants.get(&id)?;
-        let has = |holder: &Lease| holder.takes(&self.keys, id, token);
-        let session = tenant.sessions.from(b"").find(|(_, session)| has(&session.holder));
+        let has = |lease: &Lease| lease.accepts(&self.keys, id, token);
+        let session = tenant.sessions.from(b"").find(|(_, session)| has(&session.lease));
         if let Some((session, _)) = session {
             return Some(Owner::Session(*session));
         }
-        let service = tenant.services.values().find(|service| service.holder.as_deref().is_some_and(has))?;
-        Some(Owner::Service(service.about.id.clone()))
-    }
-}
-
-impl Lease {
-    /// A new holder that must be heard of within `timeout` seconds, and its first token.
-    pub(super) fn new(now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> (Self, Uuid1) {
-        let mut holder = Self::unheard(fastrand::u64(..));
-        holder.restart(now, timeout);
-        let token = holder.mint(now, keys, tenant, timeout);
-        (holder, token)
-    }
-
-    /// Gives it its whole timeout, as one that is new or comes back after a restart. It must be queued.
-    pub(super) fn restart(&mut self, now: Now, timeout: u8) {
-        self.extend(now, timeout);
-        self.queued = self.deadline;
-    }
-
-    /// Whether a heartbeat with this token counts.
-    fn takes(&self, keys: &Keys, tenant: TenantId, token: Uuid1) -> bool {
-        let is_current = self.latest == 0 || [self.previous, self.latest].contains(&token.ticks());
-        is_current && keys.heartbeat(token.ticks(), tenant, self.incarnation) == token
-    }
-
-    fn beat(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8, token: Uuid1) -> Option<Uuid1> {
-        if !self.takes(keys, tenant, token) {
-            return None;
-        }
-        let next = if token.ticks() == self.previous {
-            // The answer was lost. It was a sign of life all the same.
-            self.extend(now, timeout);
-            self.token(keys, tenant)
-        } else {
-            self.extend(now, timeout);
-            self.previous = token.ticks();
-            self.mint(now, keys, tenant, timeout)
-        };
-        self.last_seen = now.wall;
-        Some(next)
-    }
-
-    /// The newest token again.
-    pub(super) fn token(&self, keys: &Keys, tenant: TenantId) -> Uuid1 {
-        keys.heartbeat(self.latest, tenant, self.incarnation)
-    }
-
-    fn extend(&mut self, now: Now, timeout: u8) {
-        self.deadline = now.mono + u64::from(timeout) * 1000;
-    }
-
-    fn mint(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> Uuid1 {
-        let deadline = now.wall + u64::from(timeout) * 1000;
-        let mut low = fastrand::u64(..);
-        while self.previous == ticks_in(deadline, low) {
-            low += 1; // two beats in one millisecond, and the same number drawn
-        }
-        self.latest = ticks_in(deadline, low);
-        self.token(keys, tenant)
-    }
-
-    /// Where a further entry is needed in the queue: a deadline moves up only after the timeout was lowered, else the
-    /// entry that is there is early enough.
-    fn moved_up(&mut self) -> Option<u64> {
-        let is_earlier = self.deadline < self.queued;
-        is_earlier.then(|| {
-            self.queued = self.deadline;
-            self.queued
-        })
+        let service = tenant.services.values().find(|service| service.lease.as_deref().is_some_and(has))?;
+        Some(Owner::Service(service.info.id.clone()))
     }
 }
 
@@ -228,8 +158,9 @@ mod tests {
         let second = beat(&mut state, at(1), "node-1", first).unwrap();
         let forget = |state: &mut State| {
             let service = state.tenants.get_mut(&1).unwrap().services.get_mut("node-1").unwrap();
-            let holder = service.holder.as_mut().unwrap();
-            (holder.latest, holder.previous) = (0, 0);
+            let lease = service.lease.as_mut().unwrap();
+            let (deadline, queued) = (lease.deadline, lease.queued);
+            **lease = Lease { deadline, queued, ..Lease::restored(lease.incarnation) };
         };
         forget(&mut state);
         let forged = Uuid1::new(second.ticks() + 1, 0);

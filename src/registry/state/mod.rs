@@ -112,29 +112,29 @@ impl State {
     /// Whoever sent a heartbeat after the change has the lower timeout since then, and keeps to the one from before.
     fn give_back(&mut self, Lowered { tenant, owner, deadline, by }: Lowered) {
         let Some(tenant) = self.tenants.get_mut(&tenant) else { return };
-        let holder = match owner {
-            Owner::Session(id) => tenant.sessions.get_mut(id).map(|session| &mut session.holder),
-            Owner::Service(id) => tenant.services.get_mut(&id).and_then(|service| service.holder.as_deref_mut()),
+        let lease = match owner {
+            Owner::Session(id) => tenant.sessions.get_mut(id).map(|session| &mut session.lease),
+            Owner::Service(id) => tenant.services.get_mut(&id).and_then(|service| service.lease.as_deref_mut()),
         };
-        if let Some(holder) = holder.filter(|holder| holder.deadline != deadline) {
-            holder.deadline += by;
+        if let Some(lease) = lease.filter(|lease| lease.deadline != deadline) {
+            lease.deadline += by;
         }
     }
 
     /// Changes something that lasts.
-    pub(super) fn change(&mut self, tenant: TenantId, slot: RecordChange) {
-        let change = Change { tenant, slot };
+    pub(super) fn change(&mut self, tenant: TenantId, record: RecordChange) {
+        let change = Change { tenant, record };
         self.journal.push(change.clone());
         self.apply(change);
     }
 
     /// Puts something back that was stored. Holders get their whole timeout: nobody could hear them meanwhile.
     pub(super) fn restore(&mut self, now: Now, mut change: Change) {
-        match &mut change.slot {
-            RecordChange::Session { after: Some(session), .. } => session.holder.restart(now, session.timeout),
-            RecordChange::Service { after: Some(Service { about, holder: Some(holder) }), .. } => {
-                if let ServiceKind::Standalone { timeout } = about.life {
-                    holder.restart(now, timeout);
+        match &mut change.record {
+            RecordChange::Session { after: Some(session), .. } => session.lease.restart(now, session.timeout),
+            RecordChange::Service { after: Some(Service { info, lease: Some(lease) }), .. } => {
+                if let ServiceKind::Standalone { timeout } = info.kind {
+                    lease.restart(now, timeout);
                 }
             }
             // A clock that was ahead then would hide all events until it is that late: since when, nobody knows.
@@ -152,21 +152,21 @@ impl State {
         tenant.recent_from = tenant.events.front().map(|event| event.id).filter(|_| !is_all);
     }
 
-    fn apply(&mut self, Change { tenant: id, slot }: Change) {
+    fn apply(&mut self, Change { tenant: id, record }: Change) {
         let tenant = self.tenants.entry(id).or_default();
-        match slot {
+        match record {
             RecordChange::Tenant { after: Some(created), .. } => tenant.created = created,
             RecordChange::Tenant { after: None, .. } => {
                 self.tenants.remove(&id);
             }
             RecordChange::Session { id: session, after, .. } => {
-                if let Some(holder) = tenant.put_session(session, after) {
-                    self.deadlines.push(holder.queued, id, Owner::Session(session));
+                if let Some(lease) = tenant.put_session(session, after) {
+                    self.deadlines.push(lease.queued, id, Owner::Session(session));
                 }
             }
             RecordChange::Service { id: service, after, .. } => {
-                if let Some(holder) = tenant.put_service(&service, after) {
-                    self.deadlines.push(holder.queued, id, Owner::Service(service));
+                if let Some(lease) = tenant.put_service(&service, after) {
+                    self.deadlines.push(lease.queued, id, Owner::Service(service));
                 }
             }
             RecordChange::Value { id, after: Some(value), .. } => {
@@ -175,7 +175,7 @@ impl State {
             RecordChange::Value { id, after: None, .. } => {
                 tenant.values.remove(&id);
             }
-            RecordChange::Event { id, after, .. } => tenant.put_event(id, after.map(|what| Event { id, what })),
+            RecordChange::Event { id, after, .. } => tenant.put_event(id, after.map(|kind| Event { id, kind })),
         }
     }
 }
@@ -184,21 +184,21 @@ impl State {
 struct Lowered {
     tenant: TenantId,
     owner: Owner,
-    /// The one that the holder had when the change was made.
+    /// The one that the lease had when the change was made.
     deadline: u64,
     by: u64,
 }
 
 impl Lowered {
     fn of(change: &Change) -> Option<Self> {
-        let (owner, deadline, before, after) = match &change.slot {
+        let (owner, deadline, before, after) = match &change.record {
             RecordChange::Session { id, before: Some(before), after: Some(after) } => {
-                (Owner::Session(*id), before.holder.deadline, before.timeout, after.timeout)
+                (Owner::Session(*id), before.lease.deadline, before.timeout, after.timeout)
             }
             RecordChange::Service { id, before: Some(before), after: Some(after) } => {
-                match (&before.holder, before.about.life, after.about.life) {
-                    (Some(holder), ServiceKind::Standalone { timeout }, ServiceKind::Standalone { timeout: new }) => {
-                        (Owner::Service(id.clone()), holder.deadline, timeout, new)
+                match (&before.lease, before.info.kind, after.info.kind) {
+                    (Some(lease), ServiceKind::Standalone { timeout }, ServiceKind::Standalone { timeout: new }) => {
+                        (Owner::Service(id.clone()), lease.deadline, timeout, new)
                     }
                     _ => return None,
                 }
@@ -211,13 +211,13 @@ impl Lowered {
 }
 
 impl Tenant {
-    /// Puts or removes a session. Returns the holder if it is new, and must be queued.
+    /// Puts or removes a session. Returns the lease if it is new, and must be queued.
     fn put_session(&mut self, id: SessionId, after: Option<Session>) -> Option<&Lease> {
         let before = self.sessions.remove(id);
         let mut after = after?;
-        let is_new = keep_holder(before.map(|session| session.holder), &mut after.holder);
+        let is_new = keep_holder(before.map(|session| session.lease), &mut after.lease);
         let session = self.sessions.add(id, after);
-        is_new.then_some(&session.holder)
+        is_new.then_some(&session.lease)
     }
 
     /// The same for a service, and its entries in the indexes.
@@ -228,30 +228,30 @@ impl Tenant {
         }
         let mut after = after?;
         self.add_to_indexes(&after);
-        let before = before.and_then(|before| before.holder).map(|holder| *holder);
-        let is_new = after.holder.as_mut().is_some_and(|holder| keep_holder(before, holder));
+        let before = before.and_then(|before| before.lease).map(|lease| *lease);
+        let is_new = after.lease.as_mut().is_some_and(|lease| keep_holder(before, lease));
         let service = self.services.entry(id.clone()).or_insert(after);
-        service.holder.as_deref().filter(|_| is_new)
+        service.lease.as_deref().filter(|_| is_new)
     }
 
     fn add_to_indexes(&mut self, service: &Service) {
-        let about = &service.about;
-        for tag in about.tags.iter() {
+        let info = &service.info;
+        for tag in info.tags.iter() {
             let tag = self.known_tag(tag);
-            self.by_tag.insert((tag, about.id.clone()));
+            self.by_tag.insert((tag, info.id.clone()));
         }
-        if let ServiceKind::InSession(session) = about.life {
-            self.by_session.insert((session, about.id.clone()));
+        if let ServiceKind::InSession(session) = info.kind {
+            self.by_session.insert((session, info.id.clone()));
         }
     }
 
     fn drop_from_indexes(&mut self, service: &Service) {
-        let about = &service.about;
-        for tag in about.tags.iter() {
-            self.by_tag.remove(&(Arc::from(tag), about.id.clone()));
+        let info = &service.info;
+        for tag in info.tags.iter() {
+            self.by_tag.remove(&(Arc::from(tag), info.id.clone()));
         }
-        if let ServiceKind::InSession(session) = about.life {
-            self.by_session.remove(&(session, about.id.clone()));
+        if let ServiceKind::InSession(session) = info.kind {
+            self.by_session.remove(&(session, info.id.clone()));
         }
     }
 
@@ -284,8 +284,8 @@ impl Tenant {
     }
 }
 
-/// What a holder has lived through since the change was made, or thought of, stays: heartbeats are no changes.
-/// Returns whether the holder is a new one.
+/// What a lease has lived through since the change was made, or thought of, stays: heartbeats are no changes.
+/// Returns whether the lease is a new one.
 fn keep_holder(before: Option<Lease>, after: &mut Lease) -> bool {
     match before {
         Some(before) if before.incarnation == after.incarnation => {

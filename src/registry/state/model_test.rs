@@ -19,8 +19,8 @@ enum Step {
     Own { id: u8, timeout: u8 },
     Session { timeout: u8 },
     InSession { id: u8, session: usize },
-    Beat { holder: usize },
-    BeatAgain { holder: usize },
+    Beat { lease: usize },
+    BeatAgain { lease: usize },
     Remove { id: u8 },
     Wait { ms: u64 },
     SetClock { forward: u64 },
@@ -32,8 +32,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0..20u8, 3..12u8).prop_map(|(id, timeout)| Step::Own { id, timeout }),
         (3..12u8).prop_map(|timeout| Step::Session { timeout }),
         (20..40u8, any::<usize>()).prop_map(|(id, session)| Step::InSession { id, session }),
-        any::<usize>().prop_map(|holder| Step::Beat { holder }),
-        any::<usize>().prop_map(|holder| Step::BeatAgain { holder }),
+        any::<usize>().prop_map(|lease| Step::Beat { lease }),
+        any::<usize>().prop_map(|lease| Step::BeatAgain { lease }),
         (0..40u8).prop_map(|id| Step::Remove { id }),
         (1..4_000u64).prop_map(|ms| Step::Wait { ms }),
         (1..4_000u64).prop_map(|ms| Step::Wait { ms }),
@@ -93,8 +93,8 @@ struct World {
     now: Now,
     state: State,
     disk: Written,
-    holders: Vec<Lease>,
-    /// Services by id, and the holder they live by.
+    leases: Vec<Lease>,
+    /// Services by id, and the lease they live by.
     services: BTreeMap<String, String>,
     /// How many events there must be.
     events: usize,
@@ -105,7 +105,7 @@ impl World {
         let (disk, now) = (Written::default(), Now { mono: 0, wall: 1_700_000_000_000 });
         let mut state = recovery::state(&disk, now).unwrap();
         state.create_on_first_use(now, 1);
-        Self { now, state, disk, holders: Vec::new(), services: BTreeMap::new(), events: 0 }
+        Self { now, state, disk, leases: Vec::new(), services: BTreeMap::new(), events: 0 }
     }
 
     fn step(&mut self, step: Step) {
@@ -127,8 +127,8 @@ impl World {
                 self.hold(id.as_str().to_owned(), true, timeout, token);
             }
             Step::InSession { id, session } => {
-                let Some(holder) = pick(&self.holders, session).filter(|holder| holder.is_session) else { return };
-                let (name, session) = (format!("node-{id}"), holder.name.clone());
+                let Some(lease) = pick(&self.leases, session).filter(|lease| lease.is_session) else { return };
+                let (name, session) = (format!("node-{id}"), lease.name.clone());
                 let new = new_service(&name, NewServiceKind::InSession(session.clone()));
                 let created = self.state.create_service(self.now, 1, &quota, &new);
                 assert_eq!(created.is_ok(), !self.services.contains_key(&name));
@@ -137,13 +137,13 @@ impl World {
                     self.events += 1;
                 }
             }
-            Step::Beat { holder } => self.beat(holder, false),
-            Step::BeatAgain { holder } => self.beat(holder, true),
+            Step::Beat { lease } => self.beat(lease, false),
+            Step::BeatAgain { lease } => self.beat(lease, true),
             Step::Remove { id } => {
                 let name = format!("node-{id}");
                 let removed = self.state.delete_service(self.now, 1, &name);
                 assert_eq!(removed.is_ok(), self.services.remove(&name).is_some());
-                self.holders.retain(|holder| holder.is_session || holder.name != name);
+                self.leases.retain(|lease| lease.is_session || lease.name != name);
                 self.events += usize::from(removed.is_ok());
             }
             Step::Wait { ms } => self.wait(ms),
@@ -155,25 +155,25 @@ impl World {
     fn hold(&mut self, name: String, is_session: bool, timeout: u8, token: Uuid1) {
         let timeout = u64::from(timeout) * 1000;
         let deadline = self.now.mono + timeout;
-        self.holders.push(Lease { name, is_session, timeout, deadline, token, before: None });
+        self.leases.push(Lease { name, is_session, timeout, deadline, token, before: None });
     }
 
     /// With the newest token, or with the one before, as if the answer had been lost.
     fn beat(&mut self, at: usize, again: bool) {
-        if self.holders.is_empty() {
+        if self.leases.is_empty() {
             return;
         }
-        let at = at % self.holders.len();
-        let holder = &mut self.holders[at];
-        let token = if again { holder.before.unwrap_or(holder.token) } else { holder.token };
-        let who = if holder.is_session {
-            HeartbeatTarget::Session(&holder.name)
+        let at = at % self.leases.len();
+        let lease = &mut self.leases[at];
+        let token = if again { lease.before.unwrap_or(lease.token) } else { lease.token };
+        let who = if lease.is_session {
+            HeartbeatTarget::Session(&lease.name)
         } else {
-            HeartbeatTarget::Service(&holder.name)
+            HeartbeatTarget::Service(&lease.name)
         };
         let next = beat(&mut self.state, self.now, who, token).unwrap();
-        holder.deadline = self.now.mono + holder.timeout;
-        (holder.before, holder.token) = (Some(token), next);
+        lease.deadline = self.now.mono + lease.timeout;
+        (lease.before, lease.token) = (Some(token), next);
     }
 
     /// Somebody looks at the deadlines now and then, as the background does.
@@ -183,11 +183,11 @@ impl World {
             self.now = Now { mono: self.now.mono + part, wall: self.now.wall + part };
             ms -= part;
             self.state.sweep(self.now, usize::MAX);
-            let (dead, alive) = self.holders.drain(..).partition(|holder| holder.deadline <= self.now.mono);
-            self.holders = alive;
+            let (dead, alive) = self.leases.drain(..).partition(|lease| lease.deadline <= self.now.mono);
+            self.leases = alive;
             let dead: Vec<Lease> = dead;
             self.events += dead.len();
-            self.services.retain(|_, holder| dead.iter().all(|dead| dead.name != *holder));
+            self.services.retain(|_, lease| dead.iter().all(|dead| dead.name != *lease));
         }
     }
 
@@ -196,8 +196,8 @@ impl World {
         self.write();
         self.now = Now { mono: 0, wall: self.now.wall + 60_000 };
         self.state = recovery::state(&self.disk, self.now).unwrap();
-        for holder in &mut self.holders {
-            holder.deadline = holder.timeout;
+        for lease in &mut self.leases {
+            lease.deadline = lease.timeout;
         }
     }
 
@@ -211,7 +211,7 @@ impl World {
         let services: Vec<&str> = tenant.services.keys().map(|id| &**id).collect();
         assert_eq!(services, self.services.keys().collect::<Vec<_>>());
         let mut sessions: Vec<&str> =
-            self.holders.iter().filter(|holder| holder.is_session).map(|holder| holder.name.as_str()).collect();
+            self.leases.iter().filter(|lease| lease.is_session).map(|lease| lease.name.as_str()).collect();
         sessions.sort_unstable();
         assert_eq!(tenant.sessions.from(b"").map(|(id, _)| id.as_str()).collect::<Vec<_>>(), sessions);
         let ids: Vec<Uuid1> = tenant.events.iter().map(|event| event.id).collect();
@@ -220,8 +220,8 @@ impl World {
     }
 }
 
-fn pick(holders: &[Lease], at: usize) -> Option<&Lease> {
-    holders.get(at.checked_rem(holders.len())?)
+fn pick(leases: &[Lease], at: usize) -> Option<&Lease> {
+    leases.get(at.checked_rem(leases.len())?)
 }
 
 proptest! {

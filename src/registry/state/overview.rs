@@ -48,8 +48,8 @@ impl Tenant {
         let mut next = pairs.next();
         while let Some(service) = next.filter(|_| bytes < MAX_PAGE_BYTES) {
             if let Some(service) = self.services.get(service) {
-                bytes += service.about.min_bytes();
-                services.push(service.about.clone());
+                bytes += service.info.min_bytes();
+                services.push(service.info.clone());
             }
             next = pairs.next();
         }
@@ -63,7 +63,7 @@ impl Entry for SessionOverview {
     }
 
     fn min_bytes(&self) -> usize {
-        self.session.min_bytes() + self.services.iter().map(|about| about.min_bytes()).sum::<usize>()
+        self.session.min_bytes() + self.services.iter().map(|info| info.min_bytes()).sum::<usize>()
     }
 
     fn continuation(&self) -> Option<String> {

@@ -48,13 +48,13 @@ impl State {
         new: &NewService,
     ) -> Result<Created, DomainError> {
         let id = new.id.clone();
-        let (life, holder, token) = match new.kind {
+        let (kind, lease, token) = match new.kind {
             NewServiceKind::InSession(ref name) => {
                 (ServiceKind::InSession(self.find_session(tenant, name)?.0), None, None)
             }
             NewServiceKind::Standalone { timeout } => {
-                let (holder, token) = Lease::new(now, &self.keys, tenant, timeout);
-                (ServiceKind::Standalone { timeout }, Some(Box::new(holder)), Some(token))
+                let (lease, token) = Lease::new(now, &self.keys, tenant, timeout);
+                (ServiceKind::Standalone { timeout }, Some(Box::new(lease)), Some(token))
             }
         };
         let services = &self.tenants.entry(tenant).or_default().services;
@@ -62,11 +62,11 @@ impl State {
             return Err(DomainError::ServiceExists(id.to_string()));
         }
         DomainError::check_quota(quota, Resource::Service, services.len())?;
-        let about =
-            Arc::new(ServiceInfo { id: id.clone(), tags: new.tags.clone(), metadata: new.metadata.clone(), life });
-        let after = Some(Service { about: about.clone(), holder });
+        let info =
+            Arc::new(ServiceInfo { id: id.clone(), tags: new.tags.clone(), metadata: new.metadata.clone(), kind });
+        let after = Some(Service { info: info.clone(), lease });
         self.change(tenant, RecordChange::Service { id: id.clone(), before: None, after });
-        self.append_event(now, tenant, EventKind::Join(about));
+        self.append_event(now, tenant, EventKind::Join(info));
         Ok(Created { id, token })
     }
 
@@ -92,18 +92,18 @@ impl State {
         read: impl FnOnce(Option<ServiceKind>) -> Result<ServiceUpdate, DomainError>,
     ) -> Result<(), DomainError> {
         let before = self.find_service(tenant, id).map(|(_, service)| service.clone());
-        let life = before.as_ref().ok().map(|service| service.about.life);
-        let update = read(life)?;
+        let kind = before.as_ref().ok().map(|service| service.info.kind);
+        let update = read(kind)?;
         let before = before?;
-        let mut about = (*before.about).clone();
-        about.tags = update.tags.unwrap_or(about.tags);
-        about.metadata = update.metadata.unwrap_or(about.metadata);
-        if let (ServiceKind::Standalone { timeout }, Some(new)) = (&mut about.life, update.timeout) {
+        let mut info = (*before.info).clone();
+        info.tags = update.tags.unwrap_or(info.tags);
+        info.metadata = update.metadata.unwrap_or(info.metadata);
+        if let (ServiceKind::Standalone { timeout }, Some(new)) = (&mut info.kind, update.timeout) {
             *timeout = new;
         }
-        if about != *before.about {
-            let after = Service { about: Arc::new(about), holder: before.holder.clone() };
-            let id = before.about.id.clone();
+        if info != *before.info {
+            let after = Service { info: Arc::new(info), lease: before.lease.clone() };
+            let id = before.info.id.clone();
             self.change(tenant, RecordChange::Service { id, before: Some(before), after: Some(after) });
         }
         Ok(())
@@ -111,9 +111,9 @@ impl State {
 
     /// Removes a service.
     pub(crate) fn delete_service(&mut self, now: Now, tenant: TenantId, id: &str) -> Result<(), DomainError> {
-        let id = self.find_service(tenant, id)?.1.about.id.clone();
-        if let Some(about) = self.remove_service(tenant, &id) {
-            self.append_event(now, tenant, EventKind::Remove(about));
+        let id = self.find_service(tenant, id)?.1.info.id.clone();
+        if let Some(info) = self.remove_service(tenant, &id) {
+            self.append_event(now, tenant, EventKind::Remove(info));
         }
         Ok(())
     }
@@ -127,17 +127,17 @@ impl State {
 
 impl Tenant {
     fn listed(&self, service: &Service, with_session: bool) -> ListedService {
-        let (timeout, last_seen) = match service.about.life {
+        let (timeout, last_seen) = match service.info.kind {
             ServiceKind::Standalone { timeout } => {
-                (Some(timeout), service.holder.as_ref().and_then(|holder| holder.last_seen()))
+                (Some(timeout), service.lease.as_ref().and_then(|lease| lease.last_seen()))
             }
             ServiceKind::InSession(_) if !with_session => (None, None),
             ServiceKind::InSession(id) => {
                 let session = self.sessions.get(id);
-                (session.map(|session| session.timeout), session.and_then(|session| session.holder.last_seen()))
+                (session.map(|session| session.timeout), session.and_then(|session| session.lease.last_seen()))
             }
         };
-        ListedService { info: service.about.clone(), timeout, last_seen }
+        ListedService { info: service.info.clone(), timeout, last_seen }
     }
 
     /// The services that have a tag, by id, without looking at any other.

@@ -27,14 +27,14 @@ impl State {
         let NewSession { timeout, metadata } = new.clone();
         let tenant = self.tenants.entry(id).or_default();
         DomainError::check_quota(quota, Resource::Session, tenant.sessions.len())?;
-        let (holder, token) = Lease::new(now, &self.keys, id, timeout);
+        let (lease, token) = Lease::new(now, &self.keys, id, timeout);
         let session = loop {
             let session = SessionId::random(fastrand::alphanumeric);
             if !tenant.sessions.contains(session) {
                 break session;
             }
         };
-        let after = Some(Session { metadata, timeout, holder });
+        let after = Some(Session { metadata, timeout, lease });
         self.change(id, RecordChange::Session { id: session, before: None, after });
         Ok((session, token))
     }
@@ -67,8 +67,8 @@ impl State {
     /// Ends a session and the services in it. They are removed, not timed out: somebody said so.
     pub(crate) fn delete_session(&mut self, now: Now, tenant: TenantId, name: &str) -> Result<(), DomainError> {
         let (id, _) = self.find_session(tenant, name)?;
-        for about in self.remove_session(tenant, id) {
-            self.append_event(now, tenant, EventKind::Remove(about));
+        for info in self.remove_session(tenant, id) {
+            self.append_event(now, tenant, EventKind::Remove(info));
         }
         Ok(())
     }

@@ -38,13 +38,13 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    pub(crate) fn of(Change { tenant, slot }: &Change) -> Self {
+    pub(crate) fn of(Change { tenant, record }: &Change) -> Self {
         let value = |put: &mut dyn FnMut(&mut Vec<u8>)| {
             let mut value = Vec::new();
             put(&mut value);
             value
         };
-        let (key, value) = match slot {
+        let (key, value) = match record {
             RecordChange::Tenant { after, .. } => {
                 (key(*tenant, TENANT, b""), after.map(|created| created.to_be_bytes().to_vec()))
             }
@@ -53,7 +53,7 @@ impl Write {
                 (key(*tenant, SESSION, id.as_str().as_bytes()), after)
             }
             RecordChange::Service { id, before, after } => {
-                let kind = after.as_ref().or(before.as_ref()).map(|service| service.about.life);
+                let kind = after.as_ref().or(before.as_ref()).map(|service| service.info.kind);
                 let after = after.as_ref().map(|service| value(&mut |to| put_service(to, service)));
                 (service_key(*tenant, id, kind), after)
             }
@@ -61,7 +61,7 @@ impl Write {
                 (key(*tenant, VALUE, id.as_bytes()), after.as_ref().map(|text| text.as_bytes().to_vec()))
             }
             RecordChange::Event { id, after, .. } => {
-                (event_key(*tenant, *id), after.as_ref().map(|what| value(&mut |to| put_what(to, what))))
+                (event_key(*tenant, *id), after.as_ref().map(|kind| value(&mut |to| put_event_kind(to, kind))))
             }
         };
         Self { key, value }
@@ -124,15 +124,15 @@ pub(super) fn event_of(key: &[u8]) -> Option<(TenantId, Uuid1)> {
 /// Reads an event.
 pub(crate) fn event(key: &[u8], value: &[u8]) -> Option<Event> {
     let (_, id) = event_of(key)?;
-    Some(Event { id, what: Reader(value).what()? })
+    Some(Event { id, kind: Reader(value).event_kind()? })
 }
 
 /// Reads a record, as the change that made it; none if this is no record.
 pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
     let (tenant, kind, id) = split(key)?;
     if kind == EVENT {
-        let Event { id, what } = event(key, value)?;
-        return Some(Change { tenant, slot: RecordChange::Event { id, before: None, after: Some(what) } });
+        let Event { id, kind } = event(key, value)?;
+        return Some(Change { tenant, record: RecordChange::Event { id, before: None, after: Some(kind) } });
     }
     let id = std::str::from_utf8(id).ok()?;
     let (kind, id) = match id.split_once(SEPARATOR) {
@@ -140,60 +140,60 @@ pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
         _ => (kind, id),
     };
     let mut value = Reader(value);
-    let slot = match kind {
+    let record = match kind {
         TENANT => RecordChange::Tenant { before: None, after: Some(u64::from_be_bytes(value.array()?)) },
         SESSION => RecordChange::Session { id: SessionId::parse(id)?, before: None, after: Some(value.session()?) },
         SERVICE => {
             let after = value.service(id)?;
-            RecordChange::Service { id: after.about.id.clone(), before: None, after: Some(after) }
+            RecordChange::Service { id: after.info.id.clone(), before: None, after: Some(after) }
         }
         VALUE => {
             RecordChange::Value { id: id.into(), before: None, after: Some(std::str::from_utf8(value.0).ok()?.into()) }
         }
         _ => return None,
     };
-    Some(Change { tenant, slot })
+    Some(Change { tenant, record })
 }
 
 fn put_session(to: &mut Vec<u8>, session: &Session) {
     to.push(session.timeout);
-    to.extend(session.holder.incarnation.to_be_bytes());
+    to.extend(session.lease.incarnation.to_be_bytes());
     put_bytes(to, session.metadata.bytes());
 }
 
 fn put_service(to: &mut Vec<u8>, service: &Service) {
-    to.extend(service.holder.as_ref().map_or(0, |holder| holder.incarnation).to_be_bytes());
-    put_about(to, &service.about);
+    to.extend(service.lease.as_ref().map_or(0, |lease| lease.incarnation).to_be_bytes());
+    put_info(to, &service.info);
 }
 
 /// All but the id.
-fn put_about(to: &mut Vec<u8>, about: &ServiceInfo) {
-    match about.life {
+fn put_info(to: &mut Vec<u8>, info: &ServiceInfo) {
+    match info.kind {
         ServiceKind::InSession(session) => {
             to.push(0);
             to.extend(session.as_str().as_bytes());
         }
         ServiceKind::Standalone { timeout } => to.push(timeout), // which is never 0
     }
-    put_bytes(to, about.tags.bytes());
-    put_bytes(to, about.metadata.bytes());
+    put_bytes(to, info.tags.bytes());
+    put_bytes(to, info.metadata.bytes());
 }
 
-fn put_what(to: &mut Vec<u8>, what: &EventKind) {
-    let named = |to: &mut Vec<u8>, kind, about: &ServiceInfo| {
+fn put_event_kind(to: &mut Vec<u8>, kind: &EventKind) {
+    let named = |to: &mut Vec<u8>, kind, info: &ServiceInfo| {
         to.push(kind);
-        put_bytes(to, about.id.as_bytes());
-        put_about(to, about);
+        put_bytes(to, info.id.as_bytes());
+        put_info(to, info);
     };
-    match what {
-        EventKind::Join(about) => named(to, 0, about),
-        EventKind::Remove(about) => named(to, 1, about),
-        EventKind::ServiceTimeout(about) => named(to, 2, about),
+    match kind {
+        EventKind::Join(info) => named(to, 0, info),
+        EventKind::Remove(info) => named(to, 1, info),
+        EventKind::ServiceTimeout(info) => named(to, 2, info),
         EventKind::SessionTimeout(services) => {
             to.push(3);
-            for about in services {
-                put_bytes(to, about.id.as_bytes());
-                put_about(to, about);
+            for info in services {
+                put_bytes(to, info.id.as_bytes());
+                put_info(to, info);
             }
         }
         EventKind::ValueUpdate(update) => {
@@ -241,42 +241,42 @@ impl<'a> Reader<'a> {
 
     fn session(&mut self) -> Option<Session> {
         let [timeout] = self.array()?;
-        let holder = Lease::unheard(u64::from_be_bytes(self.array()?));
-        Some(Session { timeout, holder, metadata: StringList::of_bytes(self.bytes()?)? })
+        let lease = Lease::restored(u64::from_be_bytes(self.array()?));
+        Some(Session { timeout, lease, metadata: StringList::of_bytes(self.bytes()?)? })
     }
 
     fn service(&mut self, id: &str) -> Option<Service> {
         let incarnation = u64::from_be_bytes(self.array()?);
-        let about = self.about(id.into())?;
-        let holder = match about.life {
+        let info = self.info(id.into())?;
+        let lease = match info.kind {
             ServiceKind::InSession(_) => None,
-            ServiceKind::Standalone { .. } => Some(Box::new(Lease::unheard(incarnation))),
+            ServiceKind::Standalone { .. } => Some(Box::new(Lease::restored(incarnation))),
         };
-        Some(Service { about, holder })
+        Some(Service { info, lease })
     }
 
-    fn about(&mut self, id: Arc<str>) -> Option<Arc<ServiceInfo>> {
-        let life = match self.array()? {
+    fn info(&mut self, id: Arc<str>) -> Option<Arc<ServiceInfo>> {
+        let kind = match self.array()? {
             [0] => ServiceKind::InSession(SessionId::parse(std::str::from_utf8(&self.array::<10>()?).ok()?)?),
             [timeout] => ServiceKind::Standalone { timeout },
         };
         let (tags, metadata) = (StringList::of_bytes(self.bytes()?)?, StringList::of_bytes(self.bytes()?)?);
-        Some(Arc::new(ServiceInfo { id, tags, metadata, life }))
+        Some(Arc::new(ServiceInfo { id, tags, metadata, kind }))
     }
 
-    fn what(&mut self) -> Option<EventKind> {
+    fn event_kind(&mut self) -> Option<EventKind> {
         let [kind] = self.array()?;
         Some(match kind {
             0..3 => {
                 let id = self.text()?;
                 let make = [EventKind::Join, EventKind::Remove, EventKind::ServiceTimeout][usize::from(kind)];
-                make(self.about(id)?)
+                make(self.info(id)?)
             }
             3 => {
                 let mut services = Vec::new();
                 while !self.0.is_empty() {
                     let id = self.text()?;
-                    services.push(self.about(id)?);
+                    services.push(self.info(id)?);
                 }
                 EventKind::SessionTimeout(services.into())
             }
@@ -315,20 +315,20 @@ mod tests {
 
     /// What does not survive: who was heard of when.
     fn forget(change: Change) -> Change {
-        let forget = |holder: Lease| Lease::unheard(holder.incarnation);
-        let slot = match change.slot {
+        let forget = |lease: Lease| Lease::restored(lease.incarnation);
+        let record = match change.record {
             RecordChange::Session { id, after: Some(session), .. } => {
-                let holder = forget(session.holder.clone());
-                RecordChange::Session { id, before: None, after: Some(Session { holder, ..session }) }
+                let lease = forget(session.lease.clone());
+                RecordChange::Session { id, before: None, after: Some(Session { lease, ..session }) }
             }
             RecordChange::Service { id, after: Some(service), .. } => {
-                let holder = service.holder.map(|holder| Box::new(forget(*holder)));
-                RecordChange::Service { id, before: None, after: Some(Service { holder, ..service }) }
+                let lease = service.lease.map(|lease| Box::new(forget(*lease)));
+                RecordChange::Service { id, before: None, after: Some(Service { lease, ..service }) }
             }
             RecordChange::Value { id, after, .. } => RecordChange::Value { id, before: None, after },
             other => other,
         };
-        Change { tenant: change.tenant, slot }
+        Change { tenant: change.tenant, record }
     }
 
     #[test]
@@ -349,24 +349,24 @@ mod tests {
     #[test]
     fn form_of_records_does_not_change() {
         let session = SessionId::parse("seABCDEFGH").unwrap();
-        let about = |life| {
+        let info = |kind| {
             let (tags, metadata) = (StringList::new(["web"]), StringList::new(["port", "80"]));
-            Arc::new(ServiceInfo { id: "web-1".into(), tags, metadata, life })
+            Arc::new(ServiceInfo { id: "web-1".into(), tags, metadata, kind })
         };
-        let (own, member) = (about(ServiceKind::Standalone { timeout: 30 }), about(ServiceKind::InSession(session)));
-        let holder = Lease::unheard(258);
-        let service = |about: &Arc<ServiceInfo>, holder: Option<&Lease>| {
-            let after = Some(Service { about: about.clone(), holder: holder.cloned().map(Box::new) });
+        let (own, member) = (info(ServiceKind::Standalone { timeout: 30 }), info(ServiceKind::InSession(session)));
+        let lease = Lease::restored(258);
+        let service = |info: &Arc<ServiceInfo>, lease: Option<&Lease>| {
+            let after = Some(Service { info: info.clone(), lease: lease.cloned().map(Box::new) });
             RecordChange::Service { id: "web-1".into(), before: None, after }
         };
-        let event = |what| RecordChange::Event { id: Uuid1::of_parts(1, 2), before: None, after: Some(what) };
+        let event = |kind| RecordChange::Event { id: Uuid1::of_parts(1, 2), before: None, after: Some(kind) };
         let (id, old, new) = (Arc::from("key"), Arc::from("old"), Arc::from("new"));
         let update = |old| ValueUpdate { id: Arc::clone(&id), old, new: Arc::clone(&new) };
-        let after = Some(Session { metadata: StringList::new(["a", "b"]), timeout: 30, holder: holder.clone() });
+        let after = Some(Session { metadata: StringList::new(["a", "b"]), timeout: 30, lease: lease.clone() });
         let slots = [
             RecordChange::Tenant { before: None, after: Some(258) },
             RecordChange::Session { id: session, before: None, after },
-            service(&own, Some(&holder)),
+            service(&own, Some(&lease)),
             service(&member, None),
             RecordChange::Value { id: id.clone(), before: None, after: Some(new.clone()) },
             event(EventKind::Join(own.clone())),
@@ -377,8 +377,8 @@ mod tests {
             event(EventKind::ValueUpdate(Box::new(update(Some(Arc::clone(&old)))))),
             event(EventKind::ValueRemove(Box::new(ValueRemove { id, old }))),
         ];
-        let written = slots.map(|slot| {
-            let Write { key, value } = Write::of(&Change { tenant: 7, slot });
+        let written = slots.map(|record| {
+            let Write { key, value } = Write::of(&Change { tenant: 7, record });
             format!("{} {}", key.escape_ascii(), value.unwrap().escape_ascii())
         });
         assert_eq!(written.join("\n"), include_str!("record.txt").trim_end());

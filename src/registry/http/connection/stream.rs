@@ -1,7 +1,7 @@
 //! A connection's bytes, with an eye on the time: too long a silence, a head that trickles in, and an answer that
 //! nobody reads end it.
 //!
-//! hyper's own time limit for heads counts the silence before them too, and holders may be silent for minutes.
+//! hyper's own time limit for heads counts the silence before them too, and leases may be silent for minutes.
 
 use std::io;
 use std::pin::Pin;

@@ -1,0 +1,109 @@
+//! A lease: it must be renewed by a heartbeat in time, or it expires.
+//!
+//! A token carries the deadline that it stands for, and can be verified without having been stored. The newest one and the
+//! one before are accepted: a client that lost a response sends the token that it has, and gets the same response.
+
+use super::clock::Now;
+use super::heartbeat_token::Keys;
+use super::records::TenantId;
+use super::uuid::{Uuid1, ticks_in};
+
+/// The lease of a session or a service. None of it is stored, except its incarnation: heartbeats cost no write.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lease {
+    /// Distinguishes it from an earlier lease of the same id. Tokens are bound to it.
+    pub(crate) incarnation: u64,
+    /// Wall time of the last heartbeat; 0 before the first.
+    pub(crate) last_seen: u64,
+    /// When it expires, on the monotonic scale.
+    pub(crate) deadline: u64,
+    /// The deadline of its entry in the queue; never later than its own.
+    pub(crate) queued: u64,
+    /// The time in the newest token, in ticks; 0 if it is unknown, as after a restart.
+    pub(crate) latest: u64,
+    /// The time in the token before, until the newest has been used; otherwise 0.
+    pub(crate) previous: u64,
+}
+
+impl Lease {
+    /// Makes a lease that must be renewed within `timeout` seconds, and its first token.
+    pub(crate) fn new(now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> (Self, Uuid1) {
+        let mut lease = Self::restored(fastrand::u64(..));
+        lease.restart(now, timeout);
+        let token = lease.issue_token(now, keys, tenant, timeout);
+        (lease, token)
+    }
+
+    /// Makes a lease of which only the incarnation is known, as it is read from the store.
+    pub(crate) fn restored(incarnation: u64) -> Self {
+        Self { incarnation, last_seen: 0, deadline: 0, queued: 0, latest: 0, previous: 0 }
+    }
+
+    pub(crate) fn last_seen(&self) -> Option<u64> {
+        (self.last_seen != 0).then_some(self.last_seen)
+    }
+
+    /// Gives it its whole timeout, as after a restart. The caller must queue it.
+    pub(crate) fn restart(&mut self, now: Now, timeout: u8) {
+        self.extend(now, timeout);
+        self.queued = self.deadline;
+    }
+
+    /// Returns whether a heartbeat with this token renews it.
+    pub(crate) fn accepts(&self, keys: &Keys, tenant: TenantId, token: Uuid1) -> bool {
+        let is_current = self.latest == 0 || [self.previous, self.latest].contains(&token.ticks());
+        is_current && keys.heartbeat(token.ticks(), tenant, self.incarnation) == token
+    }
+
+    /// Renews it, and returns the next token; none if the token is not accepted.
+    pub(crate) fn renew(
+        &mut self,
+        now: Now,
+        keys: &Keys,
+        tenant: TenantId,
+        timeout: u8,
+        token: Uuid1,
+    ) -> Option<Uuid1> {
+        if !self.accepts(keys, tenant, token) {
+            return None;
+        }
+        self.extend(now, timeout);
+        let next = if token.ticks() == self.previous {
+            self.token(keys, tenant) // the response to the last heartbeat was lost
+        } else {
+            self.previous = token.ticks();
+            self.issue_token(now, keys, tenant, timeout)
+        };
+        self.last_seen = now.wall;
+        Some(next)
+    }
+
+    /// Returns the newest token.
+    pub(crate) fn token(&self, keys: &Keys, tenant: TenantId) -> Uuid1 {
+        keys.heartbeat(self.latest, tenant, self.incarnation)
+    }
+
+    /// Returns the deadline of a further entry in the queue, if it needs one: a deadline moves up only after the timeout was
+    /// lowered; otherwise the entry that is there is early enough.
+    pub(crate) fn moved_up(&mut self) -> Option<u64> {
+        let is_earlier = self.deadline < self.queued;
+        is_earlier.then(|| {
+            self.queued = self.deadline;
+            self.queued
+        })
+    }
+
+    fn extend(&mut self, now: Now, timeout: u8) {
+        self.deadline = now.mono + u64::from(timeout) * 1000;
+    }
+
+    fn issue_token(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> Uuid1 {
+        let deadline = now.wall + u64::from(timeout) * 1000;
+        let mut low = fastrand::u64(..);
+        while self.previous == ticks_in(deadline, low) {
+            low += 1; // two heartbeats in one millisecond drew the same number
+        }
+        self.latest = ticks_in(deadline, low);
+        self.token(keys, tenant)
+    }
+}
