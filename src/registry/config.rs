@@ -8,7 +8,7 @@ use super::http::{ServiceShape, Timeouts, Tls, TrustedProxy};
 use super::model::Clock;
 use super::store::{Opener, recovery};
 
-/// How a registry is to be.
+/// The configuration of a registry.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(super) users: Option<Users>,
@@ -26,8 +26,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// A registry that lets everyone in: any name and key log in, a token is not required, and paths without a tenant
-    /// mean tenant 1. It listens on loopback only, and refuses what a web page in somebody's browser could send it.
+    /// An open registry: any name and key log in, no request needs a token, and paths without a tenant
+    /// mean tenant 1. It listens on loopback only, and refuses requests that a web page could make a browser send.
     #[must_use]
     pub fn anonymous() -> Self {
         Self {
@@ -46,92 +46,92 @@ impl Config {
         }
     }
 
-    /// A registry for these users and nobody else.
+    /// A registry for these users.
     #[must_use]
     pub fn with_users(users: Users) -> Self {
         Self { users: Some(users), ..Self::anonymous() }
     }
 
-    /// Without users, lets other machines in as well: everyone who can reach the listener may do everything.
+    /// Allows an open registry to listen beyond loopback: every client that can reach the listener may do everything.
     #[must_use]
     pub fn allow_remote_anonymous(self, allow_remote_anonymous: bool) -> Self {
         Self { allow_remote_anonymous, ..self }
     }
 
-    /// Names that a registry without users is reached by. It refuses requests for any other name: they come from web
-    /// pages whose name was made to lead here. Loopback names and its own addresses need not be given.
+    /// Names of an open registry. It refuses requests for any other name: they come from web
+    /// pages whose name was changed to lead here. Loopback names and its own addresses need not be given.
     #[must_use]
     pub fn host_names(self, names: impl IntoIterator<Item = String>) -> Self {
         Self { host_names: names.into_iter().collect(), ..self }
     }
 
-    /// Proxies that are believed about whom they ask for: what a client's address counts for, above all failed logins, then
-    /// goes by `X-Forwarded-For` or `Forwarded`. From anybody else these headers count for nothing.
+    /// Trusted proxies: failed logins, and all else that is counted for a client's address, then go by
+    /// `X-Forwarded-For` or `Forwarded`. From other peers these headers are ignored.
     #[must_use]
     pub fn trusted_proxies(self, proxies: impl IntoIterator<Item = TrustedProxy>) -> Self {
         Self { trusted_proxies: proxies.into_iter().collect(), ..self }
     }
 
-    /// Speaks TLS, and nothing else.
+    /// Serves TLS only.
     #[must_use]
     pub fn tls(self, tls: Tls) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
-    /// Hides events that clients of the time did not know: `service.remove` for a service that lives in a session.
-    /// Some old clients stop reading the feed at a type they do not know.
+    /// Hides events that old clients do not know: `service.remove` for a service in a session.
+    /// Some old clients stop reading the feed at an unknown type.
     #[must_use]
     pub fn strict_feed(self, strict_feed: bool) -> Self {
         Self { compatibility: Compatibility { strict_feed, ..self.compatibility }, ..self }
     }
 
-    /// Takes heartbeats for the sessions `null` and `None`, which some old clients send, for those of the token's owner.
-    /// To find it, all holders of the tenant are looked through.
+    /// Accepts heartbeats for the sessions `null` and `None`, which some old clients send, as those of the token's owner.
+    /// To find it, the registry searches all leases of the tenant.
     #[must_use]
     pub fn lenient_heartbeats(self, lenient_heartbeats: bool) -> Self {
         Self { compatibility: Compatibility { lenient_heartbeats, ..self.compatibility }, ..self }
     }
 
-    /// Takes the time from somewhere else than the system's clock.
+    /// Takes the time from another source than the system's clock.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Keeps everything in a directory, which is made if there is none: what was acknowledged outlives the process,
-    /// however it ends. Without one, the registry keeps everything in memory.
+    /// Keeps all data in a directory, which is created if it is missing: acknowledged changes survive the process, however
+    /// it ends. Without a directory, all data is in memory.
     #[must_use]
     pub fn data_dir(self, path: impl Into<PathBuf>) -> Self {
         Self { data_dir: Some((path.into(), recovery::open)), ..self }
     }
 
-    /// How long events are kept; 30 days unless told otherwise.
+    /// How long events are kept; 30 days by default.
     #[must_use]
     pub fn events_retention(self, retention: Duration) -> Self {
         Self { events_retention: Some(retention), ..self }
     }
 
-    /// Which members services have in answers. Some old clients want those of their own form in every service.
+    /// The members of services in responses. Some old clients want those of their own form in every service.
     #[must_use]
     pub fn service_shape(self, service_shape: ServiceShape) -> Self {
         Self { service_shape, ..self }
     }
 
-    /// How many connections may be open at a time (10,000 unless told otherwise). When there is one more, an idle one
-    /// is closed: one from the address that has most of them.
+    /// The most open connections (10,000 by default). If there is one more, an idle one
+    /// is closed, of the address that has most of them.
     #[must_use]
     pub fn max_connections(self, max_connections: usize) -> Self {
         Self { max_connections, ..self }
     }
 
-    /// How long a connection is waited for.
+    /// Sets the time limits of connections.
     #[must_use]
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
     }
 }
 
-/// What is done only for the sake of some old clients.
+/// Behaviour for the sake of some old clients.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Compatibility {
     pub(super) strict_feed: bool,

@@ -17,7 +17,7 @@ use super::model::Keys;
 use super::state::State;
 use super::store::{OpenedStore, recovery};
 
-/// A registry that is about to serve.
+/// A registry, ready to serve.
 #[derive(Debug)]
 pub struct Registry {
     listener: TcpListener,
@@ -28,7 +28,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Builds a registry behind a listener, with what is in the data directory. Clients may connect from now on; they are answered once it serves.
+    /// Builds a registry with a listener, and loads the data directory. Clients may connect from now on; they are answered once it
+    /// serves.
     ///
     /// # Errors
     ///
@@ -40,7 +41,7 @@ impl Registry {
             return Err(Error::NotLoopback(address));
         }
         listener.set_nonblocking(true).map_err(Error::Listener)?;
-        // More than the usual 128: connections that come while the registry starts, or does not run, wait here.
+        // More than the usual 128: connections wait here while the registry starts, or is stopped.
         #[cfg(unix)]
         listen(&listener, Backlog::MAXALLOWABLE).map_err(|error| Error::Listener(error.into()))?;
         http::connection::bound_send_buffers(&listener).map_err(Error::Listener)?;
@@ -68,20 +69,20 @@ impl Registry {
         Ok(Self { listener, address, app, opened, max_connections })
     }
 
-    /// The address it listens on.
+    /// Returns the address of the listener.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// What changes it while it serves.
+    /// Returns the handle that changes it while it serves.
     #[must_use]
     pub fn control(&self) -> Control {
         Control(self.app.clone())
     }
 
-    /// Serves until `shutdown` is ready; then accepts no more, finishes what is under way, for 5 seconds at most, and
-    /// returns. It runs on the tokio runtime it is polled on, of either flavor, with io and time enabled. If the
+    /// Serves until `shutdown` is ready. Then it accepts no more connections, finishes running requests, for at most 5 seconds, and
+    /// returns. It runs on the current tokio runtime, of either flavor, with io and time enabled. If the
     /// future is dropped instead, it stops at once.
     ///
     /// # Errors
@@ -106,12 +107,12 @@ impl Registry {
 pub struct Control(Arc<App>);
 
 impl Control {
-    /// Other users from now on. The tokens of those who are gone, or have other credentials, are void.
+    /// Replaces the users. Tokens of users that are gone, or have other credentials, are void.
     pub fn replace_users(&self, users: Users) {
         self.0.replace_users(users);
     }
 
-    /// Another certificate, for connections that are opened from now on.
+    /// Replaces the certificate, for new connections.
     pub fn replace_tls(&self, tls: Tls) {
         self.0.replace_tls(tls);
     }

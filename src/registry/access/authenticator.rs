@@ -1,4 +1,4 @@
-//! Who may come in: logins, and what a token allows.
+//! Decides on logins, and on what a token allows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use crate::registry::model::TenantId;
 use crate::registry::model::{Access, Keys};
 use crate::registry::state::DomainError;
 
-/// The tenant of everyone who logs in to an open registry.
+/// The tenant of every login to an open registry.
 pub(super) const OPEN_TENANT: TenantId = 1;
-/// The same, as it stands in paths.
+/// The same, as it is written in paths.
 pub(crate) const OPEN_TENANT_ID: &str = "1";
 
 const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
-/// How far ahead the clock may have been that a token was made by. One that was made further in the future is void: it
-/// would be good for as much longer.
+/// How far ahead the clock may have been that issued a token, in milliseconds. A token from further in the future is void: it
+/// would be valid for that much longer.
 const TOKEN_SKEW_MS: u64 = 60_000;
 
 const NO_TENANT: &str = "No tenant id provided";
 const NO_TOKEN: &str = "No authentication token provided";
 const BAD_TOKEN: &str = "Invalid or expired authentication token";
-/// Whatever is wrong with it: nobody is told which names there are.
+/// One message for every wrong login: it does not reveal which names exist.
 pub(crate) const BAD_LOGIN: &str = "Invalid user name, key or password";
-/// Whatever is right about it: it was not looked at.
+/// One message for a login that was not checked.
 pub(crate) const TOO_MANY_LOGINS: &str = "Too many failed logins; try again in a few seconds";
 
-/// Who may come in.
+/// The users, and the rules by which they may log in.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     keys: Arc<Keys>,
     access: AccessRule,
-    /// How often the users were replaced.
+    /// How often the users have been replaced.
     generation: u64,
     quotas: HashMap<TenantId, Arc<Quotas>>,
     default_quotas: Arc<Quotas>,
@@ -45,18 +45,18 @@ pub(crate) struct Authenticator {
 
 #[derive(Debug)]
 enum AccessRule {
-    /// Everyone, as anyone.
+    /// An open registry: every login and every request.
     Open,
-    /// Those in the users file.
+    /// The users of the users file.
     Listed(Listed),
 }
 
 #[derive(Debug, Default)]
 struct Listed {
     by_name: HashMap<String, Arc<Known>>,
-    /// By the number that their tokens carry.
+    /// By the number in their tokens.
     by_number: HashMap<u64, Arc<Known>>,
-    /// Every hash in the file, in its order.
+    /// Every hash in the file, in order.
     hashes: Vec<Arc<Secret>>,
 }
 
@@ -72,11 +72,11 @@ pub(crate) struct Login {
     pub(crate) name: String,
     pub(crate) tenant: TenantId,
     pub(crate) token: String,
-    /// Milliseconds since 1970.
+    /// In milliseconds since 1970.
     pub(crate) expires: u64,
 }
 
-/// What a request says about who asks.
+/// The tenant and the token that a request names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Claim<'a> {
     /// The tenant in the header.
@@ -104,8 +104,8 @@ impl Authenticator {
         Self { keys, access: AccessRule::Listed(listed), generation: 0, quotas, default_quotas }
     }
 
-    /// The same with other users. Who has not changed keeps what is known about the key, so that a new file does not
-    /// make everyone's next login slow.
+    /// Returns the same with other users. An unchanged user keeps what is known about the key, so that a new file does not
+    /// make every next login slow.
     pub(crate) fn with(&self, users: Users) -> Self {
         let mut new = Self { generation: self.generation + 1, ..Self::new(self.keys.clone(), Some(users)) };
         let (AccessRule::Listed(new_users), AccessRule::Listed(old_users)) = (&mut new.access, &self.access) else {
@@ -120,7 +120,7 @@ impl Authenticator {
         new
     }
 
-    /// Another number for other users: what was wrong may be right now.
+    /// Returns a number that changes with the users: a login that was wrong may be right now.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -129,7 +129,7 @@ impl Authenticator {
         matches!(self.access, AccessRule::Open)
     }
 
-    /// The tenants that are known before anyone comes.
+    /// Returns the tenants of the users file.
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
         match &self.access {
             AccessRule::Open => vec![OPEN_TENANT],
@@ -137,12 +137,12 @@ impl Authenticator {
         }
     }
 
-    /// What a tenant may have.
+    /// Returns the limits of a tenant.
     pub(crate) fn quotas(&self, tenant: TenantId) -> &Arc<Quotas> {
         self.quotas.get(&tenant).unwrap_or(&self.default_quotas)
     }
 
-    /// Decides whether a request may act for the tenant it names.
+    /// Decides whether a request may act for the tenant that it names.
     pub(crate) fn admit(&self, now: Now, credentials_hash: Claim<'_>) -> Result<TenantId, DomainError> {
         let named = credentials_hash.header.or(credentials_hash.path).ok_or(DomainError::Unauthorized(NO_TENANT))?;
         if credentials_hash.path.is_some_and(|path| path != named) {
@@ -159,7 +159,7 @@ impl Authenticator {
         allowed.ok_or(DomainError::Unauthorized(BAD_TOKEN))
     }
 
-    /// The user whose token this is, and until when it is good.
+    /// Returns the user of a token, and until when the token is valid.
     fn owner(&self, now: Now, token: &str) -> Option<(&Arc<Known>, u64)> {
         let AccessRule::Listed(users) = &self.access else { return None };
         let access = Access::open(&self.keys, token, now.wall)?;
@@ -169,7 +169,7 @@ impl Authenticator {
         Some((users.by_number.get(&access.user)?, access.expires))
     }
 
-    /// Logs in with a key, a password, or a token that is still good. Where a hash must be computed for that, it waits in
+    /// Logs in with a key, a password, or a token that is still valid. If that needs a hash, the login waits for it in
     /// this lane.
     pub(crate) async fn login(
         &self,
@@ -207,7 +207,7 @@ impl Authenticator {
         Ok(Login { name: user.name.clone(), tenant: user.tenant, token, expires })
     }
 
-    /// The login to an open registry. Nobody will ask for the token, but clients want one.
+    /// Returns the login to an open registry, with a token that the registry will not ask for: clients expect one.
     fn welcome(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Login {
         let expires = now.wall + TOKEN_LIFE_MS;
         let token = Access { expires, user: 0 }.seal(&self.keys, nonce);
@@ -216,27 +216,27 @@ impl Authenticator {
 }
 
 impl Listed {
-    /// The hash that is computed for a name without one. That of another user, so that it costs what hashes here cost,
-    /// and the same one each time.
+    /// Returns the hash to compute for a name without one. It is another user's hash, so that it costs as much,
+    /// and always the same one for a name.
     fn decoy(&self, keys: &Keys, name: &str) -> Option<&Arc<Secret>> {
         let count = u64::try_from(self.hashes.len()).ok().filter(|count| *count > 0)?;
         self.hashes.get(usize::try_from(keys.fingerprint(&["decoy", name]) % count).ok()?)
     }
 }
 
-/// What a user's tokens carry. Another key or tenant makes another number, and the tokens void.
+/// Returns the number in a user's tokens. Another key or tenant makes another number, which voids the tokens.
 fn number(keys: &Keys, user: &User) -> u64 {
     let secrets = [&user.api_key, &user.password].map(|secret| secret.as_deref().map_or("", Secret::raw));
     keys.fingerprint(&[&user.name, &user.tenant.to_string(), secrets[0], secrets[1]])
 }
 
-/// A tenant id: decimal digits, 1 to 2147483647, without leading zeros.
+/// Parses a tenant id: decimal digits, 1 to 2147483647, without leading zeros.
 fn tenant_id(text: &str) -> Option<TenantId> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|tenant| is_plain && i32::try_from(*tenant).is_ok())
 }
 
-/// What somebody logs in with.
+/// The credentials of a login.
 #[derive(Hash)]
 pub(crate) struct Credentials<'a> {
     name: &'a str,
@@ -252,7 +252,7 @@ enum Proof<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// Whose key or password is tried. A token cannot be guessed.
+    /// Returns the name whose key or password is tried. A token cannot be guessed.
     pub(crate) fn tried(&self) -> Option<&'a str> {
         let is_token = matches!(self.proof, Proof::Token(_));
         (!is_token).then_some(self.name)

@@ -1,12 +1,12 @@
-//! Guessing is slowed: failed logins are counted for each pair of name and address, each address, and each name.
+//! The login throttle: slows guessing down. It counts failed logins for each pair of name and address, each address, and each name.
 //!
-//! Credentials that have been right from an address are looked at there at once, whatever others do: so nobody can lock out who
-//! was in already. Others have to queue up where there was guessing: for the name from the same address, or for any name
-//! from it. When the queue is full they are put off, unseen, and told so; who comes again is let in before new guesses. For a
-//! name that is guessed at from everywhere, and an address that guesses, the answers that say no are held back.
+//! Credentials that were right from an address before are checked there at once, whatever others do, so no guesser can lock out a
+//! user. Other logins queue up after failures: for the same name from the same address, or for any name
+//! from that address. When the queue is full, a login is deferred without a check; its second attempt precedes new guesses. For a
+//! name that is guessed from many addresses, and an address that guesses, failed responses are delayed.
 //!
-//! The same mistake again teaches nobody anything: it is answered as before, unseen, and only its own answers are held back.
-//! Programs that still have an old key say it for ever, and those beside them with the new one must come in.
+//! A repeated mistake reveals nothing new: it gets the same response without a check, and only its own responses are delayed.
+//! So a program with an old key does not disturb the programs with the new one beside it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -15,27 +15,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::turns::Lane;
 
-/// Mistakes that cost nothing: of a pair, of an address (there may be many users behind it), of a name.
+/// Free mistakes: of a pair, of an address (which many users may share), of a name.
 const FREE_PAIR: u32 = 5;
 const FREE_ADDRESS: u32 = 50;
 const FREE_NAME: u32 = 20;
-/// The first pause between two attempts of a pair, doubled with each failure up to the last, in milliseconds.
+/// The first pause between two attempts of a pair, in milliseconds. It doubles with each failure up to the last value.
 const FIRST_PAUSE: u64 = 100;
 const PAIR_DOUBLINGS: u32 = 2;
-/// The pause between two attempts of an address under names that few mistakes were made with.
+/// The pause between two attempts of an address under names with few mistakes.
 const ADDRESS_PAUSE: u64 = 40;
-/// How often the first pause is doubled for answers that say no.
+/// How often the first pause is doubled for delayed responses.
 const DOUBLINGS: u32 = 5;
-/// An attempt that would have to wait longer is put off, unseen; the second time it may wait until the last moment. Some
+/// An attempt that would have to wait longer is deferred without a check; its second try may wait up to the last moment. Some
 /// clients wait no longer than 5 s.
 const LONGEST_WAIT: u64 = 3_000;
 const LONGEST_WAIT_AGAIN: u64 = 4_000;
-/// Failures are forgotten so long after the last one.
+/// Failures are forgotten this long after the last one.
 const MEMORY_MS: u64 = 15 * 60_000;
-/// What was wrong is looked at again after so long, once.
+/// Wrong credentials are checked again after this time, once.
 const MISTAKE_MS: u64 = 60_000;
-/// How many counts are kept, how many credentials that were right, and how many that were put off. The oldest half goes when
-/// there are more. They are kept apart, so that no flood of mistakes makes forgotten who was right.
+/// The most counts, right credentials and deferred logins that are kept. Beyond that, the oldest half is dropped.
+/// They are kept apart, so that a flood of mistakes does not displace right credentials.
 const CAPACITY: usize = 10_000;
 
 /// The counts.
@@ -50,47 +50,47 @@ struct Tables {
     counts: HashMap<u64, Count>,
     /// Credentials that were right from an address, and when they last were.
     right: HashMap<u64, u64>,
-    /// What was put off, and when.
+    /// Deferred logins, and when they were deferred.
     put_off: HashMap<u64, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     failures: u32,
-    /// The last time anything happened here.
+    /// The time of the last event.
     last: u64,
-    /// When the next attempt may be looked at.
+    /// When the next attempt may be checked.
     next: u64,
 }
 
-/// An attempt to log in, and of whom failures are counted: numbers that stand for them, so that a count is small whatever they
-/// are called.
+/// An attempt to log in, as the numbers under which its failures are counted. A count is small, however long the
+/// names are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
     pair: u64,
     address: u64,
     name: u64,
-    /// What is said to be right, by whom, and from where.
+    /// The credentials, the name and the address.
     credentials: u64,
-    /// The same with the users file that decides about it.
+    /// The same, with the users file that decides about them.
     credentials_hash: u64,
 }
 
 /// When an attempt is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// After it was looked at, at once: it was right before.
+    /// After its check, at once: the credentials were right before.
     Known,
-    /// After it was looked at, from then on.
+    /// After its check, at this time at the earliest.
     At(u64),
-    /// As before, at that time: it was wrong a moment ago.
+    /// Like the same mistake a moment ago, at this time.
     Wrong(u64),
-    /// Unseen, at that time: too many are waiting.
+    /// Without a check, at this time: too many logins are waiting.
     TooMany(u64),
 }
 
 impl LoginThrottle {
-    /// An attempt under this name from this address; `credentials` and the users file of this generation are all that
+    /// Makes an attempt under this name from this address. `credentials` and the generation of the users file are all that
     /// decides whether it is right.
     pub(crate) fn attempt(&self, name: &str, from: IpAddr, credentials: impl Hash, generation: u64) -> Attempt {
         let from = network(from);
@@ -104,7 +104,7 @@ impl LoginThrottle {
         }
     }
 
-    /// When an attempt that arrives now is answered. One that has no place to wait is put off instead.
+    /// Returns when an attempt that arrives now is answered. One without a place to wait is deferred.
     pub(crate) fn turn(&self, now: u64, attempt: Attempt, has_place: bool) -> Verdict {
         let tables = &mut *self.lock();
         if tables.right.contains_key(&attempt.credentials) {
@@ -116,7 +116,7 @@ impl LoginThrottle {
             if now.saturating_sub(failed_attempt.last) < MISTAKE_MS {
                 return Verdict::Wrong(now + failed_attempt.repeated());
             }
-            failed_attempt.last = now; // of many that wait for this, one is looked at
+            failed_attempt.last = now; // of many attempts that wait for this time, one is checked
         }
         let failures =
             |lane| counts.get(&lane).filter(|count| count.is_remembered(now)).map_or(0, |count| count.failures);
@@ -142,20 +142,20 @@ impl LoginThrottle {
         Verdict::At(turn)
     }
 
-    /// Whether these credentials were put off a while ago.
+    /// Returns whether these credentials were deferred a while ago.
     pub(crate) fn was_put_off(&self, now: u64, attempt: Attempt) -> bool {
         self.lock().was_put_off(now, attempt)
     }
 
-    /// An attempt was not looked at after all.
+    /// Takes back an attempt that was not checked after all.
     pub(crate) fn put_off(&self, now: u64, attempt: Attempt) {
         self.lock().put_off(now, attempt);
     }
 
-    /// Counts a failure, but the same one only once. Returns until when its answer is to be held back.
+    /// Counts a failure, the same one only once. Returns until when its response is delayed.
     pub(crate) fn failed(&self, now: u64, attempt: Attempt) -> u64 {
         let tables = &mut *self.lock();
-        tables.right.remove(&attempt.credentials); // another users file
+        tables.right.remove(&attempt.credentials); // after a change of the users file
         let counts = &mut tables.counts;
         if let Some(known) = counts.get_mut(&attempt.credentials_hash).filter(|known| known.is_remembered(now)) {
             known.last = now;
@@ -176,7 +176,7 @@ impl LoginThrottle {
         now + held(count(attempt.address), FREE_ADDRESS).max(held(count(attempt.name), FREE_NAME))
     }
 
-    /// Remembers what was right. It forgives the pair nothing, or each login would make a few guesses free.
+    /// Remembers right credentials. They do not clear the count of the pair, or each login would make some guesses free.
     pub(crate) fn succeeded(&self, now: u64, attempt: Attempt) {
         let tables = &mut *self.lock();
         tables.counts.remove(&attempt.credentials_hash);
@@ -190,7 +190,7 @@ impl LoginThrottle {
 }
 
 impl Attempt {
-    /// Where it waits for its credentials to be hashed.
+    /// Returns the lane in which the login waits for its hash.
     pub(crate) fn lane(&self) -> Lane {
         Lane::Address(self.address)
     }
@@ -208,7 +208,7 @@ impl Tables {
 }
 
 impl Count {
-    /// Counts the same mistake again. Returns how long its answer is to be held back.
+    /// Counts a repeated mistake. Returns how long its response is delayed.
     fn repeated(&mut self) -> u64 {
         let held = self.failures.checked_sub(FREE_PAIR).map_or(0, |above| pause(above, DOUBLINGS));
         self.failures = self.failures.saturating_add(1);
@@ -224,7 +224,7 @@ fn pause(above: u32, doublings: u32) -> u64 {
     FIRST_PAUSE << above.min(doublings)
 }
 
-/// Who has one address of IPv6 has all 2^64 of its network.
+/// A client with an IPv6 address has all 2^64 addresses of its network.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
@@ -232,7 +232,7 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Lets the oldest half go where there is no room for another one.
+/// Drops the oldest half if there is no room for another entry.
 fn make_room<T>(table: &mut HashMap<u64, T>, last: impl Fn(&T) -> u64) {
     if table.len() < CAPACITY {
         return;

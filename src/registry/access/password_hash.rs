@@ -1,11 +1,11 @@
-//! A user's key or password: as it is, or as an argon2id hash of it.
+//! A user's key or password, as plain text or as an argon2id hash.
 //!
-//! Checking against a hash takes tens of milliseconds and 19 MB, on purpose, and some clients log in before every
-//! request. So what was right once is remembered, as a keyed hash under a key that never leaves the process. What is
-//! wrong takes the work all the same, every time and whoever is named: else the time would tell who is known.
+//! A check against a hash takes tens of milliseconds and 19 MB, by design, and some clients log in before every
+//! request. So right credentials are remembered, as a keyed hash under a key that never leaves the process. Wrong ones
+//! cost the work every time, whether the name exists or not: otherwise the time would reveal which names exist.
 //!
-//! One hash is computed at a time, in memory that is kept for the next: what is taken and returned each time would stay with
-//! the allocator, once for every thread that has computed one.
+//! One hash is computed at a time, in memory that is kept for the next: memory that is freed each time would stay with
+//! the allocator, once for every thread that has computed a hash.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -17,16 +17,16 @@ use super::turns::{Lane, Turns};
 use crate::registry::model::Keys;
 use crate::registry::model::heartbeat_token::same;
 
-/// More memory than this is a mistake in the file, or a trap in it.
+/// More memory than this is a mistake in the file, or an attack with it.
 const MOST_MEMORY_KIB: u32 = 1 << 20;
 
-/// One at a time: the other processors, and the memory, are for those who are in already.
+/// One at a time: the other processors and the memory are for clients that have logged in.
 static HASHING: Turns = Turns::new();
 
-/// What the hash that is computed works in. It is as large as the largest one was that was worth keeping.
+/// The memory for hashes, as large as the largest hash so far, up to the limit below.
 static BLOCKS: Mutex<Vec<Block>> = Mutex::new(Vec::new());
 
-/// Memory is kept up to this. What is larger is mapped by the allocator for itself, and so returned to the system.
+/// Up to this much memory is kept. The allocator maps larger blocks separately, and returns them to the system.
 const KEPT_KIB: usize = 32 << 10;
 
 /// A key or password.
@@ -34,13 +34,13 @@ const KEPT_KIB: usize = 32 << 10;
 pub(super) struct Secret {
     text: String,
     is_hash: bool,
-    /// The keyed hash of what was right.
+    /// The keyed hash of the right credentials.
     right: OnceLock<[u8; 16]>,
 }
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret") // and not a letter of it
+        f.write_str("Secret") // without any part of the secret
     }
 }
 
@@ -49,7 +49,7 @@ impl Secret {
         Self { text, is_hash: false, right: OnceLock::new() }
     }
 
-    /// From a hash in PHC form, such as `$argon2id$v=19$m=19456,t=2,p=1$...`.
+    /// Reads a hash in PHC form, such as `$argon2id$v=19$m=19456,t=2,p=1$...`.
     pub(super) fn hash(text: String) -> Result<Self, &'static str> {
         const WRONG: &str = "is no argon2id hash; make one with service-registry hash-key";
         let hash = PasswordHash::new(&text).map_err(|_| WRONG)?;
@@ -63,12 +63,12 @@ impl Secret {
         Ok(Self { text, is_hash: true, right: OnceLock::new() })
     }
 
-    /// What stands in the users file.
+    /// Returns the text in the users file.
     pub(super) fn raw(&self) -> &str {
         &self.text
     }
 
-    /// Whether this is known to be what was given, without any work.
+    /// Returns whether the credentials are known to be right, without any work.
     pub(super) fn is_at_once(&self, keys: &Keys, given: &str) -> bool {
         if self.is_hash {
             self.right.get().is_some_and(|right| same(right, &keys.of_secret(given)))
@@ -78,9 +78,9 @@ impl Secret {
     }
 
     fn is_by_hash(&self, keys: &Keys, given: &str) -> bool {
-        let is_right = verify(&self.text, given).unwrap_or(false); // a hash that is none was refused when it was read
+        let is_right = verify(&self.text, given).unwrap_or(false); // a text that is no hash was refused when the file was read
         if is_right {
-            let _ = self.right.set(keys.of_secret(given)); // by another login that was as right
+            let _ = self.right.set(keys.of_secret(given)); // unless another login has set it
         }
         is_right
     }
@@ -90,13 +90,13 @@ impl Secret {
     }
 }
 
-/// Which hash is computed when what was given is not known to be right: the user's own, or else, where there is none,
-/// a decoy's, whose verdict counts for nothing.
+/// Returns the hash to compute for credentials that are not known to be right: the user's own or, for an unknown user,
+/// a decoy, whose result is ignored.
 fn to_verify<'a>(secret: Option<&'a Arc<Secret>>, decoy: Option<&'a Arc<Secret>>) -> Option<&'a Arc<Secret>> {
     secret.filter(|secret| secret.is_hash).or(decoy)
 }
 
-/// Whether what was given has this hash.
+/// Returns whether the credentials match this hash.
 fn verify(hash: &str, given: &str) -> argon2::password_hash::Result<bool> {
     let hash = PasswordHash::new(hash)?;
     let (Some(salt), Some(expected)) = (hash.salt, hash.hash) else { return Ok(false) };
@@ -108,7 +108,7 @@ fn verify(hash: &str, given: &str) -> argon2::password_hash::Result<bool> {
     let salt = salt.decode_b64(&mut salt_bytes)?;
     let mut blocks = BLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
     if blocks.len() < count {
-        *blocks = Vec::new(); // before there are others
+        *blocks = Vec::new(); // freed before a larger one is allocated
         *blocks = vec![Block::default(); count];
     }
     let done = argon2.hash_password_into_with_memory(given.as_bytes(), salt, &mut computed, &mut blocks[..count]);
@@ -118,8 +118,8 @@ fn verify(hash: &str, given: &str) -> argon2::password_hash::Result<bool> {
     Ok(done.map(|()| same(&computed, expected.as_bytes()))?)
 }
 
-/// Whether there is such a secret, and it is what was given. Hashes are computed elsewhere than on the event loop, one
-/// at a time; none is returned if too many wait for that.
+/// Returns whether there is such a secret and the credentials match it. Hashes are computed outside of the event loop, one
+/// at a time. Returns none if too many logins wait for that.
 pub(super) async fn is_right(
     secret: Option<&Arc<Secret>>,
     decoy: Option<&Arc<Secret>>,
@@ -134,21 +134,21 @@ pub(super) async fn is_right(
     let Some(hash) = to_verify(secret, decoy).cloned() else { return Some(false) };
     let turn = HASHING.take(lane).await?;
     if is_known() {
-        return Some(true); // learnt while this one waited
+        return Some(true); // another login has found out in the meantime
     }
     let (given, of_secret) = (given.to_owned(), keys.clone());
     let work = move || {
-        let _turn = turn; // kept to the end of the work, even if who asked has gone
+        let _turn = turn; // kept to the end of the work, even if the client has gone
         hash.is_by_hash(&of_secret, &given)
     };
     Some(spawn_blocking(work).await.unwrap_or(false) && secret.is_some_and(|secret| secret.is_hash))
 }
 
-/// A hash for the users file, with a salt of its own.
+/// Returns a hash for the users file, with a random salt.
 ///
 /// # Errors
 ///
-/// What is wrong with the key, or the machine, in words.
+/// The text says what is wrong with the key or the machine.
 pub fn hash_key(key: &str) -> Result<String, String> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|error| format!("no random numbers for a salt: {error}"))?;

@@ -1,20 +1,20 @@
-//! Turns at work of which one piece is done at a time, given out fairly: each address in turn, so that who floods waits in a queue of
-//! its own.
+//! Turns at work that is done one piece at a time. They are given out fairly: each address in turn, so that a flood from one address waits
+//! in a queue of its own.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// How many may wait. Some clients wait no longer than 5 s for an answer, and a hash takes about 25 ms.
+/// The most logins that may wait. Some clients wait no longer than 5 s for a response, and a hash takes about 25 ms.
 const MOST: usize = 160;
 
-/// Who waits for a turn.
+/// The queue in which a login waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Before all others: credentials that have been right from their address.
+    /// Before all others: credentials that were right from their address before.
     Known,
-    /// With all others from the same address, which this number stands for.
+    /// The queue of an address, which this number stands for.
     Address(u64),
 }
 
@@ -26,11 +26,11 @@ pub(super) struct Turns(Mutex<Queue>);
 struct Queue {
     is_busy: bool,
     waiting: usize,
-    /// Those that have somebody waiting, in the order in which they have their turns.
+    /// The queues that are not empty, in the order of their turns.
     lanes: VecDeque<(Lane, VecDeque<oneshot::Sender<Verdict>>)>,
 }
 
-/// A turn, until it is dropped.
+/// A turn. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Verdict(&'static Turns);
 
@@ -39,7 +39,7 @@ impl Turns {
         Self(Mutex::new(Queue { is_busy: false, waiting: 0, lanes: VecDeque::new() }))
     }
 
-    /// Waits for a turn. There is none for the newest of those who are most, once too many wait.
+    /// Waits for a turn. Returns none to the newest of the longest queue once too many wait.
     pub(super) async fn take(&'static self, lane: Lane) -> Option<Verdict> {
         let turn = {
             let mut queue = self.lock();
@@ -72,7 +72,7 @@ impl Queue {
         Some(told)
     }
 
-    /// Makes room for somebody in this lane, at the cost of the longest one, unless that is its own.
+    /// Makes room in this queue, at the cost of the longest one, unless that is this queue itself.
     fn send_one_away(&mut self, lane: Lane) -> bool {
         let own = self.lanes.iter().find(|(other, _)| *other == lane).map_or(0, |(_, waiting)| waiting.len());
         let others = self.lanes.iter_mut().filter(|(other, _)| *other != Lane::Known && *other != lane);
@@ -86,10 +86,10 @@ impl Queue {
         true
     }
 
-    /// Who is next.
+    /// Returns the next one to get a turn.
     fn next(&mut self) -> Option<oneshot::Sender<Verdict>> {
         let (lane, mut waiting) = self.lanes.pop_front()?;
-        let next = waiting.pop_front()?; // a lane that nobody waits in is not kept
+        let next = waiting.pop_front()?; // an empty queue is removed
         self.waiting -= 1;
         match lane {
             _ if waiting.is_empty() => {}
@@ -108,7 +108,7 @@ impl Drop for Verdict {
             queue.is_busy = next.is_some();
             next
         };
-        // Who has gone leaves the turn here, and it is dropped again.
+        // If the waiting login is gone, the turn comes back here and is dropped.
         drop(next.map(|next| next.send(Self(self.0))));
     }
 }

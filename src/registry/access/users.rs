@@ -1,4 +1,4 @@
-//! The users file: who may log in, as what, and how much they may have.
+//! The users file: who may log in, for which tenant, and its limits.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,21 +12,21 @@ use crate::files;
 use crate::registry::Error;
 use crate::registry::model::{Quota, TenantId};
 
-/// The largest users file, in bytes: a user takes some two hundred.
+/// The largest users file, in bytes. A user takes about two hundred.
 const LARGEST: u64 = 64 << 20;
 
-/// The largest tenant id: a client of the original reads it into 31 bits.
+/// The largest tenant id: an original client reads it into 31 bits.
 const MAX_TENANT: TenantId = 2_147_483_647;
 
-/// Who may log in.
+/// The users that may log in.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     pub(super) users: Vec<User>,
-    /// What the tenants may have of whom the file says so.
+    /// The limits of the tenants for which the file has some.
     pub(super) quotas: HashMap<TenantId, Quotas>,
 }
 
-/// One who may log in.
+/// A user.
 #[derive(Clone)]
 pub(super) struct User {
     pub(super) name: String,
@@ -46,7 +46,7 @@ impl Users {
     ///
     /// # Errors
     ///
-    /// [`Error::Users`] if it cannot be read, or does not say what a users file says.
+    /// [`Error::Users`] if the file cannot be read, or is no users file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let in_file = |reason: String| Error::Users(format!("{}: {reason}", path.display()));
         let text = files::read_text(path, LARGEST).map_err(|error| in_file(error.to_string()))?;
@@ -72,7 +72,7 @@ impl Users {
     ///
     /// # Errors
     ///
-    /// [`Error::Users`] if it does not say what a users file says, or has no user in it.
+    /// [`Error::Users`] if the text is no users file, or has no user in it.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let file: File = toml::from_str(text).map_err(|error| Error::Users(one_line(&error.to_string())))?;
         if file.user.is_empty() {
@@ -117,7 +117,7 @@ impl Users {
     }
 }
 
-/// A key or password, of the two forms in which it may be given.
+/// Reads a key or password, plain or hashed.
 fn secret(field: &str, plain: Option<String>, hash: Option<String>) -> Result<Option<Arc<Secret>>, String> {
     let secret = match (plain, hash) {
         (Some(_), Some(_)) => return Err(format!("{field} and {field}_hash are both there; give one of them")),
@@ -147,7 +147,7 @@ fn quotas(limits: QuotaEntries, rates: Vec<RateEntry>) -> Result<Quotas, String>
     })
 }
 
-/// The parser's messages show the place in a drawing of several lines; an error is one line.
+/// Puts a message of the parser, which draws the place over several lines, into one line.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|'));
     lines.collect::<Vec<_>>().join("; ")

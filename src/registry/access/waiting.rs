@@ -1,7 +1,7 @@
-//! How many logins may wait, or have their answers held back: each keeps a connection busy meanwhile.
+//! Bounds how many logins may wait, or have their responses delayed: each of them occupies a connection.
 //!
-//! An address may have as many as are left for others. So one that floods gets half of them at most, and there is always room
-//! for another one, and for who was put off before.
+//! An address may have as many places as it leaves to others. So a flood from one address gets at most half, and there is always room
+//! for another address, and for logins that were deferred before.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::login_throttle::network;
 
-/// Those that wait.
+/// The logins that wait.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     most: usize,
@@ -22,7 +22,7 @@ struct Places {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A place among those that wait, until it is dropped.
+/// A place, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     waiting: &'a Waiting,
@@ -34,7 +34,7 @@ impl Waiting {
         Self { most, places: Mutex::default() }
     }
 
-    /// A place for a login from this address, if one is left for it.
+    /// Returns a place for a login from this address, if it may have one more.
     pub(crate) fn enter(&self, from: IpAddr, was_put_off: bool) -> Option<Place<'_>> {
         let address = network(from);
         let mut places = self.lock();

@@ -1,4 +1,4 @@
-//! A page of the feed: from the disk as far as it is old, from memory for the rest.
+//! Reads pages of the feed: old events from disk, the others from memory.
 
 use std::io;
 use std::ops::Range;
@@ -16,11 +16,11 @@ use crate::registry::store::Backend;
 use crate::registry::store::record;
 use crate::registry::store::record::event_key;
 
-/// How many old events one request reads at most. There may be millions of which none is of the type that is wanted.
+/// The most old events that one request reads. There may be millions, none of which is of the requested type.
 const MAX_OLD_EVENTS: usize = 100_000;
 
 impl Engine {
-    /// A page of the events from there on, oldest first.
+    /// Returns a page of the events from this one on, oldest first.
     pub(crate) async fn feed(&self, tenant: TenantId, mut from: Uuid1, feed: &Feed) -> io::Result<Listing<Event>> {
         let mut page = Listing::default();
         loop {
@@ -35,7 +35,7 @@ impl Engine {
                 }
                 (Rest::OnDisk(until), Some(disk)) => {
                     let (disk, feed, begun) = (disk.clone(), feed.clone(), std::mem::take(&mut page));
-                    // On a thread where nobody has to wait for it.
+                    // On a thread that no other request needs.
                     let old = tokio::task::spawn_blocking(move || old(&disk, tenant, from..until, &feed, begun));
                     page = old.await.map_err(io::Error::other)??;
                     if page.next.is_some() {
@@ -43,13 +43,13 @@ impl Engine {
                     }
                     from = until;
                 }
-                (Rest::OnDisk(until), None) => from = until, // without a disk nothing ever leaves the memory
+                (Rest::OnDisk(until), None) => from = until, // without a disk all events are in memory
             }
         }
     }
 }
 
-/// Adds to a page what the disk has of the feed.
+/// Adds old events from disk to a page.
 fn old(
     disk: &Arc<dyn Backend>,
     tenant: TenantId,
@@ -80,7 +80,7 @@ mod tests {
     use crate::registry::store::Visit;
     use crate::registry::store::Write;
 
-    /// As many removals of a value as anybody wants to read.
+    /// A disk with any number of removals of a value.
     #[derive(Debug)]
     struct Endless;
 

@@ -1,4 +1,4 @@
-//! Which records are changed by what is not on disk yet, and which of them an answer is built upon.
+//! The records that are changed but not yet on disk, and the scope of a read, which may wait for some of them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::registry::model::TenantId;
 use crate::registry::model::{Change, RecordChange, Resource};
 
-/// The records that a read looks at, all of one tenant.
+/// The records that a read depends on, all of one tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope<'a> {
-    /// None that a commit could undo.
+    /// None that can be rolled back.
     Nothing,
     Session(&'a str),
     Sessions,
@@ -26,7 +26,7 @@ pub(crate) enum Scope<'a> {
     Values,
 }
 
-/// Records that are about to be kept: the ids that changes in a queue name.
+/// The ids of the records that queued changes name.
 #[derive(Debug, Default)]
 pub(crate) struct Pending(HashMap<(TenantId, Resource), HashSet<Arc<str>>>);
 
@@ -37,7 +37,7 @@ impl Pending {
                 RecordChange::Session { id, .. } => (Resource::Session, Arc::from(id.as_str())),
                 RecordChange::Service { id, .. } => (Resource::Service, id.clone()),
                 RecordChange::Value { id, .. } => (Resource::ConfigurationValue, id.clone()),
-                RecordChange::Tenant { .. } | RecordChange::Event { .. } => continue, // the feed knows for itself where it ends
+                RecordChange::Tenant { .. } | RecordChange::Event { .. } => continue, // the feed ends before the first pending event itself
             };
             self.0.entry((*tenant, resource)).or_default().insert(id);
         }
@@ -50,7 +50,7 @@ impl Pending {
     /// Returns whether a read of this scope sees any of them.
     pub(crate) fn has(&self, tenant: TenantId, scope: Scope<'_>) -> bool {
         if self.is_empty() {
-            return false; // as nearly always
+            return false; // the common case
         }
         let ids = |resource: Resource| self.0.get(&(tenant, resource));
         let has = |resource: Resource, id: &str| ids(resource).is_some_and(|ids| ids.contains(id));

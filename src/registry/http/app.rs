@@ -29,14 +29,14 @@ use crate::registry::config::Compatibility;
 use crate::registry::engine::Engine;
 use crate::registry::model::{Now, TenantId};
 
-/// One connection of so many may be one with a login that waits, and no more than so many: each takes about 25 kB.
+/// One connection in this many may be a login that waits, up to this maximum: each of them takes about 25 kB.
 const WAITING: usize = 4;
 const MOST_WAITING: usize = 500;
 
-/// The API for programs that generate clients, forms and tests.
+/// The description of the API, for programs that generate clients, forms and tests.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// What a person finds who opens the registry's address in a browser.
+/// The page at the registry's address, for a browser.
 const PAGE: &str = concat!(
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Service Registry</title></head>\n<body>\n",
     "<h1>Service Registry</h1>\n<p>service-registry ",
@@ -55,7 +55,7 @@ pub(in crate::registry) struct App {
     pub(super) waiting: Waiting,
     pub(super) trusted_proxies: Vec<TrustedProxy>,
     pub(super) listening: SocketAddr,
-    /// Names that an open registry is reached by, besides its addresses.
+    /// Names of an open registry, besides its addresses.
     pub(super) host_names: Vec<String>,
     pub(super) compatibility: Compatibility,
     pub(super) timeouts: Timeouts,
@@ -65,10 +65,10 @@ pub(in crate::registry) struct App {
     pub(super) lists: Lists,
 }
 
-/// What is learnt on the way to an answer, and told with it whatever it is.
+/// What is learned while a request is processed, and is reported whatever its outcome.
 #[derive(Debug, Default)]
 struct Notes {
-    /// When the whole request was there.
+    /// When the whole request had arrived.
     now: Option<Now>,
     tenant: Option<TenantId>,
     usage: Option<(Arc<Quotas>, Usage)>,
@@ -106,7 +106,7 @@ impl App {
         }
     }
 
-    /// For so many connections, of which those from these proxies are somebody else's.
+    /// Sets the connection limit, and the proxies whose word about their clients counts.
     pub(in crate::registry) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
         Self { waiting: Waiting::new((most / WAITING).min(MOST_WAITING)), trusted_proxies, ..self }
     }
@@ -115,7 +115,7 @@ impl App {
         Self { service_shape, ..self }
     }
 
-    /// Other users from now on.
+    /// Replaces the users.
     pub(in crate::registry) fn replace_users(&self, users: Users) {
         self.authenticator.store(Arc::new(self.authenticator.load().with(users)));
     }
@@ -124,12 +124,12 @@ impl App {
         self.tls.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|tls| tls.0.clone())
     }
 
-    /// Another certificate for new connections.
+    /// Replaces the certificate, for new connections.
     pub(in crate::registry) fn replace_tls(&self, tls: Tls) {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
     }
 
-    /// Answers a request, and logs it: what was asked and how it ended, but nothing that is secret.
+    /// Answers a request, and logs both, without anything secret.
     pub(super) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
@@ -150,7 +150,7 @@ impl App {
         answer.into_response(id)
     }
 
-    /// The order of the judgements is part of the API: the first that fails decides.
+    /// Checks a request and finds its resource. The order of the checks is part of the API: the first that fails decides.
     async fn authorize_and_route(
         &self,
         caller: Caller,
@@ -202,7 +202,7 @@ impl App {
     }
 }
 
-/// One line for a request. Heartbeats that went well are told on demand only: every lease sends one every few seconds.
+/// Logs a request. Successful heartbeats are logged on demand only: each lease causes one every few seconds.
 fn log(parts: &Parts, answer: &Answer, started: Instant, tenant: Option<TenantId>, response: &str) {
     let (method, path, status) = (&parts.method, parts.uri.path(), answer.status().as_u16());
     let ms = || started.elapsed().as_secs_f64() * 1000.0;

@@ -1,4 +1,4 @@
-//! The body of a request: how large, of which type, and what it says.
+//! The body of a request: its size, its type, its JSON.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -19,20 +19,20 @@ use super::request::Json;
 use crate::registry::state::DomainError;
 use crate::wire::limits::BODY;
 
-/// The first size that is too large.
+/// The smallest size that is too large, in bytes.
 const TOO_LARGE: u64 = BODY as u64 + 1;
-/// How much of a body that is too large is read and thrown away. A client that is still writing when the connection
-/// closes would often not see the answer.
+/// How many bytes of a body that is too large are read and discarded. A client that is still writing when the connection
+/// closes would often not see the response.
 const DRAIN: u64 = 1 << 20;
 
-/// Reads the whole body, whatever the request is for, if it comes in time.
+/// Reads the whole body, within a time limit.
 pub(super) async fn read(headers: &HeaderMap, mut body: Incoming, timeouts: Duration) -> Result<Bytes, HttpError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     let is_announced_too_large = body.size_hint().lower() >= TOO_LARGE;
     if is_announced_too_large && headers.contains_key(EXPECT) {
-        return Err(HttpError::TooLarge); // the client waits for this answer before it sends anything
+        return Err(HttpError::TooLarge); // the client waits for this response before it sends the body
     }
     let read = if is_announced_too_large { None } else { Some(promptly(timeouts, collect(&mut body)).await) };
     match read {
@@ -46,7 +46,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Incoming, timeouts: Dura
     }
 }
 
-/// As [`timeout`], but what is there already, as nearly every body is, needs no clock.
+/// Like [`timeout`], but sets no timer for a future that is ready at once, as nearly every body is.
 async fn promptly<T>(timeouts: Duration, wanted: impl Future<Output = T>) -> Result<T, Elapsed> {
     let mut wanted = pin!(wanted);
     match poll_fn(|cx| Poll::Ready(wanted.as_mut().poll(cx))).await {
@@ -62,7 +62,7 @@ enum Stop {
 }
 
 impl From<hyper::Error> for Stop {
-    /// hyper says of what kind an error is by the error below it.
+    /// hyper tells the kind of an error by the error below it.
     fn from(error: hyper::Error) -> Self {
         let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
         match kind {
@@ -78,7 +78,7 @@ async fn collect(body: &mut Incoming) -> Result<Bytes, Stop> {
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         if first.is_empty() && all.is_empty() {
-            first = data; // nearly always the only one
+            first = data; // nearly always the only part
         } else {
             if all.is_empty() {
                 all.extend_from_slice(&first);
@@ -101,7 +101,7 @@ async fn drain(body: &mut Incoming) {
     }
 }
 
-/// Reads the JSON of a body; an empty one is an object without keys. The type counts even where there is no body.
+/// Parses the JSON of a body. An empty one is an object without keys. The type is checked even if there is no body.
 pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, DomainError> {
     check_type(headers)?;
     if body.is_empty() {
@@ -112,8 +112,8 @@ pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, DomainErro
         .map_err(|error| DomainError::Malformed(format!("Failed to parse request body: {error}")))
 }
 
-/// A body that is no UTF-8, and is not said to be, is taken for Latin-1: the original Java client sends that, and says nothing
-/// of it.
+/// Decodes a body. One that is not UTF-8, without a charset, counts as Latin-1: the original Java client sends that without
+/// saying so.
 fn text<'a>(headers: &HeaderMap, body: &'a [u8]) -> Cow<'a, [u8]> {
     let is_said = |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().ends_with(b"utf-8");
     if std::str::from_utf8(body).is_ok() || headers.get(CONTENT_TYPE).is_some_and(is_said) {

@@ -1,4 +1,4 @@
-//! Every way to say no, and what it looks like on the wire.
+//! Every error of the registry, and its form on the wire.
 
 use std::borrow::Cow;
 
@@ -10,26 +10,26 @@ use super::response::Answer;
 use crate::registry::state::{DomainError, Kind};
 use crate::wire::Fault;
 
-/// Why a request is not answered with success.
+/// Why a request fails.
 #[derive(Debug)]
 pub(super) enum HttpError {
-    /// The domain refuses.
+    /// The domain refuses it.
     Refused(DomainError),
-    /// There is no such page.
+    /// There is no such resource.
     RouteNotFound { requested: String },
-    /// The request is not for an open registry: it came through a web page, or under a foreign name.
+    /// It is not meant for an open registry: it comes from a web page, or names a foreign host.
     Forbidden(Cow<'static, str>),
-    /// The account asked too often.
+    /// The tenant has sent too many requests.
     RateReached { limit: u64, period: u64, path: String },
     /// The body has 5000 bytes or more.
     TooLarge,
-    /// The body did not arrive.
+    /// The body did not arrive in time.
     TooSlow,
-    /// The body is not what its transfer encoding says.
+    /// The body breaks its transfer encoding.
     Garbled,
-    /// The disk does not take it. Nothing has changed.
+    /// The disk accepts no writes. Nothing has changed.
     StorageUnavailable,
-    /// The tenant has as many long answers under way as it may have, and that lasts.
+    /// The tenant has too many long responses under way.
     Busy,
 }
 
@@ -39,7 +39,7 @@ impl From<DomainError> for HttpError {
     }
 }
 
-/// The faults of the API that can happen.
+/// The faults of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
     BadRequest,
@@ -80,9 +80,9 @@ impl Type {
 }
 
 impl HttpError {
-    /// The answer; `id` is the id of the response, and `base` the registry's own address as the client sees it.
+    /// Returns the response; `id` is its id, and `base` the registry's own address as the client sees it.
     pub(super) fn answer(self, id: &str, base: &PublicUrl<'_>) -> Answer {
-        let is_garbled = matches!(self, Self::Garbled); // where the next request would begin, nobody knows
+        let is_garbled = matches!(self, Self::Garbled); // the start of the next request cannot be found
         let is_login = matches!(self, Self::Refused(DomainError::Busy(_)));
         let is_busy = is_login || matches!(self, Self::Busy);
         let (kind, message, details) = match self {
@@ -94,7 +94,7 @@ impl HttpError {
                 let details = json!({ "requested_path": requested });
                 (Type::NotFound, "The page cannot be found.".into(), details)
             }
-            Self::StorageUnavailable | Self::Busy => twice(Type::SystemFailure, "Internal Error".into()), // the log says what is wrong
+            Self::StorageUnavailable | Self::Busy => twice(Type::SystemFailure, "Internal Error".into()), // the log has the reason
             Self::Forbidden(why) => (Type::Forbidden, "forbidden".into(), why.into()),
             Self::RateReached { limit, period, path } => {
                 let details =
@@ -111,8 +111,8 @@ impl HttpError {
         if kind != Type::Unauthorized {
             return if is_garbled { answer.closing() } else { answer };
         }
-        // The Twisted client does not read this answer. Twisted before 14 then hears nothing more on the connection, where the
-        // client asks again after its login.
+        // The Twisted client does not read this response. Twisted before 14 then receives nothing more on the connection, on which the
+        // client repeats the request after its login.
         answer.challenge(base).closing()
     }
 }

@@ -1,4 +1,4 @@
-//! Who is at the far end of trusted proxies.
+//! The address of the client behind trusted proxies.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The addresses of proxies that are believed about whom they ask for: `ADDRESS` or `ADDRESS/BITS`.
+/// The addresses of trusted proxies: `ADDRESS` or `ADDRESS/BITS`.
 ///
 /// ```
 /// use service_registry::registry::TrustedProxy;
@@ -49,10 +49,10 @@ impl Display for TrustedProxy {
     }
 }
 
-/// The client's address: the peer's, unless that is a trusted proxy. Then it is the last one in `X-Forwarded-For`, or in
-/// `Forwarded` (RFC 7239), that is no trusted proxy: what is before that, anybody can have written.
+/// Returns the client's address: the peer's, unless that is a trusted proxy. Then it is the last address in `X-Forwarded-For`, or in
+/// `Forwarded` (RFC 7239), that is no trusted proxy: any client can write the ones before it.
 ///
-/// Where the two say different things, a proxy has passed on what the client wrote into one of them, and none is believed.
+/// If the two headers differ, a proxy has passed one of them on as the client wrote it, and neither counts.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[TrustedProxy]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|proxy| proxy.0.contains(&address));
     if !is_trusted(peer) {
@@ -80,7 +80,7 @@ fn x_forwarded_for(line: &str) -> Vec<Option<IpAddr>> {
     line.split(',').map(|hop| node(hop.trim())).collect()
 }
 
-/// The `for` of each element: none where it has no address.
+/// Returns the `for` of each element; none where it is no address.
 fn forwarded(line: &str) -> Vec<Option<IpAddr>> {
     split_unquoted(line, ',').map(|element| split_unquoted(element, ';').find_map(for_of)).collect()
 }
@@ -100,7 +100,7 @@ fn split_unquoted(text: &str, at: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// An address, with or without a port, in brackets or not.
+/// Parses an address, with or without a port and brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// A proxy that writes one of them passes on the other as the client wrote it.
+    /// A proxy that writes one of the headers passes on the other as the client wrote it.
     #[test]
     fn two_headers_must_agree() {
         let both = |one, other| seen("10.1.1.1", &[("x-forwarded-for", one), ("forwarded", other)]);

@@ -1,5 +1,5 @@
-//! Whom a request was meant for. What a web page in somebody's browser could send to an open registry is refused: it
-//! would come from this machine, and there is no token to stop it.
+//! The origin check of an open registry: refuses requests that a web page makes a browser send. They come from this
+//! machine, and no token stops them.
 
 use std::net::IpAddr;
 
@@ -10,8 +10,8 @@ use hyper::http::request::Parts;
 use super::error::HttpError;
 use crate::registry::state::DomainError;
 
-/// The host that was asked: the authority of a target in absolute form, else `Host`, of which HTTP/1.1 wants one and no
-/// more (RFC 9112, 3.2).
+/// Returns the host that the request names: the authority of a target in absolute form, otherwise `Host`, which HTTP/1.1 requires exactly
+/// once (RFC 9112, 3.2).
 pub(super) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next();
@@ -25,10 +25,10 @@ pub(super) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
     Ok(authority.or_else(|| host.map(|host| host.to_str().unwrap_or("?"))))
 }
 
-/// Lets a request through whose host is a loopback name, the address it came to, or one of the names that the
-/// registry was told it has, and whose `Origin`, if it has one, is that same host.
+/// Accepts a request whose host is a loopback name, the address that it arrived at, or one of the registry's
+/// configured names, and whose `Origin`, if it has one, is that same host.
 ///
-/// A page whose own name was made to lead here, after it was loaded, still sends that name.
+/// A page whose own host name was changed to lead here after it was loaded still sends that name.
 pub(super) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), HttpError> {
     let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or("?"));
     if host.is_some_and(|host| !is_own(host, local, names)) {
@@ -54,7 +54,7 @@ fn is_own(host: &str, local: IpAddr, names: &[String]) -> bool {
         || names.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
-/// A host without its port.
+/// Returns a host without its port.
 fn name_of(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() => name,

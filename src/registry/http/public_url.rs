@@ -8,11 +8,11 @@ use hyper::http::request::Parts;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Shown as the beginning of a URL. It is found out then: few answers have one.
+/// Displayed as the beginning of a URL. It is computed then, because few responses contain one.
 pub(super) struct PublicUrl<'a> {
     pub(super) parts: &'a Parts,
     pub(super) is_secure: bool,
-    /// Where the registry listens, for requests that name no host.
+    /// The listening address, for requests that name no host.
     pub(super) listening: SocketAddr,
 }
 
@@ -21,7 +21,7 @@ impl PublicUrl<'_> {
         self.parts.headers.get(name)?.to_str().ok()
     }
 
-    /// That of the client, or of the proxy it used: of several, the first is the client's own.
+    /// Returns the scheme of the client, or of its first proxy: of several values, the first is the client's own.
     fn scheme(&self) -> &'static str {
         let forwarded =
             self.header(FORWARDED_PROTO).map(|schemes| schemes.split(',').next().unwrap_or_default().trim());
@@ -32,7 +32,7 @@ impl PublicUrl<'_> {
         }
     }
 
-    /// The host that was asked for.
+    /// Returns the host that was asked for.
     fn host(&self) -> Option<&str> {
         let is_plain = |host: &&str| {
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))

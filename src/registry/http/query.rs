@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// What JavaScript's `encodeURIComponent` leaves as it is, beside letters and digits.
+/// The characters that JavaScript's `encodeURIComponent` does not encode, besides letters and digits.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -17,7 +17,7 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'(')
     .remove(b')');
 
-/// Names and values, decoded, in their order.
+/// Names and values, decoded, in order.
 #[derive(Debug, Default)]
 pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -29,12 +29,12 @@ impl<'a> Query<'a> {
         )
     }
 
-    /// All values of a name: what is given twice means something else than what is given once.
+    /// Returns all values of a name: a repeated parameter means something else than a single one.
     pub(super) fn values(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
     }
 
-    /// The query with another marker, which takes the place of the one that is there.
+    /// Returns the query with another marker in the place of the present one.
     pub(super) fn with_marker(&self, marker: &str) -> String {
         let mut text = String::new();
         let mut add = |name: &str, value: &str| {
@@ -60,7 +60,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Decodes leniently: what is no escape stands for itself.
+/// Decodes leniently: an invalid escape stands for itself.
 fn decode(text: &str) -> Cow<'_, str> {
     let plus = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
     match plus {

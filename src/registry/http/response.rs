@@ -1,4 +1,4 @@
-//! What is answered: status, headers, body.
+//! A response: status, headers, body, and the id that each one carries.
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ pub(super) const INDENT: &[u8] = b"    ";
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 const RESPONSE_ID: HeaderName = HeaderName::from_static("x-response-id");
 
-/// An answer on its way.
+/// A response.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
@@ -31,7 +31,7 @@ pub(super) struct Answer {
     body: Bytes,
 }
 
-/// A body that is dropped once the last of it was handed to the system.
+/// A body that frees its share of the limit on unsent bytes once it was handed to the system.
 struct Unsent {
     text: Vec<u8>,
     _held: Held,
@@ -44,12 +44,12 @@ impl AsRef<[u8]> for Unsent {
 }
 
 impl Answer {
-    /// Without a body.
+    /// Makes a response without a body.
     pub(super) fn empty(status: StatusCode) -> Self {
         Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
-    /// With a body in JSON.
+    /// Makes a response with a body in JSON.
     pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
         let mut text = Vec::with_capacity(256);
         let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(INDENT));
@@ -59,33 +59,33 @@ impl Answer {
         }
     }
 
-    /// Nothing that is serialised here can fail; if it does, the log knows more than the client.
+    /// Makes a response for a body that could not be serialised, which does not happen.
     pub(super) fn not_written(error: &dyn Display) -> Self {
         tracing::error!(%error, "an answer could not be written");
         Self::empty(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The answer to a heartbeat: the one that is given most often, and always looks the same.
+    /// Makes the response to a heartbeat: the most frequent one, always of the same form.
     pub(super) fn token(status: StatusCode, token: Uuid1) -> Self {
         Self::text(status, ["{\n    \"token\": \"", token.text(&mut [0; _]), "\"\n}"].concat().into_bytes())
     }
 
-    /// With a text in JSON that never changes.
+    /// Makes a response with a constant text in JSON.
     pub(super) fn fixed(status: StatusCode, text: &'static str) -> Self {
         Self { body: Bytes::from_static(text.as_bytes()), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
     }
 
-    /// A page for people. It needs nothing from anywhere, and may be part of no other page.
+    /// Makes a page for a browser. It loads nothing, and may not be embedded.
     pub(super) fn page(html: &'static str) -> Self {
         const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
         Self { body: Bytes::from_static(html.as_bytes()), ..Self::empty(StatusCode::OK) }
             .header(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"))
             .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
             .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
-            .header(CACHE_CONTROL, HeaderValue::from_static("no-cache")) // it names the version
+            .header(CACHE_CONTROL, HeaderValue::from_static("no-cache")) // it shows the version
     }
 
-    /// With a page of a list, written already, and what it holds until it is sent.
+    /// Makes a response with a page of a list, already written.
     pub(super) fn page_of_list(text: Vec<u8>, held: Option<Held>) -> Self {
         match held {
             None => Self::text(StatusCode::OK, text),
@@ -97,20 +97,20 @@ impl Answer {
         Self { body: text.into(), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
     }
 
-    /// With a `Location`.
+    /// Adds a `Location`.
     pub(super) fn at(self, location: &str) -> Self {
         match HeaderValue::from_str(location) {
             Ok(location) => self.header(LOCATION, location),
-            Err(_) => self, // ids have no characters that a header could not
+            Err(_) => self, // ids have no characters that are invalid in a header
         }
     }
 
-    /// Ends the connection.
+    /// Closes the connection after the response.
     pub(super) fn closing(self) -> Self {
         self.header(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// Tells where to log in.
+    /// Adds the address to log in at.
     pub(super) fn challenge(self, base: &PublicUrl<'_>) -> Self {
         match HeaderValue::from_str(&format!("Keystone uri=\"{base}/v2.0\"")) {
             Ok(challenge) => self.header(WWW_AUTHENTICATE, challenge),
@@ -118,12 +118,12 @@ impl Answer {
         }
     }
 
-    /// Tells to ask again, in a second at the earliest.
+    /// Asks the client to wait at least a second before the next attempt.
     pub(super) fn retry(self) -> Self {
         self.header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// With another header.
+    /// Adds a header.
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
@@ -133,7 +133,7 @@ impl Answer {
         self.status
     }
 
-    /// What goes to the client. The length is always said: some clients read a body only if it is.
+    /// Returns the HTTP response. It always has a length: some clients read no body without it.
     pub(super) fn into_response(mut self, id: HeaderValue) -> Response<Full<Bytes>> {
         if self.status != StatusCode::NO_CONTENT {
             self.headers.insert(CONTENT_LENGTH, self.body.len().into());
@@ -166,7 +166,7 @@ impl ResponseIds {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
         let numbers = [counter, wall].map(|number| number.max(1).ilog10() as usize + 1);
         let marks = 8 + ".c-.ts-.v-".len() + VERSION.len();
-        // Every answer has one: no growing in steps, and nothing to spare, since a header would need one more allocation.
+        // Every response has an id: it is allocated once, at its exact size, because a header would need another allocation otherwise.
         let mut id = String::with_capacity(self.prefix.len() + marks + numbers[0] + numbers[1]);
         id.push_str(&self.prefix);
         id.extend(random::<8>());
@@ -175,7 +175,7 @@ impl ResponseIds {
     }
 }
 
-/// Letters and digits, all of one number.
+/// Letters and digits from one random number.
 fn random<const LENGTH: usize>() -> [char; LENGTH] {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut number = fastrand::u64(..);
@@ -186,7 +186,7 @@ fn random<const LENGTH: usize>() -> [char; LENGTH] {
     })
 }
 
-/// The name of this machine, as far as it fits into a header.
+/// Returns the name of this machine, as far as a header may contain it.
 fn host() -> String {
     #[cfg(unix)]
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());

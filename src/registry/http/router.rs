@@ -1,7 +1,7 @@
-//! Which resource a path names.
+//! Maps paths to resources.
 //!
-//! The matching is that of the original's framework, because clients rely on it: letters in either case, one slash
-//! at the end tolerated, two slashes in a row kept, ids decoded once. Routers of today have other habits.
+//! It matches like the original's framework, because clients rely on it: letters in either case, one slash
+//! at the end tolerated, two slashes in a row kept, ids decoded once. Today's routers behave differently.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::registry::state::DomainError;
 
-/// Where a request goes, inside a tenant. Ids are decoded.
+/// A resource of a tenant, and what is done with it. Ids are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Limits,
@@ -28,20 +28,20 @@ pub(super) enum Route<'a> {
     ServiceHeartbeat(Cow<'a, str>),
     Overview,
     Events,
-    /// The rest of the path after `/configuration/`; empty for the list of everything.
+    /// The rest of the path after `/configuration/`; empty for the list of all values.
     Configuration(Cow<'a, str>),
     SetValue(Cow<'a, str>),
     RemoveValue(Cow<'a, str>),
 }
 
-/// A path, cut into what decides about it.
+/// The parts of a path that decide about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Area<'a> {
-    /// Where tokens are given out.
+    /// The login.
     Login,
-    /// Below `/v1.0`: the tenant if the path names one, and what follows.
+    /// Below `/v1.0`: the tenant, if the path names one, and the rest.
     Api { tenant: Option<&'a str>, rest: &'a str },
-    /// Anything else.
+    /// Any other path.
     Elsewhere,
 }
 
@@ -63,14 +63,14 @@ impl<'a> Area<'a> {
     }
 }
 
-/// Whether a path without a tenant starts with the name of a resource.
+/// Returns whether a path without a tenant starts with the name of a resource.
 pub(super) fn is_resource(rest: &str) -> bool {
     let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
     let known = ["limits", "sessions", "services", "views", "configuration", "events"];
     rest.starts_with('/') && known.iter().any(|known| known.eq_ignore_ascii_case(first))
 }
 
-/// The route of a path inside a tenant: none if there is no such page.
+/// Returns the route of a path below a tenant; none if there is no such resource.
 pub(super) fn route<'a>(method: &Method, rest: &'a str) -> Result<Option<Route<'a>>, DomainError> {
     let method = match *method {
         Method::HEAD => "GET",
@@ -145,7 +145,7 @@ fn strip_name<'a>(path: &'a str, name: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(name).then_some(tail)
 }
 
-/// Decodes once; an escape that is none is refused, as is what does not become text.
+/// Decodes once. Refuses an invalid escape, and text that is not UTF-8.
 fn decode(text: &str) -> Result<Cow<'_, str>, DomainError> {
     let malformed = || DomainError::malformed("URI malformed");
     let is_escape = |at: usize| {

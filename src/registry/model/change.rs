@@ -1,4 +1,4 @@
-//! Every lasting change, as data: what is applied to memory, handed to the store, and, should the store fail, undone
+//! A lasting change, as data: it is applied to memory, handed to the store and, if the store fails, rolled back
 //! in reverse order.
 
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::records::{EventKind, Service, Session, SessionId, TenantId};
 use super::uuid::Uuid1;
 
-/// One record before and after.
+/// A change of one record, with its value before and after.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) tenant: TenantId,
     pub(crate) record: RecordChange,
 }
 
-/// What is changed: none before when it is made, none after when it is gone.
+/// The record: none before when it is created, none after when it is removed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RecordChange {
-    /// The tenant itself: since when it is known, in milliseconds since 1970.
+    /// The tenant itself: since when it exists, in milliseconds since 1970.
     Tenant {
         before: Option<u64>,
         after: Option<u64>,
@@ -44,7 +44,7 @@ pub(crate) enum RecordChange {
 }
 
 impl Change {
-    /// The change that takes this one back.
+    /// Returns the change that undoes this one.
     pub(crate) fn inverse(self) -> Self {
         let record = match self.record {
             RecordChange::Tenant { before, after } => RecordChange::Tenant { before: after, after: before },

@@ -1,8 +1,8 @@
-//! Time for the registry: one reading that deadlines and timestamps are both taken from.
+//! Time for the registry: one reading from which deadlines and timestamps are taken.
 //!
-//! Deadlines live on a scale that nobody can set, so a step of the system's clock expires no one; and it stands still while
+//! Deadlines are on a monotonic scale, so a step of the system's clock expires no lease; and it stands still while
 //! the registry cannot read its sockets (`served`). Timestamps follow the system's clock, but never run back: event ids
-//! are made of them, and those must rise.
+//! contain them, and must rise.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,30 +12,30 @@ use tokio::sync::Notify;
 
 use super::served::{Served, TICK};
 
-/// How far the system's clock may run ahead of ours before we follow it. Below that it is rounding, and following it
-/// would move the wall time of deadlines by a millisecond now and then.
+/// How far the system's clock may run ahead before the registry follows it. Less is rounding, and following it
+/// would move the wall time of deadlines by a millisecond from time to time.
 const STEP_MS: u64 = 100;
 
-/// How long a manual clock waits for the registry that runs by it.
+/// How long a manual clock waits for the registry that uses it.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// One reading of the clock, in milliseconds.
+/// A reading of the clock, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
-    /// The time in which the registry could read its sockets, since it started. Deadlines are on this scale.
+    /// The time in which the registry could read its sockets, since it started: the scale of deadlines.
     pub(crate) mono: u64,
-    /// Since 1970; never runs back. Timestamps and ids are on this scale.
+    /// Since 1970; it never runs back. The scale of timestamps and ids.
     pub(crate) wall: u64,
 }
 
 impl Now {
-    /// The wall time of a point on the scale of deadlines.
+    /// Returns the wall time of a point on the scale of deadlines.
     pub(crate) fn wall_of(self, mono: u64) -> u64 {
         (self.wall + mono).saturating_sub(self.mono)
     }
 }
 
-/// Where the registry takes its time from.
+/// The source of the registry's time.
 #[derive(Clone, Debug)]
 pub struct Clock {
     source: Source,
@@ -49,13 +49,13 @@ enum Source {
 }
 
 impl Clock {
-    /// The system's clock.
+    /// Returns the system's clock.
     #[must_use]
     pub fn system() -> Self {
         Self::of(Source::System { start: Instant::now(), offset: Arc::new(AtomicU64::new(0)) })
     }
 
-    /// A clock that stands still until it is told to move, for tests.
+    /// Returns a clock that stands still until it is moved, for tests.
     #[must_use]
     pub fn manual(clock: &ManualClock) -> Self {
         Self::of(Source::Manual(clock.clone()))
@@ -77,7 +77,7 @@ impl Clock {
         Now { mono: self.served.at(mono), wall }
     }
 
-    /// Waits for as long as that, and expects to be back then: if that is not so, the registry did not run.
+    /// Waits for this time, and announces its return: if it returns later, the registry did not run.
     pub(crate) async fn tick(&self, wait: u64) {
         let real = match &self.source {
             Source::System { start, .. } => millis(start.elapsed()),
@@ -92,10 +92,10 @@ impl Clock {
         }
     }
 
-    /// Waits for this work, and looks at the clock meanwhile: a disk that takes its time is no pause.
+    /// Waits for this work, and looks at the clock meanwhile: a slow disk is no pause.
     pub(crate) async fn tick_until<T>(&self, work: impl Future<Output = T>) -> T {
         if let Source::Manual(_) = &self.source {
-            return work.await; // which no time passes for
+            return work.await; // no time passes for it
         }
         tokio::pin!(work);
         loop {
@@ -106,7 +106,7 @@ impl Clock {
         }
     }
 
-    /// What is waited for is about to change: a manual clock must not move before it has.
+    /// Announces that the wait is about to change: a manual clock must not move before it has.
     pub(crate) fn unsettle(&self) {
         if let Source::Manual(clock) = &self.source {
             clock.hands().awaited = None;
@@ -114,8 +114,8 @@ impl Clock {
     }
 }
 
-/// Takes the new distance between the two scales if the system's clock has stepped forward, and returns the one in
-/// force. A step back changes nothing: the wall time goes on from where it was.
+/// Takes over the new distance between the two scales if the system's clock has stepped forward, and returns the distance in
+/// use. A step back changes nothing: the wall time continues from where it was.
 fn follow(offset: &AtomicU64, seen: u64) -> u64 {
     let known = offset.load(Ordering::Relaxed);
     if seen > known.saturating_add(STEP_MS) { offset.fetch_max(seen, Ordering::Relaxed).max(seen) } else { known }
@@ -125,37 +125,37 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A clock that stands still until it is told to move. Clones show the same time.
+/// A clock that stands still until it is moved. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Manual>);
 
 #[derive(Debug)]
 struct Manual {
     hands: Mutex<Hands>,
-    /// For the registry: the clock has moved.
+    /// Notifies the registry that the clock has moved.
     moved: Notify,
-    /// For who moves it: the registry waits again.
+    /// Notifies the mover that the registry waits again.
     settled: Condvar,
 }
 
 #[derive(Debug)]
 struct Hands {
     now: Now,
-    /// What the registry waits for; none while it is busy with what it waited for.
+    /// The time that the registry waits for; none while it is busy.
     awaited: Option<u64>,
-    /// Whether a registry runs by this clock.
+    /// A registry uses this clock.
     is_watched: bool,
 }
 
 impl ManualClock {
-    /// A clock that shows `wall`, in milliseconds since 1970.
+    /// Makes a clock that shows `wall`, in milliseconds since 1970.
     #[must_use]
     pub fn new(wall: u64) -> Self {
         let hands = Hands { now: Now { mono: 0, wall }, awaited: None, is_watched: false };
         Self(Arc::new(Manual { hands: Mutex::new(hands), moved: Notify::new(), settled: Condvar::new() }))
     }
 
-    /// Lets time pass, with the registry running: whatever it does in the background by then is done when this
+    /// Lets time pass while the registry runs: its background work up to that time is done when this
     /// returns. Must not be called on the runtime's only thread.
     pub fn advance(&self, by: Duration) {
         let mut hands = self.settle(self.hands());
@@ -180,7 +180,7 @@ impl ManualClock {
         self.hands().now.wall += millis(by);
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the wall time in milliseconds since 1970.
     #[must_use]
     pub fn wall(&self) -> u64 {
         self.now().wall
@@ -210,7 +210,7 @@ impl ManualClock {
         loop {
             let moved = self.0.moved.notified();
             tokio::pin!(moved);
-            moved.as_mut().enable(); // before the look, or a move between look and wait is missed
+            moved.as_mut().enable(); // before the look, or a move between look and wait would be missed
             if self.is_reached(mono) {
                 return;
             }

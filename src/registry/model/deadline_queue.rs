@@ -1,9 +1,9 @@
-//! The queue of deadlines: who to look at next, and when.
+//! The queue of deadlines: which lease to check next, and when.
 //!
-//! A heartbeat moves a deadline in the lease alone; its entry stays where it was. When the entry comes up, whoever
-//! takes it looks the lease up and puts it back at the real deadline, or expires it. So a heartbeat costs nothing
-//! here, and an entry is handled once per timeout at most. Entries whose lease is gone, or has another entry by
-//! now, fall out when they come up.
+//! A heartbeat moves the deadline in the lease alone; its entry stays where it was. When the entry is due, its
+//! taker looks the lease up and puts it back at the real deadline, or expires it. So a heartbeat costs nothing
+//! here, and an entry is handled at most once per timeout. An entry whose lease is gone, or has another entry by
+//! now, is dropped when it is due.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,17 +11,17 @@ use std::sync::Arc;
 
 use super::records::{SessionId, TenantId};
 
-/// Who has a deadline.
+/// The owner of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Session(SessionId),
     Service(Arc<str>),
 }
 
-/// A deadline to look at.
+/// An entry of the queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct QueuedDeadline {
-    /// When, on the scale that nobody can set.
+    /// The deadline, on the monotonic scale.
     pub(crate) due: u64,
     pub(crate) tenant: TenantId,
     pub(crate) owner: Owner,
@@ -36,12 +36,12 @@ impl DeadlineQueue {
         self.0.push(Reverse(QueuedDeadline { due, tenant, owner }));
     }
 
-    /// When the next one comes up.
+    /// Returns the earliest deadline.
     pub(crate) fn next(&self) -> Option<u64> {
         self.0.peek().map(|Reverse(entry)| entry.due)
     }
 
-    /// The next one, if it has come up.
+    /// Returns the next entry that is due.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<QueuedDeadline> {
         if self.next()? > now {
             return None;

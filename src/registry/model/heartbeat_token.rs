@@ -1,7 +1,7 @@
-//! The two kinds of tokens, and the keys that make them verifiable without a list of those given out.
+//! The two kinds of tokens, and the keys that make them verifiable without a list of issued ones.
 //!
 //! Both carry a SipHash-2-4 under a secret 128-bit key: a keyed hash made for authenticating short messages, whose
-//! 64 bits are just what a UUID has room for. A general MAC would be cut to those 61 bits anyway.
+//! 64 bits fit a UUID. A general MAC would be cut to those 61 bits anyway.
 
 use siphasher::sip::SipHasher24;
 use siphasher::sip128;
@@ -9,14 +9,14 @@ use siphasher::sip128;
 use super::records::TenantId;
 use super::uuid::Uuid1;
 
-/// The keys that tokens are made with. Whoever has them can make tokens.
+/// The keys of tokens. They suffice to make tokens.
 pub(crate) struct Keys {
     heartbeat: [u8; 16],
     access: [u8; 16],
 }
 
 impl Keys {
-    /// New ones: tokens made with any others are void.
+    /// Makes new keys, which void all tokens of other keys.
     pub(crate) fn random() -> Result<Self, getrandom::Error> {
         let mut keys = Self { heartbeat: [0; 16], access: [0; 16] };
         getrandom::fill(&mut keys.heartbeat)?;
@@ -24,7 +24,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// As they are stored.
+    /// Returns the keys as they are stored.
     pub(crate) fn bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&self.heartbeat);
@@ -32,13 +32,13 @@ impl Keys {
         bytes
     }
 
-    /// As they were stored; none if they are no keys.
+    /// Reads stored keys; none if the bytes are no keys.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let (heartbeat, access) = bytes.split_first_chunk()?;
         Some(Self { heartbeat: *heartbeat, access: access.try_into().ok()? })
     }
 
-    /// The heartbeat token of a lease for a deadline: a version-1 UUID with that time, bound to tenant and lease.
+    /// Returns the heartbeat token of a lease for a deadline: a version-1 UUID with that time, bound to tenant and lease.
     pub(crate) fn heartbeat(&self, ticks: u64, tenant: TenantId, incarnation: u64) -> Uuid1 {
         let mut message = [0; 20];
         message[..8].copy_from_slice(&ticks.to_le_bytes());
@@ -47,7 +47,7 @@ impl Keys {
         Uuid1::new(ticks, SipHasher24::new_with_key(&self.heartbeat).hash(&message))
     }
 
-    /// A number that stands for a user with these credentials, and for no other. Says nothing about them.
+    /// Returns a number for a user with these credentials. It reveals nothing about them.
     pub(crate) fn fingerprint(&self, parts: &[&str]) -> u64 {
         let mut message = Vec::new();
         for part in parts {
@@ -57,9 +57,9 @@ impl Keys {
         sip128::SipHasher24::new_with_key(&self.access).hash(&message).h1
     }
 
-    /// A hash of a key or password, to know it again by. It never leaves the process.
+    /// Returns a hash by which a key or password is recognised. It never leaves the process.
     pub(crate) fn of_secret(&self, secret: &str) -> [u8; 16] {
-        let mut message = b"secret:".to_vec(); // nothing else that is hashed begins so
+        let mut message = b"secret:".to_vec(); // no other hashed message begins with this
         message.extend_from_slice(secret.as_bytes());
         self.seal(&message)
     }
@@ -71,19 +71,19 @@ impl Keys {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys") // and not a bit of them
+        f.write_str("Keys") // without any part of them
     }
 }
 
-/// What an access token, the answer to a login, says.
+/// The content of an access token, the result of a login.
 ///
-/// It is sealed instead of remembered: some clients log in before every single request, and a list of all tokens of
+/// It is sealed instead of remembered: some clients log in before every request, and a list of all tokens of
 /// the last 24 hours would grow with their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
-    /// Until when, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     pub(crate) expires: u64,
-    /// Whose it is: the fingerprint of a user, so that it is void once the user or the credentials are gone.
+    /// The fingerprint of its user: the token is void once the user or the credentials are gone.
     pub(crate) user: u64,
 }
 
@@ -92,7 +92,7 @@ const MESSAGE: usize = 24;
 const SEALED: usize = MESSAGE + 16;
 
 impl Access {
-    /// A new token that says so; `nonce` makes it differ from every other one.
+    /// Makes a token with this content; `nonce` makes it differ from every other one.
     pub(crate) fn seal(self, keys: &Keys, nonce: u64) -> String {
         let mut token = [0; SEALED];
         token[..8].copy_from_slice(&self.expires.to_be_bytes());
@@ -107,7 +107,7 @@ impl Access {
         text
     }
 
-    /// What a token says, if it was sealed here and has not expired.
+    /// Returns the content of a token, if it was sealed with these keys and has not expired.
     pub(crate) fn open(keys: &Keys, text: &str, now: u64) -> Option<Self> {
         let token = bytes_of_hex(text)?;
         let (message, seal) = token.split_first_chunk::<MESSAGE>()?;
@@ -131,7 +131,7 @@ fn bytes_of_hex(text: &str) -> Option<[u8; SEALED]> {
     Some(bytes)
 }
 
-/// Whether two secrets are the same, in a time that does not tell how far they are.
+/// Compares two secrets in a time that does not reveal how far they agree.
 pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }

@@ -1,39 +1,39 @@
-//! Pages of lists: how many entries, from which id on, and where the next page starts.
+//! Pages of lists: the number of entries, the first id, and where the next page starts.
 
-/// The most bytes that a page has as JSON, unless one entry alone, which cannot be cut, has more. A page that has as
-/// many entries as callers get unless they ask for more stays below, whatever is in them.
+/// The most bytes of a page as JSON, except for a single entry that is larger and cannot be divided. A page with the
+/// default number of entries is always smaller.
 pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
 
-/// Which page is asked for.
+/// The page that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// The most entries it may have.
+    /// The most entries.
     pub(crate) limit: usize,
-    /// The id it starts with, or the next one that there is.
+    /// The id of the first entry, or a lower bound of it.
     pub(crate) marker: Option<String>,
 }
 
 impl Page {
-    /// The marker as a lower bound; the empty string is one for everything.
+    /// Returns the marker as a lower bound; the empty string is below everything.
     pub(crate) fn from(&self) -> &str {
         self.marker.as_deref().unwrap_or_default()
     }
 }
 
-/// An entry of a list, as it is copied under the lock: what is shared is not copied, and it is written as JSON later.
+/// An entry of a list, as it is copied under the lock: shared parts are not copied, and the JSON is written later.
 pub(crate) trait Entry {
-    /// Where a page begins that begins with this entry.
+    /// Returns the marker of a page that begins with this entry.
     fn marker(&self) -> String;
 
-    /// How many bytes of JSON it has at least. What a page has room for must not be cut, so it is never an overestimate.
+    /// Returns a lower bound of its size as JSON. It is never an overestimate, since a page must not be cut while it has room.
     fn min_bytes(&self) -> usize;
 
-    /// Where it continues, if this is a part of an entry that is longer than a page.
+    /// Returns the marker of the next part, if this is a part of an entry that is larger than a page.
     fn continuation(&self) -> Option<String> {
         None
     }
 
-    /// Leaves the first half of it, if it can be cut; says whether it could.
+    /// Keeps the first half, if it can be divided; returns whether it could.
     fn halve(&mut self) -> bool {
         false
     }
@@ -54,7 +54,7 @@ impl<T> Default for Listing<T> {
 }
 
 impl<T: Entry> Listing<T> {
-    /// Adds an entry, as long as there is room. If there is none, the next page begins with it. Returns whether there
+    /// Adds an entry while there is room. Otherwise the next page begins with it. Returns whether there
     /// may be room for more.
     pub(crate) fn add(&mut self, entry: T, limit: usize) -> bool {
         if self.next.is_some() {
@@ -70,12 +70,12 @@ impl<T: Entry> Listing<T> {
         self.next.is_none()
     }
 
-    /// Changes each entry.
+    /// Replaces each entry.
     pub(crate) fn map<U>(self, change: impl FnMut(T) -> U) -> Listing<U> {
         Listing { values: self.values.into_iter().map(change).collect(), next: self.next, min_bytes: self.min_bytes }
     }
 
-    /// The first entries of what is left from the marker on.
+    /// Takes entries from an iterator that begins at the marker.
     pub(crate) fn take(mut entries: impl Iterator<Item = T>, limit: usize) -> Self {
         let mut listing = Self::default();
         while entries.next().is_some_and(|entry| listing.add(entry, limit)) {}

@@ -1,4 +1,4 @@
-//! What the registry holds, in the form it is held in: compact, and shared where two places need the same.
+//! The records of the registry, in compact form, with shared parts.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -11,18 +11,18 @@ use super::page::Entry;
 use super::string_list::StringList;
 use super::uuid::Uuid1;
 
-/// The names of members, quotes and indentation of a session or a service in a list, and more.
+/// The bytes of member names, quotes and indentation of a session or a service in a list: a lower bound.
 const MIN_OBJECT_BYTES: usize = 120;
 
-/// A tenant: everything an account has is below its tenant, and tenants see nothing of each other.
+/// A tenant. Everything that an account has belongs to its tenant, and tenants are separate.
 pub(crate) type TenantId = u32;
 
-/// `se` and 8 letters or digits. Kept in place: a million of them are searched on every heartbeat.
+/// `se` and 8 letters or digits. Stored inline: every heartbeat searches a million of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionId([u8; 10]);
 
-/// That of their bytes. All start the same, and the rest compares as one number: a search in a million of them is a
-/// good part of a heartbeat.
+/// The order of their bytes. All start the same, and the rest compares as one number: a search in a million of them is a
+/// large part of a heartbeat.
 impl Ord for SessionId {
     fn cmp(&self, other: &Self) -> Ordering {
         self.number().cmp(&other.number())
@@ -47,7 +47,7 @@ impl SessionId {
         u64::from_be_bytes(rest)
     }
 
-    /// A new one, with what `random` returns for each of the 8 places.
+    /// Makes an id; `random` returns each of the 8 characters.
     pub(crate) fn random(mut random: impl FnMut() -> char) -> Self {
         let mut id = *b"se00000000";
         for place in &mut id[2..] {
@@ -56,14 +56,14 @@ impl SessionId {
         Self(id)
     }
 
-    /// The one with this text, if it can be one.
+    /// Returns the id with this text, if it can be one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let id = Self(text.as_bytes().try_into().ok()?);
         (id.0.starts_with(b"se") && id.0.iter().all(u8::is_ascii_alphanumeric)).then_some(id)
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default() // only ever made of ASCII
+        std::str::from_utf8(&self.0).unwrap_or_default() // it is ASCII
     }
 }
 
@@ -83,7 +83,7 @@ impl fmt::Debug for SessionId {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Session {
     pub(crate) metadata: StringList,
-    /// Seconds.
+    /// In seconds.
     pub(crate) timeout: u8,
     pub(crate) lease: Lease,
 }
@@ -109,11 +109,11 @@ impl Entry for NamedSession {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Service {
     pub(crate) info: Arc<ServiceInfo>,
-    /// For a service of its own; one that lives in a session has none.
+    /// The lease of a service with heartbeats of its own; a service in a session has none.
     pub(crate) lease: Option<Box<Lease>>,
 }
 
-/// What a service says about itself. Never changed in place, so that events can share it.
+/// The description of a service. It is never changed in place, so that events can share it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ServiceInfo {
     pub(crate) id: Arc<str>,
@@ -122,23 +122,23 @@ pub(crate) struct ServiceInfo {
     pub(crate) kind: ServiceKind,
 }
 
-/// How a service is kept alive: which of the two forms it has.
+/// The heartbeats that keep a service alive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum ServiceKind {
-    /// By the heartbeats of a session.
+    /// Those of a session.
     InSession(SessionId),
-    /// By its own heartbeats, every so many seconds at least.
+    /// Its own, with this timeout in seconds.
     Standalone { timeout: u8 },
 }
 
 impl ServiceInfo {
-    /// How many bytes it has at least in any JSON that tells it.
+    /// Returns a lower bound of its size in any JSON.
     pub(crate) fn min_bytes(&self) -> usize {
         MIN_OBJECT_BYTES + self.id.len() + self.tags.bytes().len() + self.metadata.bytes().len()
     }
 }
 
-/// A service as an entry of a list, with the lease that keeps it alive: its own or, if that was asked for, its session's.
+/// A service as an entry of a list, with the lease that keeps it alive: its own or, on request, its session's.
 #[derive(Clone, Debug)]
 pub(crate) struct ListedService {
     pub(crate) info: Arc<ServiceInfo>,
@@ -175,20 +175,20 @@ impl Entry for NamedValue {
     }
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Event {
     pub(crate) id: Uuid1,
     pub(crate) kind: EventKind,
 }
 
-/// What happened.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EventKind {
     Join(Arc<ServiceInfo>),
     Remove(Arc<ServiceInfo>),
     ServiceTimeout(Arc<ServiceInfo>),
-    /// A session expired; with it the services in it, by id.
+    /// A session expired, with the services in it, sorted by id.
     SessionTimeout(Box<[Arc<ServiceInfo>]>),
     ValueUpdate(Box<ValueUpdate>),
     ValueRemove(Box<ValueRemove>),

@@ -1,12 +1,12 @@
-//! The time in which the registry could read its sockets. Deadlines count in it and in no other.
+//! The time in which the registry could read its sockets. Deadlines count this time only.
 //!
-//! A registry that is stopped, starved of CPU or moved to another machine hears no heartbeat, though its clients send them. So
-//! while somebody has a deadline, a task looks at the clock in steps, and says before each step when the next look will be.
-//! A look that comes later than announced by more than a [`TICK`], whoever looks, shows a pause. The time of deadlines stands
-//! still from when the look was due until now, and then as long as the pause again, [`CATCH_UP`] at most, in which the registry
-//! reads what has gathered in its sockets. So a pause is given to every lease, whatever its deadline and whoever asks first.
+//! A registry that is stopped, starved of CPU or moved to another machine receives no heartbeat, though its clients send them. So
+//! while there is a deadline, a task looks at the clock in steps, and announces before each step when the next look will be.
+//! A look that comes later than announced by more than a [`TICK`], by whatever task, shows a pause. The time of deadlines stands
+//! still from when the look was due until now, and then as long as the pause again, at most [`CATCH_UP`], in which the registry
+//! reads what has gathered in its sockets. So every lease gets the pause, whatever its deadline and whichever task looks first.
 //!
-//! *Not* a number of turns of the scheduler: with several threads, turns of one say nothing about what the others have read.
+//! *Not* a number of turns of the scheduler: with several threads, the turns of one say nothing about what the others have read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,25 +14,25 @@ use std::sync::{Mutex, PoisonError};
 /// The shortest step between two looks, and how much later than announced a look may come. In milliseconds.
 pub(crate) const TICK: u64 = 25;
 
-/// How long the time of deadlines stands still at most after a pause, in milliseconds. With the grace of the background it is
-/// less than the second that a dead lease may be listed beyond its timeout.
+/// The longest time that the time of deadlines stands still after a pause, in milliseconds. Together with the grace of the expiry task it
+/// is less than the second that a dead lease may be listed beyond its timeout.
 const CATCH_UP: u64 = 500;
 
 #[derive(Debug, Default)]
 pub(super) struct Served {
-    /// When the last look was, in real time. No pause began before it.
+    /// The real time of the last look. No pause began before it.
     seen: AtomicU64,
-    /// When the next look is due at the latest, in real time; 0 if none is.
+    /// The real time at which the next look is due at the latest; 0 if none is.
     due: AtomicU64,
-    /// By how much the time of deadlines is behind.
+    /// How much the time of deadlines is behind.
     behind: AtomicU64,
-    /// The time of deadlines has been here; it does not run back.
+    /// The highest time of deadlines so far; it does not run back.
     least: AtomicU64,
     pausing: Mutex<()>,
 }
 
 impl Served {
-    /// What the time of deadlines is at this real time.
+    /// Returns the time of deadlines at this real time.
     pub(super) fn at(&self, real: u64) -> u64 {
         if self.is_late(real) {
             self.make_up(real);
@@ -42,9 +42,9 @@ impl Served {
         real.saturating_sub(behind).max(self.least.load(Ordering::Acquire))
     }
 
-    /// Announces the next look, so long after this real time. Returns when that is.
+    /// Announces the next look, at most this long after this real time. Returns its time.
     pub(super) fn expect(&self, real: u64, wait: u64) -> u64 {
-        self.at(real); // what was announced before may be overdue
+        self.at(real); // an earlier announcement may be overdue
         let next = real.saturating_add(wait);
         self.due.store(next, Ordering::Release);
         next
@@ -55,7 +55,7 @@ impl Served {
         due > 0 && real > due.max(self.seen.load(Ordering::Acquire)) + TICK
     }
 
-    /// A pause has just ended. One look makes up for it, however many come at once.
+    /// Accounts for a pause that has just ended. One look does this, however many come at once.
     fn make_up(&self, real: u64) {
         let _one = self.pausing.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_late(real) {

@@ -1,6 +1,6 @@
 //! The sessions of a tenant: found by hash, listed by id.
 //!
-//! Every heartbeat looks for one, lists are rare. In a tree of a million, a search waits for memory a dozen times, under the
+//! Every heartbeat finds one; lists are rare. In a tree of a million, a search waits for memory a dozen times, under the
 //! lock; the hash waits once or twice.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use super::records::{Session, SessionId};
 
 #[derive(Debug, Default)]
 pub(crate) struct SessionTable {
-    /// Ids are random and made here: nobody can choose them so that they collide.
+    /// Ids are random and made here, so no client can choose them so that they collide.
     by_id: FxHashMap<SessionId, Session>,
     order: BTreeSet<SessionId>,
 }
@@ -39,13 +39,13 @@ impl SessionTable {
         self.by_id.remove(&id)
     }
 
-    /// Adds a session whose id is not taken, and gives it back.
+    /// Adds a session whose id is free, and returns it.
     pub(crate) fn add(&mut self, id: SessionId, session: Session) -> &Session {
         self.order.insert(id);
         self.by_id.entry(id).or_insert(session)
     }
 
-    /// In the order of their ids' bytes, from this one on.
+    /// Iterates in the order of the ids' bytes, from this one on.
     pub(crate) fn from(&self, id: &[u8]) -> impl Iterator<Item = (&SessionId, &Session)> {
         let range = self.order.range::<[u8], _>((Bound::Included(id), Bound::Unbounded));
         range.filter_map(|id| self.by_id.get_key_value(id))

@@ -1,6 +1,6 @@
 //! Short lists of strings in one allocation: tags, and metadata as key, value, key, value.
 //!
-//! A registry holds many small lists that are read rarely and changed never. As vectors of strings they would cost
+//! A registry holds many small lists that are rarely read and never changed. As vectors of strings they would cost
 //! several times their text in pointers and allocator overhead.
 
 /// A list of strings, each preceded by its length in two bytes. Empty lists do not allocate.
@@ -8,7 +8,7 @@
 pub(crate) struct StringList(Box<[u8]>);
 
 impl StringList {
-    /// Packs strings of at most 65,535 bytes each: the API allows 255 UTF-16 units, which is far below.
+    /// Packs strings of at most 65,535 bytes each: the API allows 255 UTF-16 units, which is far less.
     pub(crate) fn new<'a>(strings: impl IntoIterator<Item = &'a str>) -> Self {
         let mut bytes = Vec::new();
         for text in strings {
@@ -19,19 +19,19 @@ impl StringList {
         Self(bytes.into_boxed_slice())
     }
 
-    /// The form it has in memory, which is also the one on disk.
+    /// Returns its form in memory, which is also the one on disk.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The same back; none if this is no such list.
+    /// Reads that form; none if the bytes are no list.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let packed = Self(bytes.into());
         let used: usize = packed.iter().map(|text| 2 + text.len()).sum();
         (used == bytes.len()).then_some(packed)
     }
 
-    /// The strings in their order.
+    /// Iterates over the strings.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         let mut rest = &*self.0;
         std::iter::from_fn(move || {
@@ -42,12 +42,12 @@ impl StringList {
         })
     }
 
-    /// The strings on their own.
+    /// Copies the strings.
     pub(crate) fn to_list(&self) -> Vec<String> {
         self.iter().map(str::to_owned).collect()
     }
 
-    /// The strings in pairs, as keys and values.
+    /// Iterates over the strings in pairs, as keys and values.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut strings = self.iter();
         std::iter::from_fn(move || Some((strings.next()?, strings.next()?)))

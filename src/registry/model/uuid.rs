@@ -1,4 +1,4 @@
-//! Version-1 UUIDs: heartbeat tokens and event ids are made of the time they carry.
+//! Version-1 UUIDs: heartbeat tokens and event ids contain the time that they stand for.
 
 use std::fmt;
 
@@ -24,19 +24,19 @@ pub(crate) struct Uuid1 {
 }
 
 impl Uuid1 {
-    /// From the time in ticks of 100 ns, and 64 bits of which 61 survive.
+    /// Makes an id from the time in ticks of 100 ns, and 64 bits of which 61 are kept.
     pub(crate) fn new(ticks: u64, tail: u64) -> Self {
         Self { ticks: ticks & TICKS_MASK, tail: tail & !(0b11 << 62) | VARIANT | MULTICAST }
     }
 
-    /// A bound below all ids of a tick: not an id itself.
+    /// Returns a bound below all ids of a tick, which is not an id itself.
     pub(crate) fn lowest(ticks: u64) -> Self {
         Self { ticks, tail: 0 }
     }
 
-    /// Reads the text form; the error is the text the API has for it.
+    /// Reads the text form; the error is the text of the API.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        // The one form of several that the crate knows is told by its length.
+        // The crate reads several forms; the length tells this one.
         let uuid = Uuid::try_parse(text).ok().filter(|_| text.len() == Hyphenated::LENGTH).ok_or("Invalid UUID")?;
         let (head, tail) = uuid.as_u64_pair();
         if tail >> 62 != VARIANT >> 62 {
@@ -49,45 +49,45 @@ impl Uuid1 {
         Ok(Self { ticks: high << 48 | middle << 32 | low, tail })
     }
 
-    /// Its text, written where there is room for it.
+    /// Writes its text into a buffer.
     pub(crate) fn text(self, room: &mut [u8; Hyphenated::LENGTH]) -> &str {
         let (low, middle, high) = (self.ticks & 0xffff_ffff, self.ticks >> 32 & 0xffff, self.ticks >> 48);
         let uuid = Uuid::from_u64_pair(low << 32 | middle << 16 | 1 << 12 | high, self.tail);
         uuid.hyphenated().encode_lower(room)
     }
 
-    /// The two halves that it is ordered by, as they are stored.
+    /// Returns the two halves that it is ordered by, as they are stored.
     pub(crate) fn parts(self) -> (u64, u64) {
         (self.ticks, self.tail)
     }
 
-    /// From the halves as they were stored.
+    /// Makes an id from stored halves.
     pub(crate) fn of_parts(ticks: u64, tail: u64) -> Self {
         Self { ticks, tail }
     }
 
-    /// Its time in ticks of 100 ns.
+    /// Returns its time in ticks of 100 ns.
     pub(crate) fn ticks(self) -> u64 {
         self.ticks
     }
 
-    /// Its time in milliseconds since 1970; 0 for what was before.
+    /// Returns its time in milliseconds since 1970; 0 for earlier times.
     pub(crate) fn unix_ms(self) -> u64 {
         (self.ticks / TICKS_PER_MS).saturating_sub(GREGORIAN_MS)
     }
 
-    /// The smallest id that is greater in time.
+    /// Returns the smallest id that is greater in time.
     pub(crate) fn next_tick(self, tail: u64) -> Self {
         Self::new(self.ticks + 1, tail)
     }
 }
 
-/// The first tick of a millisecond since 1970.
+/// Returns the first tick of a millisecond since 1970.
 pub(crate) fn ticks_of(unix_ms: u64) -> u64 {
     ((unix_ms + GREGORIAN_MS) * TICKS_PER_MS) & TICKS_MASK
 }
 
-/// A tick somewhere in a millisecond: `low` picks which.
+/// Returns a tick within a millisecond: `low` selects it.
 pub(crate) fn ticks_in(unix_ms: u64, low: u64) -> u64 {
     ticks_of(unix_ms) + low % TICKS_PER_MS
 }

@@ -13,7 +13,7 @@ use crate::registry::model::{Listing, NamedValue, Page};
 use crate::registry::model::{Now, Quota, Resource};
 
 impl State {
-    /// Values by id: all, or those of a namespace and below. A value whose id is the namespace itself is one of them.
+    /// Lists values by id: all, or those of a namespace and below. A value whose id is the namespace itself is included.
     pub(crate) fn values(&mut self, tenant: TenantId, page: &Page, namespace: Option<&str>) -> Listing<NamedValue> {
         let values = &self.tenants.entry(tenant).or_default().values;
         let marker = page.from();
@@ -21,7 +21,7 @@ impl State {
             None => (None, (marker.to_owned(), Bound::Unbounded)),
             Some(space) => {
                 let own = values.get_key_value(space).filter(|(id, _)| &***id >= marker);
-                let (first, end) = (format!("{space}/"), format!("{space}0")); // `0` comes right after `/`
+                let (first, end) = (format!("{space}/"), format!("{space}0")); // `0` follows `/`
                 (own, (first.max(marker.to_owned()).min(end.clone()), Bound::Excluded(end)))
             }
         };
@@ -37,7 +37,7 @@ impl State {
         Ok(NamedValue { id, value })
     }
 
-    /// Sets a value. One that is the same as before changes nothing, and nothing has happened.
+    /// Sets a value. The same value again changes nothing, and makes no event.
     pub(crate) fn set_value(
         &mut self,
         now: Now,
@@ -60,7 +60,7 @@ impl State {
         Ok(())
     }
 
-    /// Removes a value. Namespaces are not removed as such: they are gone with their last value.
+    /// Removes a value. A namespace vanishes with its last value.
     pub(crate) fn remove_value(&mut self, now: Now, tenant: TenantId, id: &str) -> Result<(), DomainError> {
         let (id, old) = self.find_value(tenant, id)?;
         self.change(tenant, RecordChange::Value { id: id.clone(), before: Some(old.clone()), after: None });

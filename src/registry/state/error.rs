@@ -1,22 +1,22 @@
-//! Why the registry refuses to do something: the one error of the domain. What it looks like on the wire is decided
-//! in `http::faults`.
+//! The error of the domain: why the registry refuses a request. `http::error` decides about its form on the
+//! wire.
 
 use crate::registry::model::{Quota, Resource};
 
-/// What can be missing.
+/// A kind of thing that can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Session,
     Service,
     ConfigurationValue,
-    /// A heartbeat token that is not, or no longer, the holder's.
+    /// A heartbeat token that is not, or no longer, the lease's.
     HeartbeatMarker,
 }
 
-/// A request that was understood and will not be carried out. Nothing has changed.
+/// A request that was understood and is refused. Nothing has changed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum DomainError {
-    /// A part of the request is wrong in a way of its own.
+    /// A part of the request is wrong in another way than the following ones.
     Malformed(String),
     /// A field of the body breaks a rule.
     Field { field: &'static str, rule: String },
@@ -24,15 +24,15 @@ pub(crate) enum DomainError {
     Parameter { name: &'static str, rule: String },
     /// `limit` is not a number, or out of range.
     PageLimit(String),
-    /// The id is taken.
+    /// The id is in use.
     ServiceExists(String),
-    /// The account has as many as it may.
+    /// The tenant has as many as it may.
     Quota { resource: Resource, most: u64 },
     /// There is none with this key.
     Missing { kind: Kind, key: String },
-    /// Who asks is not known, or not for this tenant.
+    /// The credentials are unknown, or not for this tenant.
     Unauthorized(&'static str),
-    /// It was not looked at, since too much else is.
+    /// The request was not processed, because too many others are.
     Busy(&'static str),
 }
 

@@ -1,7 +1,7 @@
-//! The feed: everything that happened to an account, in order, for 30 days unless told otherwise.
+//! The feed: the events of a tenant, in order, for 30 days by default.
 //!
-//! The newest events are in memory; what is older is read from the disk when somebody asks for it. The feed ends before
-//! the first event that is not on disk yet: a poller must never see one that is then undone.
+//! The newest events are in memory; older ones are read from disk on request. The feed ends before
+//! the first event that is not on disk yet: a poller must never see one that is then rolled back.
 
 use super::error::DomainError;
 use super::{State, Tenant};
@@ -13,23 +13,23 @@ use crate::registry::model::{Entry, Listing};
 use crate::registry::model::{Event, EventKind, EventType, ServiceKind, TenantId};
 
 pub(super) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
-/// The names of members, indentation, id, time and type of an event in a list, and more.
+/// The bytes of member names, indentation, id, time and type of an event in a list: a lower bound.
 const MIN_EVENT_BYTES: usize = 120;
-/// How far back the list goes if no marker is given.
+/// How far back the list goes without a marker, in milliseconds.
 const RECENT_MS: u64 = 3_600_000;
-/// How many old events leave for every new one, until none is left: the feed shrinks, but nobody waits for it.
+/// How many old events leave memory for every new one: the feed shrinks without a long pause.
 const TRIM: usize = 8;
 
-/// Which part of the feed is asked for.
+/// The part of the feed that a request asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
-    /// The first event, or the next one that there is.
+    /// The id of the first event, or a lower bound of it.
     pub(crate) from: Option<Uuid1>,
-    /// One of the types, or all.
+    /// One type, or all.
     pub(crate) kind: Option<EventType>,
-    /// Leaves out what the session era did not know: the removal of a service that lives in a session.
+    /// Leaves out the event that clients of sessions do not know: the removal of a service in a session.
     pub(crate) strict: bool,
-    /// How many events a page has at most.
+    /// The most events of a page.
     pub(crate) limit: usize,
 }
 
@@ -40,27 +40,27 @@ impl Feed {
     }
 }
 
-/// How many events are looked at before others get the lock.
+/// The most events that are visited before other requests get the lock.
 const LOOK: usize = 1_000;
 
 /// Where the feed continues after a part of it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// Nowhere: there is no more, or no room for it in the page.
+    /// It is complete, or the page is full.
     End,
-    /// In memory, with this event.
+    /// In memory, at this event.
     InMemory(Uuid1),
-    /// On disk, up to before this event.
+    /// On disk, before this event.
     OnDisk(Uuid1),
 }
 
-/// The lowest id of events that are not too old to be kept.
+/// Returns the lowest id of events that are recent enough to be kept.
 pub(crate) fn first_kept(wall: u64, retention: u64) -> Uuid1 {
     Uuid1::first_of(wall.saturating_sub(retention))
 }
 
 impl State {
-    /// Where the part of the feed begins that is asked for.
+    /// Returns where the requested part of the feed begins.
     pub(crate) fn feed_start(&self, now: Now, tenant: TenantId, feed: &Feed) -> Result<Uuid1, DomainError> {
         let first = first_kept(now.wall, self.retention);
         let unknown = Tenant::default();
@@ -72,7 +72,7 @@ impl State {
         Ok(from.max(first))
     }
 
-    /// Adds to a page what memory has of the feed from there on, oldest first, but does not look at many events at once.
+    /// Adds events from memory to a page, oldest first, and visits at most [`LOOK`].
     pub(crate) fn feed_part(&self, id: TenantId, from: Uuid1, feed: &Feed, page: &mut Listing<Event>) -> Rest {
         let unkept = self.unkept.get(&id).copied();
         let Some(tenant) = self.tenants.get(&id) else { return Rest::End };
@@ -89,7 +89,7 @@ impl State {
         kept.next().map_or(Rest::End, |event| Rest::InMemory(event.id))
     }
 
-    /// Takes note of changes that are about to be kept.
+    /// Records the events among changes that are about to be committed.
     pub(crate) fn mark_pending(&mut self, changes: &[Change]) {
         for change in changes {
             if let RecordChange::Event { id, after: Some(_), .. } = change.record {
@@ -98,7 +98,7 @@ impl State {
         }
     }
 
-    /// Everything was kept (or undone) but for what is still waiting. What is not recent leaves the memory.
+    /// Records that all changes were committed or rolled back, except those that still wait. Older events leave memory.
     pub(crate) fn mark_durable<'a>(&mut self, waiting: impl Iterator<Item = &'a Change>) {
         let touched = std::mem::take(&mut self.unkept);
         for change in waiting {
@@ -112,7 +112,7 @@ impl State {
         }
     }
 
-    /// Adds to the feed. Everyone who is overdue must have been swept before, or the feed is not in order.
+    /// Appends an event. Overdue leases must have been expired before, or the feed is not in order.
     pub(super) fn append_event(&mut self, now: Now, id: TenantId, kind: EventKind) {
         let tenant = self.tenants.entry(id).or_default();
         let first = Uuid1::new(ticks_of(now.wall), self.node);
@@ -120,13 +120,13 @@ impl State {
         let event = if first > last { first } else { last.next_tick(self.node) };
         let old = first_kept(now.wall, self.retention);
         let old = tenant.events.iter().take(TRIM).take_while(|event| event.id < old).count();
-        tenant.events.drain(..old); // no change: they are listed no more, and the store looks for them itself
+        tenant.events.drain(..old); // no change: they are not listed any more, and retention removes them from disk
         self.change(id, RecordChange::Event { id: event, before: None, after: Some(kind) });
     }
 }
 
 impl Tenant {
-    /// Leaves the newest in memory, and those that are not on disk yet.
+    /// Removes events from memory, except the newest and those that are not on disk yet.
     fn drop_events(&mut self, recent: usize, unkept: Option<Uuid1>) {
         while self.events.len() > recent
             && self.events.front().is_some_and(|event| unkept.is_none_or(|id| event.id < id))
@@ -136,7 +136,7 @@ impl Tenant {
         }
     }
 
-    /// A marker must lie between the account's first day and now; the events there are count as now.
+    /// Checks a marker: it must lie between the creation of the account and now. Events of the present millisecond count as past.
     fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, DomainError> {
         let at = marker.unix_ms();
         if at >= now.wall && marker > self.last_event() {
@@ -151,7 +151,7 @@ impl Tenant {
 }
 
 impl Uuid1 {
-    /// The lowest id of a millisecond: a bound, not an id.
+    /// Returns the lowest id of a millisecond: a bound, not an id.
     fn first_of(unix_ms: u64) -> Self {
         Self::lowest(ticks_of(unix_ms))
     }
@@ -190,7 +190,7 @@ pub(super) mod tests {
     }
 
     impl State {
-        /// The whole feed, as far as it is in memory.
+        /// Returns the whole feed, as far as it is in memory.
         pub(crate) fn events(&mut self, now: Now, tenant: TenantId) -> Vec<Event> {
             let feed = feed();
             let mut from = self.feed_start(now, tenant, &feed).unwrap();
@@ -205,7 +205,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Its first request was not kept, so it was undone; what looks at the feed all the same must not make it known.
+    /// Its first request was rolled back; reading its feed must not create it.
     #[test]
     fn a_look_at_the_feed_makes_nobody_known() {
         let mut state = state();

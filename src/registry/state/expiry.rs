@@ -1,7 +1,7 @@
-//! Expiry: who was not heard of in time is gone, and the feed says so.
+//! Expiry: a lease that was not renewed in time is removed, and the feed reports it.
 //!
-//! Whoever lists, creates or polls sweeps first, without any grace, so that nobody sees the dead. In between a task
-//! of its own does it within [`GRACE_MS`]. Heartbeats never sweep: as long as nobody looked, a late one is in time.
+//! A request that lists, creates or polls expires overdue leases first, without grace, so that no client sees them. Otherwise a task
+//! does it within [`GRACE_MS`]. Heartbeats expire nothing: until the lease is expired, a late one is in time.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -15,31 +15,31 @@ use crate::registry::model::uuid::ticks_in;
 use crate::registry::model::{EventKind, Lease, ServiceInfo, ServiceKind, SessionId, TenantId};
 use crate::registry::model::{Owner, QueuedDeadline};
 
-/// How long after a deadline the background looks: time for heartbeats that are on their way through the server.
+/// How long after a deadline the task expires a lease: time for heartbeats that are on their way through the server.
 pub(crate) const GRACE_MS: u64 = 250;
 
-/// How many bytes of services one event lists, by [`ServiceInfo::min_bytes`]: a quarter of a page, since the JSON may be longer.
+/// The most bytes of services in one event, by [`ServiceInfo::min_bytes`]: a quarter of a page, since the JSON may be longer.
 const MAX_EVENT_BYTES: usize = MAX_PAGE_BYTES / 4;
 
-/// Somebody whose deadline has passed.
+/// An overdue lease.
 struct Overdue {
     token: Uuid1,
     entry: QueuedDeadline,
 }
 
 impl State {
-    /// When the background must look next.
+    /// Returns when the task must look next.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.deadlines.next()
     }
 
-    /// Whether there is anything to sweep.
+    /// Returns whether a lease is overdue.
     pub(crate) fn is_overdue(&self, now: Now) -> bool {
         self.next_deadline().is_some_and(|due| due <= now.mono)
     }
 
-    /// Expires who is overdue, in the order of the deadlines; stops after about `most`, so that others get their
-    /// turn. Returns whether it is done.
+    /// Expires overdue leases in the order of their deadlines; stops after about `most`, so that other requests get the
+    /// lock. Returns whether it is done.
     pub(crate) fn sweep(&mut self, now: Now, most: usize) -> bool {
         let mut expired = 0;
         while self.is_overdue(now) && expired < most {
@@ -52,8 +52,8 @@ impl State {
         !self.is_overdue(now)
     }
 
-    /// Puts entries that come up soon back at the deadlines that heartbeats have moved them to, as far as they stand first: so
-    /// the background looks often only where somebody may really expire.
+    /// Moves entries that are due soon to the deadlines of their leases, as far as they are first in the queue: so
+    /// the task looks often only when a lease may really expire.
     pub(crate) fn refresh(&mut self, soon: u64) {
         while let Some(entry) = self.deadlines.pop_due(soon) {
             let Some((lease, _)) = self.lease(&entry) else { continue };
@@ -67,15 +67,15 @@ impl State {
         }
     }
 
-    /// All who are overdue since the same millisecond, in the order of their tokens; perhaps none, if the entry that
-    /// came up was an old one.
+    /// Returns the leases that are overdue since the same millisecond, in the order of their tokens; perhaps none, if the entry that
+    /// was due is outdated.
     fn take_overdue(&mut self) -> Vec<Overdue> {
         let mut overdue = Vec::new();
         let Some(due) = self.next_deadline() else { return overdue };
         while let Some(entry) = self.deadlines.pop_due(due) {
             let Some((lease, _)) = self.lease(&entry) else { continue };
             if lease.deadline > due {
-                // Heard of since. If the real deadline has passed too, it comes up again in its own time.
+                // Renewed since. If the real deadline has passed as well, its own entry will be due.
                 lease.queued = lease.deadline;
                 let queued = lease.queued;
                 self.deadlines.push(queued, entry.tenant, entry.owner);
@@ -88,7 +88,7 @@ impl State {
         overdue
     }
 
-    /// The lease that an entry stands for, and its timeout; none if it is gone, or has another entry.
+    /// Returns the lease of an entry, and its timeout; none if it is gone, or has another entry.
     fn lease(&mut self, entry: &QueuedDeadline) -> Option<(&mut Lease, u8)> {
         let tenant = self.tenants.get_mut(&entry.tenant)?;
         let (lease, timeout) = match &entry.owner {
@@ -118,8 +118,8 @@ impl State {
         }
     }
 
-    /// The token itself is the id of the timeout event, so that it stands in the feed at its deadline. Where the
-    /// deadline was moved without a new token, or the feed is already past it, a new id takes its place.
+    /// The token is the id of the timeout event, so that the event stands in the feed at its deadline. If the
+    /// deadline was moved without a new token, or the feed is already past it, a new id replaces it.
     fn timeout_id(&self, tenant: TenantId, token: Uuid1, deadline: u64) -> Uuid1 {
         let at_deadline = Uuid1::new(ticks_in(deadline, fastrand::u64(..)), self.node);
         let id = if token.unix_ms() == deadline { token } else { at_deadline };
@@ -127,7 +127,7 @@ impl State {
         last.filter(|last| *last >= id).map_or(id, |last| last.next_tick(self.node))
     }
 
-    /// Removes a session and the services in it; returns what they were, by id.
+    /// Removes a session and its services; returns these, sorted by id.
     pub(super) fn remove_session(&mut self, id: TenantId, session: SessionId) -> Vec<Arc<ServiceInfo>> {
         let tenant = self.tenants.entry(id).or_default();
         let from = Bound::Included((session, Arc::from("")));
@@ -140,7 +140,7 @@ impl State {
         gone
     }
 
-    /// Removes a service; returns what it was.
+    /// Removes a service; returns its description.
     pub(super) fn remove_service(&mut self, tenant: TenantId, id: &Arc<str>) -> Option<Arc<ServiceInfo>> {
         let before = self.tenants.get(&tenant)?.services.get(id)?.clone();
         let info = before.info.clone();
@@ -149,7 +149,7 @@ impl State {
     }
 }
 
-/// What the feed says of a session with these services. One event has as many as fit into a page; of more, there are several.
+/// Returns the events for a session with these services: each has as many as fit into a page.
 fn session_timeouts(mut services: Vec<Arc<ServiceInfo>>) -> Vec<EventKind> {
     let mut events = Vec::new();
     loop {
@@ -174,7 +174,7 @@ mod tests {
     use crate::registry::state::HeartbeatTarget;
     use crate::registry::state::tests::{at, beat, own, session, state};
 
-    /// Type, id and time of everything in the feed but the joins.
+    /// Returns type, id and time of all events except joins.
     fn endings(state: &mut State, now: Now) -> Vec<(EventType, Uuid1, u64)> {
         let endings = state.events(now, 1).into_iter().filter(|event| event.kind.event_type() != EventType::Join);
         endings.map(|event| (event.kind.event_type(), event.id, event.id.unix_ms())).collect()
@@ -215,7 +215,7 @@ mod tests {
         for (id, timeout) in [("slow", 9), ("quick", 3), ("middle", 6)] {
             tokens.push((id, own(&mut state, at(0), id, timeout)));
         }
-        // The quickest is heard of, and becomes the last but one; its old entry in the queue is the first to come up.
+        // The quickest one is renewed, and becomes the last but one; its old entry in the queue is due first.
         tokens[1].1 = beat(&mut state, at(4_000), HeartbeatTarget::Service("quick"), tokens[1].1).unwrap();
         while !state.sweep(at(9_001), 1) {}
         let ids: Vec<Uuid1> = endings(&mut state, at(9_001)).into_iter().map(|(_, id, _)| id).collect();
@@ -279,7 +279,7 @@ mod tests {
     fn ids_rise_even_if_the_feed_is_past_the_deadline() {
         let mut state = state();
         own(&mut state, at(0), "node-1", 3);
-        own(&mut state, at(5_000), "node-2", 30); // without a sweep first, which does not happen
+        own(&mut state, at(5_000), "node-2", 30); // without expiring first, which requests always do
         state.sweep(at(3_500), usize::MAX);
         let ids: Vec<Uuid1> = state.tenants[&1].events.iter().map(|event| event.id).collect();
         assert!(ids.is_sorted() && ids.len() == 3, "{ids:?}");

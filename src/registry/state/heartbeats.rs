@@ -1,7 +1,6 @@
-//! Heartbeats: how a lease shows that it is alive, and gets the token for the next time.
+//! Heartbeats: renew a lease, and return the next token.
 //!
-//! A token carries the deadline it stands for and can be verified without having been stored. The newest one and the
-//! one before are accepted: whoever lost an answer asks again with the token it has, and gets the same answer.
+//! See `model::lease` for the rules of tokens.
 
 use super::State;
 use super::error::{DomainError, Kind};
@@ -10,16 +9,16 @@ use crate::registry::model::Owner;
 use crate::registry::model::Uuid1;
 use crate::registry::model::{Lease, ServiceKind, SessionId, TenantId};
 
-/// Who beats, by the id in the path. It has no rule of its own: an impossible id is one that is not there.
+/// The target of a heartbeat, by the id in the path. The id is not checked: an impossible one does not exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum HeartbeatTarget<'a> {
     Session(&'a str),
     Service(&'a str),
-    /// Whoever has the token: the id is that of nobody.
+    /// The owner of the token: the id is of no session.
     Unnamed(&'a str),
 }
 
-/// The token that a heartbeat shows, and its text as it was sent.
+/// The token of a heartbeat, and its text as it was sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PresentedToken<'a> {
     pub(crate) token: Uuid1,
@@ -27,7 +26,7 @@ pub(crate) struct PresentedToken<'a> {
 }
 
 impl State {
-    /// Takes a heartbeat and returns the next token. Never expires anyone: a late one is as good as any.
+    /// Renews a lease and returns the next token. Expires nothing: a late heartbeat is as good as any.
     pub(crate) fn beat(
         &mut self,
         now: Now,
@@ -63,14 +62,14 @@ impl State {
                         }
                         next
                     }
-                    _ => None, // it lives in a session, and has no tokens
+                    _ => None, // a service in a session has no tokens
                 }
             }
         };
         next.ok_or_else(|| DomainError::missing(Kind::HeartbeatMarker, text))
     }
 
-    /// Whose token this is. Nobody else needs to know, so there is no index, and everyone is looked at.
+    /// Returns the owner of a token. Only one rare request needs it, so there is no index, and all leases are searched.
     fn owner(&self, id: TenantId, token: Uuid1) -> Option<Owner> {
         let tenant = self.tenants.get(&id)?;
         let has = |lease: &Lease| lease.accepts(&self.keys, id, token);
@@ -150,7 +149,7 @@ mod tests {
         assert_eq!(beat(&mut state, at(1), "api-1", token), stale(token));
     }
 
-    /// After a restart nothing is known of the tokens that were given out, but those that were can be told.
+    /// After a restart issued tokens are not known, but can be verified.
     #[test]
     fn any_token_of_the_holder_is_good_while_none_is_known() {
         let mut state = state();

@@ -1,7 +1,7 @@
-//! All that the registry knows, in memory, and the one way to change it.
+//! The state: everything that the registry knows, in memory, and the one way to change it.
 //!
-//! Everything that lasts goes through [`State::change`]; the indexes beside the records are kept there and nowhere
-//! else. The rest of the domain are further `impl State` blocks, one file per resource.
+//! Every lasting change goes through [`State::change`]; the indexes beside the records are kept there and nowhere
+//! else. The rules are further `impl State` blocks, one file per resource.
 
 mod configuration;
 mod error;
@@ -32,31 +32,31 @@ use super::model::{DeadlineQueue, Owner};
 use super::model::{Event, Lease, Service, ServiceKind, Session, SessionId, TenantId};
 use events::RETENTION_MS;
 
-/// How long before the first contact an account's time begins: who polls events from the moment it started,
-/// by a clock that is not quite ours, must not ask for a time before the account.
+/// How long before its first request the time of an account begins, in milliseconds: a client that polls events from its own start
+/// on, with a clock that is slightly different, must not ask for a time before the account.
 const CREATION_SLACK_MS: u64 = 5_000;
 
-/// Everything that is known.
+/// All data.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) tenants: BTreeMap<TenantId, Tenant>,
     pub(super) deadlines: DeadlineQueue,
     pub(super) keys: Arc<Keys>,
-    /// The second half of event ids: which registry made them.
+    /// The second half of event ids: identifies the registry that made them.
     pub(super) node: u64,
     /// How long events are kept, in milliseconds.
     pub(super) retention: u64,
-    /// How many events of a tenant stay in memory once they are on disk.
+    /// The most events of a tenant that stay in memory once they are on disk.
     pub(super) recent: usize,
     /// The first event of each tenant that is not on disk yet.
     pub(super) unkept: HashMap<TenantId, Uuid1>,
     journal: Vec<Change>,
 }
 
-/// What is known of one tenant.
+/// The data of a tenant.
 #[derive(Debug, Default)]
 pub(super) struct Tenant {
-    /// Since when it is known, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     pub(super) created: u64,
     pub(super) sessions: SessionTable,
     pub(super) services: BTreeMap<Arc<str>, Service>,
@@ -67,7 +67,7 @@ pub(super) struct Tenant {
     pub(super) values: BTreeMap<Arc<str>, Arc<str>>,
     /// Oldest first.
     pub(super) events: VecDeque<Event>,
-    /// Where the part of the feed begins that is in memory. What is older is on disk.
+    /// The first event in memory. Older ones are on disk.
     pub(super) recent_from: Option<Uuid1>,
 }
 
@@ -85,7 +85,7 @@ impl State {
         }
     }
 
-    /// Makes a tenant known. To be called before anything is asked of it.
+    /// Creates a tenant that does not exist. Must be called before any other use of it.
     pub(super) fn create_on_first_use(&mut self, now: Now, tenant: TenantId) {
         if !self.tenants.contains_key(&tenant) {
             let created = now.wall.saturating_sub(CREATION_SLACK_MS);
@@ -93,12 +93,12 @@ impl State {
         }
     }
 
-    /// What has changed since the last call: the store's share of the work.
+    /// Returns the changes since the last call, for the store.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.journal)
     }
 
-    /// Takes changes back that could not be stored.
+    /// Rolls back changes that could not be stored.
     pub(super) fn undo(&mut self, changes: Vec<Change>) {
         for change in changes.into_iter().rev() {
             let lowered = Lowered::of(&change);
@@ -109,7 +109,7 @@ impl State {
         }
     }
 
-    /// Whoever sent a heartbeat after the change has the lower timeout since then, and keeps to the one from before.
+    /// Restores the timeout of a lease that was renewed after the change, with the lower timeout.
     fn give_back(&mut self, Lowered { tenant, owner, deadline, by }: Lowered) {
         let Some(tenant) = self.tenants.get_mut(&tenant) else { return };
         let lease = match owner {
@@ -121,14 +121,14 @@ impl State {
         }
     }
 
-    /// Changes something that lasts.
+    /// Makes a lasting change.
     pub(super) fn change(&mut self, tenant: TenantId, record: RecordChange) {
         let change = Change { tenant, record };
         self.journal.push(change.clone());
         self.apply(change);
     }
 
-    /// Puts something back that was stored. Holders get their whole timeout: nobody could hear them meanwhile.
+    /// Restores a stored record. Leases get their whole timeout: no heartbeat could arrive in the meantime.
     pub(super) fn restore(&mut self, now: Now, mut change: Change) {
         match &mut change.record {
             RecordChange::Session { after: Some(session), .. } => session.lease.restart(now, session.timeout),
@@ -137,14 +137,14 @@ impl State {
                     lease.restart(now, timeout);
                 }
             }
-            // A clock that was ahead then would hide all events until it is that late: since when, nobody knows.
+            // With a clock that was ahead at the creation, all events would be hidden until that time.
             RecordChange::Tenant { after: Some(created), .. } if *created > now.wall => *created = 0,
             _ => {}
         }
         self.apply(change);
     }
 
-    /// Puts the newest events of a tenant back, the newest first; if there are as many as `most`, there are more.
+    /// Restores the newest events of a tenant, the newest first; if there are `most`, there are more on disk.
     pub(super) fn restore_events(&mut self, tenant: TenantId, newest_first: Vec<Event>, most: usize) {
         let tenant = self.tenants.entry(tenant).or_default();
         let is_all = newest_first.len() < most;
@@ -180,11 +180,11 @@ impl State {
     }
 }
 
-/// A timeout that a change has lowered, by so many milliseconds.
+/// A timeout that a change has lowered, by this many milliseconds.
 struct Lowered {
     tenant: TenantId,
     owner: Owner,
-    /// The one that the lease had when the change was made.
+    /// The deadline of the lease when the change was made.
     deadline: u64,
     by: u64,
 }
@@ -220,7 +220,7 @@ impl Tenant {
         is_new.then_some(&session.lease)
     }
 
-    /// The same for a service, and its entries in the indexes.
+    /// The same for a service, with its entries in the indexes.
     fn put_service(&mut self, id: &Arc<str>, after: Option<Service>) -> Option<&Lease> {
         let before = self.services.remove(id);
         if let Some(before) = &before {
@@ -255,7 +255,7 @@ impl Tenant {
         }
     }
 
-    /// The tag as the index already has it, so that a tag of ten thousand services is kept once.
+    /// Returns the tag as the index has it, so that a tag of ten thousand services is stored once.
     fn known_tag(&self, tag: &str) -> Arc<str> {
         let tag: Arc<str> = Arc::from(tag);
         let first = (tag.clone(), Arc::from(""));
@@ -278,14 +278,14 @@ impl Tenant {
         }
     }
 
-    /// Where the ids of new events must lie above.
+    /// Returns the lower bound of the ids of new events.
     pub(super) fn last_event(&self) -> Uuid1 {
         self.events.back().map_or(Uuid1::lowest(0), |event| event.id)
     }
 }
 
-/// What a lease has lived through since the change was made, or thought of, stays: heartbeats are no changes.
-/// Returns whether the lease is a new one.
+/// Keeps the heartbeats that a lease has received since the change was made: heartbeats are no changes.
+/// Returns whether the lease is new.
 fn keep_holder(before: Option<Lease>, after: &mut Lease) -> bool {
     match before {
         Some(before) if before.incarnation == after.incarnation => {
@@ -314,7 +314,7 @@ pub(super) mod tests {
         state
     }
 
-    /// Registers a service of its own; returns its token.
+    /// Registers a service with heartbeats of its own; returns its token.
     pub(crate) fn own(state: &mut State, now: Now, id: &str, timeout: u8) -> Uuid1 {
         let new = new_service(id, NewServiceKind::Standalone { timeout });
         state.create_service(now, 1, &Quota::default(), &new).unwrap().token.unwrap()
@@ -356,7 +356,7 @@ pub(super) mod tests {
         (id.as_str().to_owned(), token)
     }
 
-    /// What can be undone must leave everything as it was, the indexes and the time of the last heartbeats included.
+    /// A rollback must leave everything as it was, the indexes and the time of the last heartbeats included.
     #[test]
     fn changes_can_be_taken_back() {
         let mut state = state();
@@ -383,7 +383,7 @@ pub(super) mod tests {
         assert_eq!(format!("{:?}", state.tenants), before);
     }
 
-    /// A disk that hangs before it fails gives time for heartbeats, which count with the timeout that is then undone.
+    /// A disk that hangs before it fails leaves time for heartbeats, which count with the timeout that is then rolled back.
     #[test]
     fn who_was_heard_of_meanwhile_gets_the_timeout_from_before() {
         for is_heard in [true, false] {

@@ -1,7 +1,7 @@
 //! The overview: sessions with the services in them.
 //!
-//! A session with so many services that they exceed a page is told in parts: the page ends within it, and the next
-//! one, whose marker names the session and the service, begins with the same session and the rest of its services.
+//! A session with more services than a page can hold is listed in parts: the page ends within it, and the next
+//! one, whose marker names the session and the service, begins with the same session and its other services.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{State, Tenant};
 use crate::registry::model::{Entry, Listing, MAX_PAGE_BYTES, Page};
 use crate::registry::model::{NamedSession, ServiceInfo, Session, SessionId, TenantId};
 
-/// What is between session and service in a marker. No id has it.
+/// Between session and service in a marker. No id contains it.
 const SEPARATOR: char = ':';
 
 /// A session and its services, or a part of them.
@@ -22,7 +22,7 @@ pub(crate) struct SessionOverview {
 }
 
 impl State {
-    /// Sessions by id, each with its services by id. Services of their own do not appear.
+    /// Lists sessions by id, each with its services by id. Services with heartbeats of their own are not included.
     pub(crate) fn overview(&mut self, tenant: TenantId, page: &Page) -> Listing<SessionOverview> {
         let tenant = &*self.tenants.entry(tenant).or_default();
         let split = page.from().split_once(SEPARATOR);
@@ -35,7 +35,7 @@ impl State {
 }
 
 impl Tenant {
-    /// The part of a session that begins with this service, if there is any.
+    /// Returns the part of a session that begins with this service, if there is any.
     fn rest_of(&self, id: SessionId, from: &str) -> Option<SessionOverview> {
         let rest = self.overview_of(id, self.sessions.get(id)?, from);
         (!rest.services.is_empty()).then_some(rest)

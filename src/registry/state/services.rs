@@ -1,4 +1,4 @@
-//! Services, in the two forms that the API had over time: in a session, or on their own.
+//! Services, of the two kinds that the API had over time: in a session, or with heartbeats of their own.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::registry::model::{EventKind, Lease, Service, ServiceInfo, ServiceKind
 use crate::registry::model::{ListedService, Listing, NewService, NewServiceKind, Page, ServiceUpdate};
 use crate::registry::model::{Now, Quota, Resource};
 
-/// A service that was created, and the first token if it has any.
+/// A service that was created, and its first token if it has one.
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) id: Arc<str>,
@@ -81,7 +81,7 @@ impl State {
         Ok(tenant.listed(service, with_session))
     }
 
-    /// Changes the fields that are given. A new timeout holds from the next heartbeat on.
+    /// Changes the given fields. A new timeout holds from the next heartbeat on.
     ///
     /// The update is read here, by `read`, and not before like all other input: the order of errors is part of the API, which
     /// reports a body that breaks a rule before a service that is missing, and one rule depends on the kind of the service.
@@ -140,7 +140,7 @@ impl Tenant {
         ListedService { info: service.info.clone(), timeout, last_seen }
     }
 
-    /// The services that have a tag, by id, without looking at any other.
+    /// Returns the services with a tag, by id, from the index.
     fn tagged<'a>(&'a self, tag: &'a str, from: &str) -> impl Iterator<Item = &'a Service> {
         let start: (Arc<str>, Arc<str>) = (tag.into(), from.into());
         let pairs = self.by_tag.range(start..).take_while(move |(of, _)| **of == *tag);

@@ -1,4 +1,4 @@
-//! Sessions: groups of services that live and die together.
+//! Sessions: groups of services with common heartbeats.
 
 use super::State;
 use super::error::{DomainError, Kind};
@@ -9,7 +9,7 @@ use crate::registry::model::{Listing, NewSession, Page, SessionUpdate};
 use crate::registry::model::{Now, Quota, Resource};
 
 impl State {
-    /// Sessions by id.
+    /// Lists sessions by id.
     pub(crate) fn sessions(&mut self, tenant: TenantId, page: &Page) -> Listing<NamedSession> {
         let tenant = self.tenants.entry(tenant).or_default();
         let sessions = tenant.sessions.from(page.from().as_bytes());
@@ -45,7 +45,7 @@ impl State {
         Ok(NamedSession { id, session: session.clone() })
     }
 
-    /// Changes the fields that are given. A new timeout holds from the next heartbeat on.
+    /// Changes the given fields. A new timeout holds from the next heartbeat on.
     pub(crate) fn update_session(
         &mut self,
         tenant: TenantId,
@@ -64,7 +64,7 @@ impl State {
         Ok(())
     }
 
-    /// Ends a session and the services in it. They are removed, not timed out: somebody said so.
+    /// Ends a session and its services. These are removed, not timed out.
     pub(crate) fn delete_session(&mut self, now: Now, tenant: TenantId, name: &str) -> Result<(), DomainError> {
         let (id, _) = self.find_session(tenant, name)?;
         for info in self.remove_session(tenant, id) {
@@ -73,7 +73,7 @@ impl State {
         Ok(())
     }
 
-    /// There is no rule for the id in a path: an impossible one is one that is not there.
+    /// Finds a session. The id in a path is not checked: an impossible one does not exist.
     pub(super) fn find_session(&mut self, tenant: TenantId, name: &str) -> Result<(SessionId, &Session), DomainError> {
         let tenant = self.tenants.entry(tenant).or_default();
         SessionId::parse(name)

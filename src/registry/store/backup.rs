@@ -1,10 +1,10 @@
-//! A copy of a registry in one file, and back.
+//! Copies a registry into one file, and restores it.
 //!
-//! The copy is taken by the registry that is running, at one point in time: whoever connects to the socket in its data
-//! directory gets it, and nobody but its user (and root) can. So there is no request to be authorized, and nothing that
-//! could be reached over a network. If none is running, the directory is taken and read directly.
+//! The running registry makes the copy, as of one moment: a process that connects to the socket in its data
+//! directory gets it, and only its user and root can connect. So no request has to be authorized, and nothing is
+//! reachable over a network. If no registry is running, the directory is taken and read directly.
 //!
-//! The file: a line that says what it is; for each record the lengths of key and value, key and value; a length that no
+//! The file: a line that names the format; for each record the lengths of key and value, key and value; a length that no
 //! key has, and a checksum of everything before.
 
 use std::fs::{self, File, OpenOptions};
@@ -25,17 +25,17 @@ use crate::files;
 use crate::registry::Error;
 
 const HEAD: &[u8] = b"service-registry backup 1\n";
-/// Where the next key would have its length.
+/// In the place of the next key's length.
 const END: u32 = u32::MAX;
 /// How many records are restored at once.
 const BATCH: usize = 10_000;
 
-/// Writes a copy of the registry in a data directory to a file, which is there as a whole or not at all. Returns how
-/// many records it has.
+/// Writes a copy of the registry in a data directory to a file, which then exists as a whole or not at all. Returns the
+/// number of its records.
 ///
 /// # Errors
 ///
-/// [`Error::Backup`], also if there is something else than a regular file at that place; [`Error::DataDir`].
+/// [`Error::Backup`], also if the file exists and is no regular file; [`Error::DataDir`].
 pub fn backup(data_dir: &Path, file: &Path) -> Result<u64, Error> {
     let failed = |source| Error::Backup { path: file.to_owned(), source };
     check_target(file).map_err(failed)?;
@@ -51,12 +51,12 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<u64, Error> {
         Ok(records)
     });
     if records.is_err() {
-        let _ = fs::remove_file(part); // what there is of it is of no use
+        let _ = fs::remove_file(part); // an incomplete copy is useless
     }
     records
 }
 
-/// What is renamed to a name replaces whatever has it, be it /dev/null.
+/// Refuses a file that is no regular one: renaming would replace it, even /dev/null.
 fn check_target(file: &Path) -> io::Result<()> {
     let is_good = match fs::symlink_metadata(file) {
         Ok(there) => there.is_file(),
@@ -80,7 +80,7 @@ fn copy(data_dir: &Path, file: &Path, part: &Path) -> Result<(), Error> {
             io::copy(&mut registry, &mut to).and_then(|_| to.sync_all()).map_err(failed)
         }
         Err(_) => {
-            let folder = DataDir::take(data_dir)?; // which says so if a registry has it that cannot be asked
+            let folder = DataDir::take(data_dir)?; // fails if a registry uses it that does not answer
             let files = FjallBackend::open(&folder.store()).map_err(no_dir)?;
             let mut to = create().map_err(failed)?;
             write(&files, &mut to).and_then(|()| to.sync_all()).map_err(failed)
@@ -88,12 +88,12 @@ fn copy(data_dir: &Path, file: &Path, part: &Path) -> Result<(), Error> {
     }
 }
 
-/// Verifies a copy, and makes it the registry of a data directory. One that is there already is replaced only with
-/// `force`. Returns how many records it has.
+/// Verifies a copy, and makes it the registry of a data directory. Replaces a registry that is there only with
+/// `force`. Returns the number of records.
 ///
 /// # Errors
 ///
-/// [`Error::Backup`] if the copy is broken: nothing has been touched then. [`Error::Occupied`], [`Error::InUse`],
+/// [`Error::Backup`] if the copy is damaged; then nothing was changed. [`Error::Occupied`], [`Error::InUse`],
 /// [`Error::DataDir`].
 pub fn restore(file: &Path, data_dir: &Path, force: bool) -> Result<u64, Error> {
     let broken = |source| Error::Backup { path: file.to_owned(), source };
@@ -106,7 +106,7 @@ pub fn restore(file: &Path, data_dir: &Path, force: bool) -> Result<u64, Error> 
     let scratch = folder.scratch().map_err(failed)?;
     let restored = build(file, &scratch).and_then(|()| folder.install(&scratch));
     if restored.is_err() {
-        let _ = folder.scratch(); // what there is of it is of no use, and may be what fills the disk
+        let _ = folder.scratch(); // a part of it is useless, and may fill the disk
     }
     restored.map_err(failed)?;
     Ok(records)
@@ -123,7 +123,7 @@ fn build(file: &Path, store: &Path) -> io::Result<()> {
     Ok(files.commit(&[batch])?)
 }
 
-/// Writes everything there is at this moment.
+/// Writes all records as of this moment.
 pub(super) fn write(disk: &dyn Backend, to: &mut impl Write) -> io::Result<()> {
     let mut to = Sealing { to: BufWriter::new(to), seal: SipHasher24::new() };
     to.write_all(HEAD)?;
@@ -140,7 +140,7 @@ pub(super) fn write(disk: &dyn Backend, to: &mut impl Write) -> io::Result<()> {
     to.to.flush()
 }
 
-/// Reads a copy to its end, and is content with nothing but a whole one.
+/// Reads a copy to its end. Fails unless it is complete.
 fn read(file: &Path, mut visit: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<u64> {
     let opened = files::open(file)?;
     let whole = opened.metadata()?.len();
@@ -159,7 +159,7 @@ fn read(file: &Path, mut visit: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> i
             break;
         }
         let value_length = from.length()?;
-        // A length that is not to be believed: room would be made for it before it is found out.
+        // A length that cannot be true: memory would be allocated for it before the damage is found.
         if u64::from(key_length) + u64::from(value_length) > whole {
             return Err(broken("it is damaged: a record is longer than the file"));
         }
@@ -181,7 +181,7 @@ fn read(file: &Path, mut visit: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> i
     Ok(records)
 }
 
-/// Writes, and keeps the checksum.
+/// Writes, and computes the checksum.
 struct Sealing<W: Write> {
     to: BufWriter<W>,
     seal: SipHasher24,
@@ -198,7 +198,7 @@ impl<W: Write> Sealing<W> {
     }
 }
 
-/// Reads, and keeps the checksum.
+/// Reads, and computes the checksum.
 struct Sealed {
     from: BufReader<File>,
     seal: SipHasher24,

@@ -1,8 +1,8 @@
-//! The data directory, and who has it.
+//! The data directory, and its lock.
 //!
-//! `lock` is locked by the process that uses the directory, and says which one that is. `store` is the store itself;
-//! it is put in place as a whole, so that a directory never holds half of a restored one. `backup.sock` is where a
-//! running registry can be asked for a copy.
+//! `lock` is locked by the process that uses the directory, and names it. `store` is the store itself;
+//! it is put in place as a whole, so that a directory never holds half of a restored one. `backup.sock` is the socket where a
+//! running registry gives copies.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use crate::files::own::{OwnFolder, OwnSocket};
 use crate::registry::Error;
 
-/// More than a process id with the end of its line.
+/// In bytes: more than a process id with its line feed.
 const LONGEST_PID: u64 = 32;
 
-/// A data directory that belongs to this process, until it is dropped or the process ends, however it ends.
+/// A data directory of this process, until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Takes a directory, making it if there is none. Nobody else may look into it: there are keys in it.
+    /// Takes a directory, creating it if it is missing. Other users may not read it: it holds secret keys.
     pub(super) fn take(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::DataDir { path: path.to_owned(), source };
         let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
@@ -33,7 +33,7 @@ impl DataDir {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
             match sync(parent.unwrap_or(Path::new("."))) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    // May be written to and not be read: no reason not to start.
+                    // A directory that is writable and not readable is good enough.
                     tracing::warn!(
                         "{} is new, and cannot be made to outlast a loss of power: {error}",
                         folder.display()
@@ -42,7 +42,7 @@ impl DataDir {
                 synced => synced.map_err(failed)?,
             }
         }
-        // Whoever else can write to it could have the registry write to any file, or read what is in the store.
+        // A user that can write to it could make the registry write to any file, or read the store.
         let own = OwnFolder::open(path).map_err(failed)?;
         let mut lock = own.open_file("lock").map_err(failed)?;
         match lock.try_lock() {
@@ -55,14 +55,14 @@ impl DataDir {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        // A full disk must not keep a registry from starting: whoever else comes is told all but the number.
+        // A full disk must not keep a registry from starting: then other processes only do not learn the number.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         let folder = Self { path: path.to_owned(), _lock: lock };
         folder.put_back().map_err(failed)?;
         Ok(folder)
     }
 
-    /// A restore may have been killed between putting the old store aside and the new one in its place.
+    /// Completes a restore that was killed between its two renames.
     fn put_back(&self) -> io::Result<()> {
         let old = self.old();
         if self.is_used() || !old.is_dir() {
@@ -82,17 +82,17 @@ impl DataDir {
         self.path.join("store")
     }
 
-    /// Listens for those who want a copy: this user, nobody else.
+    /// Listens for requests for a copy, from this user alone.
     pub(super) fn listen(&self) -> io::Result<OwnSocket> {
         OwnSocket::listen(&socket(&self.path))
     }
 
-    /// Whether there is a store in it.
+    /// Returns whether it contains a store.
     pub(super) fn is_used(&self) -> bool {
         self.store().exists()
     }
 
-    /// Puts another store in place of the one that may be there; `new` is in this directory.
+    /// Replaces the store; `new` is in this directory.
     pub(super) fn install(&self, new: &Path) -> io::Result<()> {
         let old = self.old();
         remove(&old)?;
@@ -107,12 +107,12 @@ impl DataDir {
         remove(&old)
     }
 
-    /// What is in it will be there after a loss of power, too: files that are synced have no names before this.
+    /// Makes its entries survive a loss of power: syncing a file does not sync its name.
     pub(super) fn sync(&self) -> io::Result<()> {
         sync(&self.path)
     }
 
-    /// An empty place in this directory.
+    /// Returns an empty place in this directory.
     pub(super) fn scratch(&self) -> io::Result<PathBuf> {
         let scratch = self.path.join("store.new");
         remove(&scratch)?;
@@ -120,7 +120,7 @@ impl DataDir {
     }
 }
 
-/// Where a running registry is asked for a copy.
+/// The socket where a running registry gives copies.
 pub(super) fn socket(path: &Path) -> PathBuf {
     path.join("backup.sock")
 }

@@ -1,5 +1,5 @@
-//! The disk: a log-structured store (fjall) with two keyspaces, one for what is read as a whole at the start, one for
-//! the events, of which there may be many more.
+//! The disk: a log-structured store (fjall) with two keyspaces, one for the records that are read as a whole at the start, one for
+//! events, of which there may be many more.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -15,12 +15,12 @@ use super::record::{Write, is_event};
 use super::recovery::KEYS;
 use super::{Backend, Visit};
 
-/// What is gathered in memory before it is sorted into files, for each keyspace. Small: the whole registry is in memory
+/// How much is collected in memory before it is sorted into files, for each keyspace. Small: the whole registry is in memory
 /// already.
 const MEMTABLE: u64 = 4 * 1024 * 1024;
-/// Blocks of files that were read. Only old events are read while it runs.
+/// The cache of file blocks. Only old events are read while the registry runs.
 const CACHE: u64 = 2 * 1024 * 1024;
-/// The most that logs may take before they are cleared; the least that fjall accepts.
+/// The most bytes of logs before they are cleared; the least that fjall accepts.
 const JOURNALS: u64 = 64 * 1024 * 1024;
 
 /// The store in a directory.
@@ -32,15 +32,15 @@ pub(crate) struct FjallBackend {
     open: RwLock<Option<Arc<Open>>>,
 }
 
-/// What tells that the path still leads to the store that was opened: device and inode of the file that it begins with, and of
-/// the lock beside the store, if there is one.
+/// Identifies the store that was opened: device and inode of its first file, and of
+/// the lock beside it, if there is one.
 type StoreLock = ((u64, u64), Option<(u64, u64)>);
 
 struct Open {
     database: Database,
     records: Keyspace,
     events: Keyspace,
-    /// It is to be opened again, which it cannot be before everybody has let go of it.
+    /// It must be opened again, for which all users must have dropped it.
     is_over: AtomicBool,
 }
 
@@ -51,14 +51,14 @@ impl std::fmt::Debug for Open {
 }
 
 impl FjallBackend {
-    /// Opens the store in this directory, or makes one there.
+    /// Opens the store in this directory, or creates one.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         make_private(path)?;
         let open = Open::at(path).map_err(io_error)?;
         Ok(Self { path: path.to_owned(), place: place(path)?, open: RwLock::new(Some(Arc::new(open))) })
     }
 
-    /// What is written into a directory that is no longer at its place is acknowledged, and not found by the next start.
+    /// Checks the path: writes to a directory that was moved would be acknowledged, and not found at the next start.
     fn check_place(&self) -> io::Result<()> {
         if place(&self.path).is_ok_and(|place| place == self.place) {
             return Ok(());
@@ -72,12 +72,12 @@ impl FjallBackend {
         act(open.as_ref().ok_or_else(closed)?)
     }
 
-    /// After a failure fjall takes no more writes until it was opened anew, which reads back what is really there. Where there
-    /// is nothing it would make a new store, and everything from before would be gone.
+    /// Opens the store again: after a failure fjall accepts no writes until then. The new one reads what is really there. In an
+    /// empty directory it would create a new store, and all earlier data would be lost.
     fn reopen(&self) -> io::Result<()> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = open.take() {
-            old.is_over.store(true, Ordering::Relaxed); // and must be gone first: it holds the lock
+            old.is_over.store(true, Ordering::Relaxed); // it must be gone first: it holds the lock
         }
         self.check_place()?;
         let again = Open::at(&self.path).map_err(io_error)?;
@@ -113,7 +113,7 @@ impl Backend for FjallBackend {
     }
 
     fn dump(&self, visit: &mut Visit<'_>) -> io::Result<()> {
-        // Not under the lock: whoever visits may take its time, and commits would wait for it.
+        // Not under the lock: the visitor may be slow, and commits would wait for it.
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner).clone();
         let open = open.ok_or_else(closed)?;
         let mut visit = |key: &[u8], value: &[u8]| {
@@ -135,8 +135,8 @@ fn each(records: impl Iterator<Item = fjall::Guard>, visit: &mut Visit<'_>) -> i
     Ok(())
 }
 
-/// Keys and values are nobody else's, whatever the umask and whoever made the directory around it. A folder that belongs to
-/// another user, as on shared volumes, may be good all the same.
+/// Makes the directory private, whatever the umask. A directory that belongs to
+/// another user, as on shared volumes, may be acceptable all the same.
 fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     if fs::metadata(path)?.mode() & 0o777 != 0o700
@@ -162,12 +162,12 @@ impl Open {
             .cache_size(CACHE)
             .max_journaling_size(JOURNALS)
             .worker_threads(1)
-            .manual_journal_persist(true) // with a sync for every commit
+            .manual_journal_persist(true) // every commit syncs
             .open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE).expect_point_read_hits(true);
         let records = database.keyspace("records", options)?;
         let events = database.keyspace("events", options)?;
-        // fjall syncs what is in a new keyspace, but not its name.
+        // fjall syncs the content of a new keyspace, but not its name.
         File::open(path.join("keyspaces"))?.sync_all()?;
         Ok(Self { database, records, events, is_over: AtomicBool::new(false) })
     }
@@ -207,7 +207,7 @@ mod tests {
         Write { key: key.to_vec(), value: Some(b"x".to_vec()) }
     }
 
-    /// Whoever takes a copy may stand still, and the next commit must not wait for that.
+    /// A reader of a copy may stop reading, and the next commit must not wait for it.
     #[test]
     fn a_copy_gives_way_to_opening_again() {
         let folder = tempfile::tempdir().unwrap();

@@ -166,14 +166,14 @@ fn put_service(to: &mut Vec<u8>, service: &Service) {
     put_info(to, &service.info);
 }
 
-/// All but the id.
+/// Writes everything except the id.
 fn put_info(to: &mut Vec<u8>, info: &ServiceInfo) {
     match info.kind {
         ServiceKind::InSession(session) => {
             to.push(0);
             to.extend(session.as_str().as_bytes());
         }
-        ServiceKind::Standalone { timeout } => to.push(timeout), // which is never 0
+        ServiceKind::Standalone { timeout } => to.push(timeout), // never 0
     }
     put_bytes(to, info.tags.bytes());
     put_bytes(to, info.metadata.bytes());
@@ -212,13 +212,13 @@ fn put_event_kind(to: &mut Vec<u8>, kind: &EventKind) {
     }
 }
 
-/// Nothing in the registry has 4 GiB.
+/// No part of a record has 4 GiB.
 fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     to.extend(bytes);
 }
 
-/// Takes apart what was put together above.
+/// Reads the parts of a record.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -297,7 +297,7 @@ mod tests {
     use crate::registry::model::SessionUpdate;
     use crate::registry::state::tests::{at, own, session, set, state};
 
-    /// One of everything, as changes.
+    /// One change of each kind.
     fn changes() -> Vec<Change> {
         let mut state = state();
         own(&mut state, at(0), "own-1", 3);
@@ -313,7 +313,7 @@ mod tests {
         state.take_changes()
     }
 
-    /// What does not survive: who was heard of when.
+    /// Removes what a record does not contain: the times of heartbeats.
     fn forget(change: Change) -> Change {
         let forget = |lease: Lease| Lease::restored(lease.incarnation);
         let record = match change.record {
@@ -389,7 +389,7 @@ mod tests {
         for change in changes() {
             let Write { key, value: Some(value) } = Write::of(&change) else { continue };
             for end in 0..value.len() {
-                read(&key, &value[..end]); // and does not panic; what ends with a list or text has a shorter form
+                read(&key, &value[..end]); // does not panic; a value that ends with a list or text has a shorter form
             }
             for end in 0..6 {
                 assert_eq!(read(&key[..end], &value), None);

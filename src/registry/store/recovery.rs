@@ -1,4 +1,4 @@
-//! From the data directory to the state: what a restart is.
+//! Reads the store back into the state at a start.
 
 use std::io;
 use std::path::Path;
@@ -21,20 +21,20 @@ const FORMAT: &[u8] = b"m/format";
 pub(super) const KEYS: &[u8] = b"m/keys";
 const CURRENT: &[u8] = b"2";
 
-/// How many events of a tenant are kept in memory. Pollers that keep up, and most that do not, are answered from there.
+/// The events of a tenant that are kept in memory. Pollers that keep up, and most others, are answered from there.
 const RECENT: usize = 10_000;
 
-/// How long whoever takes a copy may take nothing of it.
+/// How long a reader of a copy may read nothing.
 const UNREAD: Duration = Duration::from_secs(30);
 
-/// A data directory that was opened: ours until it is dropped.
+/// An open data directory of this process.
 #[derive(Debug)]
 pub(crate) struct OpenedStore {
     pub(crate) disk: Arc<dyn Backend>,
     pub(crate) folder: DataDir,
 }
 
-/// How a data directory is opened. The programs that have none never name the function, and so do without its code.
+/// Opens a data directory. Programs without one never name the function, and do not contain its code.
 pub(crate) type Opener = fn(&Path) -> Result<OpenedStore, Error>;
 
 pub(crate) fn open(path: &Path) -> Result<OpenedStore, Error> {
@@ -45,7 +45,7 @@ pub(crate) fn open(path: &Path) -> Result<OpenedStore, Error> {
     Ok(OpenedStore { disk: Arc::new(disk), folder })
 }
 
-/// The keys of this disk. If it has none yet, it gets new ones.
+/// Returns the keys of this disk. A new disk gets new keys.
 fn keys(disk: &dyn Backend) -> io::Result<Keys> {
     let (mut format, mut keys) = (None, None);
     disk.scan(&[META], &[META + 1], &mut |key, value| {
@@ -76,7 +76,7 @@ fn keys(disk: &dyn Backend) -> io::Result<Keys> {
     }
 }
 
-/// What is on a disk, as the state that it left off at.
+/// Returns the state of a disk.
 pub(crate) fn state(disk: &dyn Backend, now: Now) -> io::Result<State> {
     let mut state = State::new(Arc::new(keys(disk)?));
     load(disk, now, &mut state)?;
@@ -120,7 +120,7 @@ fn unreadable(key: &[u8]) -> io::Error {
     io::Error::other(format!("a record cannot be read: {}", key.escape_ascii()))
 }
 
-/// Gives a copy to everyone who connects, for as long as it is polled.
+/// Gives a copy to each process that connects, as long as the future is polled.
 pub(crate) async fn give_copies(folder: &DataDir, disk: Arc<dyn Backend>) {
     let listen = || {
         let socket = folder.listen()?;

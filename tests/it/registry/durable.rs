@@ -287,11 +287,11 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
         let events = client.get("/events?limit=1000&type=configuration_value.update").json();
         assert_eq!(events["metadata"]["count"], kept, "nothing has happened");
     }
-    process.line("the disk takes no writes");
+    process.line("the disk accepts no writes");
     std::fs::remove_file(format!("{disk}/ballast")).unwrap();
     eventually("a write that is taken", || {
         (client.put("/configuration/after", json!({"value": "x"})).status == 204).then_some(())
     });
-    process.line("the disk takes writes again");
+    process.line("the disk accepts writes again");
     assert_eq!(client.get("/sessions").json()["metadata"]["count"], before[0].as_array().unwrap().len());
 }

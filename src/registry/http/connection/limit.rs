@@ -1,8 +1,8 @@
-//! Who is connected, what each is doing, and who has to leave when the house is full.
+//! The connection limit: which connections are open, what each is doing, and which one is evicted when there are too many.
 //!
-//! Whoever has most connections loses one: of those, one that never asked anything before one that did, then the one
-//! that has been idle longest. So a flood from one place makes room at its own cost. Nobody is interrupted in the
-//! middle of a request.
+//! The address with the most connections loses one: first one that never sent a request, then the one
+//! that has been idle longest. So a flood from one address makes room at its own cost. A request under way is never
+//! interrupted.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,14 +15,14 @@ use tokio::task::AbortHandle;
 
 use super::timeouts::Timeouts;
 
-/// Those who are connected.
+/// The open connections.
 #[derive(Debug)]
 pub(super) struct ConnectionTable {
     most: usize,
     timeouts: Timeouts,
     start: Instant,
     list: Mutex<List>,
-    /// Somebody has left.
+    /// Notified when a connection has closed.
     left: Notify,
 }
 
@@ -32,13 +32,13 @@ struct List {
     connections: HashMap<u64, Arc<Connection>>,
 }
 
-/// One connection.
+/// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) address: IpAddr,
     pub(super) timeouts: Timeouts,
     start: Instant,
-    /// How many requests there were, and in the lowest two bits the phase.
+    /// The number of requests, and in the lowest two bits the phase.
     phase: AtomicU64,
     /// When the phase was first seen to last, in microseconds since `start`.
     since: AtomicU64,
@@ -46,17 +46,17 @@ pub(super) struct Connection {
     task: OnceLock<AbortHandle>,
 }
 
-/// What a connection is doing.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle = 0,
-    /// A head has begun to arrive.
+    /// Part of a head has arrived.
     Head = 1,
-    /// A request is being worked on.
+    /// A request is being processed.
     Busy = 2,
 }
 
-/// A place among the guests, until it is dropped.
+/// A place in the table, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     connections: Arc<ConnectionTable>,
@@ -69,7 +69,7 @@ impl ConnectionTable {
         Arc::new(Self { most, timeouts, start: Instant::now(), list: Mutex::default(), left: Notify::new() })
     }
 
-    /// Lets somebody in, if need be in the place of somebody else; waits while everybody is busy.
+    /// Accepts a connection, evicting another one if necessary; waits while all are busy.
     pub(super) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Permit {
         loop {
             let left = self.left.notified();
@@ -100,7 +100,7 @@ impl ConnectionTable {
         Permit { connections: self.clone(), number, connection }
     }
 
-    /// Sends away whoever has begun nothing that could be finished; for the end.
+    /// Closes all connections without a request under way, at the end.
     pub(super) fn send_strangers_away(&self) {
         for connection in self.lock().connections.values() {
             if connection.has_no_request() {
@@ -109,7 +109,7 @@ impl ConnectionTable {
         }
     }
 
-    /// Sends everybody away.
+    /// Closes all connections.
     pub(super) fn abort_all(&self) {
         for connection in self.lock().connections.values() {
             connection.send_away();
@@ -121,7 +121,7 @@ impl ConnectionTable {
     }
 }
 
-/// Sends some away, several at once: looking through all of them for each newcomer would make a flood expensive.
+/// Evicts several connections at once: a search for each new one would make a flood expensive.
 fn evict(connections: &HashMap<u64, Arc<Connection>>, several: usize) {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
     for connection in connections.values() {
@@ -132,44 +132,44 @@ fn evict(connections: &HashMap<u64, Arc<Connection>>, several: usize) {
     let mut crowd: Vec<&Arc<Connection>> = idle().filter(|connection| counts[&connection.address] == crowd).collect();
     crowd.sort_unstable_by_key(|connection| (connection.has_asked(), connection.since.load(Ordering::Relaxed)));
     for connection in crowd.into_iter().take(several) {
-        connection.send_away(); // it waits, so nothing is cut in the middle
+        connection.send_away(); // it is idle, so no request is interrupted
         tracing::debug!(from = %connection.address, "a connection made room for others");
     }
 }
 
 impl Connection {
-    /// Bytes have arrived.
+    /// Records that bytes have arrived.
     pub(super) fn heard(&self) {
         if self.phase() == Phase::Idle {
             self.enter(Phase::Head);
         }
     }
 
-    /// A whole head has arrived, and a request begins.
+    /// Records that a whole head has arrived, and a request begins.
     pub(super) fn begin(&self) {
         let asked = self.phase.load(Ordering::Relaxed) >> 2;
         self.phase.store((asked + 1) << 2 | Phase::Busy as u64, Ordering::Relaxed);
     }
 
-    /// The request has been answered.
+    /// Records that the request has been answered.
     pub(super) fn end(&self) {
         self.enter(Phase::Idle);
     }
 
-    /// What it is doing, as a number that is another one after each request.
+    /// Returns the phase as a number that differs after each request.
     pub(super) fn doing(&self) -> u64 {
         self.phase.load(Ordering::Relaxed)
     }
 
-    /// What it is doing now takes longer than a moment: its time is counted from here.
+    /// Starts the time of a phase that lasts longer than a moment.
     pub(super) fn lasts(&self) {
         let since = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.since.store(since, Ordering::Relaxed);
     }
 
-    /// What to end when the place is needed for somebody else.
+    /// Sets the task to end when the connection is evicted.
     pub(super) fn served_by(&self, task: AbortHandle) {
-        let _ = self.task.set(task); // there is one
+        let _ = self.task.set(task); // it is set once
     }
 
     fn send_away(&self) {
@@ -178,7 +178,7 @@ impl Connection {
         }
     }
 
-    /// Until when the phase it is in may last. A request has limits of its own.
+    /// Returns how long the present phase may last. A request has limits of its own.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let since = self.start + Duration::from_micros(self.since.load(Ordering::Relaxed));
         match self.phase() {
@@ -189,7 +189,7 @@ impl Connection {
         }
     }
 
-    /// It has sent part of a head, or nothing. Who has been answered may still be reading that.
+    /// The client has sent part of a head, or nothing. After a response it may still be reading that.
     fn has_no_request(&self) -> bool {
         match self.phase() {
             Phase::Idle => !self.has_asked(),
@@ -247,7 +247,7 @@ mod tests {
         place
     }
 
-    /// Once the tasks have had their turn.
+    /// After the tasks have run.
     async fn must_leave(place: &Permit) -> bool {
         tokio::task::yield_now().await;
         place.connection.task.get().unwrap().is_finished()

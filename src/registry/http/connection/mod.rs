@@ -1,4 +1,4 @@
-//! Accepting connections, and serving HTTP/1.1 on each until told to stop.
+//! Accepts connections, and serves HTTP/1.1 on each until it is told to stop.
 
 mod limit;
 mod stream;
@@ -28,19 +28,19 @@ use super::{App, Caller};
 use limit::{ConnectionTable, Permit};
 use stream::{Guarded, Wire};
 
-/// No client of the API sends more than a dozen.
+/// The most headers; clients of the API send at most a dozen.
 const MAX_HEADERS: usize = 64;
-/// What a request head may take, and so what a silent connection can cost.
+/// The largest head, and so the largest buffer of an idle connection, in bytes.
 const MAX_BUFFER: usize = 16 * 1024;
-/// How long requests under way may take once the end has been called.
+/// How long requests under way may take after the stop.
 const LAST_CALL: Duration = Duration::from_secs(5);
-/// How long it may take from a request that has arrived to one that is seen to be under way.
+/// How long a request that has arrived may take until it is seen to be under way.
 const MOMENT: Duration = Duration::from_millis(100);
 /// The pause after a connection could not be accepted: the process has no descriptor left, and may have one soon.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What the system keeps of an answer that is not read yet, in bytes; Linux takes twice of it. Left to itself it takes
-/// megabytes for each connection, and the time to fill them.
+/// How many bytes of an unread response the system buffers; Linux doubles it. Without a limit it buffers megabytes for
+/// each connection, and spends the time to fill them.
 #[cfg(unix)]
 const SEND_BUFFER: usize = 128 * 1024;
 
@@ -53,7 +53,7 @@ pub(crate) fn bound_send_buffers(listener: &std::net::TcpListener) -> std::io::R
     Ok(())
 }
 
-/// Serves until `shutdown` is ready. Dropping the future ends everything it started.
+/// Serves until `shutdown` is ready. Dropping the future ends everything that it started.
 pub(crate) async fn serve(
     front: Arc<App>,
     listener: TcpListener,
@@ -95,7 +95,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// Ends all conversations when it is dropped. They are not collected one by one: nobody would be woken up but to forget them.
+/// Ends all connections when it is dropped. Finished tasks are not collected one by one, which would cost a wake-up each.
 struct AbortAll(Arc<ConnectionTable>);
 
 impl Drop for AbortAll {
@@ -116,7 +116,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     }
 }
 
-/// One connection, from its first byte to its end.
+/// Serves one connection, from its first byte to its end.
 async fn converse(front: Arc<App>, stream: TcpStream, place: Permit, watcher: Watcher) {
     if let Err(error) = serve_requests(front, stream, &place, watcher).await {
         tracing::debug!(error, "a connection ended early");
@@ -124,7 +124,7 @@ async fn converse(front: Arc<App>, stream: TcpStream, place: Permit, watcher: Wa
 }
 
 async fn serve_requests(front: Arc<App>, stream: TcpStream, place: &Permit, watcher: Watcher) -> Result<(), String> {
-    let _ = stream.set_nodelay(true); // an answer is one packet; without this it may wait for an acknowledgement
+    let _ = stream.set_nodelay(true); // a response is one packet, which would otherwise wait for an acknowledgement
     let local = stream.local_addr().map_err(|error| error.to_string())?.ip().to_canonical();
     let tls = front.tls();
     let caller = Caller { address: place.connection.address, local, is_secure: tls.is_some() };
@@ -144,11 +144,11 @@ async fn serve_requests(front: Arc<App>, stream: TcpStream, place: &Permit, watc
         Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
-        .header_read_timeout(None) // `Guarded` knows better
+        .header_read_timeout(None) // `Stream` has limits of its own
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
-        .half_close(true) // who sends no more may still be waiting; and looking whether so costs a buffer each time
-        .writev(true) // unlike copies, which hyper makes of as many answers as are asked for, read or not
+        .half_close(true) // a client that sends no more may still wait; checking would cost a buffer each time
+        .writev(true) // otherwise hyper would copy as many responses as are requested, read or not
         .serve_connection(TokioIo::new(Guarded::new(wire, place.connection.clone())), service);
     watcher.watch(connection).await.map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
-//! A connection's bytes, with an eye on the time: too long a silence, a head that trickles in, and an answer that
-//! nobody reads end it.
+//! The byte stream of a connection, with time limits: it ends after too long a silence, when a head arrives too slowly, and when a response
+//! is not read.
 //!
-//! hyper's own time limit for heads counts the silence before them too, and leases may be silent for minutes.
+//! hyper's own time limit for heads also counts the silence before them, and leases may be silent for minutes.
 
 use std::io;
 use std::pin::Pin;
@@ -16,39 +16,39 @@ use tokio_rustls::server::TlsStream;
 
 use super::limit::Connection;
 
-/// How often a connection is looked at that has no deadline: while it is busy.
+/// How often a connection without a deadline is checked, while it is busy.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// In bytes a second: who reads an answer more slowly keeps others from theirs.
+/// In bytes a second: a client that reads a response more slowly is disconnected.
 const SLOWEST: u64 = 8 << 10;
 
-/// In bytes: most answers are smaller, head and body.
+/// In bytes: most responses are smaller, head and body together.
 const SMALL: usize = 512;
 
-/// What a connection is made of.
+/// The underlying stream.
 #[derive(Debug)]
 pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A watched connection.
+/// A stream with time limits.
 #[derive(Debug)]
 pub(super) struct Guarded {
     wire: Wire,
     connection: Arc<Connection>,
-    /// What the guest was doing when it last had to wait.
+    /// The phase of the connection when it last had to wait.
     seen: u64,
     alarm: Pin<Box<Sleep>>,
-    /// Whom the alarm wakes.
+    /// The task that the timer wakes.
     woken: Option<Waker>,
-    /// Whether the other side will send no more.
+    /// The other side will send no more.
     is_over: bool,
-    /// The answer that the other side has not taken at once.
+    /// The response that the other side has not read at once.
     unread: Option<Unread>,
 }
 
-/// An answer that is being read: since when it waits, and how many bytes of it were taken since.
+/// An unread response: since when it waits, and how many of its bytes were read since then.
 #[derive(Clone, Copy, Debug)]
 struct Unread {
     since: Instant,
@@ -56,7 +56,7 @@ struct Unread {
 }
 
 impl Unread {
-    /// Until when it is waited for. Who reads has more time, but not without end.
+    /// Returns how long it may wait. A client that reads gets more time, up to a limit.
     fn deadline(self, timeouts: Duration) -> Instant {
         self.since + timeouts + Duration::from_secs(self.taken / SLOWEST)
     }
@@ -68,8 +68,8 @@ impl Guarded {
         Self { wire, connection, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, unread: None }
     }
 
-    /// Waits on, unless it has been too long. The clock is read once for each phase that lasts, and the alarm only touched
-    /// when it rings or must ring earlier: a request in one piece, as nearly all are, should not pay for slow ones.
+    /// Continues to wait, unless the limit is reached. The clock is read once for each phase that lasts, and the timer is only touched
+    /// when it fires or must fire earlier: a request in one piece, as nearly all are, should not pay for slow ones.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let doing = self.connection.doing();
         if doing != self.seen {
@@ -97,10 +97,10 @@ impl Guarded {
 
     fn set_alarm(&mut self, time: Instant) {
         self.alarm.as_mut().reset(time.into());
-        self.woken = None; // it must be polled once to ring
+        self.woken = None; // a timer must be polled once to fire
     }
 
-    /// The same for a write: what is waited for is the other side.
+    /// The same for a write, which waits for the other side.
     fn watch_write(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match (&outcome, &mut self.unread) {
             (Poll::Ready(Ok(written)), Some(unread)) => unread.taken += *written as u64,
@@ -110,7 +110,7 @@ impl Guarded {
         outcome
     }
 
-    /// And for all that was written before: that is when an answer is out.
+    /// And for a flush: then the whole response is out.
     fn watch_end(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         if outcome.is_pending() {
             return self.watch(cx).map(Err);
@@ -125,7 +125,7 @@ impl Guarded {
     }
 }
 
-/// One piece for a few, if they are small: to send one is cheaper by more than the copy costs.
+/// Joins small parts: sending one packet saves more than the copy costs.
 fn joined<'a>(pieces: &[io::IoSlice<'_>], room: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
     let mut length = 0;
     for piece in pieces {
@@ -174,7 +174,7 @@ impl AsyncWrite for Guarded {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let is_over = self.is_over;
         let outcome = match &mut self.wire {
-            Wire::Plain(_) if is_over => Poll::Ready(Ok(())), // it is closed next, which says the same
+            Wire::Plain(_) if is_over => Poll::Ready(Ok(())), // it is closed next, which has the same meaning
             Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         };

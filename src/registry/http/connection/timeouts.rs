@@ -1,22 +1,22 @@
-//! How long a connection is waited for.
+//! The time limits of a connection.
 
 use std::time::Duration;
 
-/// How long a connection is waited for before it is closed.
+/// How long a connection may wait before it is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Between requests. Holders beat on one connection at intervals of up to the longest timeout, 120 s, and must find
+    /// Between requests. Clients send heartbeats on one connection at intervals up to the longest timeout, 120 s, and must find
     /// it open: 150 s.
     pub idle: Duration,
     /// Before the first request: 30 s.
     pub newcomer: Duration,
     /// For a request's head, from its first byte: 10 s.
     pub head: Duration,
-    /// For a request's body, whose few kilobytes are usually there before they are asked for: 10 s.
+    /// For a request's body of a few kilobytes: 10 s.
     pub body: Duration,
     /// For the TLS handshake: 10 s.
     pub handshake: Duration,
-    /// For an answer, while its reader takes no byte of it: 30 s.
+    /// For a response, while the client reads no byte of it: 30 s.
     pub unread: Duration,
 }
 

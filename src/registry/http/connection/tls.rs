@@ -1,4 +1,4 @@
-//! TLS for the registry's listener: certificate and key, and whose clients may come.
+//! TLS for the registry's listener: certificate, key, and the authorities of client certificates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::registry::Error;
 #[derive(Clone, Debug)]
 pub struct Tls(pub(crate) Arc<ServerConfig>);
 
-/// The files that they are read from.
+/// The files that these are read from.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// PEM: the server's certificate, then those between it and the authority.
+    /// PEM: the server's certificate, then the intermediate ones.
     pub certificate: PathBuf,
     /// PEM: the certificate's private key.
     pub key: PathBuf,
-    /// PEM: authorities one of which must have signed the certificate of every client. Without it, clients need none.
+    /// PEM: authorities, one of which must have signed the certificate of every client. Without it, clients need none.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`] if one cannot be read, or they do not fit together.
+    /// [`Error::Tls`] if one cannot be read, or they do not match.
     pub fn read(paths: &TlsFiles) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())

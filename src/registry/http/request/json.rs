@@ -1,11 +1,11 @@
-//! A JSON value as a client sent it: keys stay in the order they came in, because the first field that breaks a
+//! A JSON value as a client sent it. Keys stay in their order, because the first field that breaks a
 //! rule is the one that is reported.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Any JSON value. Numbers are what JavaScript makes of them: the API's are small integers.
+/// Any JSON value. Numbers are those of JavaScript: the API's are small integers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
@@ -20,13 +20,13 @@ impl Json {
     /// The object without keys, which an empty body stands for.
     pub(crate) const EMPTY: Self = Self::Object(Vec::new());
 
-    /// The value of a key; none if this is no object, as in JavaScript.
+    /// Returns the value of a key; none if this is no object, as in JavaScript.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         let Self::Object(pairs) = self else { return None };
         pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// The value of a key if it is a string.
+    /// Returns the value of a key if it is a string.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             Self::Text(text) => Some(text),
@@ -34,7 +34,7 @@ impl Json {
         }
     }
 
-    /// Whether the original took it for "no body": `null`, `false`, `0` and `""`.
+    /// Returns whether the original took it for an empty body: `null`, `false`, `0` and `""`.
     pub(super) fn is_blank(&self) -> bool {
         match self {
             Self::Null | Self::Bool(false) => true,
@@ -44,7 +44,7 @@ impl Json {
         }
     }
 
-    /// How many entries it has; none if it is not a collection.
+    /// Returns the number of entries; 0 for a value that is no collection.
     pub(super) fn count(&self) -> usize {
         match self {
             Self::List(items) => items.len(),

@@ -1,6 +1,6 @@
-//! The rules for what a request may say, in the words of the API.
+//! The rules for requests, in the words of the API.
 //!
-//! A rule takes a value and returns what it means, or the text of the rule that it breaks. Lengths count UTF-16
+//! A rule takes a value and returns its meaning, or the text of the rule that it breaks. Lengths count UTF-16
 //! units, as the API's always have.
 
 use std::ops::RangeInclusive;
@@ -15,12 +15,12 @@ use crate::wire::limits::{
 
 type Rule<T> = Result<T, String>;
 
-/// Refuses the bodies that stand for "nothing" where something is needed.
+/// Refuses a body that counts as empty.
 pub(crate) fn body(body: &Json) -> Result<(), DomainError> {
     if body.is_blank() { Err(DomainError::malformed("Empty Request Body")) } else { Ok(()) }
 }
 
-/// A field that must be there.
+/// Reads a required field.
 pub(crate) fn required<'a, T>(
     body: &'a Json,
     field: &'static str,
@@ -30,12 +30,12 @@ pub(crate) fn required<'a, T>(
     rule(value).map_err(|rule| DomainError::Field { field, rule })
 }
 
-/// The error for a field that must be there and is not.
+/// Returns the error for a required field that is missing.
 pub(crate) fn missing(field: &'static str) -> DomainError {
     DomainError::Field { field, rule: format!("Missing required key ({field})") }
 }
 
-/// A field that may be missing. `null` is a value like any other, and breaks its rule.
+/// Reads an optional field. `null` is a value like any other, and breaks its rule.
 pub(crate) fn given<'a, T>(
     body: &'a Json,
     field: &'static str,
@@ -44,7 +44,7 @@ pub(crate) fn given<'a, T>(
     body.get(field).map(rule).transpose().map_err(|rule| DomainError::Field { field, rule })
 }
 
-/// A field that may be missing, and that `null` sets back to its default.
+/// Reads an optional field that `null` resets to its default.
 pub(crate) fn optional<'a, T: Default>(
     body: &'a Json,
     field: &'static str,
@@ -53,7 +53,7 @@ pub(crate) fn optional<'a, T: Default>(
     given(body, field, |value| if *value == Json::Null { Ok(T::default()) } else { rule(value) })
 }
 
-/// A part of the path or query.
+/// Checks a part of the path or query.
 pub(crate) fn parameter(
     name: &'static str,
     text: &str,
@@ -78,7 +78,7 @@ fn invalid_unless(valid: bool) -> Rule<()> {
     if valid { Ok(()) } else { Err("Invalid characters".into()) }
 }
 
-/// 3 to 65 letters, digits, `_`, `-`, `.`; also the rule for a tag that is asked for.
+/// 3 to 65 letters, digits, `_`, `-`, `.`; also the rule for the parameter `tag`.
 pub(crate) fn service_id(text: &str) -> Rule<()> {
     length(text, &SERVICE_ID)?;
     invalid_unless(text.bytes().all(|byte| is_word(byte) || byte == b'.'))
@@ -97,7 +97,7 @@ fn is_word(byte: u8) -> bool {
 /// `key`, or `/namespace/.../key`: 3 to 500 characters in all.
 ///
 /// Up to 10 times a slash and 3 to 50 word characters, each perhaps followed by a slash; then perhaps 3 to 170 word
-/// characters or dots. What ends in a slash names a namespace and is no id.
+/// characters or dots. A slash at the end names a namespace, which is no id.
 pub(crate) fn configuration_id(text: &str) -> Rule<()> {
     length(text, &CONFIGURATION_ID)?;
     invalid_unless(!text.ends_with('/') && matches_configuration_id(text.as_bytes()))
@@ -107,7 +107,7 @@ fn matches_configuration_id(text: &[u8]) -> bool {
     let is_key = |rest: &[u8]| {
         rest.is_empty() || (3..=170).contains(&rest.len()) && rest.iter().all(|&byte| is_word(byte) || byte == b'.')
     };
-    let mut starts = vec![0]; // where what follows the namespaces read so far may start
+    let mut starts = vec![0]; // where the text after the namespaces read so far may start
     for _ in 0..=10 {
         if starts.iter().any(|&start| is_key(&text[start..])) {
             return true;
@@ -120,7 +120,7 @@ fn matches_configuration_id(text: &[u8]) -> bool {
     false
 }
 
-/// Where a namespace that starts here can end: after 3 to 50 characters, and after the slash that may follow them.
+/// Returns where a namespace that starts here can end: after 3 to 50 characters, and after the slash that may follow them.
 fn ends_of_namespace(text: &[u8], start: usize) -> impl Iterator<Item = usize> {
     let name = if text.get(start) == Some(&b'/') { &text[start + 1..] } else { &[] };
     let run = name.iter().take_while(|&&byte| is_word(byte)).count().min(50);
@@ -135,7 +135,7 @@ pub(crate) fn configuration_value(value: &Json) -> Rule<&str> {
     string(value, &CONFIGURATION_VALUE)
 }
 
-/// The id of the session a service lives in.
+/// The id of a service's session.
 pub(crate) fn session_id(value: &Json) -> Rule<&str> {
     string(value, &(1..=15))
 }
@@ -166,7 +166,7 @@ fn item_count(value: &Json, most: usize) -> Rule<()> {
     if many { Err(format!("Object needs to have between 0 and {most} items")) } else { Ok(()) }
 }
 
-/// 3 to 120 seconds: a JSON integer, or what the original also took for one.
+/// 3 to 120 seconds: a JSON integer, or a value that the original accepted as one.
 pub(crate) fn heartbeat_timeout(value: &Json) -> Rule<u8> {
     let number = integer(value).ok_or("Invalid integer")?;
     let (least, most) = (HEARTBEAT_TIMEOUT.start(), HEARTBEAT_TIMEOUT.end());

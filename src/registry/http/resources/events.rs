@@ -8,7 +8,7 @@ use crate::registry::http::request::pagination;
 use crate::registry::http::response::Answer;
 use crate::registry::state::Feed;
 
-/// The marker is a time here and has rules of its own; `metadata.marker` never repeats it.
+/// The marker is a time here, with rules of its own; `metadata.marker` never repeats it.
 pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let limit = pagination::limit(&context.query.values("limit"))?;
     let from = marker(&context.query.values("marker"))?;

@@ -1,9 +1,8 @@
-//! Something scarce, divided among tenants, so that one that wants much of it takes nothing from the others.
+//! A scarce resource, divided among tenants, so that a tenant that wants much of it takes nothing from the others.
 //!
 //! A tenant may have as much as it leaves free: half of it if it is alone, a third if there are two, and so on.
-//! Whoever comes next always finds some. Within a tenant it is the same for addresses, and what they divide is what the
-//! tenant may still have. Who has to wait is served in the order of asking at an address; between addresses, the
-//! one that has least comes first.
+//! So a new tenant always finds some. The same rule divides a tenant's part among addresses. Requests of one address are
+//! served in order; between addresses, the one that has least is served first.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -14,31 +13,31 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::registry::model::TenantId;
 
-/// What is divided.
+/// The resource that is divided.
 #[derive(Debug)]
 pub(super) struct FairShare {
     total: usize,
     pool: Mutex<Pool>,
 }
 
-/// Who wants some of it.
+/// A party: a tenant and an address.
 pub(super) type Party = (TenantId, IpAddr);
 
 #[derive(Debug)]
 struct Pool {
     free: usize,
-    /// How often somebody who waited was served.
+    /// How often a waiting party was served.
     served: u64,
-    /// Those who have some of it, or wait for some.
+    /// The parties that have some of it, or wait for some.
     shares: HashMap<Party, Share>,
-    /// What tenants have.
+    /// The shares of tenants.
     held: HashMap<TenantId, usize>,
 }
 
 #[derive(Debug, Default)]
 struct Share {
     held: usize,
-    /// When it was last its turn, as a value of `Pool::served`.
+    /// When it was last served, as a value of `Pool::served`.
     last_served: u64,
     waiting: VecDeque<Waiting>,
 }
@@ -49,7 +48,7 @@ struct Waiting {
     grant: oneshot::Sender<Held>,
 }
 
-/// A part of it, until it is dropped.
+/// A share, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     from: Arc<FairShare>,
@@ -63,13 +62,13 @@ impl FairShare {
         Arc::new(Self { total, pool: Mutex::new(pool) })
     }
 
-    /// Takes some of it, unless the party would have to wait.
+    /// Takes a share, unless the party would have to wait.
     pub(super) fn try_take(self: &Arc<Self>, party: Party, amount: usize) -> Option<Held> {
         let amount = amount.min(self.total);
         self.lock().try_take(party, amount).then(|| self.held(party, amount))
     }
 
-    /// Takes some of it; none if that is not possible until then.
+    /// Takes a share; none if that is impossible until the given time.
     pub(super) async fn take(self: &Arc<Self>, party: Party, amount: usize, until: Instant) -> Option<Held> {
         let amount = amount.min(self.total);
         let granted = {
@@ -91,7 +90,7 @@ impl FairShare {
     fn give_back(self: &Arc<Self>, party: Party, amount: usize) {
         let grants = self.lock().give_back(party, amount);
         for (party, Waiting { amount, grant }) in grants {
-            let _ = grant.send(self.held(party, amount)); // who has stopped waiting meanwhile gives it back by that
+            let _ = grant.send(self.held(party, amount)); // a party that has stopped waiting gives its share back
         }
     }
 
@@ -123,7 +122,7 @@ impl Pool {
         self.shares.entry(party).or_default().held += amount;
     }
 
-    /// Puts some back, and takes for those who wait, as far as there is enough.
+    /// Returns a share, and serves waiting parties as far as there is enough.
     fn give_back(&mut self, party: Party, amount: usize) -> Vec<(Party, Waiting)> {
         self.free += amount;
         if let Some(held) = self.held.get_mut(&party.0) {
@@ -158,14 +157,14 @@ impl Pool {
 }
 
 impl Share {
-    /// Whether so much may be taken, if the whole tenant has `of_tenant`.
+    /// Returns whether a share of this size may be taken, if the whole tenant has `of_tenant`.
     fn has_room_for(&self, amount: usize, of_tenant: usize, free: usize) -> bool {
         let Some(left) = free.checked_sub(amount) else { return false };
         let left_to_tenant = left.checked_sub(of_tenant + amount);
         of_tenant == 0 || left_to_tenant.is_some_and(|left| self.held == 0 || self.held + amount <= left)
     }
 
-    /// Forgets the first ones who have stopped waiting.
+    /// Removes waiting parties at the front that have stopped waiting.
     fn is_nobody_waiting(&mut self) -> bool {
         while self.waiting.front().is_some_and(|next| next.grant.is_closed()) {
             self.waiting.pop_front();
@@ -175,7 +174,7 @@ impl Share {
 }
 
 impl Held {
-    /// Gives back what is more than this.
+    /// Gives back what exceeds this size.
     pub(super) fn shrink(&mut self, amount: usize) {
         if let Some(more) = self.amount.checked_sub(amount).filter(|more| *more > 0) {
             self.amount = amount;

@@ -13,7 +13,7 @@ use crate::registry::model::Now;
 use crate::registry::model::Resource;
 use crate::wire::RateLimit;
 
-/// The same document as `wire::Limits`, with its parts in the order they always had.
+/// The same document as `wire::Limits`, with its parts in their original order.
 #[derive(Serialize)]
 struct Limits {
     #[serde(serialize_with = "in_order")]
@@ -47,7 +47,7 @@ fn rate_limit(rate: &Rate, used: u64) -> RateLimit {
     RateLimit { limit: rate.limit, used, window }
 }
 
-/// Counts a request. The first is what the answer says about it in its headers, whatever the answer is.
+/// Counts a request. Returns the use of its rate, which the response shows whatever it is, and a refusal.
 pub(crate) fn count(context: &RequestContext<'_>) -> (Option<Usage>, Result<(), HttpError>) {
     let quotas: &Quotas = context.quotas;
     let usage = context.app.rate_limiter.count(context.now, context.tenant, &quotas.rates, context.path);
@@ -61,11 +61,11 @@ pub(crate) fn count(context: &RequestContext<'_>) -> (Option<Usage>, Result<(), 
     (usage, verdict)
 }
 
-/// What the answer to a counted request says about the rate.
+/// Adds the headers that show the use of a rate.
 pub(crate) fn headers(answer: Answer, now: Now, rate: &Rate, used: u64) -> Answer {
     let answer = match HeaderValue::from_str(&rate.path) {
         Ok(path) => answer.header(HeaderName::from_static("x-ratelimit-path-regex"), path),
-        Err(_) => answer, // an expression with characters that no header has
+        Err(_) => answer, // the expression has characters that are invalid in a header
     };
     let window = HeaderValue::try_from(format!("{} seconds", rate.period));
     let answer = answer

@@ -1,8 +1,8 @@
-//! Answers with a page of a list: the only ones that may be long.
+//! Responses with a page of a list: the only ones that may be long.
 //!
-//! What is listed is copied under the lock, shared rather than cloned, and written as JSON after it, with a pause for
-//! others now and then. Few pages are made at a time, and what of them is not sent yet is bounded, too; both are divided
-//! among the tenants. Nobody else waits for any of this: a heartbeat takes neither.
+//! Entries are copied under the lock, shared rather than cloned, and written as JSON afterwards, with a pause for other
+//! tasks from time to time. The number of pages in the making and the bytes of unsent pages are bounded, and divided
+//! among the tenants. Heartbeats need neither, and wait for none of this.
 
 use std::future::Future;
 use std::io;
@@ -21,18 +21,18 @@ use crate::registry::http::response::{Answer, INDENT};
 use crate::registry::model::{Entry, Listing, MAX_PAGE_BYTES};
 use crate::wire;
 
-/// How many pages are made at a time. More would not be faster, and each takes up to [`MAX_PAGE_BYTES`].
+/// The most pages in the making. More would not be faster, and each takes up to [`MAX_PAGE_BYTES`].
 const PAGES_AT_A_TIME: usize = 16;
-/// What pages that are made and not sent yet may have together, in bytes.
+/// The most bytes of finished, unsent pages.
 const MAX_UNSENT_BYTES: usize = 32 << 20;
-/// A page that is not counted, in bytes: most are shorter, and who polls should not wait for those who read slowly.
+/// Pages up to this size are not counted, in bytes: most are shorter, and a poller should not wait for slow readers.
 const SHORT: usize = 8 << 10;
-/// How many bytes are written before others get their turn.
+/// The bytes that are written before other tasks get their turn.
 const PIECE: usize = 32 << 10;
 /// How long a page may have to wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What pages need while they are made, and until they are sent.
+/// The shares that pages need.
 #[derive(Debug)]
 pub(crate) struct Lists {
     turns: Arc<FairShare>,
@@ -46,7 +46,7 @@ impl Default for Lists {
 }
 
 impl RequestContext<'_> {
-    /// Answers with a page of what `look` finds. It may be asked twice: there is no place for a long page that has to wait.
+    /// Answers with a page of what `look` finds. It may look twice: there is no room for a long page that has to wait.
     pub(super) async fn list<T: Entry + Serialize, F: Future<Output = Result<Listing<T>, HttpError>>>(
         &self,
         limit: usize,
@@ -76,8 +76,8 @@ impl RequestContext<'_> {
         }
     }
 
-    /// The page as JSON, as [`wire::Page`] has it. It ends before an entry that makes it too long; the first one is cut,
-    /// if it can be.
+    /// Writes the page as JSON, in the form of [`wire::Page`]. It ends before an entry that makes it too long; a first entry that is too long
+    /// is cut if possible.
     async fn page_text<T: Entry + Serialize>(
         &self,
         listing: Listing<T>,

@@ -1,8 +1,8 @@
-//! `POST /v2.0/tokens`: one document that every client of the API finds its part in.
+//! `POST /v2.0/tokens`: one document that serves every client of the API.
 //!
-//! Some look for the tenant in the token, others in a service catalog, in the first endpoint of an entry with a name
-//! they know, or at the end of its URL. An endpoint must have no region, a tenant no name that is not a number, and
-//! the time of expiry an offset of the form `-00:00`: each of these breaks one of them.
+//! Some clients find the tenant in the token, others in a service catalog, in the first endpoint of an entry with a known
+//! name, or at the end of its URL. An endpoint must have no region, a tenant's name must be a number, and
+//! the expiry needs an offset of the form `-00:00`: each exception breaks one of the clients.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -92,7 +92,7 @@ pub(crate) async fn login(
         None => Lane::Known,
         Some(attempt) => queue(front, now.mono, attempt, place.as_ref()).await?,
     };
-    let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make it differ; the seal is the secret
+    let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make tokens differ; the seal is the secret
     let login = authenticator.login(now, nonce, &credentials, lane).await;
     if let Some(attempt) = attempt {
         let now = front.engine.now().mono;
@@ -107,7 +107,7 @@ pub(crate) async fn login(
     Ok(document(&login, base))
 }
 
-/// Waits until an attempt may be looked at. Returns where it then waits for its credentials to be hashed.
+/// Waits until an attempt may be checked. Returns the lane in which it then waits for its hash.
 async fn queue(front: &App, now: u64, attempt: Attempt, place: Option<&Place<'_>>) -> Result<Lane, DomainError> {
     let (until, outcome) = match front.login_throttle.turn(now, attempt, place.is_some()) {
         Verdict::Known => return Ok(Lane::Known),
@@ -119,7 +119,7 @@ async fn queue(front: &App, now: u64, attempt: Attempt, place: Option<&Place<'_>
     outcome
 }
 
-/// Waits, where there is a place for it.
+/// Waits, if there is a place for it.
 async fn pause(place: Option<&Place<'_>>, ms: u64) {
     if ms > 0 && place.is_some() {
         tokio::time::sleep(Duration::from_millis(ms)).await;
