@@ -1,6 +1,6 @@
 //! The JSON of the v1.0 API: one definition, used by the client and by the registry.
 //!
-//! No logic but (de)serialising. Field order is the order on the wire. Fields that a registry of the original
+//! Only (de)serialisation. Field order is the order on the wire. Fields that a registry of the original
 //! kind may leave out have defaults, so a client reads both generations of the API.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The port a registry listens on unless told otherwise.
+/// The default port of a registry.
 pub const DEFAULT_PORT: u16 = 7117;
 
 /// The limits of the API. Lengths count UTF-16 code units, as those of the original service did.
@@ -43,12 +43,12 @@ pub mod limits {
 /// Pairs that describe a session or a service: at most 20, keys and values of 1 to 255 characters.
 pub type Metadata = BTreeMap<String, String>;
 
-/// A group of services that live and die together: they are gone when its heartbeats stop.
+/// A group of services with common heartbeats: they expire together when the heartbeats stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Made by the registry: `se` and 8 letters or digits.
     pub id: String,
-    /// What the creator said about itself.
+    /// The creator's description.
     #[serde(default)]
     pub metadata: Metadata,
     /// Seconds (3 to 120) without a heartbeat after which the session is expired.
@@ -62,9 +62,9 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Service {
-    /// Lives as long as its session is heartbeated.
+    /// Lives as long as the heartbeats of its session.
     InSession(SessionService),
-    /// Is heartbeated itself.
+    /// Has heartbeats of its own.
     Own(OwnService),
 }
 
@@ -73,17 +73,17 @@ pub enum Service {
 pub struct SessionService {
     /// 3 to 65 of letters, digits, `_`, `-`, `.`; unique in the account.
     pub id: String,
-    /// The session it lives in.
+    /// Its session.
     pub session_id: String,
     /// At most 10 labels of 1 to 55 characters.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// What the service says about itself.
+    /// The service's description.
     #[serde(default)]
     pub metadata: Metadata,
 }
 
-/// A service that is heartbeated itself (the API of 2013).
+/// A service with heartbeats of its own (the API of 2013).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnService {
     /// 3 to 65 of letters, digits, `_`, `-`, `.`; unique in the account.
@@ -91,7 +91,7 @@ pub struct OwnService {
     /// At most 10 labels of 1 to 55 characters.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// What the service says about itself.
+    /// The service's description.
     #[serde(default)]
     pub metadata: Metadata,
     /// Seconds (3 to 120) without a heartbeat after which the service is expired.
@@ -101,7 +101,7 @@ pub struct OwnService {
     pub last_seen: Option<u64>,
 }
 
-/// What a heartbeat carries, and what it is answered with: the token for the next one.
+/// The token of a heartbeat; the response contains the next one.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// A version-1 UUID; opaque to clients.
@@ -110,11 +110,11 @@ pub struct Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").finish_non_exhaustive() // whoever has it can keep the session alive
+        f.debug_struct("Token").finish_non_exhaustive() // the token suffices to keep the session alive
     }
 }
 
-/// One entry of `GET /views/overview`: a session and the services that live in it.
+/// One entry of `GET /views/overview`: a session and its services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overview {
     /// The session.
@@ -132,10 +132,10 @@ pub struct ConfigurationValue {
     pub value: String,
 }
 
-/// Something that happened in the account.
+/// An event of the account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event<P = Value> {
-    /// A version-1 UUID; the `marker` to read on from.
+    /// A version-1 UUID; the `marker` to continue from.
     pub id: String,
     /// Milliseconds since 1970.
     pub timestamp: u64,
@@ -151,11 +151,11 @@ pub struct Event<P = Value> {
 pub struct Page<T> {
     /// The entries, in ascending order of their ids (events: oldest first).
     pub values: Vec<T>,
-    /// Where this page stands.
+    /// The position of the page.
     pub metadata: PageMetadata,
 }
 
-/// Where a page stands in its list.
+/// The position of a page in its list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageMetadata {
     /// Entries in this page.
@@ -165,7 +165,7 @@ pub struct PageMetadata {
     /// The marker as given.
     #[serde(default)]
     pub marker: Option<String>,
-    /// The id that the next page starts with; none on the last page.
+    /// The first id of the next page; none on the last page.
     #[serde(default)]
     pub next_marker: Option<String>,
     /// URL of the next page; none on the last page.
@@ -173,16 +173,16 @@ pub struct PageMetadata {
     pub next_href: Option<String>,
 }
 
-/// `GET /limits`: what the account may hold and how often it may ask.
+/// `GET /limits`: the limits of the account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Objects of each kind the account may hold.
+    /// The most objects of each kind.
     pub resource: BTreeMap<String, u64>,
-    /// By path expression: how many requests in which time.
+    /// Rate limits, by path expression.
     pub rate: BTreeMap<String, RateLimit>,
 }
 
-/// One rate limit and how much of it is used.
+/// A rate limit, and its use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     /// Requests allowed in a window.
@@ -193,7 +193,7 @@ pub struct RateLimit {
     pub window: String,
 }
 
-/// The body of every answer that is not a success.
+/// The body of every response that is not a success.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// `badRequest`, `notFoundError`, `serviceWithThisIdExists`, ...
@@ -201,12 +201,12 @@ pub struct Fault {
     pub kind: String,
     /// The HTTP status again.
     pub code: u16,
-    /// What is wrong.
+    /// The fault in words.
     pub message: String,
-    /// Which rule says so. A string, but for the page that does not exist, where it is an object.
+    /// The rule that was broken. A string, except for a missing page, where it is an object.
     #[serde(default)]
     pub details: Value,
-    /// The id of the answer, as in the `X-Response-Id` header.
+    /// The id of the response, as in the `X-Response-Id` header.
     #[serde(rename = "txnId", default)]
     pub txn_id: String,
 }

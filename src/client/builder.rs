@@ -1,4 +1,4 @@
-//! Settings of a client, checked and made into one.
+//! The settings of a client, and the client made from them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::transport::{Kind, TlsFiles};
 use super::{Client, Inner};
 use crate::wire::DEFAULT_PORT;
 
-/// The time limit of one request, unless set: 10 s.
+/// The default time limit of one request: 10 s.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A region of Rackspace's identity service.
@@ -40,9 +40,9 @@ impl Region {
     }
 }
 
-/// Settings of a [`Client`]; begin with [`Client::builder`].
+/// The settings of a [`Client`]; begin with [`Client::builder`].
 ///
-/// Without any, the client speaks to `http://127.0.0.1:7117` and does not log in.
+/// By default, the client uses `http://127.0.0.1:7117` and does not log in.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct ClientBuilder {
@@ -63,58 +63,58 @@ impl fmt::Debug for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The registry's address: `http://host:port` or `https://host`; `/v1.0` or a slash at its end is welcome.
+    /// The registry's address: `http://host:port` or `https://host`. `/v1.0` or a slash at its end is ignored.
     pub fn registry_url(mut self, url: &str) -> Self {
         self.registry_url = Some(url.to_owned());
         self
     }
 
-    /// Where to log in: the address before `/v2.0/tokens`. Without it, and without a region, the registry's own
-    /// host is asked.
+    /// The address to log in at: the part before `/v2.0/tokens`. Without it, and without a region, it is the registry's own
+    /// host.
     pub fn auth_url(mut self, url: &str) -> Self {
         self.auth_url = Some(url.to_owned());
         self
     }
 
-    /// Logs in at the identity service of this region. An [`auth_url`](Self::auth_url) wins over it.
+    /// Logs in at the identity service of this region. An [`auth_url`](Self::auth_url) takes precedence.
     pub fn region(mut self, region: Region) -> Self {
         self.region = Some(region);
         self
     }
 
     /// User name and API key. Without them the client does not log in, sends no token, and uses the paths without
-    /// a tenant (`/v1.0/services`), as a registry that lets everyone in understands them.
+    /// a tenant (`/v1.0/services`), which an open registry accepts.
     pub fn credentials(mut self, username: impl Into<String>, api_key: impl Into<String>) -> Self {
         self.credentials = Some(Credentials { username: username.into(), api_key: Zeroizing::new(api_key.into()) });
         self
     }
 
-    /// How long one call may take, from connecting to the end of the answer, with a login where it needs one; 10 s by default,
-    /// a day at most. Heartbeats have a limit of their own: a quarter of the session's timeout.
+    /// The time limit of one call, from connecting to the end of the response, including a login if it needs one: 10 s by default,
+    /// at most a day. Heartbeats have their own limit: a quarter of the session's timeout.
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.request_timeout = Some(limit);
         self
     }
 
-    /// A file of PEM certificates of authorities that https may trust besides the system's.
+    /// A file of PEM certificates of authorities to trust for https, besides the system's.
     pub fn ca_file(mut self, file: impl AsRef<Path>) -> Self {
         self.ca_file = Some(file.as_ref().to_owned());
         self
     }
 
-    /// What to show to a registry that asks, by https, who connects: a file with the certificate (and those between it
-    /// and its authority), and one with its private key, both PEM.
+    /// The client certificate for https: a file with the certificate (and the intermediate
+    /// ones), and one with its private key, both PEM.
     pub fn client_certificate(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.client_certificate = Some((certificate.as_ref().to_owned(), key.as_ref().to_owned()));
         self
     }
 
-    /// Makes the client. Nothing is sent before the first call.
+    /// Makes the client. It sends nothing before the first call.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] when a URL is none, is neither http nor https, or carries a password; when the CA file or
-    /// the client's certificate or key cannot be read; when the time limit is zero; when the system offers no certificates for https.
+    /// [`Error::InvalidArgument`] if a URL is invalid, is neither http nor https, or contains a password; if the CA file or
+    /// the client's certificate or key cannot be read; if the time limit is zero; if the system has no certificates for https.
     pub fn build(self) -> Result<Client, Error> {
         let default = || format!("http://127.0.0.1:{DEFAULT_PORT}");
         let base = ApiUrl::parse(&self.registry_url.unwrap_or_else(default))

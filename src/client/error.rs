@@ -1,79 +1,79 @@
-//! What can go wrong between a program and its registry, told so that the program can decide what to do.
+//! Errors of the client, as kinds on which a program can base its decisions.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::wire::Fault;
 
-/// How much of a text that came from outside is repeated in a message.
+/// The most characters of outside text that a message repeats.
 const ECHOED: usize = 400;
 
-/// A token shorter than this many bytes is no secret, and might be a part of any word.
+/// In bytes: a shorter token is no secret, and could be part of any word.
 const SECRET: usize = 8;
 
 /// Why a call failed.
 ///
-/// `Display` is a lower-case fragment that names the URL and what to do about it. It never contains credentials or
-/// tokens, and text that the other side wrote is repeated without its control characters.
+/// `Display` is a lower-case fragment that names the URL and the cure. It never contains credentials or
+/// tokens, and it repeats outside text without control characters.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting or an argument that cannot work. Nothing was sent; the caller has to change it.
+    /// A setting or an argument is invalid. Nothing was sent; the caller has to change it.
     #[error("{what}")]
     #[non_exhaustive]
     InvalidArgument {
         /// The setting of [`ClientBuilder`](super::ClientBuilder) that is wrong, if it is one of those.
         setting: Option<Setting>,
-        /// What is wrong with which value, and what would be right.
+        /// The wrong value, and the cure.
         what: String,
     },
 
-    /// No answer came. The request may or may not have been carried out, unless `why` says [`NoAnswer::Connect`].
+    /// There was no response. The request may have been carried out, unless `why` is [`NoAnswer::Connect`].
     #[error("{}", no_answer(*phase, url, *why, *cause, detail))]
     #[non_exhaustive]
     Transport {
-        /// What the request was for.
+        /// The purpose of the request.
         phase: Phase,
-        /// Where it was sent.
+        /// The URL of the request.
         url: String,
-        /// How far it came.
+        /// How far the request came.
         why: NoAnswer,
-        /// What kept it from coming further, if that is known.
+        /// The cause, if it is known.
         cause: Cause,
         /// The cause in the words of the system.
         detail: String,
     },
 
-    /// An answer came and says no.
+    /// The response is a refusal.
     #[error("{}", refused(*phase, method, url, *status, fault.as_deref()))]
     #[non_exhaustive]
     Status {
-        /// What the request was for.
+        /// The purpose of the request.
         phase: Phase,
         /// The method of the request.
         method: String,
-        /// Where it was sent.
+        /// The URL of the request.
         url: String,
         /// The HTTP status.
         status: u16,
-        /// The body of the answer, if it was a fault as the API describes it.
+        /// The body of the response, if it was a fault in the form of the API.
         fault: Option<Box<Fault>>,
-        /// How long the answer asks to wait, if it does (`Retry-After`).
+        /// How long the response asks to wait, if it does (`Retry-After`).
         retry_after: Option<Duration>,
     },
 
-    /// An answer came that the API does not know: another status, no JSON, too long. Something else listens there,
-    /// or stands in between.
+    /// The API does not know such a response: another status, no JSON, too long. Something else than a registry listens
+    /// there, or stands in between.
     #[error("{phase}the response of {url} {}; is that the address of a service registry?", printable(what))]
     #[non_exhaustive]
     UnexpectedResponse {
-        /// What the request was for.
+        /// The purpose of the request.
         phase: Phase,
-        /// Where it was sent.
+        /// The URL of the request.
         url: String,
-        /// What is wrong with the answer.
+        /// The fault of the response.
         what: String,
-        /// The answer has more bytes than the client reads. A shorter page may have fewer.
+        /// The response has more bytes than the client reads. A shorter page may have fewer.
         is_too_long: bool,
     },
 }
@@ -94,7 +94,7 @@ pub enum Setting {
     ClientKey,
 }
 
-/// What a request was for.
+/// The purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
@@ -113,19 +113,19 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How far a request came that was not answered.
+/// How far a request without a response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoAnswer {
-    /// No connection: nothing was sent.
+    /// There was no connection: nothing was sent.
     Connect,
     /// The time limit of the request passed.
     Timeout,
-    /// The connection ended before the answer was complete.
+    /// The connection ended before the response was complete.
     Broken,
 }
 
-/// What kept a request from being answered, as far as the client can tell.
+/// The cause of a missing response, as far as the client can tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
@@ -145,7 +145,7 @@ pub enum Cause {
 }
 
 impl Error {
-    /// The HTTP status, if there was an answer that refused the request.
+    /// Returns the HTTP status, if the response is a refusal.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -154,7 +154,7 @@ impl Error {
         }
     }
 
-    /// What the registry says is wrong, if it said so in the documented shape.
+    /// Returns the registry's fault, if it sent one in the form of the API.
     #[must_use]
     pub fn fault(&self) -> Option<&Fault> {
         match self {
@@ -163,13 +163,13 @@ impl Error {
         }
     }
 
-    /// Whether the fault is of this type: `serviceWithThisIdExists`, `limitReached`, ...
+    /// Returns whether the fault is of this type: `serviceWithThisIdExists`, `limitReached`, ...
     #[must_use]
     pub fn is_fault(&self, kind: &str) -> bool {
         self.fault().is_some_and(|fault| fault.kind == kind)
     }
 
-    /// What the failed request was for; none for [`Error::InvalidArgument`].
+    /// Returns the purpose of the failed request; none for [`Error::InvalidArgument`].
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         match self {
@@ -180,7 +180,7 @@ impl Error {
         }
     }
 
-    /// Where the failed request was sent; none for [`Error::InvalidArgument`].
+    /// Returns the URL of the failed request; none for [`Error::InvalidArgument`].
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         match self {
@@ -189,17 +189,17 @@ impl Error {
         }
     }
 
-    /// Whether the thing that was asked for is not there (404). Of a heartbeat: the session has expired or the
-    /// token is no longer known, so register anew.
+    /// Returns whether the resource does not exist (404). For a heartbeat: the session has expired, or the
+    /// token is no longer known, so register again.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.phase() == Some(Phase::Call) && self.status() == Some(404)
     }
 
-    /// Whether the same request may succeed later without the caller changing anything.
+    /// Returns whether the same request may succeed later without a change by the caller.
     ///
-    /// So are: no answer, an answer that makes no sense, 408, 425, 429 and 5xx; and of the refusals with 400 those
-    /// that pass with time: an id still taken, a quota reached, too many requests.
+    /// These are: no response, a response that the API does not know, 408, 425, 429 and 5xx; and of the refusals with 400 those
+    /// that pass with time: an id in use, a quota reached, too many requests.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -213,7 +213,7 @@ impl Error {
         }
     }
 
-    /// The setting of the client that is wrong; none for other errors.
+    /// Returns the setting of the client that is wrong; none for other errors.
     #[must_use]
     pub fn setting(&self) -> Option<Setting> {
         match self {
@@ -222,7 +222,7 @@ impl Error {
         }
     }
 
-    /// How long the answer asks to wait before the next try.
+    /// Returns how long the response asks to wait before the next attempt.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -231,19 +231,19 @@ impl Error {
         }
     }
 
-    /// Whether the time limit of the request passed.
+    /// Returns whether the time limit of the request passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Transport { why: NoAnswer::Timeout, .. })
     }
 
-    /// Whether there was no connection, so that nothing can have been carried out.
+    /// Returns whether there was no connection, so that nothing can have been carried out.
     #[must_use]
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Transport { why: NoAnswer::Connect, .. })
     }
 
-    /// Whether the answer has more bytes than are read. A shorter page may have fewer.
+    /// Returns whether the response has more bytes than the client reads. A shorter page may have fewer.
     pub(super) fn is_too_long(&self) -> bool {
         matches!(self, Self::UnexpectedResponse { is_too_long: true, .. })
     }
@@ -260,7 +260,7 @@ impl Error {
         }
     }
 
-    /// Takes a token out of the texts the other side wrote: a fault likes to repeat the one it did not know.
+    /// Removes a token from outside text: a fault may repeat the one that it refuses.
     pub(super) fn without(mut self, secret: &str) -> Self {
         if let Self::Status { fault: Some(fault), .. } = &mut self
             && secret.len() >= SECRET
@@ -333,7 +333,7 @@ fn refused(phase: Phase, method: &str, url: &str, status: u16, fault: Option<&Fa
     text
 }
 
-/// Text from outside, as it may stand in a message: no control characters, and not without end.
+/// Returns outside text for a message: without control characters, and bounded.
 pub(super) fn printable(text: &str) -> String {
     let mut kept: String = text.chars().filter(|c| !c.is_control()).take(ECHOED + 1).collect();
     if let Some((end, _)) = kept.char_indices().nth(ECHOED) {

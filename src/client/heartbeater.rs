@@ -1,4 +1,4 @@
-//! Keeping a session alive: the right token, at the right time, again when it fails.
+//! Keeps a session alive: sends heartbeats with the right token, at the right time, and again after a failure.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,34 +11,34 @@ use super::schedule;
 use super::schedule::Last;
 use super::{Client, Error};
 
-/// Heartbeats a session. Made by [`Sessions::create`](super::Sessions::create), or by [`HeartBeater::new`] for a
+/// Sends the heartbeats of a session. Made by [`Sessions::create`](super::Sessions::create), or by [`HeartBeater::new`] for a
 /// session whose id and token were kept.
 ///
-/// Either [`start`](Self::start) it and let a task of its own do the work, or [`run`](Self::run) it where it can be
-/// watched. The token is never lost in between: whatever is stopped or dropped half-way can be taken up again.
+/// Either [`start`](Self::start) it in a task of its own, or [`run`](Self::run) it and see each
+/// heartbeat. The token is never lost: a heartbeater that was stopped or dropped half-way can be continued.
 pub struct HeartBeater {
     state: Arc<State>,
     task: Option<JoinHandle<Error>>,
 }
 
-/// What became of one heartbeat.
+/// An event of a heartbeat.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum HeartbeatEvent<'a> {
     /// It is about to be sent.
     Sending,
-    /// The registry took it; the timeout runs anew.
+    /// The registry accepted it; the timeout starts again.
     #[non_exhaustive]
     Accepted {
-        /// When it was sent: the registry counts from then, or from a little later.
+        /// When it was sent: the registry counts from then, or from slightly later.
         sent: Instant,
     },
-    /// It did not, or nobody knows. The next one carries the same token.
+    /// It was refused, or its outcome is unknown. The next one carries the same token.
     #[non_exhaustive]
     Failed {
-        /// Why.
+        /// The cause.
         error: &'a Error,
-        /// When the next one is sent.
+        /// The time until the next one is sent.
         retry_in: Duration,
     },
 }
@@ -51,7 +51,7 @@ struct State {
 }
 
 impl HeartBeater {
-    /// For a session that exists: its id, the token of its last heartbeat (or of its creation), its timeout in
+    /// Continues an existing session: its id, the token of its last heartbeat (or of its creation), its timeout in
     /// seconds.
     #[must_use]
     pub fn new(client: &Client, session_id: &str, token: &str, heartbeat_timeout: u32) -> Self {
@@ -64,14 +64,14 @@ impl HeartBeater {
         Self { state: Arc::new(state), task: None }
     }
 
-    /// The token that the next heartbeat carries.
+    /// Returns the token of the next heartbeat.
     #[must_use]
     pub fn token(&self) -> String {
         self.state.token()
     }
 
-    /// Heartbeats in a task of its own, the first time at once, until the session is lost, [`stop`](Self::stop), or
-    /// the `HeartBeater` is dropped. Does nothing if it does so already.
+    /// Sends heartbeats in a task of its own, the first at once, until the session is lost, [`stop`](Self::stop), or
+    /// the `HeartBeater` is dropped. Does nothing if it is started already.
     ///
     /// # Panics
     ///
@@ -83,19 +83,19 @@ impl HeartBeater {
         }
     }
 
-    /// Stops what [`start`](Self::start) began. The session lives on for its timeout.
+    /// Stops the task of [`start`](Self::start). The session lives on for its timeout.
     pub fn stop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
         }
     }
 
-    /// Waits until what [`start`](Self::start) began has ended by itself, and says why, once; for ever if nothing was
-    /// started, or the runtime that it was started in has ended.
+    /// Waits until the task of [`start`](Self::start) has ended by itself, and returns the reason, once. Never returns if nothing was
+    /// started, or if the runtime of the task has ended.
     pub async fn lost(&mut self) -> Error {
         if let Some(task) = &mut self.task {
             let ended = task.await;
-            self.task = None; // it must not be asked again
+            self.task = None; // a finished task must not be polled again
             if let Ok(error) = ended {
                 return error;
             }
@@ -103,10 +103,10 @@ impl HeartBeater {
         std::future::pending().await
     }
 
-    /// Heartbeats in the caller's task, the first time at once, telling `on_beat` of each. Returns only when there
-    /// is nothing left to heartbeat: the registry says 404, or will never take this token.
+    /// Sends heartbeats in the caller's task, the first at once, and passes each event to `on_beat`. Returns only when no
+    /// further heartbeat can succeed: the registry answers 404, or will never accept this token.
     ///
-    /// May be dropped at any time, and called again to go on.
+    /// May be dropped at any time, and called again to continue.
     pub async fn run(&mut self, on_beat: impl FnMut(HeartbeatEvent<'_>)) -> Error {
         self.stop();
         self.state.beat_until_lost(on_beat).await
@@ -149,7 +149,7 @@ async fn beat<F: Future<Output = Result<(), Error>>>(
     mut on_beat: impl FnMut(HeartbeatEvent<'_>),
 ) -> Error {
     let mut failures: u32 = 0;
-    let mut accepted = Instant::now(); // or a little earlier: when the session was created
+    let mut accepted = Instant::now(); // or slightly earlier: when the session was created
     loop {
         on_beat(HeartbeatEvent::Sending);
         let sent = Instant::now();
@@ -174,7 +174,7 @@ async fn beat<F: Future<Output = Result<(), Error>>>(
     }
 }
 
-/// Whether no heartbeat with this token can ever be taken again.
+/// Returns whether no heartbeat with this token can ever be accepted again.
 fn is_final(error: &Error) -> bool {
     let refused_token = |message: &str| message == "Validation error for key 'token'";
     error.is_not_found()
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// When the beats are sent, in seconds, if they are answered so: a status, and after how long.
+    /// Returns when heartbeats are sent, in seconds, given the status and the delay of each response.
     async fn sent(timeout: u64, answers: &[(u16, u64)]) -> Vec<f64> {
         let (start, times) = (Instant::now(), RefCell::new(Vec::new()));
         let send = || async {

@@ -1,4 +1,4 @@
-//! The client: what a program needs to register itself, stay registered, and find others.
+//! The client: registers a program, keeps it registered, and finds others.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), service_registry::client::Error> {
@@ -14,8 +14,8 @@
 //! # }
 //! ```
 //!
-//! [`Client`] is the way in, one handle for each resource of the API. It keeps one connection, logs in once and
-//! again when the registry says 401, and never follows redirects. Everything needs a running tokio runtime.
+//! [`Client`] has one handle for each resource of the API. It keeps one connection, logs in once and
+//! again after a 401, and never follows redirects. All calls need a running tokio runtime.
 
 mod builder;
 mod error;
@@ -48,7 +48,7 @@ use resources::ResponseCache;
 use transport::ApiUrl;
 use transport::Auth;
 
-/// A registry, and the account in it. Cheap to clone: clones share connection and token.
+/// A client of one registry and account. Cheap to clone: clones share connection and token.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -69,18 +69,18 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// Sessions: what keeps services registered.
+    /// Sessions: keep services registered.
     #[must_use]
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions { client: self }
     }
 
-    /// Services: who is there.
+    /// Services: those that are registered.
     pub fn services(&self) -> Services<'_> {
         Services::new(self)
     }
 
-    /// Events: what happened.
+    /// Events: the changes of services and values.
     #[must_use]
     pub fn events(&self) -> Events<'_> {
         Events { client: self }
@@ -104,7 +104,7 @@ impl Client {
         Views { client: self }
     }
 
-    /// The address of the API: the registry's with `/v1.0`.
+    /// Returns the address of the API: the registry's with `/v1.0`.
     #[must_use]
     pub fn registry_url(&self) -> &Url {
         self.inner.base.url()

@@ -1,42 +1,42 @@
-//! When the next heartbeat is due. Pure: what happened comes in, a delay comes out.
+//! When the next heartbeat is due: a pure function from the last outcome to a delay.
 
 use std::time::Duration;
 
-/// Two beats that follow each other because the first failed are at least so far apart, but for the first retry.
+/// The shortest time between two heartbeats after failures, except before the first retry.
 pub(super) const CLOSEST: Duration = Duration::from_millis(100);
 
-/// How the last beat ended.
+/// The outcome of the last heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
-    /// Accepted; it was sent so long ago.
+    /// It was accepted.
     Accepted {
-        /// Since it was sent, which is no later than when the registry took it.
+        /// Since it was sent, which is no later than when the registry accepted it.
         since_sent: Duration,
     },
-    /// The last so many were not.
+    /// It failed.
     Failed {
-        /// 1 for the first failure after an accepted beat.
+        /// Failures in a row: 1 for the first after an accepted heartbeat.
         failures: u32,
-        /// What the answer asked to wait.
+        /// How long the response asks to wait.
         retry_after: Option<Duration>,
         /// Since the last accepted one was sent.
         since_accepted: Duration,
     },
 }
 
-/// The time limit of one beat: a quarter of the timeout, so that a retry fits before the registry gives up.
+/// Returns the time limit of one heartbeat: a quarter of the timeout, so that a retry fits in before the session expires.
 pub(super) fn limit(timeout: Duration) -> Duration {
     timeout / 4
 }
 
-/// How long to wait before the next beat of a session that expires after `timeout`. `random` is from 0 to 1.
+/// Returns the delay before the next heartbeat of a session that expires after `timeout`. `random` is from 0 to 1.
 ///
-/// - After an accepted beat: 0.6 of the timeout, 5 % more or less, counted from when it was sent.
+/// - After an accepted heartbeat: 0.6 of the timeout ±5 %, counted from when it was sent.
 /// - After the first failure: at once.
-/// - After the next ones: [`backoff`], up to a quarter of the timeout.
-/// - When the answer asks to wait: so long and up to 5 % more, but while the session lives no longer than until two thirds of
-///   the timeout are over, and then as after any failure. A session that is not heartbeated is lost, so waiting longer would only
-///   turn a busy registry into a forgetful one. When it must have expired: a regular interval at most.
+/// - After further failures: [`backoff`], up to a quarter of the timeout.
+/// - If the response asks to wait: that long plus up to 5 %, but while the session lives at most until two thirds of
+///   the timeout are over, and then as after any failure: waiting longer would only lose the session. When
+///   it must have expired: at most a regular interval.
 pub(super) fn delay(timeout: Duration, last: Last, random: f64) -> Duration {
     let random = random.clamp(0.0, 1.0);
     let regular = timeout.mul_f64(0.6);
@@ -55,8 +55,8 @@ pub(super) fn delay(timeout: Duration, last: Last, random: f64) -> Duration {
     }
 }
 
-/// How long to wait after so many failures in a row: anything from 100 ms up to 200 ms, 400 ms, 800 ms ... up to
-/// `cap`. `random` is from 0 to 1; the whole range is used (full jitter), so that many who lost the registry
+/// Returns the delay after this many failures in a row: from 100 ms up to 200 ms, 400 ms, 800 ms ... up to
+/// `cap`. `random` is from 0 to 1; the whole range is used (full jitter), so that clients that lost the registry
 /// together do not return together.
 #[must_use]
 pub fn backoff(failures: u32, cap: Duration, random: f64) -> Duration {
@@ -82,7 +82,7 @@ mod tests {
                     let delay = delay(timeout, Last::Accepted { since_sent }, random);
                     let share = (since_sent + delay).as_secs_f64() / timeout.as_secs_f64();
                     assert!((0.569..=0.631).contains(&share), "{timeout:?} {random} {share}");
-                    // It may run into its limit, and another can still be sent while the session lives.
+                    // It may reach its limit, and another one can still be sent while the session lives.
                     assert!(since_sent + delay + limit(timeout) < timeout.mul_f64(0.9));
                 }
             }
@@ -128,7 +128,7 @@ mod tests {
                             let last = Last::Failed { failures, retry_after: Some(asked), since_accepted };
                             delay(timeout, last, random)
                         };
-                        // It has time to run into its limit.
+                        // It has time to reach its limit.
                         for share in [0.0, 0.3, 0.63] {
                             let next = timeout.mul_f64(share) + after(share);
                             assert!(next + limit(timeout) < timeout.mul_f64(0.97), "{timeout:?} {asked:?} {share}");

@@ -1,8 +1,8 @@
-//! Opening files by path so that whatever is there does no harm.
+//! Opens files by path, so that no file at that path does harm.
 //!
 //! An input ([`open`], [`read`]) is a file that an option names. It is a regular file or a link to one, since container
-//! platforms mount secrets as links; it has a bounded size, and opening it waits for nobody. What a program writes for
-//! itself is in [`own`]. A file system may still not answer: callers with an event loop do this in another thread.
+//! platforms mount secrets as links; it has a bounded size, and opening it never waits. Files that a program writes for
+//! itself are in [`own`]. A file system may still not answer: callers with an event loop use another thread.
 
 #[cfg(all(unix, any(feature = "programs", feature = "registry")))]
 pub mod own;
@@ -13,13 +13,13 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// The most that a file of certificates or keys (PEM) may have. The authorities of a whole system are a tenth of it.
+/// The largest file of certificates or keys (PEM), in bytes. The authorities of a whole system take 10 % of it.
 pub const LARGEST_PEM: u64 = 4 << 20;
 
-/// Room for what comes out of a pipe, to begin with.
+/// The first allocation for the content of a pipe, in bytes.
 const FIRST_PART: u64 = 64 * 1024;
 
-/// Opens an input. A pipe is taken only where the path is that of an inherited descriptor (`/dev/fd/3`).
+/// Opens an input. A pipe is accepted only if the path is that of an inherited descriptor (`/dev/fd/3`).
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
 }
 
 /// Reads an open file to its end. The bytes are overwritten in memory when they are dropped, and no copy stays behind: the
-/// standard library's way goes through the stack.
+/// standard library's function copies through the stack.
 ///
 /// # Errors
 ///
@@ -63,7 +63,7 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
 pub fn read_all(mut file: File, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let about = file.metadata()?;
     let expected = if about.is_file() { about.len() } else { FIRST_PART };
-    // One more byte than there is tells the end, and one more than there may be that there is too much.
+    // One more byte than the file has shows its end, and one more than it may have shows that it is too large.
     let room = |bytes: u64| usize::try_from(bytes.min(most) + 1).map_err(io::Error::other);
     let mut bytes = Zeroizing::new(vec![0; room(expected)?]);
     let mut filled = 0;
@@ -87,7 +87,7 @@ pub fn read_all(mut file: File, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// The text that these bytes are, without another copy.
+/// Converts bytes into text without another copy.
 ///
 /// # Errors
 ///
@@ -102,7 +102,7 @@ pub fn text(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
     }
 }
 
-/// Opening a named pipe would wait for somebody who writes to it, and a terminal could become the program's own.
+/// Opens without waiting for a writer of a named pipe, and without making a terminal the program's own.
 #[cfg(unix)]
 fn without_waiting(options: &mut OpenOptions) {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -115,8 +115,8 @@ fn without_waiting(options: &mut OpenOptions) {
 #[cfg(not(unix))]
 fn without_waiting(_: &mut OpenOptions) {}
 
-/// Whether this is a pipe that the program was started with: a here-document, a process substitution. Whoever started the
-/// program has connected its other end, so reading it waits.
+/// Returns whether this is a pipe that the program was started with: a here-document, a process substitution. Its other end is
+/// connected, so reading it waits.
 #[cfg(unix)]
 fn is_inherited_pipe(path: &Path, file: &File, kind: FileType) -> io::Result<bool> {
     use std::os::unix::fs::FileTypeExt as _;
@@ -136,7 +136,7 @@ fn is_inherited_pipe(_: &Path, _: &File, _: FileType) -> io::Result<bool> {
     Ok(false)
 }
 
-/// What a file is.
+/// Names the kind of a file.
 #[cfg(unix)]
 fn name(kind: FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt as _;
@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    /// What is written to a pipe, as it is read with this bound.
+    /// Reads what was written to a pipe, with this bound.
     fn through_a_pipe(length: usize, most: u64) -> io::Result<usize> {
         let (from, mut to) = io::pipe()?;
         std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! What a program writes for itself: state, locks, sockets. It is in a directory that nobody else can write to, and links
-//! are not followed there.
+//! Files that a program writes for itself: state, locks, sockets. They are in a directory that no other user can write to, and links
+//! in it are not followed.
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Write};
@@ -18,21 +18,21 @@ use zeroize::Zeroizing;
 
 use super::{name, wrong};
 
-/// The bits of a mode that let others than the owner write. Where there are access control lists, the group's bit says
-/// whether any of them does.
+/// The mode bits for writing by others than the owner. With access control lists, the group's bit says
+/// whether any of them may write.
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
-/// A directory that nobody but this user and root can write to.
+/// A directory that only this user and root can write to.
 #[derive(Debug)]
 pub struct OwnFolder(File);
 
 impl OwnFolder {
-    /// Opens a directory. It may be a link, as systemd makes one for `DynamicUser=`, but not one that others have made.
+    /// Opens a directory. It may be a link, as systemd makes one for `DynamicUser=`, but not one of another user.
     ///
     /// # Errors
     ///
-    /// Those of the system; [`io::ErrorKind::InvalidInput`] if it belongs to somebody else, or others can write to it.
+    /// Those of the system; [`io::ErrorKind::InvalidInput`] if it belongs to another user, or others can write to it.
     pub fn open(path: &Path) -> io::Result<Self> {
         check_link(path)?;
         let folder = File::options().read(true).custom_flags(O_DIRECTORY).open(path)?;
@@ -44,12 +44,12 @@ impl OwnFolder {
         Ok(Self(folder))
     }
 
-    /// Opens a file in it for reading and writing, and makes it if there is none.
+    /// Opens a file in it for reading and writing; creates it if it is missing.
     ///
     /// # Errors
     ///
-    /// Those of the system; [`io::ErrorKind::InvalidInput`] if it is anything but a regular file of this user, or has
-    /// another name in another place.
+    /// Those of the system; [`io::ErrorKind::InvalidInput`] unless it is a regular file of this user with
+    /// this one name.
     pub fn open_file(&self, file: &str) -> io::Result<File> {
         let (opened, about) = self.open_at(file, OFlag::O_RDWR | OFlag::O_CREAT)?;
         if about.nlink() > 1 {
@@ -67,8 +67,8 @@ impl OwnFolder {
         super::read_all(self.open_at(file, OFlag::O_RDONLY)?.0, most)
     }
 
-    /// Puts a file with this content in the place of the one that may be there: whatever happens meanwhile, a loss of power
-    /// included, either the old or the new content is found. `new` is its name until it is complete.
+    /// Replaces a file: after a crash, or a loss of power, either the old or the new
+    /// content is there. `new` is its name until it is complete.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl OwnFolder {
     }
 }
 
-/// A unix socket that listens at a path, for its own user alone. It is removed at the end.
+/// A listening unix socket, for its own user alone. It is removed at the end.
 #[derive(Debug)]
 pub struct OwnSocket {
     listener: UnixListener,
@@ -128,13 +128,13 @@ pub struct OwnSocket {
 }
 
 impl OwnSocket {
-    /// Listens at this path, without blocking. A socket that a predecessor left behind is replaced, and nothing else. The
-    /// directory is made if it is missing; it may be one in which nobody can replace the files of others (`/tmp`).
+    /// Listens at this path, without blocking. Replaces a socket on which no process listens, and nothing else. Creates the
+    /// directory if it is missing; it may be one in which users cannot replace the files of others (`/tmp`).
     ///
     /// # Errors
     ///
-    /// Those of the system; [`io::ErrorKind::AddrInUse`] if something listens there; [`io::ErrorKind::InvalidInput`] if
-    /// something else is there, or others can write to the directory.
+    /// Those of the system; [`io::ErrorKind::AddrInUse`] if a process listens there; [`io::ErrorKind::InvalidInput`] if
+    /// another kind of file is there, or others can write to the directory.
     pub fn listen(path: &Path) -> io::Result<Self> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         check_place(folder)
@@ -145,7 +145,7 @@ impl OwnSocket {
             Err(error) => return Err(error),
         }
         let socket = new_socket()?;
-        // Before it has a name: nobody else connects, not even for a moment.
+        // Before it has a name, so that no other user can connect even for a moment.
         fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
         socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         socket::listen(&socket, Backlog::new(128)?)?;
@@ -153,7 +153,7 @@ impl OwnSocket {
         Ok(Self { listener: socket.into(), path: path.to_owned(), place })
     }
 
-    /// Another handle of what listens.
+    /// Returns another handle of the listener.
     ///
     /// # Errors
     ///
@@ -165,21 +165,21 @@ impl OwnSocket {
 
 impl Drop for OwnSocket {
     fn drop(&mut self) {
-        // Somebody else's may have taken its place meanwhile.
+        // Another process's socket may have replaced it in the meantime.
         if fs::symlink_metadata(&self.path).is_ok_and(|there| place(&there) == self.place) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Removes a socket that nobody listens on any more.
+/// Removes a socket on which no process listens.
 fn make_room(path: &Path, there: &Metadata) -> io::Result<()> {
     let kind = there.file_type();
     if !kind.is_socket() {
         return Err(wrong(format!("{} is there, and is not replaced; choose another path, or remove it", name(kind))));
     }
     check_owner(there)?;
-    // A process that listens, but does not accept, may have no room for another connection: that is an answer as well.
+    // A process that listens, but does not accept, may have a full queue: that counts as listening.
     match socket::connect(new_socket()?.as_raw_fd(), &UnixAddr::new(path)?) {
         Err(Errno::ECONNREFUSED) => fs::remove_file(path),
         Err(Errno::ENOENT) => Ok(()),
@@ -195,7 +195,7 @@ fn new_socket() -> nix::Result<std::os::fd::OwnedFd> {
     socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
-/// Whether a socket at a place in this directory stays there. Nobody could put another one in its place.
+/// Returns whether a socket in this directory stays in place: no other user could replace it.
 fn check_place(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -207,7 +207,7 @@ fn check_place(folder: &Path) -> io::Result<()> {
     if about.mode() & OTHERS_WRITE == 0 || about.mode() & STICKY != 0 { Ok(()) } else { Err(others_write(&about)) }
 }
 
-/// In a directory like `/tmp` anybody may make links, and lead to a directory where this user's files do harm.
+/// In a directory like `/tmp` other users may make links, to directories where this user's files do harm.
 fn check_link(path: &Path) -> io::Result<()> {
     let itself = fs::symlink_metadata(path)?;
     if itself.is_symlink() {
@@ -216,7 +216,7 @@ fn check_link(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// This user and root can do everything anyway. Anybody else could exchange any file.
+/// This user and root can do everything anyway. Any other user could replace any file.
 fn check_owner(about: &Metadata) -> io::Result<()> {
     let (owner, user) = (about.uid(), geteuid().as_raw());
     if owner == user || owner == 0 {

@@ -1,4 +1,4 @@
-//! The account: what it may hold, and how often it may ask.
+//! The account: its limits.
 
 use crate::client::transport::Call;
 use crate::client::{Client, Error};
@@ -11,7 +11,7 @@ pub struct Account<'a> {
 }
 
 impl Account<'_> {
-    /// The limits that hold for it.
+    /// Returns the limits of the account.
     ///
     /// # Errors
     ///

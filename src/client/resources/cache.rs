@@ -1,5 +1,5 @@
-//! The last good answer to each question about services, for the time when the registry is away: knowing who was
-//! there a minute ago beats knowing nobody.
+//! The last good response to each request about services, for the time when the registry does not answer: a list that is a
+//! minute old is better than none.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::client::{Error, ListOptions};
 use crate::wire::Service;
 
-/// How many questions are remembered; the one answered longest ago is forgotten first.
+/// The most requests that are remembered; the one answered longest ago is dropped first.
 const REMEMBERED: usize = 32;
 
 /// Services, by id.
@@ -19,23 +19,23 @@ const REMEMBERED: usize = 32;
 pub struct ServiceList {
     /// The services.
     pub services: Vec<Service>,
-    /// The id that the next page begins with; none on the last page.
+    /// The first id of the next page; none on the last page.
     pub next_marker: Option<String>,
-    /// None when the registry has just said so. Otherwise the registry is away, and this is what it said last.
+    /// None if the response is new. Otherwise the registry does not answer, and this is an earlier response.
     pub stale: Option<Stale>,
 }
 
-/// How old a remembered answer is, and why there is no new one.
+/// The age of a remembered response, and why there is no new one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stale {
-    /// The time since the registry gave that answer.
+    /// The time since the registry gave that response.
     pub age: Duration,
     /// Why the registry could not be asked now.
     pub error: Error,
 }
 
-/// What was asked.
+/// The request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CacheKey {
     pub(super) tag: Option<String>,
@@ -47,7 +47,7 @@ pub(super) struct CacheKey {
 pub(crate) struct ResponseCache(Mutex<VecDeque<(CacheKey, Instant, ServiceList)>>);
 
 impl ResponseCache {
-    /// Passes on a good answer and keeps a copy; answers from memory when the registry is away.
+    /// Returns a good response and remembers it; returns the remembered one if the registry does not answer.
     pub(super) fn settle(&self, question: CacheKey, answer: Result<ServiceList, Error>) -> Result<ServiceList, Error> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().position(|(other, ..)| *other == question);
@@ -61,7 +61,7 @@ impl ResponseCache {
                 kept.push_back((question, Instant::now(), list.clone()));
                 Ok(list)
             }
-            // A refusal is an answer: the registry is there and says no.
+            // A refusal is an answer of the registry.
             Err(error) if !error.is_retryable() => Err(error),
             Err(error) => match known.and_then(|index| kept.get(index)) {
                 Some((_, since, list)) => {

@@ -1,4 +1,4 @@
-//! Configuration values: small texts under a key, or under `/namespace/.../key`.
+//! Configuration values: short texts under a key, or under `/namespace/.../key`.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ pub struct Configuration<'a> {
 }
 
 impl Configuration<'_> {
-    /// One page of all values, by id.
+    /// Returns one page of all values, by id.
     ///
     /// # Errors
     ///
@@ -22,7 +22,7 @@ impl Configuration<'_> {
         Ok(self.client.page(&["configuration"], options.query()).await?.0)
     }
 
-    /// All values, by id.
+    /// Returns all values, by id.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Configuration<'_> {
         self.client.all_pages(&["configuration"], &[]).await
     }
 
-    /// One page of the values in a namespace (`/production/db`; the slashes at its ends may be left out) and in
+    /// Returns one page of the values in a namespace (`/production/db`; the slashes at its ends may be omitted) and in
     /// those below it. Empty if there is no such namespace.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Configuration<'_> {
         Ok(self.client.page(&namespace_path(namespace)?, options.query()).await?.0)
     }
 
-    /// All values in a namespace and in those below it.
+    /// Returns all values in a namespace and in those below it.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Configuration<'_> {
         self.client.all_pages(&namespace_path(namespace)?, &[]).await
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Configuration<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; of faults, `badRequest` for an id or a value out of the rules, and `limitReached`.
+    /// Any [`Error`]; of faults, `badRequest` for an invalid id or value, and `limitReached`.
     pub async fn set(self, id: &str, value: &str) -> Result<(), Error> {
         self.client.send(Call::put(&value_path(id)?).json(&json!({"value": value}))?).await?;
         Ok(())
@@ -85,7 +85,7 @@ impl Configuration<'_> {
     }
 }
 
-/// `/ns/key` is sent as `configuration//ns/key`, the way every client of this API spells it.
+/// `/ns/key` is sent as `configuration//ns/key`, as by every client of this API.
 fn value_path(id: &str) -> Result<Vec<&str>, Error> {
     if id.is_empty() || id.ends_with('/') {
         return Err(Error::invalid("a configuration id is a key or /namespace/key, and does not end in a slash"));

@@ -1,4 +1,4 @@
-//! Events: what happened, in order.
+//! Events: the changes of services and values, in order.
 
 use super::follow::EventsPoller;
 use crate::client::{Client, Error};
@@ -10,12 +10,12 @@ pub struct Events<'a> {
     pub(crate) client: &'a Client,
 }
 
-/// Which events to get. The default is the first page of the last hour.
+/// The events to get. The default is the first page of the last hour.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventOptions {
-    /// At most so many, 1 to 1000; the registry's own default is 100.
+    /// At most this many, 1 to 1000; the registry's default is 100.
     pub limit: Option<u32>,
-    /// The id of the event to begin with, inclusive. Any version-1 UUID will do: it stands for a time.
+    /// The id of the first event. Any version-1 UUID is valid: it stands for a time.
     pub marker: Option<String>,
     /// Only events of this type: `service.join`, `services.timeout`, ...
     pub kind: Option<String>,
@@ -31,16 +31,16 @@ impl EventOptions {
 }
 
 impl Events<'_> {
-    /// One page of events, oldest first.
+    /// Returns one page of events, oldest first.
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; of faults, `badRequest` for a marker before the account was made or after now.
+    /// Any [`Error`]; of faults, `badRequest` for a marker before the creation of the account or after now.
     pub async fn list(self, options: &EventOptions) -> Result<Page<Event>, Error> {
         Ok(self.client.page(&["events"], options.query()).await?.0)
     }
 
-    /// Follows the events as they happen, beginning with those of the last hour.
+    /// Follows the events, beginning with those of the last hour.
     pub fn poller(self) -> EventsPoller {
         EventsPoller::new(self.client)
     }

@@ -1,4 +1,4 @@
-//! Following the event feed: every event once, in order, through outages and restarts.
+//! Follows the event feed: every event once, in order, through outages and restarts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::time::{Instant, sleep_until};
 use crate::client::{Client, Error, EventOptions};
 use crate::wire::{Event, Page};
 
-/// How often the registry is asked, unless set: every 10 s.
+/// The default pause between two requests: 10 s.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many events a page has when nobody says.
+/// The default number of events of a page.
 const USUAL_PAGE: u32 = 100;
 
-/// As good as for ever, and not beyond what clocks can count.
+/// Practically for ever, and within the range of clocks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A registry that was set up anew refuses markers older than itself with a message that ends so.
+/// A registry that was set up anew refuses older markers with a message that ends like this.
 const BEFORE_ACCOUNT: &str = "greater than or equal to the account creation date";
 
-/// Gives one event after the other; from [`Events::poller`](crate::client::Events::poller).
+/// Returns one event after the other; from [`Events::poller`](crate::client::Events::poller).
 ///
 /// ```no_run
 /// # async fn example(client: service_registry::client::Client) {
@@ -40,22 +40,22 @@ pub struct EventsPoller {
     every: Duration,
     kind: Option<String>,
     due: Instant,
-    /// How many events are asked for, where a page as the registry likes it is longer than what is read.
+    /// The number of events to request, if a page of the registry's choice is longer than the client reads.
     limit: Option<u32>,
     feed: Feed,
 }
 
-/// Where the poller stands. No clock, no socket.
+/// The position of the poller. No clock, no socket.
 #[derive(Debug, Default)]
 struct Feed {
     waiting: VecDeque<Event>,
-    /// The last event that was handed out.
+    /// The last event that was returned.
     given: Option<String>,
     /// The last event that was fetched.
     fetched: Option<String>,
-    /// Where the next page of an unfinished list begins.
+    /// The first id of the next page of an unfinished list.
     next_page: Option<String>,
-    /// Whether the last page brought anything new.
+    /// The last page contained a new event.
     is_new: bool,
 }
 
@@ -71,7 +71,7 @@ impl EventsPoller {
         }
     }
 
-    /// The pause between two questions; 10 s by default. A list of several pages is read without pauses.
+    /// The pause between two requests; 10 s by default. A list of several pages is read without pauses.
     pub fn every(mut self, pause: Duration) -> Self {
         self.every = pause;
         self
@@ -83,29 +83,29 @@ impl EventsPoller {
         self
     }
 
-    /// Begins after this event: a [`marker`](Self::marker) from earlier on, so that a program that is started
-    /// again goes on where it was.
+    /// Begins after this event: a [`marker`](Self::marker) from earlier, so that a restarted program
+    /// continues where it was.
     pub fn after(mut self, event_id: impl Into<String>) -> Self {
         let id = Some(event_id.into());
         self.feed = Feed { given: id.clone(), fetched: id, ..Feed::default() };
         self
     }
 
-    /// The id of the last event that was handed out.
+    /// Returns the id of the last event that was returned.
     #[must_use]
     pub fn marker(&self) -> Option<&str> {
         self.feed.given.as_deref()
     }
 
-    /// Waits for the next event. May be dropped while waiting; no event is lost by that.
+    /// Waits for the next event. May be dropped while it waits, without losing an event.
     ///
-    /// The window of a poller that has seen no event yet is the registry's last hour. When the registry turns out
-    /// to have been set up anew, its events are given from their beginning.
+    /// A poller without a position begins with the registry's last hour. If the registry was
+    /// set up anew, its events are returned from their beginning.
     ///
     /// # Errors
     ///
-    /// Any [`Error`], once for each failed question. Nothing is lost by it: call again, and the question is asked
-    /// again after the usual pause, or after the one that the registry asks for.
+    /// Any [`Error`], once for each failed request. No event is lost: the next call repeats the request,
+    /// after the usual pause or the one that the registry asks for.
     pub async fn next(&mut self) -> Result<Event, Error> {
         loop {
             if let Some(event) = self.feed.give() {
@@ -140,7 +140,7 @@ impl Feed {
         Some(event)
     }
 
-    /// Where the next list begins. Markers are inclusive, so it begins with an event that is known.
+    /// Returns where the next list begins. Markers are inclusive, so it begins with a known event.
     fn marker(&self) -> Option<String> {
         self.next_page.clone().or_else(|| self.fetched.clone())
     }
@@ -153,13 +153,13 @@ impl Feed {
                 self.waiting.push_back(event);
             }
         }
-        // A page may be empty and lead on, if the registry has found nothing of the type in as many events as it looks at for
-        // one question. Asking at once again could go on for ever.
+        // A page may be empty and continue, if the registry has found no event of the type among those that it visits for
+        // one request. Asking at once again could go on for ever.
         self.is_new = self.fetched != before;
         self.next_page = page.metadata.next_marker.filter(|next| self.is_new || asked.as_ref() != Some(next));
     }
 
-    /// The next list begins after what has been fetched; or anew, when the registry did.
+    /// The next list begins after the fetched events; or anew, if the registry did.
     fn fail(&mut self, error: Error) -> Result<(), Error> {
         self.next_page = None;
         let anew = error.fault().is_some_and(|fault| fault.message.ends_with(BEFORE_ACCOUNT));

@@ -1,4 +1,4 @@
-//! Lists come in pages: which page to get, and how to get them all.
+//! Pages of lists, and whole lists.
 
 use crate::client::transport::{Answer, Call};
 use crate::client::{Client, Error};
@@ -11,12 +11,12 @@ const LARGEST_PAGE: u32 = *PAGE.end() as u32;
 /// The longest list of all pages that is read, in bytes: a registry that goes on for ever would fill the memory.
 const LONGEST_LIST: usize = 1 << 30;
 
-/// Which part of a list to get. The default is the first page, as long as the registry likes (100 entries).
+/// The part of a list to get. The default is the first page of the registry's size (100 entries).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ListOptions {
-    /// At most so many entries, 1 to 1000.
+    /// At most this many entries, 1 to 1000.
     pub limit: Option<u32>,
-    /// The id to begin with: `next_marker` of the page before.
+    /// The first id: `next_marker` of the page before.
     pub marker: Option<String>,
 }
 
@@ -29,7 +29,7 @@ impl ListOptions {
 }
 
 impl Client {
-    /// One page of the list at a path.
+    /// Returns one page of the list at a path.
     pub(super) async fn page<T: serde::de::DeserializeOwned>(
         &self,
         path: &[&str],
@@ -39,7 +39,7 @@ impl Client {
         Ok((answer.json()?, answer))
     }
 
-    /// All pages of the list at a path. Each must lead on: markers grow, or it would go round for ever.
+    /// Returns all pages of the list at a path. Markers must rise, or reading would never end.
     pub(super) async fn all_pages<T: serde::de::DeserializeOwned>(
         &self,
         path: &[&str],

@@ -1,4 +1,4 @@
-//! Services: created in a session, found by everyone.
+//! Services: created in a session, listed for all clients of the account.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::client::transport::url::not_empty;
 use crate::client::{Client, Error, ListOptions};
 use crate::wire::{Metadata, Page, Service};
 
-/// How often [`Services::register`] asks for an id that is still taken.
+/// The pause between two attempts of [`Services::register`] while the id is in use.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
-/// How long it asks.
+/// How long it tries.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 
 /// The services of the account; from [`Client::services`].
@@ -28,7 +28,7 @@ pub struct Services<'a> {
     retry_for: Duration,
 }
 
-/// What a service says about itself.
+/// The description of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ServicePayload {
     /// At most 10 labels of 1 to 55 characters.
@@ -37,7 +37,7 @@ pub struct ServicePayload {
     pub metadata: Metadata,
 }
 
-/// What to change of a service. What is none stays as it is.
+/// Changes to a service. What is none stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ServiceUpdate {
     /// Replaces all tags.
@@ -46,7 +46,7 @@ pub struct ServiceUpdate {
     /// Replaces all pairs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
-    /// Seconds, 3 to 120, of a service that is heartbeated itself; counts from the next heartbeat on.
+    /// Seconds, 3 to 120, of a service with heartbeats of its own; counts from the next heartbeat on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_timeout: Option<u32>,
 }
@@ -56,7 +56,7 @@ impl<'a> Services<'a> {
         Self { client, retry_every: RETRY_EVERY, retry_for: RETRY_FOR }
     }
 
-    /// How often [`register`](Self::register) tries again; 2 s by default, 100 ms at least.
+    /// The pause between two attempts of [`register`](Self::register); 2 s by default, at least 100 ms.
     pub fn retry_every(mut self, pause: Duration) -> Self {
         self.retry_every = pause.max(CLOSEST);
         self
@@ -72,7 +72,7 @@ impl<'a> Services<'a> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; of faults, `serviceWithThisIdExists`, `limitReached`, and 404 when there is no such session.
+    /// Any [`Error`]; of faults, `serviceWithThisIdExists`, `limitReached`, and 404 if there is no such session.
     pub async fn create(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<String, Error> {
         let ServicePayload { tags, metadata } = payload;
         let body = json!({"id": service_id, "session_id": session_id, "tags": tags, "metadata": metadata});
@@ -80,15 +80,15 @@ impl<'a> Services<'a> {
         self.client.send(call).await?.created_id()
     }
 
-    /// Creates a service in a session and returns its id. While the id is taken (a predecessor that has not
-    /// expired yet), tries again every 2 s for up to 30 s. That is longer than some sessions live, so heartbeat it meanwhile.
+    /// Creates a service in a session and returns its id. While the id is in use (by a previous session that has not
+    /// expired yet), tries again every 2 s for up to 30 s. Some sessions live shorter, so send heartbeats in the meantime.
     ///
-    /// May be repeated: a service that is in this session already, because an earlier answer was lost, is brought
-    /// to this payload.
+    /// May be repeated: a service that is in this session already, because an earlier response was lost, gets
+    /// this payload.
     ///
     /// # Errors
     ///
-    /// Those of [`create`](Self::create); any other than `serviceWithThisIdExists` at once.
+    /// Those of [`create`](Self::create); all except `serviceWithThisIdExists` at once.
     pub async fn register(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<String, Error> {
         let start = Instant::now();
         loop {
@@ -106,7 +106,7 @@ impl<'a> Services<'a> {
         }
     }
 
-    /// Brings the service of this id to the payload if it lives in this session.
+    /// Gives the service with this id the payload if it is in this session.
     async fn adopt(self, session_id: &str, service_id: &str, payload: &ServicePayload) -> Result<bool, Error> {
         let held = match self.get(service_id).await {
             Ok(Service::InSession(service)) if service.session_id == session_id => {
@@ -117,41 +117,41 @@ impl<'a> Services<'a> {
             other => other.map(|_| false),
         };
         match held {
-            Err(error) if error.is_not_found() => Ok(false), // expired meanwhile
+            Err(error) if error.is_not_found() => Ok(false), // expired in the meantime
             held => held,
         }
     }
 
-    /// One page of the services, by id. While the registry is away, what it said last, marked as
+    /// Returns one page of the services, by id. While the registry does not answer, returns its last response, marked as
     /// [`stale`](ServiceList::stale).
     ///
     /// # Errors
     ///
-    /// Any [`Error`], unless the same was asked before and was answered.
+    /// Any [`Error`], unless there is an earlier response to the same request.
     pub async fn list(self, options: &ListOptions) -> Result<ServiceList, Error> {
         self.find(None, Some(options)).await
     }
 
-    /// All services, by id; as in [`list`](Self::list).
+    /// Returns all services, by id; like [`list`](Self::list).
     ///
     /// # Errors
     ///
-    /// Any [`Error`], unless the same was asked before and was answered.
+    /// Any [`Error`], unless there is an earlier response to the same request.
     pub async fn list_all(self) -> Result<ServiceList, Error> {
         self.find(None, None).await
     }
 
-    /// One page of the services that carry a tag, by id; as in [`list`](Self::list).
+    /// Returns one page of the services with a tag, by id; like [`list`](Self::list).
     ///
     /// # Errors
     ///
-    /// Any [`Error`], unless the same was asked before and was answered; of faults, `badRequest` for a tag that
-    /// cannot be asked for (3 to 65 of letters, digits, `_`, `-`, `.`).
+    /// Any [`Error`], unless there is an earlier response to the same request; of faults, `badRequest` for a tag that
+    /// cannot be searched for (3 to 65 of letters, digits, `_`, `-`, `.`).
     pub async fn list_for_tag(self, tag: &str, options: &ListOptions) -> Result<ServiceList, Error> {
         self.find(Some(tag), Some(options)).await
     }
 
-    /// All services that carry a tag, by id; as in [`list_for_tag`](Self::list_for_tag).
+    /// Returns all services with a tag, by id; like [`list_for_tag`](Self::list_for_tag).
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl<'a> Services<'a> {
         self.client.inner.remembered.settle(question, list)
     }
 
-    /// One service.
+    /// Returns one service.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl<'a> Services<'a> {
         Ok(())
     }
 
-    /// Takes a service out of the registry at once.
+    /// Removes a service from the registry at once.
     ///
     /// # Errors
     ///

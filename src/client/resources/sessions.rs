@@ -1,4 +1,4 @@
-//! Sessions: a session lives as long as it is heartbeated, and its services with it.
+//! Sessions: a session and its services live as long as its heartbeats.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,13 +18,13 @@ pub struct Sessions<'a> {
     pub(crate) client: &'a Client,
 }
 
-/// A session that was just created. Not yet heartbeated: do so within its timeout.
+/// A new session. Its first heartbeat is due within its timeout.
 pub struct NewSession {
     /// Made by the registry; services are created with it.
     pub id: String,
-    /// What the first heartbeat has to carry. Whoever has it can keep the session alive.
+    /// The token of the first heartbeat. It suffices to keep the session alive.
     pub token: String,
-    /// Keeps the session alive; begins with that token.
+    /// Keeps the session alive, beginning with that token.
     pub heartbeater: HeartBeater,
 }
 
@@ -34,10 +34,10 @@ impl fmt::Debug for NewSession {
     }
 }
 
-/// What to change of a session. What is none stays as it is.
+/// Changes to a session. What is none stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SessionUpdate {
-    /// Seconds, 3 to 120; counts from the next heartbeat on. A [`HeartBeater`] keeps the pace it was made for: give it up for
+    /// Seconds, 3 to 120; counts from the next heartbeat on. A [`HeartBeater`] keeps its pace: replace it by
     /// a [new one](HeartBeater::new) with this timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_timeout: Option<u32>,
@@ -49,7 +49,7 @@ pub struct SessionUpdate {
 impl Sessions<'_> {
     /// Creates a session that expires `heartbeat_timeout` seconds (3 to 120) after its last heartbeat.
     ///
-    /// One attempt. A lost answer leaves a session behind that nobody knows; it expires by itself.
+    /// One attempt. After a lost response there may be an unknown session, which expires by itself.
     ///
     /// # Errors
     ///
@@ -64,12 +64,12 @@ impl Sessions<'_> {
         Ok(NewSession { id, token, heartbeater })
     }
 
-    /// Sends one heartbeat and returns the token for the next. [`HeartBeater`] does so in time, and again when it
-    /// fails.
+    /// Sends one heartbeat and returns the next token. [`HeartBeater`] does so in time, and again after a
+    /// failure.
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) says that the session or the token is gone.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) if the session or the token is gone.
     pub async fn heartbeat(self, id: &str, token: &str) -> Result<Token, Error> {
         self.heartbeat_within(id, token, None).await
     }
@@ -82,7 +82,7 @@ impl Sessions<'_> {
         answer.heartbeat_token()
     }
 
-    /// One session.
+    /// Returns one session.
     ///
     /// # Errors
     ///
@@ -91,16 +91,16 @@ impl Sessions<'_> {
         self.client.send(Call::get(&["sessions", not_empty(id, "session id")?])).await?.json()
     }
 
-    /// One page of the sessions, by id.
+    /// Returns one page of the sessions, by id.
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; of faults, `invalidLimit` and `badRequest` for a marker that cannot be one.
+    /// Any [`Error`]; of faults, `invalidLimit`, and `badRequest` for an invalid marker.
     pub async fn list(self, options: &ListOptions) -> Result<Page<Session>, Error> {
         Ok(self.client.page(&["sessions"], options.query()).await?.0)
     }
 
-    /// All sessions, by id.
+    /// Returns all sessions, by id.
     ///
     /// # Errors
     ///
@@ -119,8 +119,8 @@ impl Sessions<'_> {
         Ok(())
     }
 
-    /// Ends a session at once, and with it its services. Registries of the original kind cannot (404): there,
-    /// a session ends by not being heartbeated.
+    /// Ends a session and its services at once. Registries of the original kind cannot (404): there,
+    /// a session only expires.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Views: several resources in one answer.
+//! Views: several resources in one response.
 
 use crate::client::{Client, Error, ListOptions};
 use crate::wire::{Overview, Page};
@@ -10,8 +10,8 @@ pub struct Views<'a> {
 }
 
 impl Views<'_> {
-    /// One page of the sessions, by id, each with the services that live in it. A page that ends within a session is
-    /// followed by one that begins with the same session and the rest of its services.
+    /// Returns one page of the sessions, by id, each with its services. A page that ends within a session is
+    /// followed by one that begins with the same session and its other services.
     ///
     /// # Errors
     ///
@@ -20,8 +20,8 @@ impl Views<'_> {
         Ok(self.client.page(&["views", "overview"], options.query()).await?.0)
     }
 
-    /// All sessions, each with the services that live in it. A session whose services fill more than a page comes in
-    /// parts, which are put together here.
+    /// Returns all sessions, each with its services. A session whose services fill more than a page comes in
+    /// parts, which are joined here.
     ///
     /// # Errors
     ///

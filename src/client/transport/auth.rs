@@ -1,8 +1,8 @@
-//! The keeper of the token.
+//! Keeps the token, and renews it.
 //!
-//! At any time at most one login is under way; everybody who needs one waits for it and shares its outcome, be it
-//! good or bad. Who holds a token that still serves never waits. It is a task of its own: a caller that gives up, or is not
-//! polled for a while, neither ends it nor holds it up.
+//! At most one login is under way at any time; all calls that need a token wait for it and share its outcome. A call with
+//! a valid token never waits. The login runs in a task of its own: a caller that is dropped, or not
+//! polled for a while, neither ends nor delays it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::request::{Request, TimeLimit};
 use crate::client::Client;
 use crate::client::error::{Cause, Error, NoAnswer, Phase};
 
-/// The least pause between two attempts to renew a token that still serves.
+/// The shortest pause between two attempts to renew a valid token.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
 
 pub(crate) struct Auth {
@@ -32,9 +32,9 @@ pub(crate) struct Auth {
 struct State {
     login: Option<Arc<Login>>,
     under_way: Option<watch::Receiver<Option<Outcome>>>,
-    /// A token that still serves is not renewed before.
+    /// A valid token is not renewed before this.
     renew_after: Option<Instant>,
-    /// Where it differs in kind from the registry's, built when it is first needed.
+    /// The HTTP client, if it differs in kind from the registry's; built when it is first needed.
     http: Option<Http>,
 }
 
@@ -45,8 +45,8 @@ impl Auth {
         Self { credentials, url, state: Mutex::default() }
     }
 
-    /// The token to use now. One that nears its end is renewed behind the caller's back; if that fails there is time to try
-    /// again, so nobody is told.
+    /// Returns the current token. One that expires soon is renewed in the background; if that fails, there is time for another
+    /// attempt.
     pub(super) async fn current(&self, client: &Client, limit: TimeLimit) -> Outcome {
         let outcome = {
             let mut state = self.lock();
@@ -64,7 +64,7 @@ impl Auth {
         self.wait(outcome, limit).await
     }
 
-    /// Another token than `refused`: the one that somebody else got meanwhile, or a new one.
+    /// Returns another token than `refused`: one that another call got in the meantime, or a new one.
     pub(super) async fn renewed(&self, client: &Client, refused: &Arc<Login>, limit: TimeLimit) -> Outcome {
         let outcome = {
             let mut state = self.lock();
@@ -81,7 +81,7 @@ impl Auth {
         let (why, detail) = match told {
             Ok(Ok(outcome)) => match &*outcome {
                 Some(outcome) => return outcome.clone(),
-                None => (NoAnswer::Broken, String::new()), // cannot be: it was waited for
+                None => (NoAnswer::Broken, String::new()), // does not happen: it was waited for
             },
             Ok(Err(_)) => (NoAnswer::Broken, "the runtime in which it was under way has ended".to_owned()),
             Err(_) => (NoAnswer::Timeout, limit.to_string()),
@@ -125,9 +125,9 @@ impl Auth {
 }
 
 impl State {
-    /// The login that is under way, from now on at the latest.
+    /// Returns the running login; starts one if there is none.
     fn log_in(&mut self, client: &Client) -> watch::Receiver<Option<Outcome>> {
-        // One whose runtime has ended will never tell.
+        // A login whose runtime has ended will never finish.
         if let Some(outcome) = self.under_way.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {
             return outcome.clone();
         }
@@ -153,5 +153,5 @@ async fn log_in(client: Client, tell: watch::Sender<Option<Outcome>>) {
             }
         }
     }
-    let _ = tell.send(Some(outcome)); // nobody may be waiting any more
+    let _ = tell.send(Some(outcome)); // all waiting calls may be gone
 }

@@ -1,5 +1,5 @@
-//! How much is read of a registry before it has said something: without a bound, one that never comes to the point (interim
-//! answers without end, above all) would be read as fast as it can speak.
+//! Bounds how many bytes of a registry are read before a response begins. Otherwise one that sends interim responses without end
+//! would be read as fast as it can send.
 
 use std::fmt;
 use std::io;
@@ -12,12 +12,12 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// In bytes: before the first request, what TLS and a proxy have to say.
+/// In bytes, before the first request: for TLS and a proxy.
 const OPENING: usize = 256 << 10;
-/// From a request to the end of its answer's head, with all interim answers.
+/// In bytes, from a request to the end of its response's head, with all interim responses.
 const HEAD: usize = 64 << 10;
 
-/// How many bytes may still be read of a connection.
+/// How many more bytes may be read of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Bound(Arc<AtomicUsize>);
 
@@ -26,18 +26,18 @@ impl Bound {
         Self(Arc::new(AtomicUsize::new(OPENING)))
     }
 
-    /// A request is sent, and an answer's head expected.
+    /// Sets the bound for the head of a response.
     pub(super) fn expect_head(&self) {
         self.expect_body(HEAD);
     }
 
-    /// The head has been read, and so many bytes may follow.
+    /// Sets the bound for a body.
     pub(super) fn expect_body(&self, bytes: usize) {
         self.0.store(bytes, Ordering::Relaxed);
     }
 }
 
-/// No more may be read.
+/// The bound is reached.
 #[derive(Debug)]
 pub(super) struct TooMuch;
 
@@ -49,7 +49,7 @@ impl fmt::Display for TooMuch {
     }
 }
 
-/// A connection that is read no further than its bound.
+/// A connection that is read up to its bound only.
 pub(super) struct Bounded {
     stream: TcpStream,
     bound: Bound,

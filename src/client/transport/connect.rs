@@ -1,4 +1,4 @@
-//! What speaks HTTP: one connection that is kept, no redirects, and TLS only where a URL asks for it.
+//! The HTTP client: one connection that is kept, no redirects, and TLS for https only.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::files;
 use crate::files::LARGEST_PEM;
 
 const OURSELVES: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-/// What hyper may read at a time.
+/// The size of hyper's read buffer, in bytes.
 const BUFFER: usize = 32 << 10;
 
 /// Sends requests, and keeps a connection for the next one.
@@ -35,14 +35,14 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Sends a request. Its answer's body is still to be read.
+    /// Sends a request. The body of its response is read later.
     pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
         let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(request.uri()));
         let is_plain = request.uri().scheme_str() == Some("http");
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        // By https, the proxy is told when the connection is opened.
+        // With https, the proxy gets its credentials when the connection is opened.
         if let Some(auth) = proxy.as_ref().filter(|_| is_plain).and_then(|proxy| proxy.basic_auth()) {
             headers.insert(PROXY_AUTHORIZATION, auth.clone());
         }
@@ -50,19 +50,19 @@ impl Http {
     }
 }
 
-/// What decides how a connection is built.
+/// The kind of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kind {
     tls: bool,
     proxy: bool,
 }
 
-/// What TLS is set up with.
+/// The files for TLS.
 #[derive(Debug, Default)]
 pub(crate) struct TlsFiles {
-    /// To trust besides the system's.
+    /// Authorities to trust besides the system's.
     pub(crate) authorities: Vec<CertificateDer<'static>>,
-    /// For a server that wants to know who connects: a certificate, those between it and its authority, and the key.
+    /// The client certificate with the intermediate ones, and its key.
     pub(crate) own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 }
 
@@ -72,14 +72,14 @@ impl Kind {
         Self { tls: url.scheme() == "https" || (proxy && proxy_wants_tls()), proxy }
     }
 
-    /// Builds what sends requests to URLs of this kind.
+    /// Builds the HTTP client for URLs of this kind.
     pub(crate) fn build(&self, tls_files: &TlsFiles) -> Result<Http, Error> {
         let tls = if self.tls { verifying(tls_files)? } else { never_used()? };
         let proxies = self.proxy.then(|| Arc::new(Matcher::from_env()));
         let client = Client::builder(TokioExecutor::new())
-            // The registry says how long it keeps a connection; to look whether one is too old would wake an idle program.
+            // The registry decides how long a connection is kept; checking its age would wake an idle program.
             .pool_idle_timeout(None)
-            // What a burst left open is of no use afterwards, and when the registry falls silent each would have to be tried.
+            // Connections of a burst are useless afterwards, and after an outage each of them would have to fail first.
             .pool_max_idle_per_host(1)
             .http1_max_buf_size(BUFFER)
             .build(Connector::new(tls, proxies.clone()));
@@ -92,7 +92,7 @@ pub(crate) fn read_authorities(file: &Path) -> Result<Vec<CertificateDer<'static
     read_certificates(file, "CA file")
 }
 
-/// Reads the certificate to show, and its key.
+/// Reads the client certificate and its key.
 pub(crate) fn read_own(
     certificate: &Path,
     key: &Path,
@@ -118,7 +118,7 @@ fn read_certificates(file: &Path, what: &str) -> Result<Vec<CertificateDer<'stat
     if certificates.is_empty() { Err(refused("no certificate in it".to_owned())) } else { Ok(certificates) }
 }
 
-/// The innermost reason: the layers above it only say that something below failed.
+/// Returns the innermost cause: the errors above it only say that something below failed.
 pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
@@ -127,9 +127,9 @@ pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     inner.to_string()
 }
 
-/// Checks certificates as the system does. Loading its authorities takes milliseconds, hence only for https.
+/// Verifies certificates like the system does. Loading its authorities takes milliseconds, hence for https only.
 ///
-/// The provider is handed over instead of installed for the process: that choice is the program's, not a library's.
+/// The provider is passed explicitly instead of installed for the process: that choice is the program's.
 fn verifying(tls_files: &TlsFiles) -> Result<ClientConfig, Error> {
     let refused = |error: rustls::Error| {
         Error::invalid(format!(
@@ -141,7 +141,7 @@ fn verifying(tls_files: &TlsFiles) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(refused)?
-        .dangerous() // the name rustls gives to every verifier but its own
+        .dangerous() // rustls's name for every verifier except its own
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &tls_files.own {
         Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(|error| {
@@ -154,7 +154,7 @@ fn verifying(tls_files: &TlsFiles) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// Trusts nobody: for connections without TLS.
+/// Trusts no certificate: for connections without TLS.
 fn never_used() -> Result<ClientConfig, Error> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -166,11 +166,11 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// A proxy of the environment never stands between a program and its own machine.
+/// Returns whether a URL is of this machine, for which no proxy is used.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.'); // in small letters already
+            let name = name.trim_end_matches('.'); // it is in lower case already
             name == "localhost" || name.ends_with(".localhost")
         }
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
@@ -179,14 +179,14 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The variable that sends requests for this URL through a proxy, unless `no_proxy` has its host.
+/// Returns the variable that names a proxy for this URL, unless `no_proxy` excludes its host.
 pub(super) fn proxy_variable(url: &Url) -> Option<&'static str> {
     let names = if url.scheme() == "https" { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
     let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     names.into_iter().chain(["all_proxy", "ALL_PROXY"]).find(is_set).filter(|_| !is_loopback(url))
 }
 
-/// Whether a proxy of the environment is itself spoken to by TLS.
+/// Returns whether the proxy itself is reached by TLS.
 fn proxy_wants_tls() -> bool {
     ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
         .iter()

@@ -1,4 +1,4 @@
-//! Opening a connection: straight to the registry or through a proxy, with TLS where it is asked for.
+//! Opens connections: directly to the registry or through a proxy, with TLS for https.
 
 use std::io;
 use std::pin::Pin;
@@ -21,9 +21,9 @@ use tower_service::Service;
 use super::bound::{Bound, Bounded};
 use super::resolver::Resolver;
 
-/// More than a lost packet costs, less than most heartbeats have.
+/// More than a lost packet costs, less than the limit of most heartbeats.
 const CONNECTING: Duration = Duration::from_secs(3);
-/// How soon a connection is found to be dead: probes of an idle one, and the time for what was sent to be acknowledged.
+/// How soon a dead connection is detected: probes of an idle one, and the time for sent data to be acknowledged.
 const PROBES: (Duration, u32) = (Duration::from_secs(15), 3);
 const ACKNOWLEDGED: Duration = Duration::from_secs(30);
 
@@ -39,12 +39,12 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Through these proxies, where they are for the address.
+    /// The proxies, for the addresses that they are for.
     pub(super) fn new(tls: ClientConfig, proxies: Option<Arc<Matcher>>) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        // Divided among the addresses of a name, so that one that is silent does not stand for all.
+        // Divided among the addresses of a name, so that a silent one leaves time for the others.
         tcp.set_connect_timeout(Some(CONNECTING));
         tcp.set_keepalive(Some(PROBES.0));
         tcp.set_keepalive_interval(Some(PROBES.0));
@@ -116,7 +116,7 @@ impl Service<Uri> for Tcp {
 trait Stream: Read + Write + Connection + Send + Unpin {}
 impl<T: Read + Write + Connection + Send + Unpin> Stream for T {}
 
-/// A connection that HTTP is spoken on. What is written is a request.
+/// A connection for HTTP. Each write is a request.
 pub(super) struct Link {
     stream: Box<dyn Stream>,
     bound: Bound,
@@ -125,7 +125,7 @@ pub(super) struct Link {
 
 impl Connection for Link {
     fn connected(&self) -> Connected {
-        // The answers carry the bound, too, so that it can be set for their bodies.
+        // Responses carry the bound as well, so that it can be set for their bodies.
         self.stream.connected().proxy(self.is_proxied).extra(self.bound.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! What is said when logging in (the Keystone v2.0 subset): user name and API key for a token and its tenant.
+//! The login (a subset of Keystone v2.0): exchanges user name and API key for a token and its tenant.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,13 +14,13 @@ use super::request::{Answer, is_id, write_json};
 use super::timestamp::until_timestamp;
 use crate::client::error::Error;
 
-/// A token is renewed when a tenth of its life is left, but not before the last five minutes.
+/// A token is renewed when 10 % of its life is left, but not before the last five minutes.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
-/// The longest token, in bytes: servers take heads of 8 kB and more.
+/// The longest token, in bytes: servers accept heads of 8 kB and more.
 const LONGEST_TOKEN: usize = 6 << 10;
 
-/// What a user shows to be let in. The key is overwritten in memory when it is not needed any more.
+/// The credentials. The key is overwritten in memory when it is dropped.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) username: String,
@@ -28,14 +28,14 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// The body of a login: it is sent from one place in memory, which is overwritten afterwards.
+    /// The body of a login, at one place in memory, which is overwritten afterwards.
     pub(super) fn document(&self) -> Result<Bytes, Error> {
-        /// In JSON, a byte takes six at most.
+        /// In JSON, a byte takes at most six.
         const ESCAPED: usize = 6;
         let Self { username, api_key } = self;
         let key = BTreeMap::from([("apiKey", api_key.as_str()), ("username", username.as_str())]);
         let document = BTreeMap::from([("auth", BTreeMap::from([("RAX-KSKEY:apiKeyCredentials", key)]))]);
-        // Room for all of it: a vector that grows leaves copies behind.
+        // Allocated at full size: a vector that grows leaves copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(100 + ESCAPED * (username.len() + api_key.len())));
         write_json(&mut body, &document)?;
         Ok(Bytes::from_owner(body))
@@ -48,11 +48,11 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What a login gave.
+/// The result of a login.
 pub(super) struct Login {
     pub(crate) token: HeaderValue,
     pub(crate) tenant: String,
-    /// When to get a new one while this one still serves, and when it stops serving; none if the answer did not say.
+    /// When to renew the token, and when it expires; none if the response does not say so.
     until: Option<(Instant, Instant)>,
 }
 
@@ -69,7 +69,7 @@ impl Login {
             return Err(answer.bad("names no tenant, neither at access.token.tenant.id nor in the service catalog"));
         };
         let expires = document.pointer("/access/token/expires").and_then(Value::as_str);
-        // A time that is past already says that the clocks differ: then the registry's 401 is the only sign.
+        // A time in the past shows that the clocks differ: then only a 401 of the registry counts.
         let until = expires.and_then(until_timestamp).and_then(|life| {
             let over = Instant::now().checked_add(life)?;
             Some((over.checked_sub(RENEW_BEFORE.min(life / 10))?, over))
@@ -86,7 +86,7 @@ impl Login {
     }
 }
 
-/// The tenant of the token; in answers without it, the one whose servers the catalog lists.
+/// Returns the tenant of the token; if the response has none, the one in the URLs of the catalog.
 fn tenant(document: &Value) -> Option<String> {
     let named = document.pointer("/access/token/tenant/id").and_then(text);
     named.or_else(|| {

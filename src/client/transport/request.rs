@@ -1,4 +1,4 @@
-//! One request and its answer: time limit, authentication, the bounds of what is read, and the error it becomes.
+//! A request and its response: time limit, authentication, the bounds of what is read, and the errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -25,20 +25,20 @@ use crate::client::Client;
 use crate::client::error::{Cause, Error, NoAnswer, Phase};
 use crate::wire::Token;
 
-/// The longest answer that is read, in bytes. A page of 1000 of the largest services is well below it; of events and overviews,
-/// which may hold many services each, shorter pages are asked for where one is longer.
+/// The longest response, in bytes. A page of 1000 of the largest services is well below it. Of events and overviews,
+/// which may contain many services each, the client asks for shorter pages if one is longer.
 const LONGEST_ANSWER: usize = 8 << 20;
 
-/// What is read of a connection for one: with chunks and TLS it takes more. Nobody sends each byte by itself.
+/// The most bytes read of a connection for one response: chunks and TLS add some.
 const LONGEST_TRANSFER: usize = 4 * LONGEST_ANSWER;
 
-/// The longest wait that an answer may ask for: a day.
+/// The longest wait that a response may ask for: a day.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The longest id of what was created, in bytes.
+/// The longest id of a created resource, in bytes.
 const LONGEST_ID: usize = 255;
 
-/// The longest token of a heartbeat, in bytes: a request has less than 5000.
+/// The longest token of a heartbeat, in bytes: a request has fewer than 5000.
 const LONGEST_TOKEN: usize = 4 << 10;
 
 /// The number of the error for too many open files, on Linux and on the BSDs.
@@ -51,7 +51,7 @@ pub(crate) struct Call<'a> {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Bytes>,
     pub(super) expect: StatusCode,
-    /// The time limit, where it is not the client's.
+    /// The time limit, if it is not the client's.
     pub(crate) limit: Option<Duration>,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn write_json(to: &mut Vec<u8>, body: &impl Serialize) -> Result<(), 
     serde_json::to_writer(to, body).map_err(|error| Error::invalid(format!("the request cannot be written: {error}")))
 }
 
-/// An answer with the status that was hoped for.
+/// A response with the expected status.
 pub(crate) struct Answer {
     pub(super) phase: Phase,
     pub(super) url: String,
@@ -98,7 +98,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body. What serde says about a misfit is not repeated: it quotes the content, which may be a token.
+    /// Parses the body. The message of serde is not repeated: it quotes the content, which may be a token.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
@@ -106,14 +106,14 @@ impl Answer {
         })
     }
 
-    /// The id of what was created: the last segment of `Location`.
+    /// Returns the id of a created resource: the last segment of `Location`.
     pub(crate) fn created_id(&self) -> Result<String, Error> {
         let location = self.location.as_deref().unwrap_or_default();
         let id = location.rsplit('/').next().unwrap_or_default();
         if is_id(id) { Ok(id.to_owned()) } else { Err(self.bad("names no Location of what was created")) }
     }
 
-    /// What the next heartbeat has to carry.
+    /// Returns the token of the next heartbeat.
     pub(crate) fn heartbeat_token(&self) -> Result<Token, Error> {
         let next: Token = self.json()?;
         match next.token.len() {
@@ -133,14 +133,14 @@ impl Answer {
     }
 }
 
-/// Whether this can be an id that a registry made, or took. It becomes a part of paths.
+/// Returns whether this can be an id of the registry. It becomes a part of paths.
 pub(super) fn is_id(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_plain) && !matches!(text, "." | "..")
 }
 
 impl Client {
-    /// Sends a call, logging in first where that is needed, and once again when the token turns out to be refused.
+    /// Sends a call. Logs in first if necessary, and once again if the token is refused.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
         let limit = TimeLimit::from_now(call.limit.unwrap_or(self.inner.request_timeout));
         let Some(auth) = &self.inner.auth else { return self.send_once(&call, None, limit).await };
@@ -170,8 +170,8 @@ impl Client {
             expect: call.expect,
             limit,
         };
-        // Reading and replacing may be done twice, so a kept connection that the other side closed just now is no
-        // reason to fail. Unsent requests are sent again by the layer below; creating is left to the caller.
+        // Reading and replacing may be done twice, so a kept connection that has just been closed by the other side is no
+        // reason to fail. The layer below repeats unsent requests; creating is left to the caller.
         let twice = matches!(request.method, Method::GET | Method::PUT);
         let answer = match request.send(&self.inner.http).await {
             Err(Error::Transport { why: NoAnswer::Broken, .. }) if twice => request.send(&self.inner.http).await,
@@ -182,7 +182,7 @@ impl Client {
     }
 }
 
-/// How long a call may take in all, with a login and another attempt where it needs them.
+/// The time limit of a call, including a login and a second attempt.
 #[derive(Clone, Copy)]
 pub(super) struct TimeLimit {
     whole: Duration,
@@ -201,7 +201,7 @@ impl fmt::Display for TimeLimit {
     }
 }
 
-/// A request with everything it needs.
+/// A complete request.
 pub(super) struct Request {
     pub(super) phase: Phase,
     pub(super) method: Method,
@@ -213,7 +213,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Sends it and reads the answer to its end.
+    /// Sends it and reads the response to its end.
     pub(super) async fn send(&self, http: &Http) -> Result<Answer, Error> {
         let body = Full::from(self.body.clone().unwrap_or_default());
         let mut request = hyper::Request::new(body);
@@ -261,7 +261,7 @@ impl Request {
     async fn refused(&self, response: Response<Incoming>) -> Error {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
-        // The status is known; a body that is missing, cut or no fault takes nothing away from it.
+        // The status is known, whatever becomes of the body.
         let body = self.read(response).await.unwrap_or_default();
         let fault = serde_json::from_slice(&body).ok();
         Error::Status {
@@ -333,7 +333,7 @@ fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
     (error.is_parse() && !error.is_parse_too_large()).then_some(Cause::NotHttp)
 }
 
-/// Whether a head was longer, or the whole of an answer.
+/// Returns whether a head was too long, or a whole response.
 fn is_too_much(error: &(dyn StdError + 'static)) -> bool {
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     inner.is_some_and(|inner| inner.is::<TooMuch>())
@@ -344,7 +344,7 @@ fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
-/// `Retry-After` in either of its forms, seconds or a date (RFC 9110, 10.2.3).
+/// Parses `Retry-After` in either of its forms, seconds or a date (RFC 9110, 10.2.3).
 fn retry_after(value: &str) -> Option<Duration> {
     let asked = value.trim().parse().map(Duration::from_secs).ok().or_else(|| until_http_date(value.trim()));
     asked.map(|asked| asked.min(LONGEST_WAIT))

@@ -1,7 +1,7 @@
-//! Looking names up: in a thread of its own, since the C library's way of doing it blocks.
+//! Looks names up in a thread of its own, since the C library's function blocks.
 //!
-//! Left to itself, hyper-util has tokio start that thread, which panics where the system allows no further one (`ulimit -u`),
-//! and whatever kept a service registered would be lost with it. Here that is an attempt that failed.
+//! By default, hyper-util has tokio start that thread, which panics where the system allows no further one (`ulimit -u`),
+//! and would end the task that keeps a service registered. Here such an attempt fails.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -33,7 +33,7 @@ impl Service<Name> for Resolver {
 
 async fn look_up(name: String) -> io::Result<IntoIter<SocketAddr>> {
     let (tell, told) = oneshot::channel();
-    // The port is the URL's, which is put in later.
+    // The port of the URL is set later.
     let work = move || drop(tell.send((name, 0).to_socket_addrs()));
     thread::Builder::new().name("lookup".to_owned()).spawn(work).map_err(|error| {
         io::Error::new(error.kind(), format!("no thread to look the name up: {error}; see ulimit -u"))

@@ -1,16 +1,16 @@
-//! Points in time as servers write them, turned into how long it is until then.
+//! Parses times of servers into the time that is left until then.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
-/// How long until a time like `2030-01-01T00:00:00.000-00:00`; none for what is past or no such text.
+/// Returns the time until `2030-01-01T00:00:00.000-00:00`, say; none for the past and for other texts.
 pub(super) fn until_timestamp(text: &str) -> Option<Duration> {
     until(OffsetDateTime::parse(text, &Rfc3339).ok()?)
 }
 
-/// How long until a time like `Sun, 06 Nov 1994 08:49:37 GMT`; zero when it is past, none for other texts.
+/// Returns the time until `Sun, 06 Nov 1994 08:49:37 GMT`, say; zero for the past, none for other texts.
 pub(super) fn until_http_date(text: &str) -> Option<Duration> {
     Some(until(OffsetDateTime::parse(text, &Rfc2822).ok()?).unwrap_or_default())
 }

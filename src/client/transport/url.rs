@@ -1,15 +1,15 @@
-//! Where the registry is: the URL as the user gave it, and the paths below it.
+//! The URL of the registry, and the paths below it.
 
 use url::Url;
 
 use crate::client::error::{Error, printable};
 
-/// The URL that every path of the API is appended to: `http://host:port[/prefix]/v1.0`.
+/// The URL to which all paths of the API are appended: `http://host:port[/prefix]/v1.0`.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiUrl(Url);
 
 impl ApiUrl {
-    /// Reads what a user gives: the registry's address with or without `/v1.0` or a slash at its end.
+    /// Parses the registry's address, with or without `/v1.0` or a slash at its end.
     pub(crate) fn parse(given: &str) -> Result<Self, Error> {
         let mut url = parse(given, "registry URL")?;
         let path = url.path().trim_end_matches('/');
@@ -27,14 +27,14 @@ impl ApiUrl {
         &self.0
     }
 
-    /// Where to log in unless another address is given: `/v2.0/tokens` of the same host.
+    /// Returns the default address of the login: `/v2.0/tokens` of the same host.
     pub(crate) fn login(&self) -> Url {
         let mut url = self.0.clone();
         url.set_path("/v2.0/tokens");
         url
     }
 
-    /// The URL of a resource. Ids are percent-encoded; one that would lead to another resource is refused.
+    /// Returns the URL of a resource. Ids are percent-encoded; one that would lead to another resource is refused.
     pub(super) fn join(
         &self,
         tenant: Option<&str>,
@@ -46,7 +46,7 @@ impl ApiUrl {
             let mut segments = url.path_segments_mut().map_err(|()| Error::invalid("the registry URL has no path"))?;
             for segment in tenant.iter().chain(path) {
                 if segment.contains(char::is_control) {
-                    // The URL would leave some of them out, and lead to what has the rest for its id.
+                    // The URL would drop some of them, and lead to the resource with the remaining id.
                     return Err(Error::invalid("an id must not have control characters, such as a line's end"));
                 }
                 if matches!(*segment, "." | "..") {
@@ -62,7 +62,7 @@ impl ApiUrl {
     }
 }
 
-/// Reads an address for logging in, with or without `/v2.0/tokens`.
+/// Parses an address of a login, with or without `/v2.0/tokens`.
 pub(crate) fn parse_login(given: &str) -> Result<Url, Error> {
     let mut url = parse(given, "auth URL")?;
     let path = url.path().trim_end_matches('/');
@@ -72,14 +72,14 @@ pub(crate) fn parse_login(given: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
-/// Checks an id before it becomes a part of a path: without it, `services/` would be the list of all.
+/// Checks an id before it becomes part of a path: an empty one would name the list.
 pub(crate) fn not_empty<'a>(id: &'a str, what: &str) -> Result<&'a str, Error> {
     if id.is_empty() { Err(Error::invalid(format!("the {what} is empty"))) } else { Ok(id) }
 }
 
 fn parse(given: &str, what: &str) -> Result<Url, Error> {
     let url = Url::parse(given).map_err(|error| {
-        // The text itself is not repeated here: it may hold a password that makes it no URL.
+        // The text is not repeated here: it may contain a password, for which it was refused.
         Error::invalid(format!("the {what} is no URL ({error}); write http://host:port or https://host"))
     })?;
     if !matches!(url.scheme(), "http" | "https") {

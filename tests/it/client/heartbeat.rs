@@ -49,9 +49,16 @@ async fn whatever_goes_wrong_the_beat_is_sent_again_with_the_same_token() {
     assert!(!format!("{error} {error:?}").contains(NEW), "the token is told: {error:?}");
 
     let failed: Vec<_> = beats[..8].iter().map(|(error, _)| error.as_deref().unwrap()).collect();
-    for (error, part) in
-        failed.iter().zip(["500", "ended", "did not reply with HTTP", "within 750ms", "empty token", "JSON", "401", "400"])
-    {
+    for (error, part) in failed.iter().zip([
+        "500",
+        "ended",
+        "did not reply with HTTP",
+        "within 750ms",
+        "empty token",
+        "JSON",
+        "401",
+        "400",
+    ]) {
         assert!(error.contains(part), "{failed:#?}");
     }
     assert_eq!(beats[0].1, Duration::ZERO, "the first retry is at once");
