@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn full_pipe_is_never_waited_for_even_if_another_process_fills_it_after_the_check() {
+    fn full_pipe_never_blocks() {
         let (_reader, writer) = pipe().unwrap();
         let mut output = Output::new(writer);
         while output.lost == 0 {

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn accepted_beats_are_evenly_spaced_however_slow_the_answers() {
+    async fn heartbeats_are_evenly_spaced_with_slow_responses() {
         let times = sent(30, &[(200, 0), (200, 7000), (200, 100), (200, 7500), (404, 0)]).await;
         assert_eq!(times[0], 0.0, "the first is sent at once");
         for two in times.windows(2) {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_failure_is_made_good_at_once_and_forgotten() {
+    async fn single_failure_is_retried_at_once_and_forgotten() {
         let times = sent(30, &[(500, 0), (200, 0), (500, 0), (200, 0), (404, 0)]).await;
         let pauses: Vec<_> = times.windows(2).map(|two| two[1] - two[0]).collect();
         assert!(pauses[0] < 0.01 && pauses[2] < 0.01, "{times:?}");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_outage_is_neither_hammered_nor_slept_through() {
+    async fn long_outage_is_retried_with_bounded_pauses() {
         let mut answers = vec![(503, 0); 400];
         answers.push((404, 0));
         let times = sent(30, &answers).await;

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_beat_is_followed_in_time_for_a_retry() {
+    fn accepted_heartbeat_leaves_time_for_a_retry() {
         for timeout in timeouts() {
             for random in RANDOM {
                 for since_sent in [Duration::ZERO, limit(timeout)] {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_jitter_is_five_percent_to_either_side() {
+    fn jitter_is_five_percent_to_either_side() {
         let at = |random| delay(Duration::from_secs(100), Last::Accepted { since_sent: Duration::ZERO }, random);
         for (random, seconds) in [(0.0, 57.0), (0.5, 60.0), (1.0, 63.0), (-7.0, 57.0), (f64::INFINITY, 63.0)] {
             assert!((at(random).as_secs_f64() - seconds).abs() < 1e-6, "{random}");
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_followed_at_once_then_later_and_later_and_never_too_fast() {
+    fn failures_are_retried_at_once_then_with_growing_pauses() {
         for timeout in timeouts() {
             let failed = |failures| Last::Failed { failures, retry_after: None, since_accepted: Duration::ZERO };
             let after = |failures, random| delay(timeout, failed(failures), random);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_asks_to_wait_is_heard_while_another_beat_is_in_time() {
+    fn retry_after_is_honoured_while_the_session_can_live() {
         for timeout in timeouts() {
             for failures in [1, 2, 10] {
                 for random in RANDOM {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_below_the_least_pause_is_none() {
+    fn cap_below_the_shortest_pause_is_ignored() {
         for random in RANDOM {
             assert_eq!(backoff(9, Duration::ZERO, random), CLOSEST);
         }

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_is_read_unless_it_is_too_much() {
+    fn file_is_read_whole_up_to_its_bound() {
         let path = tempfile::NamedTempFile::new().unwrap();
         for length in [0, 1, 65_535, 65_536, 65_537, 131_073, 300_000] {
             std::fs::write(path.path(), vec![7; length]).unwrap();

@@ -217,12 +217,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn durations_have_units() {
+    fn duration_without_a_unit_is_refused() {
         let seconds = |text| duration(text).ok().map(|duration| duration.as_secs());
         assert_eq!(["1s", "15m", "12h", "30d"].map(seconds), [Some(1), Some(900), Some(43_200), Some(2_592_000)]);
         assert_eq!(["", "30", "d", "0d", "-1d", "1.5h", "1w", "30 d", "3ö"].map(seconds), [None; 9]);

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_told_wrong_is_told_apart_from_what_went_wrong() {
+    fn usage_errors_have_another_status_than_failures() {
         assert_eq!(Failure::usage(anyhow::anyhow!("no")).code, 2);
         assert_eq!(Failure::from(anyhow::anyhow!("no")).code, 1);
         assert_eq!(Failure::from(Error::Occupied("there".into())).code, 1);

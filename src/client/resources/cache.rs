@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_age_is_that_of_the_last_good_answer() {
+    async fn age_counts_from_the_last_good_response() {
         let kept = ResponseCache::default();
         kept.settle(question(1), Ok(list("old"))).unwrap();
         tokio::time::advance(Duration::from_secs(60)).await;
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_questions_are_remembered() {
+    async fn oldest_response_is_dropped_beyond_the_limit() {
         let kept = ResponseCache::default();
         for tag in 0..=REMEMBERED {
             kept.settle(question(tag), Ok(list("x"))).unwrap();

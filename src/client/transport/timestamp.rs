@@ -26,7 +26,7 @@ mod tests {
     const DAY: u64 = 86_400;
 
     #[test]
-    fn the_forms_that_login_answers_use_are_read() {
+    fn times_of_login_responses_are_parsed() {
         let zulu = until_timestamp("2100-01-01T00:00:00Z").unwrap().as_secs();
         for (text, hours_later) in [
             ("2100-01-01T00:00:00.000-00:00", 0),
@@ -41,14 +41,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_or_no_time_at_all_gives_nothing() {
+    fn past_or_invalid_time_is_none() {
         for text in ["1994-11-06T08:49:37Z", "", "tomorrow", "2100-13-01T00:00:00Z", "99999-01-01T00:00:00Z"] {
             assert_eq!(until_timestamp(text), None, "{text}");
         }
     }
 
     #[test]
-    fn http_dates_are_read() {
+    fn http_dates_are_parsed() {
         assert!(until_http_date("Fri, 01 Jan 2100 00:00:00 GMT").unwrap().as_secs() > 365 * DAY);
         assert_eq!(until_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
         assert_eq!(until_http_date("soon"), None);

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_and_slashes_at_the_end_are_welcome() {
+    fn version_and_trailing_slashes_are_accepted() {
         for given in ["http://h:1", "http://h:1/", "http://h:1/v1.0", "http://h:1/v1.0/", "http://h:1//"] {
             assert_eq!(ApiUrl::parse(given).unwrap().url().as_str(), "http://h:1/v1.0", "{given}");
         }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_registry_is_refused_without_repeating_it() {
+    fn invalid_url_is_refused_and_not_repeated() {
         let tenant = "http://h/v1.0/7001/";
         for given in
             ["", "localhost:7117", "ftp://h", "http://me:secret@h", "http://h/?a=b", "http://h/#a", "http://", tenant]
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_cannot_leave_its_place_in_the_path() {
+    fn id_cannot_change_the_path() {
         let base = ApiUrl::parse("http://h").unwrap();
         let join = |path: &[&str]| base.join(Some("7"), path, &[]).map(|url| url.to_string());
         assert_eq!(join(&["services", "a/b?c#d%2e"]).unwrap(), "http://h/v1.0/7/services/a%2Fb%3Fc%23d%252e");

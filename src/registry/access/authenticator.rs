@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_name_that_nobody_has_costs_a_hash_where_there_is_one() {
+    async fn unknown_name_costs_a_hash_if_any_user_has_one() {
         let keys = Arc::new(Keys::random().unwrap());
         let now = Now { mono: 0, wall: 0 };
         let plain = "[[user]]\nname = 'joe'\ntenant = 7\napi_key = 'k'\n";
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn decoys_are_of_all_costs_and_always_the_same() {
+    fn decoy_has_a_users_cost_and_is_always_the_same() {
         let keys = Arc::new(Keys::random().unwrap());
         let user = |n: usize| {
             format!("[[user]]\nname='u{n}'\ntenant=8\npassword_hash='{}'\n", password_hash::hash_key("k").unwrap())

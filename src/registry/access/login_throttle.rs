@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_mistakes_are_free_then_attempts_queue_up() {
+    fn attempts_queue_up_after_a_few_mistakes() {
         let login_throttle = LoginThrottle::default();
         let turn = |now, name, from| login_throttle.turn(now, guess(&login_throttle, name, from), true);
         let failed = |now| login_throttle.failed(now, guess(&login_throttle, "joe", HERE));
@@ -294,7 +294,7 @@ mod tests {
     /// A guesser cannot keep out who was in, not from the same address and not under the same name; and gets no guesses for
     /// free because somebody else is right.
     #[test]
-    fn what_was_right_is_looked_at_at_once_whatever_others_do() {
+    fn known_credentials_are_checked_at_once_during_guessing() {
         let login_throttle = LoginThrottle::default();
         let right = with_key(&login_throttle, "joe", HERE, "right");
         login_throttle.succeeded(0, right);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_put_off_comes_before_new_guesses() {
+    fn deferred_login_precedes_new_guesses() {
         let login_throttle = LoginThrottle::default();
         (0..FREE_PAIR + 5).for_each(|_| _ = login_throttle.failed(0, guess(&login_throttle, "joe", HERE)));
         let fill = |now| {
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_mistake_for_ever_is_in_nobodys_way() {
+    fn repeated_mistake_delays_no_other_login() {
         let login_throttle = LoginThrottle::default();
         let (old, new) =
             (with_key(&login_throttle, "joe", HERE, "old key"), with_key(&login_throttle, "joe", HERE, "new key"));
@@ -364,7 +364,7 @@ mod tests {
 
     /// For hours, or many at once: those with the right key, and others at that address, do not notice.
     #[test]
-    fn a_mistake_is_counted_once_however_often_it_is_looked_at() {
+    fn repeated_mistake_is_counted_once() {
         let login_throttle = LoginThrottle::default();
         let old = with_key(&login_throttle, "joe", HERE, "old key");
         for now in (0..3_600_000).step_by(1_000) {
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_turn_do_not_help_either() {
+    fn guessing_under_many_names_is_slowed() {
         let login_throttle = LoginThrottle::default();
         let turn = |name| login_throttle.turn(0, guess(&login_throttle, name, HERE), true);
         let failed = |number| login_throttle.failed(0, guess(&login_throttle, &format!("user{number}"), HERE));
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_guessed_at_from_everywhere_is_answered_later() {
+    fn name_guessed_from_many_addresses_is_answered_later() {
         let login_throttle = LoginThrottle::default();
         let from = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
         let held: Vec<u64> =
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_forgotten_and_never_too_many() {
+    fn counts_of_failures_expire_and_are_bounded() {
         let login_throttle = LoginThrottle::default();
         (0..20).for_each(|_| _ = login_throttle.failed(0, guess(&login_throttle, "joe", HERE)));
         assert_eq!(login_throttle.failed(MEMORY_MS, guess(&login_throttle, "joe", HERE)), MEMORY_MS);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_counts_as_one_address() {
+    fn ipv6_network_counts_as_one_address() {
         let same = ["2001:db8::1", "2001:db8::ffff:1"].map(|text| network(text.parse().unwrap()));
         assert_eq!(same[0], same[1]);
         assert_ne!(same[0], network("2001:db8:0:1::1".parse().unwrap()));

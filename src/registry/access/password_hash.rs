@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_knows_its_key_and_remembers_it() {
+    async fn right_key_is_remembered_after_its_hash() {
         let keys = Arc::new(Keys::random().unwrap());
         let hash = hash_key("open sesame").unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
@@ -182,7 +182,7 @@ mod tests {
 
     /// A hash that was computed has learnt what was right, so it shows whether it was.
     #[tokio::test]
-    async fn whoever_is_named_a_hash_is_computed_and_only_its_own_user_comes_in() {
+    async fn every_name_costs_a_hash_and_only_the_right_user_logs_in() {
         let keys = Arc::new(Keys::random().unwrap());
         let plain = Arc::new(Secret::plain("open sesame".to_owned()));
         for secret in [None, Some(&plain)] {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_verified_is_a_hash_if_there_is_any() {
+    fn hash_is_computed_if_any_user_has_one() {
         let secret = |is_hash| Arc::new(Secret { is_hash, ..Secret::plain(String::new()) });
         let (plain, hash, decoy) = (secret(false), secret(true), secret(true));
         let verified = |secret, decoy, expected: Option<&Arc<Secret>>| {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_argon2id_hash_is_refused() {
+    fn invalid_argon2id_hash_is_refused() {
         let hash = hash_key("k").unwrap();
         for wrong in ["", "k", "$1$abc", &hash.replace("argon2id", "argon2i"), &hash[..40], &hash.replace("t=2", "t=0")]
         {

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_gone_is_passed_over() {
+    fn login_that_is_gone_gets_no_turn() {
         let turns = turns();
         let first = now(turns, Lane::Known).unwrap();
         let gone = wait(turns, Lane::Address(1));
@@ -189,7 +189,7 @@ mod tests {
 
     /// A flood from one address, then from many.
     #[test]
-    fn the_longest_queue_makes_room_for_others_but_not_for_itself() {
+    fn longest_queue_makes_room_for_other_addresses() {
         let turns = turns();
         let _first = now(turns, Lane::Known).unwrap();
         let mut flood: Vec<Waiting> = (0..MOST).map(|_| wait(turns, Lane::Address(1))).collect();

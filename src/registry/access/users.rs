@@ -201,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_are_not_given_are_generous() {
+    fn missing_limits_have_large_defaults() {
         let users = Users::parse("[[user]]\nname='a'\ntenant=7\npassword='p'\nlimits={service=5}\n").unwrap();
         let quotas = &users.quotas[&7];
         assert_eq!((quotas.records.service, quotas.records.session, quotas.rates.len()), (5, 1_000_000, 0));
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_one_line() {
+    fn fault_of_the_users_file_is_one_line() {
         let joe = "[[user]]\nname='joe'\ntenant=7\napi_key='k'\n";
         assert_eq!(
             reason(&format!("{joe}{joe}")),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn secrets_are_not_printed() {
         let users = Users::parse("[[user]]\nname='a'\ntenant=7\npassword='hush'\napi_key='psst'\n").unwrap();
         let shown = format!("{users:?}");
         assert!(!shown.contains("hush") && !shown.contains("psst"), "{shown}");

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_have_as_many_places_as_are_left_for_others() {
+    fn address_leaves_as_many_places_as_it_has() {
         let waiting = Waiting::new(8);
         let address = |last: u8| IpAddr::from([192, 0, 2, last]);
         let enter = |last: u8| std::iter::from_fn(|| waiting.enter(address(last), false)).collect::<Vec<_>>();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_address() {
+    fn network_of_ipv6_is_one_address() {
         let waiting = Waiting::new(2);
         let _place = waiting.enter("2001:db8::1".parse().unwrap(), false).unwrap();
         assert!(waiting.enter("2001:db8::2".parse().unwrap(), false).is_none());

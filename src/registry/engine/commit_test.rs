@@ -151,7 +151,7 @@ impl Bench {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_kept_is_undone_and_tried_again_later() {
+async fn failed_commit_is_rolled_back_and_retried() {
     for failure_mode in [FailureMode::Full, FailureMode::Lying, FailureMode::Panicking] {
         let bench = Bench::new();
         assert!(bench.set("key", "old").await);
@@ -174,7 +174,7 @@ async fn what_cannot_be_kept_is_undone_and_tried_again_later() {
 
 /// It should not come to that, but if it does, nobody waits for a thread that is no more.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_thread_changes_are_refused() {
+async fn changes_are_refused_without_the_commit_thread() {
     let disk = Arc::new(FaultyBackend::default());
     let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
     let state = recovery::state(&*disk, clock.now()).unwrap();
@@ -193,7 +193,7 @@ async fn without_the_thread_changes_are_refused() {
 
 /// What a wrong clock removes is gone for good. It is believed as time goes by.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_step_of_the_clock_removes_nothing_from_the_disk() {
+async fn clock_step_removes_no_events() {
     let hand = ManualClock::new(1_700_000_000_000);
     let bench = Bench::keeping_events_for(60_000, &hand);
     // Twice: after the second, what followed the first commit has been done.
@@ -212,7 +212,7 @@ async fn a_step_of_the_clock_removes_nothing_from_the_disk() {
 
 /// A request that finds its work done must not say so before that is kept.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_built_on_what_is_then_undone() {
+async fn no_response_depends_on_a_change_that_is_rolled_back() {
     let bench = Bench::new();
     assert!(bench.set("key", "old").await);
     bench.disk.set_failure(FailureMode::Full);
@@ -221,7 +221,7 @@ async fn nothing_is_built_on_what_is_then_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_requests_share_a_commit_and_looking_costs_none() {
+async fn requests_share_a_commit_and_reads_need_none() {
     let bench = Bench::new();
     assert!(bench.set("key", "x").await);
     let before = *bench.disk.commits.lock().unwrap();
@@ -243,7 +243,7 @@ async fn many_requests_share_a_commit_and_looking_costs_none() {
 
 /// Whoever writes a lot and then nothing does not leave it on the disk for ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn old_events_leave_the_disk_though_nothing_is_written() {
+async fn old_events_leave_the_disk_without_writes() {
     let hand = ManualClock::new(1_700_000_000_000);
     let bench = Bench::keeping_events_for(60_000, &hand);
     let churn = |state: &mut State| {
@@ -264,7 +264,7 @@ async fn old_events_leave_the_disk_though_nothing_is_written() {
 
 /// A day of changes, with events kept for an hour: an hour's worth is what there is, however long it goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_of_churn_takes_an_hours_room() {
+async fn events_of_a_day_take_the_space_of_their_retention() {
     const HOUR: u64 = 3_600_000;
     let folder = tempfile::tempdir().unwrap();
     let hand = ManualClock::new(1_700_000_000_000);

@@ -24,7 +24,7 @@ impl Bench {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_of_what_is_being_written_waits_and_sees_what_is_kept() {
+async fn read_waits_for_a_pending_write_of_its_record() {
     for (failure_mode, is_kept) in [(FailureMode::Fine, true), (FailureMode::Full, false), (FailureMode::Lying, false)]
     {
         let bench = Bench::new();
@@ -47,7 +47,7 @@ async fn a_read_of_what_is_being_written_waits_and_sees_what_is_kept() {
 
 /// Else readers would wait for one failure after the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_disk_fails_reads_neither_wait_nor_see_what_is_tried() {
+async fn reads_neither_wait_nor_see_attempts_while_the_disk_fails() {
     let bench = Bench::new();
     assert!(bench.set("key", "old").await);
     bench.disk.set_failure(FailureMode::Full);
@@ -67,7 +67,7 @@ async fn while_the_disk_fails_reads_neither_wait_nor_see_what_is_tried() {
 
 /// The end of a service is a change like any other: it has not happened before it is kept.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_gone_whose_end_cannot_be_kept() {
+async fn lease_stays_while_its_expiry_cannot_be_stored() {
     let hand = ManualClock::new(1_700_000_000_000);
     let bench = Bench::keeping_events_for(u64::MAX, &hand);
     let create = |state: &mut State| own(state, bench.clock.now(), "node-1", 3);
@@ -87,7 +87,7 @@ async fn nobody_is_gone_whose_end_cannot_be_kept() {
 
 /// Whoever was told no must not find it done after a restart.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_refused_is_taken_off_the_disk_before_that_is_told() {
+async fn refused_change_is_off_the_disk_before_the_refusal() {
     let bench = Bench::new();
     assert!(bench.set("key", "old").await);
     let before = bench.after_restart();

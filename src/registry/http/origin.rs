@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_names_and_its_own_are_hosts() {
+    fn foreign_host_is_refused() {
         for host in [
             "localhost",
             "LOCALHOST:7117",
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_registry_itself_is_an_origin() {
+    fn foreign_origin_is_refused() {
         assert!(passes(Some("localhost:7117"), Some("http://localhost:7117")));
         for origin in ["http://example.org", "null", "http://localhost:3000", "http://localhost", "", "localhost:7117"]
         {

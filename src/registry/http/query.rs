@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_values_are_decoded_and_kept_apart() {
+    fn query_is_split_before_it_is_decoded() {
         let query = Query::parse(Some("tag=a%2Fb&limit=1&limit=2&flag&x=1=2&&t=a+b&bad=%zz"));
         assert_eq!(query.values("tag"), ["a/b"]);
         assert_eq!(query.values("limit"), ["1", "2"]);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_marker_takes_the_place_of_the_last() {
+    fn next_marker_replaces_the_present_one() {
         let next = |text| Query::parse(Some(text)).with_marker("/a:b");
         assert_eq!(next("limit=1"), "limit=1&marker=%2Fa%3Ab");
         assert_eq!(next("marker=x&limit=1"), "marker=%2Fa%3Ab&limit=1");

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_cut_at_the_tenant() {
+    fn path_is_split_at_the_tenant() {
         let api = |tenant, rest| Area::Api { tenant, rest };
         assert_eq!(Area::of("/v1.0/7/services"), api(Some("7"), "/services"));
         assert_eq!(Area::of("/V1.0/7"), api(Some("7"), ""));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_and_one_slash_at_the_end_do_not_matter() {
+    fn case_and_one_trailing_slash_are_ignored() {
         assert_eq!((get("/services"), get("/SerVices/")), (Some(Route::Services), Some(Route::Services)));
         assert_eq!(get("/services/Web-A/"), Some(Route::Service("Web-A".into())));
         assert_eq!((get("/views/Overview/"), get("/views")), (Some(Route::Overview), None));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn below_configuration_slashes_mean_something() {
+    fn slashes_below_configuration_are_kept() {
         let rest = |path| match get(path) {
             Some(Route::Configuration(rest)) => rest.into_owned(),
             other => panic!("{other:?}"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_method_has_no_page() {
+    fn other_method_has_no_route() {
         let all = [
             "/limits",
             "/sessions",
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_are_known_by_their_names() {
+    fn paths_of_resources_are_recognised() {
         assert!(is_resource("/services") && is_resource("/Configuration//a") && is_resource("/views/overview"));
         assert!(!is_resource("/undefined/services") && !is_resource("") && !is_resource("/servicesx"));
     }

@@ -242,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_time_of_a_deadline_counts_from_the_same_reading() {
+    fn wall_time_of_a_deadline_counts_from_the_same_reading() {
         let now = Now { mono: 5_000, wall: 1_005_000 };
         assert_eq!(now.wall_of(8_000), 1_008_000);
         assert_eq!(now.wall_of(2_000), 1_002_000);
     }
 
     #[tokio::test]
-    async fn a_manual_clock_wakes_who_waits_for_it() {
+    async fn manual_clock_wakes_its_waiters() {
         let hand = ManualClock::new(1_000);
         let clock = Clock::manual(&hand);
         let waiting = tokio::spawn({

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_come_up_by_time() {
+    fn entries_are_due_in_order_of_time() {
         let mut queue = DeadlineQueue::default();
         for (due, id) in [(30, "late"), (10, "early"), (20, "middle")] {
             queue.push(due, 1, Owner::Service(id.into()));

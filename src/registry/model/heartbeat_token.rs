@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_token_is_bound_to_time_tenant_and_holder() {
+    fn heartbeat_token_is_bound_to_time_tenant_and_holder() {
         let keys = Keys::random().unwrap();
         let token = keys.heartbeat(1_000, 7, 42);
         assert_eq!(token, keys.heartbeat(1_000, 7, 42));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_token_is_good_until_it_expires_and_only_as_it_is() {
+    fn access_token_is_valid_unchanged_until_it_expires() {
         let keys = Keys::random().unwrap();
         let access = Access { expires: 5_000, user: 99 };
         let token = access.seal(&keys, 1);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_do_not_confuse_what_belongs_where() {
+    fn fingerprint_differs_for_shifted_fields() {
         let keys = Keys::random().unwrap();
         assert_ne!(keys.fingerprint(&["ab", "c"]), keys.fingerprint(&["a", "bc"]));
         assert_eq!(keys.fingerprint(&["ab", "c"]), keys.fingerprint(&["ab", "c"]));

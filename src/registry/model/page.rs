@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_where_the_next_one_starts() {
+    fn page_ends_where_the_next_one_starts() {
         let page = |limit| Listing::take((1..=5).map(|n| Text(format!("id{n}"))), limit);
         let ids = |listing: &Listing<Text>| listing.values.iter().map(|text| text.0.clone()).collect::<Vec<_>>();
         assert_eq!((ids(&page(2)), page(2).next), (vec!["id1".into(), "id2".into()], Some("id3".into())));

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_in_time_count_all_time() {
+    fn timely_looks_count_all_time() {
         let served = Served::default();
         for real in (0..100).map(|step| step * 50) {
             assert_eq!(served.at(real), real);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn pause_is_not_counted_nor_is_the_time_to_catch_up() {
+    fn pause_and_its_catching_up_are_not_counted() {
         let served = Served::default();
         served.expect(1_000, 25);
         assert_eq!(served.at(9_000), 1_025, "the time of the look that did not come");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn request_that_looks_first_hides_nothing() {
+    fn request_that_looks_first_hides_no_pause() {
         let served = Served::default();
         served.expect(1_000, 25);
         let before = served.at(1_010); // a request that is about to sweep; then the pause

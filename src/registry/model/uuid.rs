@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_known_one_reads_as_everywhere_else() {
+    fn known_uuid_is_parsed_and_printed() {
         // The DNS name space of RFC 9562: 1998-02-04 22:13:53.151183 UTC.
         let id = Uuid1::parse("6ba7b810-9dad-11d1-80b4-00c04fd430c8").unwrap();
         assert_eq!(id.unix_ms(), 886_630_433_151);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_apart_in_order() {
+    fn faults_of_a_uuid_are_reported_in_order() {
         let invalid = [
             "",
             "0",
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn order_is_by_time_and_not_by_text() {
+    fn uuids_are_ordered_by_time() {
         let (early, late) = (Uuid1::new(0x0000_0000_ffff_ffff, 9), Uuid1::new(0x0000_0001_0000_0000, 1));
         assert!(early < late && early.to_string() > late.to_string());
         assert!(early < early.next_tick(0));

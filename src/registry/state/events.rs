@@ -207,7 +207,7 @@ pub(super) mod tests {
 
     /// Its first request was rolled back; reading its feed must not create it.
     #[test]
-    fn a_look_at_the_feed_makes_nobody_known() {
+    fn reading_the_feed_creates_no_tenant() {
         let mut state = state();
         assert!(state.events(at(0), 2).is_empty());
         state.take_changes();
@@ -216,7 +216,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_account_that_a_wrong_clock_has_made_shows_its_events() {
+    fn account_created_by_a_wrong_clock_shows_its_events() {
         let mut state = state();
         let record = RecordChange::Tenant { before: None, after: Some(at(86_400_000).wall) };
         state.restore(at(0), Change { tenant: 2, record });
@@ -227,7 +227,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_not_on_disk_is_neither_shown_nor_forgotten() {
+    fn event_not_on_disk_is_neither_listed_nor_dropped() {
         let mut state = state();
         state.recent = 2;
         for at_ms in 0..5 {
@@ -250,7 +250,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn events_of_other_types_are_passed_by_in_parts() {
+    fn events_of_other_types_are_skipped_in_parts() {
         let mut state = state();
         for number in 0..2 * LOOK + 1 {
             own(&mut state, at(0), &format!("node-{number}"), 30);

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deadline_itself_is_too_late() {
+    fn lease_expires_at_its_deadline() {
         let mut state = state();
         let token = own(&mut state, at(0), "node-1", 3);
         assert!(!state.is_overdue(at(2_999)) && state.is_overdue(at(3_000)));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_goes_with_its_services_and_as_one_event() {
+    fn session_expires_with_its_services_as_one_event() {
         let mut state = state();
         let (_, token) = session(&mut state, at(0), 3, &["web-2", "web-1"]);
         own(&mut state, at(0), "other", 30);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_that_of_the_deadlines_however_they_came_about() {
+    fn events_are_in_order_of_deadlines() {
         let mut state = state();
         let mut tokens = Vec::new();
         for (id, timeout) in [("slow", 9), ("quick", 3), ("middle", 6)] {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_holders_that_were_heard_of_are_put_back_early() {
+    fn entries_of_renewed_leases_are_requeued_early() {
         let mut state = state();
         let token = own(&mut state, at(0), "alive", 3);
         own(&mut state, at(500), "silent", 3);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn holders_that_are_due_together_expire_together_however_few_a_sweep_may_take() {
+    fn leases_due_together_expire_together() {
         let mut state = state();
         for id in ["node-1", "node-2", "node-3"] {
             own(&mut state, at(0), id, 3);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_of_the_wall_clock_expires_nobody() {
+    fn step_of_the_wall_clock_expires_no_lease() {
         let mut state = state();
         own(&mut state, at(0), "node-1", 3);
         let stepped = |mono| Now { mono, wall: at(mono).wall + 3_600_000 };
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_rise_even_if_the_feed_is_past_the_deadline() {
+    fn event_ids_rise_if_the_feed_is_past_the_deadline() {
         let mut state = state();
         own(&mut state, at(0), "node-1", 3);
         own(&mut state, at(5_000), "node-2", 30); // without expiring first, which requests always do

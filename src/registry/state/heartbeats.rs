@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_carries_the_deadline() {
+    fn token_carries_the_deadline() {
         let mut state = state();
         let first = own(&mut state, at(1_000), "node-1", 30);
         assert_eq!(first.unix_ms(), at(31_000).wall);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_token_and_the_one_before_are_good() {
+    fn newest_token_and_the_one_before_are_accepted() {
         let mut state = state();
         let first = own(&mut state, at(0), "node-1", 30);
         let second = beat(&mut state, at(1), "node-1", first).unwrap();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_a_sign_of_life() {
+    fn retry_with_the_previous_token_renews_the_lease() {
         let mut state = state();
         let first = own(&mut state, at(0), "node-1", 3);
         let second = beat(&mut state, at(1_000), "node-1", first).unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_of_their_holder_alone() {
+    fn token_of_another_lease_is_refused() {
         let mut state = state();
         let (one, two) = (own(&mut state, at(0), "node-1", 30), own(&mut state, at(0), "node-2", 30));
         assert_eq!(beat(&mut state, at(1), "node-2", one), stale(one));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_in_a_session_has_no_token_of_its_own() {
+    fn service_in_a_session_has_no_token_of_its_own() {
         let mut state = state();
         let (_, token) = session(&mut state, at(0), 30, &["api-1"]);
         assert_eq!(beat(&mut state, at(1), "api-1", token), stale(token));
@@ -151,7 +151,7 @@ mod tests {
 
     /// After a restart issued tokens are not known, but can be verified.
     #[test]
-    fn any_token_of_the_holder_is_good_while_none_is_known() {
+    fn any_issued_token_is_accepted_once_after_a_restart() {
         let mut state = state();
         let first = own(&mut state, at(0), "node-1", 30);
         let second = beat(&mut state, at(1), "node-1", first).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lowered_timeout_is_noticed_in_time() {
+    fn lowered_timeout_expires_the_lease_in_time() {
         let mut state = state();
         let token = own(&mut state, at(0), "node-1", 120);
         state.update_service(1, "node-1", |_| Ok(timeout_of_service(3))).unwrap();

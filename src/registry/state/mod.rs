@@ -358,7 +358,7 @@ pub(super) mod tests {
 
     /// A rollback must leave everything as it was, the indexes and the time of the last heartbeats included.
     #[test]
-    fn changes_can_be_taken_back() {
+    fn rolled_back_changes_leave_the_state_as_before() {
         let mut state = state();
         own(&mut state, at(0), "own-1", 30);
         let (id, _) = session(&mut state, at(1), 30, &["api-2", "api-1"]);
@@ -385,7 +385,7 @@ pub(super) mod tests {
 
     /// A disk that hangs before it fails leaves time for heartbeats, which count with the timeout that is then rolled back.
     #[test]
-    fn who_was_heard_of_meanwhile_gets_the_timeout_from_before() {
+    fn lease_renewed_before_a_rollback_gets_its_old_timeout() {
         for is_heard in [true, false] {
             let mut state = state();
             let own = own(&mut state, at(0), "own-1", 60);
@@ -412,7 +412,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_change_that_changes_nothing_is_none() {
+    fn change_without_effect_is_not_journalled() {
         let mut state = state();
         own(&mut state, at(0), "own-1", 30);
         let (id, token) = session(&mut state, at(0), 30, &[]);

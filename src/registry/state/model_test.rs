@@ -227,7 +227,7 @@ fn pick(leases: &[Lease], at: usize) -> Option<&Lease> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_registry_does_what_the_model_says(steps in steps()) {
+    fn state_agrees_with_the_model(steps in steps()) {
         let mut world = World::new();
         for step in steps {
             world.step(step);

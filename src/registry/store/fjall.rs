@@ -209,7 +209,7 @@ mod tests {
 
     /// A reader of a copy may stop reading, and the next commit must not wait for it.
     #[test]
-    fn a_copy_gives_way_to_opening_again() {
+    fn copy_ends_when_the_store_is_reopened() {
         let folder = tempfile::tempdir().unwrap();
         let files = FjallBackend::open(&folder.path().join("store")).unwrap();
         files.commit(&[vec![put(KEYS)], vec![put(b"m/other")]]).unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_gone_is_not_made_again() {
+    fn missing_store_is_not_created_again() {
         let folder = tempfile::tempdir().unwrap();
         let [path, aside] = ["store", "aside"].map(|name| folder.path().join(name));
         let files = FjallBackend::open(&path).unwrap();

@@ -176,7 +176,7 @@ fn judged(history: &[(u64, u64, Act)]) -> bool {
 }
 
 #[test]
-fn histories_that_could_have_happened_are_accepted() {
+fn linearizable_histories_are_accepted() {
     use Act::{Create, Find, Read, Remove, Set, Update};
     let possible: &[&[(u64, u64, Act)]] = &[
         &[],
@@ -199,7 +199,7 @@ fn histories_that_could_have_happened_are_accepted() {
 }
 
 #[test]
-fn histories_that_cannot_have_happened_are_rejected() {
+fn impossible_histories_are_rejected() {
     use Act::{Create, Find, Read, Remove, Set, Update};
     let impossible: &[&[(u64, u64, Act)]] = &[
         // A value that nobody has set, or whose setting was refused.

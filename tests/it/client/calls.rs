@@ -43,7 +43,7 @@ async fn sessions_are_created_with_their_token() {
 }
 
 #[tokio::test]
-async fn a_creation_that_names_nothing_is_no_creation() {
+async fn created_response_without_a_location_is_an_error() {
     for location in ["", "https://host/v1.0/7777/sessions/"] {
         let (_server, client) = told(Reply::created(location, r#"{"token": "x"}"#)).await;
         let error = client.sessions().create(30, &metadata()).await.unwrap_err();
@@ -76,7 +76,7 @@ async fn sessions_are_read_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn services_are_created_without_a_body_in_the_answer() {
+async fn service_is_created_with_an_empty_response() {
     let (server, client) = told(Reply::created("http://host/v1.0/7777/services/dfw1-db1", "")).await;
     let payload = ServicePayload { tags: vec!["db".to_owned()], metadata: metadata() };
     assert_eq!(client.services().create("seMkzI0mxC", "dfw1-db1", &payload).await.unwrap(), "dfw1-db1");
@@ -117,7 +117,7 @@ async fn services_are_listed_by_tag_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn configuration_is_spelled_the_way_the_registry_reads_it() {
+async fn configuration_paths_are_those_of_the_registry() {
     let id = "/production/cassandra/listen_ip";
     let (server, client) = told(Reply::ok(&json!({"id": id, "value": "127.0.0.1"}))).await;
     assert_eq!(client.configuration().get(id).await.unwrap(), "127.0.0.1");
@@ -177,7 +177,7 @@ async fn limits_overview_and_events_are_read() {
 }
 
 #[tokio::test]
-async fn ids_that_would_lead_elsewhere_are_not_sent() {
+async fn id_that_would_change_the_path_is_not_sent() {
     let (server, client) = told(Reply::no_content()).await;
     let (services, sessions, configuration) = (client.services(), client.sessions(), client.configuration());
     for id in ["", ".", ".."] {
@@ -195,7 +195,7 @@ async fn ids_that_would_lead_elsewhere_are_not_sent() {
 }
 
 #[tokio::test]
-async fn a_fault_is_told_in_full_but_without_control_characters() {
+async fn fault_is_reported_without_control_characters() {
     let fault = json!({
         "type": "badRequest", "code": 400, "message": "Validation error for key 'tags'\u{1b}[2J\r\n",
         "details": "Not an array", "txnId": ".rh-1",
@@ -213,7 +213,7 @@ async fn a_fault_is_told_in_full_but_without_control_characters() {
 
 /// The whole of the fault table, and statuses that registries do not send but proxies do.
 #[tokio::test]
-async fn what_may_be_tried_again_is_known_for_every_fault() {
+async fn every_fault_is_retryable_or_not() {
     for (kind, status, retryable) in [
         ("badRequest", 400, false),
         ("serviceWithThisIdExists", 400, true),
@@ -248,7 +248,7 @@ async fn what_may_be_tried_again_is_known_for_every_fault() {
 }
 
 #[tokio::test]
-async fn parts_of_a_session_are_put_together() {
+async fn parts_of_a_session_are_joined() {
     let entry = |session: &str, services: &[&str]| {
         let services: Vec<_> = services.iter().map(|id| json!({"id": id, "session_id": session})).collect();
         json!({"session": {"id": session, "heartbeat_timeout": 30}, "services": services})

@@ -12,7 +12,7 @@ use crate::bench::faulty_server::{page, within};
 use crate::bench::{Misbehaving, Reply};
 
 #[tokio::test]
-async fn fifty_heartbeats_need_one_connection() {
+async fn fifty_heartbeats_use_one_connection() {
     let mut count = 0;
     let server = Misbehaving::start(move |_| {
         count += 1;
@@ -31,7 +31,7 @@ async fn fifty_heartbeats_need_one_connection() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_server_closed_is_replaced_unnoticed() {
+async fn kept_connection_closed_by_the_server_is_replaced() {
     let server = Misbehaving::start(|_| Reply::AnswerThenClose(Box::new(page(&json!([]), None)))).await;
     let client = server.client();
     for count in 1..=10 {
@@ -42,7 +42,7 @@ async fn a_kept_connection_that_the_server_closed_is_replaced_unnoticed() {
 }
 
 #[tokio::test]
-async fn after_a_burst_one_connection_is_kept() {
+async fn one_connection_is_kept_after_a_burst() {
     let server = Misbehaving::start(|_| page(&json!([]), None)).await;
     let client = server.client();
     let calls = (0..5).map(|_| {
@@ -61,7 +61,7 @@ async fn after_a_burst_one_connection_is_kept() {
 }
 
 #[tokio::test]
-async fn reading_is_tried_twice_when_the_connection_breaks_and_creating_is_not() {
+async fn broken_connection_retries_reads_but_not_creation() {
     let server = Misbehaving::start(|_| Reply::Close).await;
     let client = server.client();
     let error = client.sessions().list_all().await.unwrap_err();
@@ -74,7 +74,7 @@ async fn reading_is_tried_twice_when_the_connection_breaks_and_creating_is_not()
 }
 
 #[tokio::test]
-async fn a_refused_connection_says_that_nothing_was_sent() {
+async fn refused_connection_is_a_connect_error() {
     let url = Misbehaving::start(|_| Reply::Close).await.url.replace("127.0.0.1", "127.255.255.254");
     let client = service_registry::client::Client::builder().registry_url(&url).build().unwrap();
     let error = client.account().limits().await.unwrap_err();
@@ -83,7 +83,7 @@ async fn a_refused_connection_says_that_nothing_was_sent() {
 }
 
 #[tokio::test]
-async fn the_time_limit_covers_silence_and_answers_that_never_end() {
+async fn time_limit_covers_silence_and_endless_responses() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec();
     for reply in [Reply::Silence, Reply::BytesThenSilence(head)] {
         let server = Misbehaving::start(move |_| reply.clone()).await;
@@ -95,7 +95,7 @@ async fn the_time_limit_covers_silence_and_answers_that_never_end() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_documented_answer_is_told_with_its_address() {
+async fn unexpected_response_is_reported_with_its_url() {
     let long = Reply::ok(&json!({"resource": "x".repeat(9 << 20)}));
     let html = Reply::Answer { status: 200, headers: vec![], body: "<html>Welcome to our WiFi</html>".to_owned() };
     for (reply, said) in [
@@ -127,7 +127,7 @@ async fn broken_http_is_a_broken_connection() {
 
 /// Interim answers are allowed in any number, and a head has no end before its last line.
 #[tokio::test]
-async fn a_registry_that_never_comes_to_the_point_is_not_listened_to() {
+async fn endless_interim_responses_are_bounded() {
     let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
     let early = b"HTTP/1.1 103 Early Hints\r\nLink: </>; rel=preload\r\n\r\n".repeat(1_000);
     let head = (b"HTTP/1.1 200 OK\r\n".to_vec(), b"X-Long: y\r\n".to_vec());
@@ -145,7 +145,7 @@ async fn a_registry_that_never_comes_to_the_point_is_not_listened_to() {
 }
 
 #[tokio::test]
-async fn interim_answers_and_long_heads_may_precede_long_answers() {
+async fn interim_responses_and_long_heads_are_accepted() {
     let values = serde_json::to_string(&vec!["x".repeat(1_000); 6_000]).unwrap();
     let body = format!("{{\"resource\": {{}}, \"rate\": {{}}, \"more\": {values}}}");
     let interim = "HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n".repeat(100);
@@ -160,7 +160,7 @@ async fn interim_answers_and_long_heads_may_precede_long_answers() {
 
 /// It becomes a part of paths: `..` would lead to another resource.
 #[tokio::test]
-async fn a_location_without_an_id_is_not_taken_for_one() {
+async fn location_without_an_id_is_an_error() {
     let long = format!("/v1.0/sessions/{}", "x".repeat(256));
     for location in
         ["", "/", "/v1.0/sessions/..", "/v1.0/sessions/.", "..", "/sessions/a?b", "/sessions/%2e%2e", &*long]
@@ -180,7 +180,7 @@ async fn a_location_without_an_id_is_not_taken_for_one() {
 }
 
 #[tokio::test]
-async fn tokens_and_tenants_that_cannot_be_sent_are_no_answer() {
+async fn unsendable_token_or_tenant_is_an_error() {
     let long = "t".repeat(1 << 20);
     let token = json!({ "token": long });
     let server = Misbehaving::start(move |_| Reply::ok(&token)).await;
@@ -197,7 +197,7 @@ async fn tokens_and_tenants_that_cannot_be_sent_are_no_answer() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let elsewhere = Misbehaving::start(|_| Reply::ok(&json!({}))).await;
     let there = elsewhere.url.clone();
     let server = Misbehaving::start(move |seen| match seen.target.as_str() {
@@ -213,12 +213,12 @@ async fn a_redirect_is_not_followed() {
 
 /// Runs a test of this file again with a proxy in the environment that refuses every connection.
 #[test]
-fn a_proxy_of_the_environment_is_not_asked_about_this_machine() {
+fn proxy_is_not_used_for_loopback() {
     let mut again: Command = clean(std::env::current_exe().unwrap());
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         again.env(name, "http://127.255.255.254:9");
     }
-    let output = again.args(["--exact", "client::connection::fifty_heartbeats_need_one_connection"]).output().unwrap();
+    let output = again.args(["--exact", "client::connection::fifty_heartbeats_use_one_connection"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

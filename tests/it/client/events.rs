@@ -47,7 +47,7 @@ async fn next(poller: &mut service_registry::client::EventsPoller, count: usize)
 }
 
 #[tokio::test]
-async fn a_page_that_is_too_long_is_read_in_parts() {
+async fn page_too_long_is_read_in_parts() {
     let events: Events = Arc::default();
     *events.lock().unwrap() = (1..=2).map(event).collect();
     let all = events.clone();
@@ -66,7 +66,7 @@ async fn a_page_that_is_too_long_is_read_in_parts() {
 }
 
 #[tokio::test]
-async fn no_event_is_lost_or_given_twice_whatever_fails() {
+async fn every_event_is_returned_once_despite_failures() {
     let events: Events = Arc::default();
     let (all, mut count) = (events.clone(), 0);
     let server = Misbehaving::start(move |seen| {
@@ -92,7 +92,7 @@ async fn no_event_is_lost_or_given_twice_whatever_fails() {
 }
 
 #[tokio::test]
-async fn pages_are_read_without_a_pause_and_a_failure_is_told_once() {
+async fn pages_follow_without_a_pause_and_a_failure_is_returned_once() {
     let events: Events = Arc::new(Mutex::new((0..10).map(event).collect()));
     let server = Misbehaving::start(move |seen| feed(&events, seen)).await;
     let mut poller = server.client().events().poller().every(Duration::from_secs(3600)).of_type("service.join");
@@ -127,7 +127,7 @@ async fn empty_page_with_next_marker_is_followed() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_started_again_goes_on_after_its_marker() {
+async fn restarted_program_continues_after_its_marker() {
     let events: Events = Arc::new(Mutex::new((0..5).map(event).collect()));
     let server = Misbehaving::start(move |seen| feed(&events, seen)).await;
     let client: Client = server.client();
@@ -140,7 +140,7 @@ async fn a_program_that_is_started_again_goes_on_after_its_marker() {
 
 /// Its marker is older than the account, which the registry refuses for ever.
 #[tokio::test]
-async fn a_registry_that_was_set_up_anew_is_read_from_its_beginning() {
+async fn new_registry_is_read_from_its_beginning() {
     let server = Misbehaving::start(|seen| match marker(seen) {
         Some("old") => {
             Reply::fault(400, "badRequest", "from parameter must be greater than or equal to the account creation date")
@@ -153,7 +153,7 @@ async fn a_registry_that_was_set_up_anew_is_read_from_its_beginning() {
 }
 
 #[tokio::test]
-async fn other_refusals_of_a_marker_are_told() {
+async fn other_refusals_of_a_marker_are_returned() {
     let server = Misbehaving::start(|_| Reply::fault(400, "badRequest", "Invalid UUID")).await;
     let mut poller = server.client().events().poller().after("nonsense");
     assert_eq!(within("a refusal", poller.next()).await.unwrap_err().status(), Some(400));

@@ -19,7 +19,7 @@ fn lost() -> Reply {
 }
 
 #[tokio::test]
-async fn whatever_goes_wrong_the_beat_is_sent_again_with_the_same_token() {
+async fn failed_heartbeat_is_repeated_with_the_same_token() {
     let mut script = vec![
         Reply::fault(500, "internalError", "Internal Error"),
         Reply::Close,
@@ -79,7 +79,7 @@ async fn whatever_goes_wrong_the_beat_is_sent_again_with_the_same_token() {
 }
 
 #[tokio::test]
-async fn an_answer_that_asks_to_wait_is_heard() {
+async fn retry_after_is_honoured() {
     let mut script = vec![
         Reply::fault(503, "systemFailureError", "Internal Error").with("Retry-After", "1"),
         Reply::fault(503, "systemFailureError", "Internal Error").with("Retry-After", "3600"),
@@ -102,7 +102,7 @@ async fn an_answer_that_asks_to_wait_is_heard() {
 }
 
 #[tokio::test]
-async fn a_token_that_the_registry_cannot_read_ends_it_too() {
+async fn refused_heartbeat_token_ends_the_heartbeats() {
     let server = Misbehaving::start(|_| Reply::fault(400, "badRequest", "Validation error for key 'token'")).await;
     let mut heartbeater = HeartBeater::new(&server.client(), "seAAAAAAAA", "nonsense", TIMEOUT);
     let error = within("the end", heartbeater.run(|_| {})).await;
@@ -111,7 +111,7 @@ async fn a_token_that_the_registry_cannot_read_ends_it_too() {
 }
 
 #[tokio::test]
-async fn a_refused_login_token_does_not_cost_the_session() {
+async fn refused_login_token_keeps_the_session() {
     let mut refused = false;
     let server = Misbehaving::start(move |seen| match seen.line().as_str() {
         "POST /v2.0/tokens" => Reply::login("login"),
@@ -127,7 +127,7 @@ async fn a_refused_login_token_does_not_cost_the_session() {
 }
 
 #[tokio::test]
-async fn started_it_beats_at_once_and_says_when_the_session_is_lost() {
+async fn started_heartbeater_reports_the_loss_of_its_session() {
     let server = Misbehaving::start(|_| lost()).await;
     let mut heartbeater = HeartBeater::new(&server.client(), "seAAAAAAAA", OLD, TIMEOUT);
     heartbeater.start();
@@ -139,7 +139,7 @@ async fn started_it_beats_at_once_and_says_when_the_session_is_lost() {
 }
 
 #[tokio::test]
-async fn stopping_or_dropping_it_ends_the_request_it_waits_for() {
+async fn stopped_or_dropped_heartbeater_ends_its_request() {
     let server = Misbehaving::start(|_| Reply::Silence).await;
     let client = server.client();
     let mut heartbeater = HeartBeater::new(&client, "seAAAAAAAA", OLD, 120);
@@ -155,7 +155,7 @@ async fn stopping_or_dropping_it_ends_the_request_it_waits_for() {
 
 /// The wrapper runs it in a task of its own, so the future has to be able to move there.
 #[tokio::test]
-async fn running_it_may_be_dropped_and_taken_up_again() {
+async fn dropped_run_can_be_continued() {
     let mut count = 0;
     let server = Misbehaving::start(move |_| {
         count += 1;

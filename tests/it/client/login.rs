@@ -48,7 +48,7 @@ async fn without_credentials_there_is_no_login_no_token_and_no_tenant() {
 }
 
 #[tokio::test]
-async fn a_login_is_good_for_all_that_follows() {
+async fn one_login_serves_all_calls() {
     let server = server(|_, _| limits()).await;
     let client = server.client_with_credentials();
     for _ in 0..3 {
@@ -64,7 +64,7 @@ async fn a_login_is_good_for_all_that_follows() {
 }
 
 #[tokio::test]
-async fn the_login_may_be_elsewhere() {
+async fn login_at_another_host_is_used() {
     let identity = server(|_, _| limits()).await;
     let server = Misbehaving::start(|_| limits()).await;
     for auth_url in [identity.url.clone(), format!("{}/v2.0/", identity.url)] {
@@ -76,7 +76,7 @@ async fn the_login_may_be_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_tenant_is_found_where_identity_services_put_it() {
+async fn tenant_is_found_in_every_known_place() {
     let catalog = json!([
         {"name": "cloudFiles", "type": "object-store", "endpoints": [{"tenantId": "Mosso_1"}]},
         {"name": "cloudServers", "type": "compute", "endpoints": [{"tenantId": "7777"}]},
@@ -98,7 +98,7 @@ async fn the_tenant_is_found_where_identity_services_put_it() {
 }
 
 #[tokio::test]
-async fn a_login_without_a_token_or_a_tenant_is_told() {
+async fn login_response_without_token_or_tenant_is_an_error() {
     for (access, said) in [
         (json!({"token": {"id": "t"}}), "names no tenant"),
         (json!({"token": {"tenant": {"id": "7"}}}), "holds no token"),
@@ -113,7 +113,7 @@ async fn a_login_without_a_token_or_a_tenant_is_told() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_replaced_and_the_request_sent_again() {
+async fn refused_token_is_replaced_and_the_call_repeated() {
     let server = server(|seen, _| if is_refused(seen, "token-2") { unauthorized() } else { limits() }).await;
     let client = server.client_with_credentials();
     client.account().limits().await.unwrap();
@@ -123,7 +123,7 @@ async fn a_refused_token_is_replaced_and_the_request_sent_again() {
 }
 
 #[tokio::test]
-async fn a_second_refusal_is_the_answer() {
+async fn second_refusal_is_returned() {
     let server = server(|_, _| unauthorized()).await;
     let error = server.client_with_credentials().account().limits().await.unwrap_err();
     assert_eq!((error.status(), error.phase(), error.is_retryable()), (Some(401), Some(Phase::Call), false));
@@ -133,7 +133,7 @@ async fn a_second_refusal_is_the_answer() {
 }
 
 #[tokio::test]
-async fn many_refused_at_once_log_in_once() {
+async fn calls_refused_together_log_in_once() {
     let server = server(|seen, _| if is_refused(seen, "token-2") { unauthorized() } else { limits() }).await;
     let client = server.client_with_credentials();
     let mut calls = tokio::task::JoinSet::new();
@@ -146,7 +146,7 @@ async fn many_refused_at_once_log_in_once() {
 }
 
 #[tokio::test]
-async fn many_wait_for_one_login_and_share_its_failure() {
+async fn calls_share_the_failure_of_one_login() {
     let server = Misbehaving::start(|_| unauthorized()).await;
     let client = server.client_with_credentials();
     let mut calls = tokio::task::JoinSet::new();
@@ -165,7 +165,7 @@ async fn many_wait_for_one_login_and_share_its_failure() {
 }
 
 #[tokio::test]
-async fn a_login_goes_on_without_the_caller_that_began_it() {
+async fn login_continues_without_its_caller() {
     let server = server(|_, _| limits()).await;
     let client = server.client_with_credentials();
     let (first, second) = (client.account().limits(), client.account().limits());
@@ -181,7 +181,7 @@ async fn a_login_goes_on_without_the_caller_that_began_it() {
 }
 
 #[tokio::test]
-async fn a_call_with_its_login_keeps_the_time_limit() {
+async fn call_with_a_login_keeps_its_time_limit() {
     let mut logins = 0;
     let server = Misbehaving::start(move |seen| {
         logins += usize::from(seen.line() == LOGIN);
@@ -209,7 +209,7 @@ async fn a_call_with_its_login_keeps_the_time_limit() {
 }
 
 #[tokio::test]
-async fn what_the_other_side_repeats_of_a_secret_is_not_told() {
+async fn secret_repeated_by_the_server_is_not_reported() {
     let server = Misbehaving::start(|seen| match seen.line().as_str() {
         LOGIN => Reply::login("token-of-length"),
         _ => Reply::fault(400, "badRequest", "what is token-of-length?"),
@@ -233,7 +233,7 @@ fn hour(token: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_before_it_expires_and_nobody_waits_for_that() {
+async fn token_is_renewed_in_the_background() {
     let mut logins = 0;
     let server = Misbehaving::start(move |seen| {
         if seen.line() == LOGIN {
@@ -262,7 +262,7 @@ async fn a_token_is_renewed_before_it_expires_and_nobody_waits_for_that() {
 }
 
 #[tokio::test]
-async fn a_token_that_seems_to_have_expired_long_ago_is_used() {
+async fn token_that_seems_expired_is_used() {
     let expired = "2013-01-01T00:00:00.000-00:00";
     let server = Misbehaving::start(move |seen| match seen.line().as_str() {
         LOGIN => Reply::ok(&json!({"access": {"token": {"id": "t", "expires": expired, "tenant": {"id": "7777"}}}})),
@@ -276,7 +276,7 @@ async fn a_token_that_seems_to_have_expired_long_ago_is_used() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_and_secrets_not_printed() {
+fn invalid_settings_are_refused_without_secrets() {
     for (builder, said) in [
         (Client::builder().registry_url("localhost"), "the registry URL is no URL"),
         (Client::builder().credentials("a", "b").auth_url("ftp://x"), "the auth URL begins with ftp:"),

@@ -14,7 +14,7 @@ async fn ask(variable: &str, proxy: &str, url: &str, authority: Option<&std::pat
     let mut again: Command = clean(std::env::current_exe().unwrap());
     again.env(variable, proxy).env("ASKED_URL", url);
     authority.map(|file| again.env("ASKED_CA", file));
-    again.args(["--exact", "client::proxy::asks_what_the_environment_names", "--ignored"]);
+    again.args(["--exact", "client::proxy::child_process_calls_through_the_environments_proxy", "--ignored"]);
     let output = tokio::task::spawn_blocking(move || again.output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -22,7 +22,7 @@ async fn ask(variable: &str, proxy: &str, url: &str, authority: Option<&std::pat
 
 #[tokio::test]
 #[ignore = "a part of the others"]
-async fn asks_what_the_environment_names() {
+async fn child_process_calls_through_the_environments_proxy() {
     let mut client = service_registry::client::Client::builder().registry_url(&std::env::var("ASKED_URL").unwrap());
     if let Ok(file) = std::env::var("ASKED_CA") {
         client = client.ca_file(file);
@@ -33,7 +33,7 @@ async fn asks_what_the_environment_names() {
 }
 
 #[tokio::test]
-async fn http_is_asked_of_the_proxy_with_its_password() {
+async fn http_goes_to_the_proxy_with_its_password() {
     let proxy = Misbehaving::start(|_| limits()).await;
     let url = proxy.url.replace("http://", "http://joe:secret@");
     ask("http_proxy", &url, "http://registry.test:7117", None).await;

@@ -37,7 +37,7 @@ fn ids(services: &[Service]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_taken_id_is_waited_for() {
+async fn id_in_use_is_waited_for() {
     let mut count = 0;
     let server = Misbehaving::start(move |seen| match seen.method.as_str() {
         "GET" => Reply::ok(&service("web0", "seOther000")),
@@ -58,7 +58,7 @@ async fn a_taken_id_is_waited_for() {
 }
 
 #[tokio::test]
-async fn waiting_ends_and_other_refusals_are_told_at_once() {
+async fn waiting_for_an_id_ends_and_other_refusals_return_at_once() {
     let server = Misbehaving::start(|seen| match seen.method.as_str() {
         "GET" => Reply::ok(&service("web0", "seOther000")),
         _ => exists(),
@@ -79,7 +79,7 @@ async fn waiting_ends_and_other_refusals_are_told_at_once() {
 
 /// The first answer was lost: the id is taken by the very session that asks for it.
 #[tokio::test]
-async fn a_service_that_is_there_already_is_brought_to_the_payload() {
+async fn existing_service_gets_the_payload() {
     let server = Misbehaving::start(|seen| match seen.method.as_str() {
         "GET" => Reply::ok(&service("web0", "seMine0000")),
         "PUT" => Reply::no_content(),
@@ -93,7 +93,7 @@ async fn a_service_that_is_there_already_is_brought_to_the_payload() {
 }
 
 #[tokio::test]
-async fn all_pages_are_followed() {
+async fn all_pages_are_read() {
     let server = Misbehaving::start(|seen| match seen.target.as_str() {
         "/v1.0/services?tag=api&limit=1000" => page(&json!([service("a00", "s"), service("b00", "s")]), Some("c00")),
         "/v1.0/services?tag=api&limit=1000&marker=c00" => page(&json!([service("c00", "s")]), Some("d00")),
@@ -107,7 +107,7 @@ async fn all_pages_are_followed() {
 }
 
 #[tokio::test]
-async fn pages_that_lead_in_a_circle_are_an_error() {
+async fn circular_pages_are_an_error() {
     for circle in [["c00", "c00"], ["c00", "b00"]] {
         let mut next = circle.into_iter();
         let server = Misbehaving::start(move |_| page(&json!([service("a00", "s")]), next.next())).await;
@@ -118,7 +118,7 @@ async fn pages_that_lead_in_a_circle_are_an_error() {
 }
 
 #[tokio::test]
-async fn while_the_registry_is_away_the_last_good_list_is_given_and_marked() {
+async fn last_list_is_returned_as_stale_during_an_outage() {
     let mut count = 0;
     let server = Misbehaving::start(move |_| {
         count += 1;
@@ -148,7 +148,7 @@ async fn while_the_registry_is_away_the_last_good_list_is_given_and_marked() {
 }
 
 #[tokio::test]
-async fn a_list_never_asked_for_is_not_answered_with_another() {
+async fn list_is_not_answered_with_another_lists_cache() {
     let server = Misbehaving::start(|seen| match seen.target.as_str() {
         "/v1.0/services?limit=1000" => page(&json!([]), None),
         _ => Reply::Close,

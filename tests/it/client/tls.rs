@@ -37,7 +37,7 @@ pub fn limits() -> Reply {
 }
 
 #[tokio::test]
-async fn a_registry_is_trusted_by_its_authority_only() {
+async fn registry_is_trusted_by_its_authority_only() {
     let (file, tls) = authority();
     let server = Misbehaving::start_with(|_| limits(), Some(tls)).await;
     server.builder().ca_file(file.path()).build().unwrap().account().limits().await.unwrap();
@@ -54,7 +54,7 @@ async fn a_registry_is_trusted_by_its_authority_only() {
 }
 
 #[tokio::test]
-async fn login_by_https_and_registry_by_http_and_the_other_way_round() {
+async fn login_and_registry_may_differ_in_tls() {
     let (file, tls) = authority();
     let answer = |seen: &crate::bench::Seen| match seen.line().as_str() {
         "POST /v2.0/tokens" => Reply::login("token"),
@@ -75,7 +75,7 @@ async fn login_by_https_and_registry_by_http_and_the_other_way_round() {
 
 /// There is a bound to what is read of a connection; it begins anew with each request.
 #[tokio::test]
-async fn long_answers_come_through_tls() {
+async fn long_responses_pass_tls() {
     let (file, tls) = authority();
     let long = json!({"resource": {}, "rate": {}, "more": "x".repeat(8_000_000)});
     let server = Misbehaving::start_with(move |_| Reply::ok(&long), Some(tls)).await;
@@ -87,7 +87,7 @@ async fn long_answers_come_through_tls() {
 }
 
 #[test]
-fn a_ca_file_without_a_certificate_is_refused() {
+fn ca_file_without_a_certificate_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = service_registry::client::Client::builder().ca_file(file.path()).build().unwrap_err();
     assert!(error.to_string().contains("no certificate in it; give a file of PEM certificates"), "{error}");

@@ -45,7 +45,7 @@ pub fn key_login(client: &mut Client, name: &str, key: &str) -> u16 {
 }
 
 #[test]
-fn a_user_is_known_by_the_hash_of_the_key() {
+fn user_with_a_hashed_key_logs_in() {
     let server = Server::start(Config::with_users(Users::parse(&hashed_users()).unwrap()));
     let mut client = server.client();
     assert_eq!(key_login(&mut client, "ann", "joes-key"), 401);
@@ -59,7 +59,7 @@ fn a_user_is_known_by_the_hash_of_the_key() {
 }
 
 #[test]
-fn a_key_that_cannot_be_hashed_is_refused() {
+fn unhashable_key_is_refused() {
     for (input, why) in
         [("", "there is no key"), ("a\nb\n", "more than one line"), (&*"x".repeat(5_000), "longer than")]
     {
@@ -71,7 +71,7 @@ fn a_key_that_cannot_be_hashed_is_refused() {
 }
 
 #[test]
-fn a_token_is_good_for_a_day() {
+fn token_is_valid_for_a_day() {
     let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()));
     let mut joe = server.joe();
     server.advance(24 * 3_600_000 - 1);
@@ -83,7 +83,7 @@ fn a_token_is_good_for_a_day() {
 
 /// One that was made while the clock was a year ahead would be good for as long, once the clock is right again.
 #[test]
-fn a_token_from_the_future_is_void() {
+fn token_from_the_future_is_void() {
     let folder = tempfile::tempdir().unwrap();
     let start = || Server::start(Config::with_users(Users::parse(USERS).unwrap()).data_dir(folder.path()));
     let made_ahead = |by: Duration| {
@@ -104,7 +104,7 @@ fn a_token_from_the_future_is_void() {
 
 /// Every resource of one tenant, asked for by the other one: in its own name, and in the owner's.
 #[test]
-fn tenants_see_nothing_of_each_other() {
+fn tenants_are_separate() {
     let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()));
     let mut joe = server.joe();
     let mut ann = server.client().logged_in("ann", "anns-key");
@@ -165,7 +165,7 @@ pub fn address(registry: &Registry) -> SocketAddr {
 }
 
 #[test]
-fn a_new_users_file_holds_as_soon_as_it_is_noticed() {
+fn new_users_file_takes_effect() {
     let (mut registry, file) = with_users(USERS);
     let address = address(&registry);
     let mut joe = Client::new(address).logged_in("joe", "joes-key");
@@ -201,7 +201,7 @@ fn a_new_users_file_holds_as_soon_as_it_is_noticed() {
 
 /// Whoever guesses is kept waiting; the right user elsewhere, and those who are in already, are not.
 #[test]
-fn guessing_slows_nobody_else() {
+fn guessing_slows_no_other_login() {
     let (registry, _file) = with_users(&format!("{USERS}{}", hashed_users().replace("'ann'", "'eve'")));
     let address = address(&registry);
     let mut joe = Client::new(address).logged_in("joe", "joes-key");
@@ -235,7 +235,7 @@ fn guessing_slows_nobody_else() {
 
 /// They say the same for ever, as fast as they are answered. When that is the key again, they come in.
 #[test]
-fn programs_with_an_old_key_lock_nobody_out() {
+fn programs_with_an_old_key_lock_no_other_out() {
     let (mut registry, file) = with_users(&hashed_users());
     let address = address(&registry);
     let (tell, told) = std::sync::mpsc::channel();
@@ -259,7 +259,7 @@ fn programs_with_an_old_key_lock_nobody_out() {
 }
 
 #[test]
-fn open_to_all_is_said_in_so_many_words() {
+fn remote_open_registry_needs_its_option() {
     let registry = Registry::start_at("0.0.0.0:0", &["--open", "--host-name", "registry.internal,other"]);
     let port = address(&registry).port();
     let mut client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));
@@ -331,7 +331,7 @@ impl Authority {
 }
 
 #[test]
-fn the_wrapper_registers_by_tls_with_an_authority_it_trusts() {
+fn wrapper_registers_by_tls_with_a_trusted_authority() {
     let authority = Authority::new();
     let mut registry = authority.serve(&[]);
     assert!(authority.wraps(&registry, &authority.path("ca"), &[]));
@@ -355,7 +355,7 @@ fn the_wrapper_registers_by_tls_with_an_authority_it_trusts() {
 }
 
 #[test]
-fn only_clients_with_a_certificate_come_in_where_one_is_asked_for() {
+fn client_without_a_required_certificate_is_refused() {
     let authority = Authority::new();
     authority.sign("client", "web0");
     let (ca, certificate, key) = (authority.path("ca"), authority.path("client"), authority.path("client.key"));
@@ -369,7 +369,7 @@ fn only_clients_with_a_certificate_come_in_where_one_is_asked_for() {
 }
 
 #[test]
-fn files_that_make_no_certificate_are_refused_by_name() {
+fn invalid_tls_file_is_refused_by_name() {
     let (authority, other) = (Authority::new(), Authority::new());
     let refused = |options: &[&str]| {
         let mut process = Running::start(
@@ -396,7 +396,7 @@ fn files_that_make_no_certificate_are_refused_by_name() {
 }
 
 #[test]
-fn a_login_says_https_where_it_is() {
+fn login_response_names_https() {
     let authority = Authority::new();
     let registry = authority.serve(&[]);
     let url = registry.url.replace("127.0.0.1", "localhost");

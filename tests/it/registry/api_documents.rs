@@ -29,7 +29,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 }
 
 #[test]
-fn the_description_has_every_page_and_no_other() {
+fn openapi_lists_exactly_the_routes() {
     let server = Server::open();
     let mut client = server.client();
     let document = document(&mut client);
@@ -49,7 +49,7 @@ fn the_description_has_every_page_and_no_other() {
 
 /// The members of objects in answers are those that the description names, and all of them.
 #[test]
-fn the_description_has_the_members_that_answers_have() {
+fn openapi_lists_the_members_of_responses() {
     let server = Server::open();
     let mut client = server.client();
     let document = document(&mut client);
@@ -84,7 +84,7 @@ fn the_description_has_the_members_that_answers_have() {
 
 /// Where that is asked for, services have the members of both forms, and the same everywhere else.
 #[test]
-fn services_have_the_members_of_both_forms_on_demand() {
+fn service_shape_union_shows_members_of_both_forms() {
     let registry = Registry::start_with(&["--service-shape=union"]);
     let mut client = Client::new(registry.url.strip_prefix("http://").unwrap().parse().unwrap());
     let (session, token) = client.create("/sessions", json!({"heartbeat_timeout": 30}));
@@ -122,7 +122,7 @@ fn services_have_the_members_of_both_forms_on_demand() {
 
 /// What the description takes for the id of a value the registry takes as well, and nothing else.
 #[test]
-fn the_description_knows_the_ids_of_values() {
+fn openapi_pattern_accepts_configuration_ids() {
     let server = Server::open();
     let mut client = server.client();
     let document = document(&mut client);
@@ -157,7 +157,7 @@ fn the_description_knows_the_ids_of_values() {
 }
 
 #[test]
-fn every_reference_in_the_description_leads_somewhere() {
+fn openapi_references_resolve() {
     fn check(whole: &Value, part: &Value) {
         match part {
             Value::Object(members) => {
@@ -177,7 +177,7 @@ fn every_reference_in_the_description_leads_somewhere() {
 /// The commands of docs/api.md, all in one shell, one after the other, against a registry with the users it names.
 /// After each command stands what it prints; `...` there stands for anything.
 #[test]
-fn the_examples_of_the_api_document_are_true() {
+fn examples_of_the_api_document_hold() {
     need("curl");
     need("python3");
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md")).unwrap();

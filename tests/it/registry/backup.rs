@@ -27,7 +27,7 @@ fn start(folder: &Path) -> Registry {
 }
 
 #[test]
-fn a_copy_that_nobody_takes_does_not_hold_up_the_end() {
+fn unread_copy_does_not_delay_the_exit() {
     let folder = tempfile::tempdir().unwrap();
     let mut registry = start(folder.path());
     let mut reader = UnixStream::connect(folder.path().join("backup.sock")).unwrap();
@@ -37,7 +37,7 @@ fn a_copy_that_nobody_takes_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_copy_takes_no_place_but_a_files() {
+fn copy_replaces_only_a_regular_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     drop(start(&folder.path().join("data")));
@@ -57,7 +57,7 @@ fn a_copy_takes_no_place_but_a_files() {
 
 /// What another backup is writing at the same time is its own, and one that fails leaves nothing.
 #[test]
-fn two_copies_to_one_file_do_not_meet() {
+fn concurrent_copies_to_one_file_are_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     drop(start(&folder.path().join("data")));

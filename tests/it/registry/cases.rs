@@ -10,7 +10,7 @@ use crate::bench::{Answer, Client, Server, USERS};
 const CASES: &str = include_str!("cases.txt");
 
 #[test]
-fn every_conversation_goes_as_it_is_written_down() {
+fn recorded_conversations_hold() {
     let mut failures = Vec::new();
     let mut count = 0;
     for case in CASES.split("\n== ").skip(1) {
@@ -25,7 +25,7 @@ fn every_conversation_goes_as_it_is_written_down() {
 }
 
 #[test]
-fn differences_are_seen() {
+fn different_response_fails_the_comparison() {
     let script =
         |expected: &str| format!("POST /services {{\"id\": \"node-1\", \"heartbeat_timeout\": 30}}\n  {expected}\n");
     for wrong in [

@@ -23,7 +23,7 @@ fn set(client: &mut Client, key: &str) -> u16 {
 }
 
 #[test]
-fn a_data_directory_that_is_gone_takes_no_writes_and_is_not_made_again() {
+fn missing_data_directory_refuses_writes_and_is_not_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let [data, elsewhere] = ["data", "elsewhere"].map(|name| folder.path().join(name));
     let (mut registry, mut client) = start(&data);
@@ -50,7 +50,7 @@ fn a_data_directory_that_is_gone_takes_no_writes_and_is_not_made_again() {
 
 /// There are keys in it, and a directory that was made for it by somebody else may let everybody in.
 #[test]
-fn nobody_else_may_look_into_the_store() {
+fn store_is_private_to_its_user() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let store = folder.path().join("store");
@@ -63,7 +63,7 @@ fn nobody_else_may_look_into_the_store() {
 }
 
 #[test]
-fn a_restore_that_fails_leaves_nothing_behind() {
+fn failed_restore_leaves_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     drop(start(&folder.path().join("one")));
@@ -77,7 +77,7 @@ fn a_restore_that_fails_leaves_nothing_behind() {
 
 /// A restore was killed when it had put the old store aside, and the new one not yet in its place.
 #[test]
-fn a_store_that_was_put_aside_is_put_back() {
+fn store_put_aside_by_a_killed_restore_is_put_back() {
     let folder = tempfile::tempdir().unwrap();
     let (registry, mut client) = start(folder.path());
     assert_eq!(set(&mut client, "key"), 204);

@@ -58,7 +58,7 @@ fn fill(client: &mut Client) -> (String, String, String) {
 }
 
 #[test]
-fn everything_is_there_after_every_end() {
+fn all_records_survive_every_kind_of_exit() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let folder = tempfile::tempdir().unwrap();
         let at = free_address();
@@ -80,7 +80,7 @@ fn everything_is_there_after_every_end() {
 }
 
 #[test]
-fn logins_and_the_first_day_of_an_account_survive() {
+fn logins_and_creation_times_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let users = folder.path().join("users.toml");
     std::fs::write(&users, USERS).unwrap();
@@ -99,7 +99,7 @@ fn logins_and_the_first_day_of_an_account_survive() {
 
 /// Killed in the middle of writing, again and again: what was answered with success is there.
 #[test]
-fn a_kill_loses_nothing_that_was_acknowledged() {
+fn acknowledged_changes_survive_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let at = free_address();
     let acknowledged = Mutex::new(Vec::new());
@@ -136,7 +136,7 @@ fn a_kill_loses_nothing_that_was_acknowledged() {
 
 /// Whoever kept beating is there after a restart that took longer than the timeout; whoever did not is gone, once.
 #[test]
-fn a_restart_gives_everyone_the_whole_timeout() {
+fn restart_gives_every_lease_its_whole_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let config = || Config::anonymous().data_dir(folder.path());
     let mut server = Server::start(config());
@@ -159,7 +159,7 @@ fn a_restart_gives_everyone_the_whole_timeout() {
 }
 
 #[test]
-fn a_data_directory_has_one_process() {
+fn data_directory_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let registry = start("127.0.0.1:0", folder.path());
@@ -175,7 +175,7 @@ fn a_data_directory_has_one_process() {
 }
 
 #[test]
-fn it_says_where_the_data_is() {
+fn serve_logs_its_data_directory() {
     let folder = tempfile::tempdir().unwrap();
     let registry = start("127.0.0.1:0", folder.path());
     let mut process = registry.process;
@@ -191,7 +191,7 @@ fn it_says_where_the_data_is() {
 }
 
 #[test]
-fn a_copy_of_a_running_registry_becomes_another_one() {
+fn copy_of_a_running_registry_can_be_restored() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let registry = Registry::start_at("127.0.0.1:0", &["--data-dir", &path("one")]);
@@ -220,7 +220,7 @@ fn a_copy_of_a_running_registry_becomes_another_one() {
 }
 
 #[test]
-fn a_damaged_copy_is_refused_and_nothing_is_touched() {
+fn damaged_copy_is_refused_without_a_change() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let registry = Registry::start_at("127.0.0.1:0", &["--data-dir", &path("one")]);
@@ -246,7 +246,7 @@ fn a_damaged_copy_is_refused_and_nothing_is_touched() {
 
 /// A file system of a few megabytes that only this test sees, filled up and emptied while the registry runs.
 #[test]
-fn a_full_disk_refuses_writes_and_nothing_else() {
+fn full_disk_refuses_writes_only() {
     need("unshare");
     let can_mount = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output().unwrap();
     if !can_mount.status.success() {

@@ -17,7 +17,7 @@ fn create(client: &mut Client, id: &str, timeout: u64) -> String {
 }
 
 #[test]
-fn a_late_heartbeat_is_in_time_as_long_as_nobody_looked() {
+fn late_heartbeat_is_accepted_until_its_lease_is_expired() {
     let server = Server::open();
     let mut client = server.client();
     let token = create(&mut client, "node-1", 3);
@@ -29,7 +29,7 @@ fn a_late_heartbeat_is_in_time_as_long_as_nobody_looked() {
 
 /// No later than the timeout and a second, even if nobody asks.
 #[test]
-fn the_dead_are_gone_by_themselves() {
+fn silent_leases_expire_without_a_request() {
     let server = Server::open();
     let mut client = server.client();
     let (session, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
@@ -41,7 +41,7 @@ fn the_dead_are_gone_by_themselves() {
 }
 
 #[test]
-fn every_way_to_look_sees_no_dead() {
+fn no_request_sees_an_overdue_lease() {
     let looks: [fn(&mut Client) -> Answer; 9] = [
         |client| client.get("/services"),
         |client| client.get("/services/node-1"),
@@ -65,7 +65,7 @@ fn every_way_to_look_sees_no_dead() {
 
 /// The process was stopped, or the machine asleep: the heartbeats of that time are only read afterwards.
 #[test]
-fn a_pause_of_the_server_is_not_held_against_anyone() {
+fn pause_of_the_server_expires_no_lease() {
     let server = Server::open();
     let mut client = server.client();
     let (alive, dead) = (create(&mut client, "alive", 3), create(&mut client, "dead", 3));
@@ -81,7 +81,7 @@ fn a_pause_of_the_server_is_not_held_against_anyone() {
 }
 
 #[test]
-fn a_step_of_the_system_clock_is_not_held_against_anyone() {
+fn step_of_the_system_clock_expires_no_lease() {
     let server = Server::open();
     let mut client = server.client();
     create(&mut client, "node-1", 3);
@@ -93,7 +93,7 @@ fn a_step_of_the_system_clock_is_not_held_against_anyone() {
 
 /// Whatever happens, a poller that goes on from the last id it saw sees every event once and in order.
 #[test]
-fn a_poller_misses_nothing() {
+fn poller_sees_every_event() {
     let server = Server::open();
     let mut client = server.client();
     let mut random = fastrand::Rng::with_seed(3);
@@ -148,7 +148,7 @@ fn time(id: &str) -> u128 {
 }
 
 #[test]
-fn a_strict_feed_hides_what_the_session_era_did_not_know() {
+fn strict_feed_hides_removals_of_services_in_sessions() {
     let server = Server::start(Config::anonymous().strict_feed(true));
     let mut client = server.client();
     let (session, _) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
@@ -165,7 +165,7 @@ fn a_strict_feed_hides_what_the_session_era_did_not_know() {
 
 /// Two old clients beat for a session whose id they have lost.
 #[test]
-fn heartbeats_for_nobody_are_those_of_the_tokens_owner_if_it_is_lenient() {
+fn lenient_heartbeat_without_an_id_renews_its_tokens_owner() {
     for is_lenient in [false, true] {
         let server = Server::start(Config::anonymous().lenient_heartbeats(is_lenient));
         let mut client = server.client();
@@ -197,7 +197,7 @@ fn heartbeats_for_nobody_are_those_of_the_tokens_owner_if_it_is_lenient() {
 
 /// The program and its option.
 #[test]
-fn the_program_is_lenient_on_demand() {
+fn serve_accepts_lenient_heartbeats_on_demand() {
     for (options, status) in [(&[][..], 404), (&["--lenient-heartbeats"], 200)] {
         let registry = Registry::start_with(options);
         let mut client = Client::new(registry.url.strip_prefix("http://").unwrap().parse().unwrap());
@@ -207,7 +207,7 @@ fn the_program_is_lenient_on_demand() {
 }
 
 #[test]
-fn the_feed_forgets_after_thirty_days() {
+fn events_older_than_thirty_days_are_gone() {
     let server = Server::open();
     let mut client = server.client();
     client.put("/configuration/key", json!({"value": "old"}));

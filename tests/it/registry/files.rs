@@ -40,7 +40,7 @@ fn is_refused(options: &[&str], named: &[&str]) {
 }
 
 #[test]
-fn a_data_directory_that_others_can_write_to_is_refused() {
+fn data_directory_writable_for_others_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("data");
     fs::create_dir(&folder).unwrap();
@@ -62,7 +62,7 @@ fn a_data_directory_that_others_can_write_to_is_refused() {
 }
 
 #[test]
-fn a_lock_that_is_no_file_of_ours_is_refused_and_not_written_to() {
+fn foreign_lock_file_is_refused_and_unchanged() {
     type Make = fn(&Path, &Path);
     let cases: [(Make, &str); 4] = [
         (|lock, target| symlink(target, lock).unwrap(), "lock is a link"),
@@ -82,7 +82,7 @@ fn a_lock_that_is_no_file_of_ours_is_refused_and_not_written_to() {
 }
 
 #[test]
-fn what_is_at_the_place_of_the_backup_socket_stays_there() {
+fn file_in_place_of_the_backup_socket_stays() {
     let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("backup.sock"), "theirs").unwrap();
     let mut registry = Registry::start_with(&["--data-dir", scratch.path().to_str().unwrap()]);
@@ -92,7 +92,7 @@ fn what_is_at_the_place_of_the_backup_socket_stays_there() {
 }
 
 #[test]
-fn an_input_is_a_regular_file_of_a_bounded_size() {
+fn input_must_be_a_regular_file_of_bounded_size() {
     let scratch = tempfile::tempdir().unwrap();
     let named = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     pipe(Path::new(&named("pipe")));
@@ -120,7 +120,7 @@ fn an_input_is_a_regular_file_of_a_bounded_size() {
 
 /// Room is made for what a record says that it has: as much as the file has at most.
 #[test]
-fn a_copy_with_a_record_that_is_longer_than_the_file_is_refused() {
+fn copy_with_a_record_longer_than_the_file_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let copy = scratch.path().join("copy");
     let mut bytes = b"service-registry backup 1\n".to_vec();
@@ -135,7 +135,7 @@ fn a_copy_with_a_record_that_is_longer_than_the_file_is_refused() {
 }
 
 #[test]
-fn a_users_file_that_hangs_keeps_nobody_waiting() {
+fn hanging_users_file_delays_no_request() {
     let scratch = tempfile::tempdir().unwrap();
     let library = library(scratch.path(), "hanging.c");
     let (users, switch) = (scratch.path().join("users"), scratch.path().join("users.hangs"));

@@ -31,7 +31,7 @@ fn one_connection_serves_many_requests() {
 }
 
 #[test]
-fn a_body_may_come_in_chunks_and_must_be_short_all_the_same() {
+fn chunked_body_has_the_same_size_limit() {
     let server = Server::open();
     let mut client = server.client();
     let headers = [("Transfer-Encoding", "chunked")];
@@ -47,7 +47,7 @@ fn a_body_may_come_in_chunks_and_must_be_short_all_the_same() {
 
 /// Ids may be longer than markers were once.
 #[test]
-fn values_with_long_ids_are_listed_to_the_end() {
+fn values_with_long_ids_are_listed_completely() {
     let server = Server::open();
     let mut client = server.client();
     for number in 0..3 {
@@ -62,7 +62,7 @@ fn values_with_long_ids_are_listed_to_the_end() {
 
 /// As the original Java client writes them, unless the type says that they are something else.
 #[test]
-fn letters_may_come_as_utf_8_or_as_latin_1() {
+fn body_may_be_utf_8_or_latin_1() {
     let server = Server::open();
     let mut client = server.client();
     let mut set = |key: &str, kind: &str, body: &[u8]| {
@@ -80,7 +80,7 @@ fn letters_may_come_as_utf_8_or_as_latin_1() {
 }
 
 #[test]
-fn a_large_body_is_refused_before_it_is_sent() {
+fn large_body_is_refused_before_it_is_sent() {
     let server = Server::open();
     let mut client = server.client();
     let head =
@@ -92,7 +92,7 @@ fn a_large_body_is_refused_before_it_is_sent() {
 }
 
 #[test]
-fn old_and_odd_forms_of_http_are_understood() {
+fn old_and_odd_forms_of_http_are_accepted() {
     let server = Server::open();
     let answer = server.client().exchange(b"GET /v1.0/1/services HTTP/1.0\r\n\r\n", false);
     assert_eq!(answer.status, 200);
@@ -102,7 +102,7 @@ fn old_and_odd_forms_of_http_are_understood() {
 
 /// By RFC 9112, 3.2: `Host` exactly once, and of a target in absolute form the host in it counts.
 #[test]
-fn a_request_says_once_whom_it_asks() {
+fn request_must_name_one_host() {
     let users = || Config::with_users(Users::parse(USERS).unwrap());
     for server in [Server::open(), Server::start(users())] {
         let ask = |head: &str| server.client().exchange(format!("{head}\r\n\r\n").as_bytes(), false);
@@ -153,7 +153,7 @@ fn is_closed(mut connection: BufReader<TcpStream>) -> bool {
 }
 
 #[test]
-fn one_connection_too_many_takes_the_place_of_an_idle_one_of_the_crowd() {
+fn connection_above_the_limit_evicts_an_idle_one() {
     let server = Server::start(Config::anonymous().max_connections(3));
     let mut elsewhere = connect_from([127, 0, 0, 2].into(), server.address);
     assert_eq!(ask(&mut elsewhere), 200);
@@ -170,7 +170,7 @@ fn one_connection_too_many_takes_the_place_of_an_idle_one_of_the_crowd() {
 }
 
 #[test]
-fn a_registry_that_is_dropped_drops_its_connections() {
+fn registry_that_is_dropped_drops_its_connections() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let registry = Registry::bind(Config::anonymous(), TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
     let address = registry.local_addr();
@@ -192,7 +192,7 @@ fn a_registry_that_is_dropped_drops_its_connections() {
 
 /// Each of the limits is short once, and the others so long that the test would give up before them.
 #[test]
-fn connections_that_keep_it_waiting_are_closed() {
+fn connections_that_wait_too_long_are_closed() {
     let (short, long) = (Duration::from_secs(1), Duration::from_secs(3_600));
     let all = Timeouts { idle: long, newcomer: long, head: long, body: long, handshake: long, unread: long };
     let server = |timeouts| Server::start(Config::anonymous().timeouts(timeouts));
@@ -236,7 +236,7 @@ fn connections_that_keep_it_waiting_are_closed() {
 
 /// Its requests are not answered in advance, which would take as much memory as it likes, and it is cut off.
 #[test]
-fn who_reads_no_answers_gets_no_more() {
+fn client_that_reads_no_responses_is_disconnected() {
     let timeouts = Timeouts { unread: Duration::from_secs(1), ..Timeouts::default() };
     let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()).timeouts(timeouts));
     let mut joe = server.joe();
@@ -262,7 +262,7 @@ fn who_reads_no_answers_gets_no_more() {
 }
 
 #[test]
-fn who_sends_no_more_is_answered_all_the_same() {
+fn half_closed_connection_is_answered() {
     let server = Server::open();
     let mut connection = connect(server.address);
     connection.get_mut().write_all(b"GET /v1.0/1/services HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -273,7 +273,7 @@ fn who_sends_no_more_is_answered_all_the_same() {
 
 /// The original Twisted client does not read such an answer, and logs in and asks again.
 #[test]
-fn a_token_that_is_refused_ends_the_connection() {
+fn refused_token_closes_the_connection() {
     let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()));
     let mut connection = connect(server.address);
     let request = "GET /v1.0/7777/services HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: void\r\n\r\n";
@@ -284,7 +284,7 @@ fn a_token_that_is_refused_ends_the_connection() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_idle_connections() {
+fn stop_does_not_wait_for_idle_connections() {
     let mut server = Server::open();
     let mut client = server.client();
     assert_eq!(client.get("/services").status, 200);
@@ -295,7 +295,7 @@ fn the_end_does_not_wait_for_idle_connections() {
 
 /// Whoever embeds a registry cannot open it to other machines by mistake.
 #[test]
-fn an_open_registry_takes_no_listener_beyond_loopback() {
+fn open_registry_refuses_a_remote_listener() {
     let listener = || std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let refused = Registry::bind(Config::anonymous(), listener());
     assert!(matches!(refused, Err(Error::NotLoopback(_))), "{refused:?}");
@@ -304,7 +304,7 @@ fn an_open_registry_takes_no_listener_beyond_loopback() {
 
 /// Requests made of parts that mean something and parts that do not: whatever comes of it, it is an answer.
 #[test]
-fn whatever_is_asked_is_answered_and_nothing_breaks() {
+fn random_requests_are_answered() {
     let server = Server::open();
     let mut client = server.client();
     let mut random = fastrand::Rng::with_seed(11);
@@ -373,7 +373,7 @@ fn whatever_is_asked_is_answered_and_nothing_breaks() {
 
 /// No token is asked for, and nothing is given away that the API does not tell.
 #[test]
-fn whoever_opens_the_address_in_a_browser_finds_a_page() {
+fn browser_gets_a_page() {
     for config in [Config::anonymous(), Config::with_users(Users::parse(USERS).unwrap())] {
         let is_open = format!("{config:?}").contains("users: None");
         let server = Server::start(config);
@@ -409,7 +409,7 @@ fn whoever_opens_the_address_in_a_browser_finds_a_page() {
 
 /// Bytes that are no requests at all.
 #[test]
-fn noise_is_survived() {
+fn random_bytes_do_not_stop_the_registry() {
     let server = Server::open();
     let mut random = fastrand::Rng::with_seed(12);
     for _ in 0..200 {

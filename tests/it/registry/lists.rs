@@ -52,7 +52,7 @@ fn ids(entries: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn no_page_exceeds_its_bytes_and_nothing_is_left_out() {
+fn pages_are_bounded_and_complete() {
     let server = Server::open();
     let mut client = server.client();
     let (first, _, mut expected) = session(&mut client, 400);
@@ -81,7 +81,7 @@ fn no_page_exceeds_its_bytes_and_nothing_is_left_out() {
 }
 
 #[test]
-fn timeout_of_many_services_is_told_in_several_events() {
+fn timeout_of_many_services_is_several_events() {
     let server = Server::open();
     let mut client = server.client();
     let (_, token, expected) = session(&mut client, 400);
@@ -103,7 +103,7 @@ fn ask_unread(client: &Client, server: &Server, path: &str) -> BufReader<TcpStre
 }
 
 #[test]
-fn unread_answers_of_one_take_nothing_from_others() {
+fn unread_responses_of_a_tenant_delay_no_other() {
     let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()));
     let (mut joe, mut ann) = (server.joe(), server.client().logged_in("ann", "anns-key"));
     let mut elsewhere = Client::from(server.address, "127.0.0.2").logged_in("joe", "joes-key");

@@ -32,7 +32,7 @@ fn named_pipe(path: &Path) -> File {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_ends_no_request() {
+fn unwritable_log_ends_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("log");
     let reader = named_pipe(&pipe);
@@ -49,7 +49,7 @@ fn a_log_that_cannot_be_written_ends_no_request() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_delays_nobody_and_what_was_lost_is_counted() {
+fn unread_log_delays_no_request_and_lost_lines_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("log");
     let mut reader = named_pipe(&pipe);

@@ -61,7 +61,7 @@ fn memory(process: Pid) -> u64 {
 }
 
 #[test]
-fn wrong_logins_cost_the_memory_of_one_hash() {
+fn wrong_logins_use_the_memory_of_one_hash() {
     let hashes: Vec<String> = (0..3).map(|number| hash_of(&format!("key-{number}"))).collect();
     let (registry, _file) = with_users(&users(&hashes));
     let (process, address) = (registry.process.pid, address(&registry));
@@ -85,7 +85,7 @@ fn wrong_logins_cost_the_memory_of_one_hash() {
 
 /// By guesses at the same name, or at any name.
 #[test]
-fn who_was_right_at_an_address_is_let_in_beside_guessers() {
+fn known_credentials_log_in_beside_guessers() {
     let (registry, _file) = with_users(&users(&[hash_of("key-0"), hash_of("key-1")]));
     let address = address(&registry);
     assert_eq!(key_login(&mut Client::new(address), "user-0", "key-0"), 200);
@@ -100,7 +100,7 @@ fn who_was_right_at_an_address_is_let_in_beside_guessers() {
 
 /// Where the registry has just been started, say. It may be put off, but not for long, and is not told that it is wrong.
 #[test]
-fn a_key_that_is_new_at_an_address_gets_in_beside_guessers() {
+fn new_right_key_logs_in_beside_guessers() {
     let hashes: Vec<String> = (0..3).map(|number| hash_of(&format!("key-{number}"))).collect();
     let (registry, _file) = with_users(&users(&hashes));
     let address = address(&registry);
@@ -116,7 +116,7 @@ fn a_key_that_is_new_at_an_address_gets_in_beside_guessers() {
 }
 
 #[test]
-fn what_is_put_off_says_when_to_come_again() {
+fn deferred_login_gets_a_retry_after() {
     let (registry, _file) = with_users(USERS);
     let address = address(&registry);
     let guessers: Vec<_> = (0..40)
@@ -159,7 +159,7 @@ fn put_off(registry: &Registry, from: &'static str) -> usize {
 }
 
 #[test]
-fn a_forwarded_address_counts_where_the_proxy_is_trusted() {
+fn forwarded_address_counts_with_a_trusted_proxy() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), USERS).unwrap();
     let users = file.path().to_str().unwrap();
@@ -171,7 +171,7 @@ fn a_forwarded_address_counts_where_the_proxy_is_trusted() {
 }
 
 #[test]
-fn a_proxy_that_is_no_address_is_refused() {
+fn invalid_trusted_proxy_is_refused() {
     let refused = |option: Option<&str>, variable: Option<&str>| {
         let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
         command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0"]).args(option);

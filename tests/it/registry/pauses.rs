@@ -54,17 +54,17 @@ fn heartbeats_sent_during_a_pause_count(after: Duration, is_read_at_once: bool) 
 }
 
 #[test]
-fn pause_that_ends_before_the_background_looks_expires_nobody() {
+fn pause_before_the_expiry_task_looks_expires_no_lease() {
     heartbeats_sent_during_a_pause_count(Duration::from_millis(50), false);
 }
 
 #[test]
-fn pause_that_ends_after_the_deadlines_expires_nobody() {
+fn pause_past_the_deadlines_expires_no_lease() {
     heartbeats_sent_during_a_pause_count(Duration::from_millis(900), false);
 }
 
 #[test]
-fn reader_right_after_a_pause_expires_nobody() {
+fn read_right_after_a_pause_expires_no_lease() {
     for after in [50, 600, 3_000] {
         heartbeats_sent_during_a_pause_count(Duration::from_millis(after), true);
     }

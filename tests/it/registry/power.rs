@@ -85,7 +85,7 @@ fn lose_power(folder: &Path, synced: &Path) -> usize {
 }
 
 #[test]
-fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
+fn acknowledged_changes_survive_a_loss_of_power() {
     let folder = tempfile::tempdir().unwrap();
     let library = library(folder.path(), "synced.c");
     let (home, synced) = (folder.path().join("home"), folder.path().join("synced"));

@@ -266,7 +266,7 @@ fn read(answer: &Answer, content: &str) -> Option<Act> {
 }
 
 #[test]
-fn reads_and_writes_of_a_record_have_an_order_whatever_happens_to_the_disk_and_the_process() {
+fn reads_and_writes_are_linearizable_under_full_disks_and_kills() {
     let rounds = std::env::var("LINEAR_ROUNDS").map_or(6, |rounds| rounds.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let at = free_address();

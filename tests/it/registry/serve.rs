@@ -32,7 +32,7 @@ fn refused(options: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn it_says_where_it_listens_and_ends_when_told() {
+fn serve_prints_its_address_and_stops_on_signals() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut registry = Registry::start();
         assert_eq!(client(&registry).get("/services").status, 200);
@@ -43,7 +43,7 @@ fn it_says_where_it_listens_and_ends_when_told() {
 
 /// Who has asked nothing yet, or half of something, is not waited for.
 #[test]
-fn strangers_do_not_hold_up_the_end() {
+fn open_connections_do_not_delay_the_exit() {
     let authority = Authority::new();
     let head = &b"GET /v1.0/services HTTP/1.1\r\n"[..];
     let hello = &b"\x16"[..];
@@ -63,7 +63,7 @@ fn strangers_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn the_environment_is_heard_and_options_win() {
+fn options_precede_the_environment() {
     let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
     command
         .args(["serve", "--in-memory"])
@@ -77,7 +77,7 @@ fn the_environment_is_heard_and_options_win() {
 }
 
 #[test]
-fn what_it_cannot_do_it_says_in_one_line_with_the_cure() {
+fn serve_errors_are_one_line_with_a_cure() {
     let registry = Registry::start();
     let taken = registry.url.strip_prefix("http://").unwrap();
     let (code, said) = refused(&["--listen", taken]);
@@ -105,7 +105,7 @@ fn what_it_cannot_do_it_says_in_one_line_with_the_cure() {
 }
 
 #[test]
-fn with_users_it_may_listen_anywhere() {
+fn registry_with_users_may_listen_anywhere() {
     let file = users_file(USERS);
     let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
     command.args(["serve", "--in-memory", "--listen", "0.0.0.0:0", "--users"]).arg(file.path());
@@ -114,7 +114,7 @@ fn with_users_it_may_listen_anywhere() {
 }
 
 #[test]
-fn the_log_tells_requests_and_no_secrets() {
+fn log_shows_requests_and_no_secrets() {
     let file = users_file(USERS);
     let mut registry = Registry::start_with(&["-v", "--log-format", "json", "--users", file.path().to_str().unwrap()]);
     let mut client = client(&registry).logged_in("joe", "joes-key");
@@ -147,7 +147,7 @@ fn help_and_manual_list_the_same_options() {
 }
 
 #[test]
-fn quiet_is_quiet() {
+fn quiet_logs_errors_only() {
     let mut registry = Registry::start_with(&["-q"]);
     assert_eq!(client(&registry).get("/services").status, 200);
     registry.process.signal(Signal::SIGTERM);
@@ -157,7 +157,7 @@ fn quiet_is_quiet() {
 
 /// On the real clock: visible before the timeout, in the feed no later than a second after it.
 #[test]
-fn a_dead_session_is_in_the_feed_within_a_second() {
+fn expired_session_is_in_the_feed_within_a_second() {
     let registry = Registry::start();
     let mut client = client(&registry);
     // A heartbeat with a token of nobody changes nothing and does not look for the dead: this watches the background.
@@ -187,7 +187,7 @@ fn path(session: &str) -> String {
 /// Stopped for longer than the timeout: whoever was due meanwhile may have been sending, and gets another chance. With
 /// and without a data directory.
 #[test]
-fn a_stopped_server_expires_nobody_as_it_goes_on() {
+fn continued_server_expires_no_lease() {
     let folder = tempfile::tempdir().unwrap();
     let options = ["--data-dir", folder.path().to_str().unwrap()];
     let registries = [Registry::start(), Registry::start_with(&options)];

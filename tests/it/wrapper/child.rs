@@ -32,7 +32,7 @@ fn seen_under(circumstances: &str, before: &[&str]) -> String {
 }
 
 #[test]
-fn the_child_inherits_what_the_wrapper_was_given() {
+fn child_inherits_the_wrappers_circumstances() {
     for circumstances in [
         "",
         "cd / && umask 027 && ulimit -n 77 && ulimit -c 0",
@@ -54,7 +54,7 @@ fn the_child_inherits_what_the_wrapper_was_given() {
 }
 
 #[test]
-fn stdin_stdout_and_stderr_are_the_childs_own() {
+fn stdin_stdout_and_stderr_are_passed_to_the_child() {
     let mut command = wrapped();
     command.args(["sh", "-c", "cat; echo to stderr >&2"]).stdin(Stdio::piped());
     let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -73,7 +73,7 @@ fn stdin_stdout_and_stderr_are_the_childs_own() {
 }
 
 #[test]
-fn the_wrapper_leaves_no_core_dump() {
+fn wrapper_leaves_no_core_dump() {
     let mut running = Running::start(wrapped().args(["sh", "-c", "echo up; exec sleep 1000"]));
     running.line("up");
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.pid)).unwrap();
@@ -82,7 +82,7 @@ fn the_wrapper_leaves_no_core_dump() {
 }
 
 #[test]
-fn the_childs_environment_has_no_credentials() {
+fn environment_of_the_child_has_no_credentials() {
     let mut command = wrapped();
     command.env("SERVICE_REGISTRY_USERNAME", "joe").env("SERVICE_REGISTRY_API_KEY", "s3cret").env("OTHER", "kept");
     command.env("SERVICE_REGISTRY_API_KEY_FILE", "");
@@ -93,7 +93,7 @@ fn the_childs_environment_has_no_credentials() {
 }
 
 #[test]
-fn every_exit_code_is_passed_on() {
+fn every_exit_code_is_the_childs() {
     for code in 0..=255 {
         let status = wrapped().args(["sh", "-c", &format!("exit {code}")]).status().unwrap();
         assert_eq!(status.code(), Some(code));
@@ -101,7 +101,7 @@ fn every_exit_code_is_passed_on() {
 }
 
 #[test]
-fn death_by_signal_is_128_and_the_signal() {
+fn death_by_signal_is_128_plus_the_signal() {
     for signal in (1..=31).chain([35, 64]) {
         // SIGCHLD, SIGCONT, SIGURG, SIGWINCH kill nobody, and the stopping ones stop.
         if [17, 18, 19, 20, 21, 22, 23, 28].contains(&signal) {
@@ -114,7 +114,7 @@ fn death_by_signal_is_128_and_the_signal() {
 }
 
 #[test]
-fn every_signal_that_can_be_caught_is_passed_on_once() {
+fn every_catchable_signal_is_forwarded_once() {
     let mut running = Running::start(wrapped().arg("python3").arg(child("signals.py")));
     let pid = running.ready();
     assert_ne!(pid, running.pid.as_raw());
@@ -144,7 +144,7 @@ fn queued_real_time_signals_all_arrive() {
 }
 
 #[test]
-fn orphans_of_the_child_are_buried() {
+fn orphans_of_the_child_are_reaped() {
     let mut running = Running::start(wrapped().args([
         "sh",
         "-c",
@@ -163,7 +163,7 @@ fn orphans_of_the_child_are_buried() {
 }
 
 #[test]
-fn too_few_descriptors_are_an_error_with_a_cure() {
+fn too_few_descriptors_are_reported_with_a_cure() {
     for limit in 4..20 {
         let mut command = clean("sh");
         let script = format!("ulimit -n {limit}; exec \"$@\"");
@@ -182,7 +182,7 @@ fn too_few_descriptors_are_an_error_with_a_cure() {
 }
 
 #[test]
-fn a_broken_stderr_hurts_nobody() {
+fn broken_stderr_does_no_harm() {
     let mut command = wrapper(NOWHERE);
     let mut running = command
         .args(["--id=web0", "sh", "-c", "sleep 0.1; exit 7"])
@@ -197,7 +197,7 @@ fn a_broken_stderr_hurts_nobody() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_holds_nobody_up() {
+fn unread_stderr_delays_nothing() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     // As full as it gets: a page at a time until it takes no more.
     let mut size = 0;
@@ -221,7 +221,7 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
 }
 
 #[test]
-fn what_the_kernel_sends_the_wrapper_alone_is_passed_on() {
+fn kernel_signal_to_the_wrapper_alone_is_forwarded() {
     // What is blocked stays so until the child expects it, and a timer outlives exec.
     let alarm = "import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
@@ -239,7 +239,7 @@ while True:
 }
 
 #[test]
-fn a_signal_that_was_ignored_from_the_start_is_no_request_to_stop() {
+fn inherited_ignored_signal_is_no_stop_request() {
     let mut shell = clean("sh");
     shell.args(["-c", "trap '' INT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_service-registry-wrapper"), "--id=web0"]);
     shell.args(["--registry-url", NOWHERE, "--stop-timeout=0.2", "sh", "-c", UNTIL_ASKED, "5"]);
@@ -253,7 +253,7 @@ fn a_signal_that_was_ignored_from_the_start_is_no_request_to_stop() {
 }
 
 #[test]
-fn a_signal_before_the_start_ends_the_wrapper_and_the_child_never_runs() {
+fn signal_before_the_start_ends_the_wrapper_without_a_child() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     for (signal, number) in [(Signal::SIGTERM, 15), (Signal::SIGINT, 2), (Signal::SIGQUIT, 3), (Signal::SIGHUP, 1)] {
         let mut command = wrapper(&format!("http://{}", silent.local_addr().unwrap()));
@@ -267,7 +267,7 @@ fn a_signal_before_the_start_ends_the_wrapper_and_the_child_never_runs() {
 }
 
 #[test]
-fn a_signal_for_the_child_that_comes_before_the_start_is_kept_for_it() {
+fn signal_before_the_start_is_forwarded_to_the_child_later() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = wrapper(&format!("http://{}", silent.local_addr().unwrap()));
     let mut running = Running::start(command.args(["--id=web0", "sleep", "1000"]));

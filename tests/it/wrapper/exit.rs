@@ -22,7 +22,7 @@ fn status(mut command: Command, script: &str) -> ExitStatus {
 }
 
 #[test]
-fn statuses_are_mapped() {
+fn exit_map_changes_the_status() {
     assert_eq!(status(wrapped(&["--exit-map=143=0,2=0", "--exit-map=7=8"]), "exit 2").code(), Some(0));
     assert_eq!(status(wrapped(&["--exit-map=143=0,2=0", "--exit-map=7=8"]), "exit 7").code(), Some(8));
     assert_eq!(status(wrapped(&["--exit-map=143=0,2=0"]), "kill -TERM $$").code(), Some(0));
@@ -34,7 +34,7 @@ fn statuses_are_mapped() {
 }
 
 #[test]
-fn the_childs_signal_is_raised_again_when_asked_for() {
+fn reraise_dies_of_the_childs_signal() {
     for signal in (1..=31).chain([34, 40, 64]).filter(|n| ![17, 18, 19, 20, 21, 22, 23, 28].contains(n)) {
         let script = format!("ulimit -c 0; kill -{signal} $$");
         let status = status(wrapped(&["--reraise"]), &script);
@@ -45,7 +45,7 @@ fn the_childs_signal_is_raised_again_when_asked_for() {
 }
 
 #[test]
-fn signals_are_rewritten() {
+fn rewritten_signal_is_forwarded_as_another() {
     let options = ["--rewrite-signal=TERM:QUIT,HUP:0", "--rewrite-signal=RTMIN+1:USR1"];
     let mut running = Running::start(wrapped(&options).arg("python3").arg(child("signals.py")));
     running.ready();
@@ -61,7 +61,7 @@ fn signals_are_rewritten() {
 }
 
 #[test]
-fn all_inits_agree_with_us_on_every_exit_code_and_signal() {
+fn exit_statuses_agree_with_other_inits() {
     for (init, options) in INITS {
         need(init);
         for script in (0..=255)
@@ -76,7 +76,7 @@ fn all_inits_agree_with_us_on_every_exit_code_and_signal() {
 }
 
 #[test]
-fn all_inits_agree_with_us_on_which_signals_arrive() {
+fn forwarded_signals_agree_with_other_inits() {
     let ours = arrived(wrapped(&[]), |said| sent().all(|signal| said.contains(&signal)));
     for (init, options) in INITS {
         let mut theirs = clean(init);

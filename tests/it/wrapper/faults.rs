@@ -112,7 +112,7 @@ pub fn pass_on(registry: &str, seen: &Seen) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 16)]
-async fn every_fault_at_every_step_heals() {
+async fn registration_heals_after_every_fault_at_every_step() {
     let registry = Registry::start();
     let mut runs = Vec::new();
     for step in STEPS {
@@ -160,7 +160,7 @@ fn heals(registry: &str, proxy: &Misbehaving, left: &AtomicUsize, step: Step, id
 }
 
 #[test]
-fn a_service_that_somebody_removed_is_put_back() {
+fn removed_service_is_registered_again() {
     let registry = Registry::start();
     let mut command = wrapper(&registry.url);
     let mut wrapped = Running::start(command.args(["--id=web0", "--interval=3", "sleep", "1000"]));
@@ -172,7 +172,7 @@ fn a_service_that_somebody_removed_is_put_back() {
 }
 
 #[test]
-fn of_several_registries_one_that_answers_is_used() {
+fn answering_registry_is_used_of_several() {
     let first = crate::bench::free_address();
     let second = Registry::start();
     let mut command = wrapper(&format!("http://{first},{}", second.url));
@@ -185,7 +185,7 @@ fn of_several_registries_one_that_answers_is_used() {
 }
 
 #[test]
-fn a_network_that_was_cut_heals() {
+fn registration_heals_after_a_network_cut() {
     // A network of its own, whose only cable is pulled for longer than the session lives.
     ["unshare", "ip", "curl"].into_iter().for_each(crate::bench::need);
     let script = "

@@ -27,7 +27,7 @@ async fn cut_off(registry: &str, heartbeats: usize, one_more: bool) -> Misbehavi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn whenever_the_network_is_cut_the_child_is_gone_before_its_session() {
+async fn child_is_gone_before_its_session_after_a_network_cut() {
     let registry = Registry::start();
     let mut runs = Vec::new();
     for (heartbeats, one_more) in [(0, false), (0, true), (1, false), (1, true), (2, false)] {
@@ -59,7 +59,7 @@ fn is_gone_first(registry: &str, proxy: &Misbehaving, id: &str) {
 }
 
 #[test]
-fn a_registry_that_comes_after_the_child_is_counted_on_as_well() {
+fn fence_holds_for_a_registry_found_after_the_start() {
     let address = free_address();
     let mut command = wrapper(&format!("http://{address}"));
     command.args(["--id=web0", "--interval=3", "--on-lost=stop", "python3"]);
@@ -72,7 +72,7 @@ fn a_registry_that_comes_after_the_child_is_counted_on_as_well() {
 }
 
 #[test]
-fn a_stop_that_was_asked_for_has_its_own_time() {
+fn requested_stop_keeps_its_own_bounds() {
     let registry = Registry::start();
     let mut command = wrapper(&registry.url);
     command.args(["--id=web0", "--interval=8", "--on-lost=stop", "--stop-timeout=1000"]);
@@ -85,7 +85,7 @@ fn a_stop_that_was_asked_for_has_its_own_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_that_the_registry_does_not_hear_of_is_over_in_time_as_well() {
+async fn stop_without_withdrawal_ends_before_the_fence() {
     let registry = Registry::start();
     let url = registry.url.clone();
     let proxy = Misbehaving::start(move |request| match step(request) {

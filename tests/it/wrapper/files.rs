@@ -35,7 +35,7 @@ fn is_refused(options: &[String], named: &[&str]) {
 }
 
 #[test]
-fn a_state_directory_that_others_can_write_to_is_refused() {
+fn state_directory_writable_for_others_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("state");
     fs::create_dir(&folder).unwrap();
@@ -68,7 +68,7 @@ fn a_state_directory_that_others_can_write_to_is_refused() {
 
 /// What may be at the place of a state file, and what is said about it.
 #[test]
-fn a_state_file_that_is_none_is_said_once_and_ignored() {
+fn invalid_state_file_is_reported_once_and_ignored() {
     type Make = fn(&Path);
     let cases: [(Make, &str); 9] = [
         (|file| fs::write(file, [0; 100]).unwrap(), "does not hold the id of a session"),
@@ -104,7 +104,7 @@ fn a_state_file_that_is_none_is_said_once_and_ignored() {
 }
 
 #[test]
-fn nothing_that_is_in_the_way_of_a_new_state_file_is_written_to() {
+fn file_in_place_of_a_new_state_file_is_unchanged() {
     let registry = Registry::start();
     let scratch = tempfile::tempdir().unwrap();
     let (state, target) = (scratch.path().join("state"), scratch.path().join("target"));
@@ -128,7 +128,7 @@ fn nothing_that_is_in_the_way_of_a_new_state_file_is_written_to() {
 
 /// A session that the registry refuses to remove does not keep the service out.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_predecessor_that_cannot_be_retired_is_left_to_expire() {
+async fn previous_session_that_cannot_be_revoked_expires() {
     let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("web0.session"), "seOLD\n").unwrap();
     let registry = super::start::registry(|request, _| {
@@ -140,7 +140,7 @@ async fn a_predecessor_that_cannot_be_retired_is_left_to_expire() {
 }
 
 #[test]
-fn a_state_file_is_synced_before_it_has_its_name() {
+fn state_file_is_synced_before_its_rename() {
     let (registry, scratch) = (Registry::start(), tempfile::tempdir().unwrap());
     let library = library(scratch.path(), "synced.c");
     let [state, synced] = ["state", "synced"].map(|name| scratch.path().join(name));
@@ -157,7 +157,7 @@ fn a_state_file_is_synced_before_it_has_its_name() {
 }
 
 #[test]
-fn a_status_socket_replaces_nothing_but_a_socket_that_nobody_listens_on() {
+fn status_socket_replaces_only_an_abandoned_socket() {
     type Make = fn(&Path) -> Option<UnixListener>;
     let cases: [(Make, &str); 5] = [
         (|path| fs::write(path, "theirs").map(|()| None).unwrap(), "a regular file is there"),
@@ -190,7 +190,7 @@ fn a_status_socket_replaces_nothing_but_a_socket_that_nobody_listens_on() {
 }
 
 #[test]
-fn a_status_socket_is_where_nobody_can_replace_it() {
+fn status_socket_in_an_unsafe_directory_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("run");
     let socket = folder.join("socket");
@@ -216,7 +216,7 @@ fn a_status_socket_is_where_nobody_can_replace_it() {
 }
 
 #[test]
-fn an_input_is_a_regular_file_of_a_bounded_size() {
+fn input_must_be_a_regular_file_of_bounded_size() {
     let scratch = tempfile::tempdir().unwrap();
     let path = |name: &str| scratch.path().join(name);
     let named = |name: &str| path(name).to_str().unwrap().to_owned();
@@ -283,7 +283,7 @@ impl Hanging {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_file_that_hangs_delays_the_start_no_more_than_a_silent_registry() {
+async fn hanging_key_file_delays_the_start_at_most_two_seconds() {
     let (hanging, registry) = (Hanging::new(), super::start::registry(|_, _| None).await);
     hanging.hangs(true);
     let mut wrapped = hanging.start(&registry, &[]);
@@ -299,7 +299,7 @@ async fn a_key_file_that_hangs_delays_the_start_no_more_than_a_silent_registry()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_is_heard_while_a_key_file_hangs() {
+async fn signal_is_handled_while_a_key_file_hangs() {
     let (hanging, registry) = (Hanging::new(), super::start::registry(|_, _| None).await);
     hanging.hangs(true);
     let mut wrapped = hanging.start(&registry, &["--abort-on-failure"]);
@@ -312,7 +312,7 @@ async fn a_signal_is_heard_while_a_key_file_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heartbeats_go_on_while_a_key_file_hangs() {
+async fn heartbeats_continue_while_a_key_file_hangs() {
     let hanging = Hanging::new();
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let refuses = seen.clone();

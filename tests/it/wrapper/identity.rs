@@ -17,7 +17,7 @@ fn wrapped(registry: &str) -> Command {
 }
 
 #[test]
-fn a_successor_does_not_wait_for_the_ghost_of_its_predecessor() {
+fn restarted_wrapper_revokes_its_previous_session() {
     let scratch = tempfile::tempdir().unwrap();
     let state = scratch.path().join("deep/state");
     let registry = Registry::start();
@@ -41,7 +41,7 @@ fn a_successor_does_not_wait_for_the_ghost_of_its_predecessor() {
 }
 
 #[test]
-fn two_wrappers_with_one_state_directory_do_not_take_each_others_session() {
+fn second_wrapper_leaves_the_first_ones_session() {
     let scratch = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     let start = || {
@@ -80,7 +80,7 @@ fn two_wrappers_with_one_state_directory_do_not_take_each_others_session() {
 }
 
 #[test]
-fn the_child_has_no_part_in_the_lock_of_the_state_directory() {
+fn child_does_not_hold_the_state_lock() {
     let scratch = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     let start = || {
@@ -100,7 +100,7 @@ fn the_child_has_no_part_in_the_lock_of_the_state_directory() {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_locked_is_used_without() {
+fn unlockable_state_directory_is_used_without_a_lock() {
     let scratch = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     let elsewhere = scratch.path().join("elsewhere");
@@ -113,7 +113,7 @@ fn a_state_directory_that_cannot_be_locked_is_used_without() {
 }
 
 #[test]
-fn a_stranger_keeps_the_id_unless_it_is_to_be_replaced() {
+fn foreign_holder_keeps_the_id_without_replace() {
     let registry = Registry::start();
     let mut holder = Running::start(wrapped(&registry.url).args(["--metadata=owner=me", "sleep", "1000"]));
     holder.line("registered web0");
@@ -130,7 +130,7 @@ fn a_stranger_keeps_the_id_unless_it_is_to_be_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_was_changed_is_read_again() {
+async fn changed_key_is_read_again() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("key");
     let private = |key: &str| {
@@ -158,7 +158,7 @@ async fn a_key_that_was_changed_is_read_again() {
 }
 
 #[test]
-fn a_key_file_that_everybody_may_read_is_refused() {
+fn world_readable_key_file_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("key");
     fs::write(&file, "s3cret").unwrap();
@@ -171,7 +171,7 @@ fn a_key_file_that_everybody_may_read_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_can_come_from_an_inherited_descriptor() {
+async fn key_can_come_from_an_inherited_descriptor() {
     let registry = Misbehaving::start(|_| Reply::Silence).await;
     let mut shell = crate::bench::clean("sh");
     shell.args(["-c", "exec \"$@\" 3<<end\nfrom-a-pipe\nend\n", "sh", env!("CARGO_BIN_EXE_service-registry-wrapper")]);

@@ -34,7 +34,7 @@ pub fn events(registry: &Registry, kind: &str) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn the_originals_example_works_as_written() {
+fn original_example_works_as_written() {
     let scratch = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     let program = scratch.path().join("api");
@@ -57,7 +57,7 @@ fn the_originals_example_works_as_written() {
 }
 
 #[test]
-fn it_is_registered_before_it_starts_and_beats_while_it_runs() {
+fn program_is_registered_before_it_starts_and_heartbeated() {
     let registry = Registry::start();
     let mut wrapped = Running::start(
         wrapper(&registry.url)
@@ -83,7 +83,7 @@ fn it_is_registered_before_it_starts_and_beats_while_it_runs() {
 }
 
 #[test]
-fn a_killed_wrapper_is_noticed_within_its_timeout_and_a_second() {
+fn killed_wrapper_expires_within_its_timeout_plus_a_second() {
     let registry = Registry::start();
     let mut wrapped =
         Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
@@ -98,7 +98,7 @@ fn a_killed_wrapper_is_noticed_within_its_timeout_and_a_second() {
 }
 
 #[test]
-fn what_cannot_run_is_never_registered() {
+fn command_that_cannot_run_is_not_registered() {
     let scratch = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     let plain = scratch.path().join("plain");
@@ -151,7 +151,7 @@ fn two_wrappers_with_one_id_take_turns() {
 }
 
 #[test]
-fn without_a_url_the_wrapper_hosts_the_registry_and_another_takes_over() {
+fn another_wrapper_takes_the_embedded_registry_over() {
     // The default address is the machine's, so this needs a network of its own.
     ["unshare", "ip", "curl"].into_iter().for_each(need);
     let scratch = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn without_a_url_the_wrapper_hosts_the_registry_and_another_takes_over() {
 }
 
 #[test]
-fn a_url_that_was_given_is_never_replaced_by_a_registry_of_ones_own() {
+fn given_url_is_never_replaced_by_an_embedded_registry() {
     let mut wrapped = Running::start(wrapper("http://127.0.0.1:1").args(["--id=web0", "true"]));
     assert_eq!(wrapped.end().code(), Some(0));
     let said = wrapped.said_to_the_end();
@@ -198,7 +198,7 @@ fn a_url_that_was_given_is_never_replaced_by_a_registry_of_ones_own() {
 }
 
 #[test]
-fn a_registry_that_comes_later_is_found() {
+fn registry_started_later_is_found() {
     let address = free_address();
     let mut wrapped = Running::start(
         wrapper(&format!("http://{address}")).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")),
@@ -210,7 +210,7 @@ fn a_registry_that_comes_later_is_found() {
 }
 
 #[test]
-fn a_registry_that_is_replaced_is_told_again() {
+fn replaced_registry_gets_the_registration_again() {
     let address = free_address();
     let mut registry = Registry::start_at(&address, &[]);
     let mut wrapped =
@@ -226,7 +226,7 @@ fn a_registry_that_is_replaced_is_told_again() {
 }
 
 #[test]
-fn a_registry_that_forgets_is_told_again() {
+fn lost_session_is_registered_again() {
     let registry = Registry::start();
     let mut wrapped =
         Running::start(wrapper(&registry.url).args(["--id=web0", "--interval=3", "python3"]).arg(child("signals.py")));
@@ -240,7 +240,7 @@ fn a_registry_that_forgets_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_heartbeat_leaves_the_child_a_second() {
+async fn first_heartbeat_comes_a_second_after_the_session() {
     let registry = Registry::start();
     let url = registry.url.clone();
     let watched = Misbehaving::start(move |seen| pass_on(&url, seen)).await;

@@ -14,7 +14,7 @@ fn objects(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn json_line_longer_than_a_pipe_takes_at_once_is_written_whole() {
+fn json_line_longer_than_a_pipe_is_written_whole() {
     let registry = Registry::start();
     // The wrapper repeats the metadata of the service that holds the id, and a quote is four characters of its line.
     let metadata: serde_json::Map<_, _> = (0..9).map(|n| (format!("key-{n}"), json!("\"".repeat(200)))).collect();
@@ -29,7 +29,7 @@ fn json_line_longer_than_a_pipe_takes_at_once_is_written_whole() {
 }
 
 #[test]
-fn lines_that_a_full_pipe_does_not_take_are_counted() {
+fn lines_lost_by_a_full_pipe_are_counted() {
     const ORPHANS: usize = 1_000; // each is a line, and a pipe has room for some hundreds
     let (mut reader, writer) = pipe().unwrap();
     let script = "i=0; while [ $i -lt $0 ]; do i=$((i+1)); sh -c ': &'; done; \

@@ -34,7 +34,7 @@ fn threads(process: &Running) -> usize {
 }
 
 #[test]
-fn a_name_that_no_thread_can_look_up_is_looked_up_later() {
+fn name_is_looked_up_later_without_a_thread() {
     let address = free_port("127.0.0.1");
     let mut registry = Registry::start_at(&address, &[]);
     let mut command = limited(env!("CARGO_BIN_EXE_service-registry-wrapper"));
@@ -57,7 +57,7 @@ fn a_name_that_no_thread_can_look_up_is_looked_up_later() {
 }
 
 #[test]
-fn a_name_that_moves_is_followed() {
+fn changed_address_of_a_name_is_followed() {
     ["unshare", "mount"].into_iter().for_each(need);
     let scratch = tempfile::tempdir().unwrap();
     let hosts = scratch.path().join("hosts");

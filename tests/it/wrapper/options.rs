@@ -22,7 +22,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn what_follows_the_first_bare_word_belongs_to_the_command() {
+fn options_end_at_the_first_bare_word() {
     for (arguments, expected) in [
         (&["echo", "--port=8000", "-v", "--help"][..], "--port=8000 -v --help\n"),
         (&["--", "echo", "--port=8000", "-v"], "--port=8000 -v\n"),
@@ -37,7 +37,7 @@ fn what_follows_the_first_bare_word_belongs_to_the_command() {
 }
 
 #[test]
-fn help_and_version_need_nothing() {
+fn help_and_version_need_no_registry() {
     for option in ["--help", "-h", "--version"] {
         let output = run(&[option], &[]);
         assert_eq!(output.status.code(), Some(0), "{option}");
@@ -46,7 +46,7 @@ fn help_and_version_need_nothing() {
 }
 
 #[test]
-fn a_mistake_is_told_before_anything_is_contacted_or_started() {
+fn wrong_option_is_reported_before_any_effect() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("--registry-url=http://{}", listener.local_addr().unwrap());
@@ -80,7 +80,7 @@ fn a_mistake_is_told_before_anything_is_contacted_or_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_option_can_come_from_the_environment() {
+async fn every_option_has_a_variable() {
     let help = stdout(&run(&["--help"], &[]));
     let options = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
     let options: Vec<&str> = options.filter(|line| !line.contains("--help") && !line.contains("--version")).collect();
@@ -108,7 +108,7 @@ async fn every_option_can_come_from_the_environment() {
 }
 
 #[test]
-fn a_mistake_in_the_environment_names_the_variable() {
+fn wrong_variable_is_reported_by_name() {
     let output = run(&["--id=web0", "true"], &[("SERVICE_REGISTRY_INTERVAL", "2")]);
     assert!(stderr(&output).contains("SERVICE_REGISTRY_INTERVAL: \"2\""), "{}", stderr(&output));
     let output = run(&["--id=web0", "true"], &[("SERVICE_REGISTRY_URL", "nonsense")]);
@@ -116,7 +116,7 @@ fn a_mistake_in_the_environment_names_the_variable() {
 }
 
 #[test]
-fn a_variable_that_is_no_text_is_named() {
+fn variable_that_is_not_utf_8_is_reported() {
     let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
     let garbage = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"a\xff");
     let output = command.args(["--id=web0", "true"]).env("SERVICE_REGISTRY_TAGS", garbage).output().unwrap();
@@ -125,7 +125,7 @@ fn a_variable_that_is_no_text_is_named() {
 }
 
 #[test]
-fn an_empty_variable_is_as_good_as_none() {
+fn empty_variable_counts_as_not_given() {
     let help = stdout(&run(&["-h"], &[]));
     let names = help.split("[env:").skip(1).map(|rest| rest.trim_start().split(']').next().unwrap().trim());
     let environment: Vec<(&str, &str)> = names.map(|name| (name, "")).collect();
@@ -135,7 +135,7 @@ fn an_empty_variable_is_as_good_as_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_wins() {
+async fn command_line_precedes_the_environment() {
     let registry = registry(|_, _| None).await;
     let url = format!("--registry-url={}", registry.url);
     let elsewhere = [
@@ -156,7 +156,7 @@ async fn the_command_line_wins() {
 }
 
 #[test]
-fn lists_are_added_up_when_an_option_is_repeated() {
+fn repeated_list_options_add_up() {
     let output = run(&["--id=web0", "-t", "1,2,3,4,5,6", "-t", "7,8,9,10,11", "true"], &[]);
     assert!(stderr(&output).contains("--tags: 11 tags are too many"), "{}", stderr(&output));
 }

@@ -66,7 +66,7 @@ fn posted(target: &str, body: &str) -> Seen {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_that_was_given_away_stops_the_child_within_one_heartbeat() {
+async fn lost_service_stops_the_child_within_one_heartbeat() {
     for way in ["another wrapper", "an operator", "another session"] {
         let registry = Registry::start();
         let proxy = behind(&registry, |_| None).await;
@@ -92,7 +92,7 @@ async fn a_place_that_was_given_away_stops_the_child_within_one_heartbeat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_lost_with_its_place_given_away_stops_the_child() {
+async fn lost_session_with_a_new_holder_stops_the_child() {
     let registry = Registry::start();
     let proxy = behind(&registry, |_| None).await;
     let mut wrapped = fenced(&proxy.url, &["--interval=10", "--replace"]);
@@ -106,7 +106,7 @@ async fn a_session_that_is_lost_with_its_place_given_away_stops_the_child() {
 }
 
 #[test]
-fn a_session_that_is_lost_and_registered_again_in_time_keeps_the_child() {
+fn lost_session_registered_again_in_time_keeps_the_child() {
     let address = free_address();
     let registry = Registry::start_at(&address, &[]);
     let mut wrapped = fenced(&registry.url, &["--interval=10"]);
@@ -120,7 +120,7 @@ fn a_session_that_is_lost_and_registered_again_in_time_keeps_the_child() {
 
 /// Something else answers for a while, and knows nothing: the service is found in a session that was the wrapper's own.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_stands_in_between_and_says_404_does_not_stop_the_child() {
+async fn foreign_404_does_not_stop_the_child() {
     let registry = Registry::start();
     let (mut seen, mut is_over) = (0, false);
     let proxy = behind(&registry, move |request| {
@@ -141,7 +141,7 @@ async fn what_stands_in_between_and_says_404_does_not_stop_the_child() {
 
 /// A session alone is no place: it must not keep the child running.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_without_its_service_does_not_keep_the_child_running() {
+async fn session_without_its_service_does_not_keep_the_child_running() {
     let registry = Registry::start();
     let mut sessions = 0;
     let proxy = behind(&registry, move |seen| {
@@ -157,7 +157,7 @@ async fn a_session_without_its_service_does_not_keep_the_child_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looks_that_fail_count_like_heartbeats_that_fail() {
+async fn failed_verifications_count_like_failed_heartbeats() {
     let registry = Registry::start();
     let fault = || Reply::fault(503, "systemFailureError", "Internal Error");
     let left = Arc::new(AtomicUsize::new(2));
@@ -185,7 +185,7 @@ async fn looks_that_fail_count_like_heartbeats_that_fail() {
 
 /// Heartbeat and look together have the time that a heartbeat has.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_becomes_slow_does_not_stop_the_child() {
+async fn slow_registry_does_not_stop_the_child() {
     let registry = Registry::start();
     let (url, mut seen) = (registry.url.clone(), 0);
     let proxy = Misbehaving::start(move |request| {
@@ -200,7 +200,7 @@ async fn a_registry_that_becomes_slow_does_not_stop_the_child() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_out_for_maintenance_is_not_lost() {
+async fn service_in_maintenance_is_not_lost() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("status");
     let registry = Registry::start();
@@ -242,7 +242,7 @@ fn ask(path: &Path, request: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_with_the_fence_the_service_is_looked_for_with_every_heartbeat() {
+async fn service_is_verified_with_every_heartbeat_only_with_the_fence() {
     for (options, expected) in [(["--on-lost=keep"], 0..=0), (["--on-lost=stop"], 3..=4)] {
         let registry = Registry::start();
         let proxy = behind(&registry, |_| None).await;

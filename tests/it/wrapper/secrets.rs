@@ -43,7 +43,7 @@ fn spied(command: &mut Command) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_child_cannot_read_the_key_of_the_wrapper() {
+async fn child_cannot_read_the_wrappers_key() {
     let scratch = tempfile::tempdir().unwrap();
     let file = key_file(scratch.path());
     let registry = registry(|_, _| None).await;
@@ -71,7 +71,7 @@ async fn the_child_cannot_read_the_key_of_the_wrapper() {
 
 /// Whoever may trace everybody, as root may, finds no key where it was given.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_of_the_wrapper_does_not_hold_the_key() {
+async fn key_is_overwritten_in_the_wrappers_environment() {
     let registry = registry(|_, _| None).await;
     let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
     command.args([
@@ -106,7 +106,7 @@ fn count_in(process: &Running, map: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrapper_without_secrets_can_be_looked_into() {
+async fn wrapper_without_secrets_is_dumpable() {
     let registry = registry(|_, _| None).await;
     let said = spied(wrapped(&registry).env("OTHER", "kept"));
     assert!(said.contains("OTHER=kept") && said.contains("dumpable 1"), "{said}");
@@ -114,7 +114,7 @@ async fn a_wrapper_without_secrets_can_be_looked_into() {
 
 /// The thread that reads files is not worth a registration.
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_thread_is_allowed_a_key_file_is_read_all_the_same() {
+async fn key_file_is_read_without_a_thread() {
     need("prlimit");
     let scratch = tempfile::tempdir().unwrap();
     let file = key_file(scratch.path());
@@ -130,7 +130,7 @@ async fn where_no_thread_is_allowed_a_key_file_is_read_all_the_same() {
 
 /// Whoever may not be looked into has to look into itself all the same: for its descriptors, and for its descendants.
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_key_an_ordinary_user_is_served_as_ever() {
+async fn wrapper_with_a_key_works_for_an_ordinary_user() {
     let registry = registry(|_, _| None).await;
     let script = "(setsid sleep 1000 & echo \"left $!\"); exec 4>&-; echo closed";
     let mut shell = limited("sh");

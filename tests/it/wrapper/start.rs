@@ -59,7 +59,7 @@ fn started_at_leisure(command: &mut Command) -> Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreachable_a_refusing_or_a_silent_registry_does_not_stop_the_child() {
+async fn child_starts_with_an_unreachable_refusing_or_silent_registry() {
     let refusing = [(500, "internalError"), (401, "unauthorizedError"), (400, "badRequest"), (404, "notFoundError")];
     for (status, kind) in refusing {
         let registry = registry(move |_, _| Some(fault(status, kind))).await;
@@ -78,7 +78,7 @@ async fn an_unreachable_a_refusing_or_a_silent_registry_does_not_stop_the_child(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_at_any_step_delays_the_start_no_longer_than_at_the_first() {
+async fn silence_at_any_step_delays_the_start_equally() {
     for step in ["POST /v2.0/tokens", "POST /v1.0/sessions", "POST /v1.0/services"] {
         let registry = registry(move |request, _| (request == step).then_some(Reply::Silence)).await;
         let mut command = wrapper(&registry.url);
@@ -92,7 +92,7 @@ async fn silence_at_any_step_delays_the_start_no_longer_than_at_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn registering_goes_on_behind_the_child_until_it_succeeds() {
+async fn registration_continues_after_the_start() {
     let registry = registry(|request, before| match request {
         "POST /v1.0/sessions" if before < 2 => Some(fault(503, "systemFailureError")),
         "POST /v1.0/services" if before < 2 => Some(fault(500, "internalError")),
@@ -108,7 +108,7 @@ async fn registering_goes_on_behind_the_child_until_it_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_start_can_be_told_to_wait_longer() {
+async fn wait_option_delays_the_start_longer() {
     let registry = registry(|request, before| {
         (request == "POST /v1.0/sessions" && before < 3).then(|| fault(500, "internalError"))
     })
@@ -122,7 +122,7 @@ async fn the_start_can_be_told_to_wait_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_abort_on_failure_the_child_waits_for_its_registration() {
+async fn abort_on_failure_starts_the_child_after_the_registration() {
     let registry = registry(|request, before| match request {
         "POST /v1.0/services" if before < 1 => Some(fault(400, "serviceWithThisIdExists")),
         // Asked for the holder when the id is taken, and then by the fence.
@@ -136,7 +136,7 @@ async fn with_abort_on_failure_the_child_waits_for_its_registration() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_abort_on_failure_the_attempts_are_counted_and_then_it_is_status_100() {
+async fn abort_on_failure_exits_100_after_its_attempts() {
     let registry = registry(|_, _| Some(fault(500, "internalError"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=2"]));
     assert_eq!(wrapped.end().code(), Some(100));
@@ -147,7 +147,7 @@ async fn with_abort_on_failure_the_attempts_are_counted_and_then_it_is_status_10
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_abort_on_failure_a_session_that_is_lost_is_one_failed_attempt() {
+async fn abort_on_failure_counts_a_lost_session_as_one_attempt() {
     // Registering meets a session that is gone already; the id is taken, and the first heartbeat says that the session is gone.
     for lost_at in ["POST /v1.0/services", "POST /v1.0/sessions/seAAAAAAAA/heartbeat"] {
         let registry = registry(move |request, before| match request {
@@ -167,7 +167,7 @@ async fn with_abort_on_failure_a_session_that_is_lost_is_one_failed_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_abort_on_failure_a_registry_that_opens_no_session_is_given_up() {
+async fn abort_on_failure_ends_without_a_session() {
     let registry = registry(|_, _| Some(fault(404, "notFoundError"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1000"]));
     assert_eq!(wrapped.end().code(), Some(100), "the URL is wrong, and stays so");
@@ -176,7 +176,7 @@ async fn with_abort_on_failure_a_registry_that_opens_no_session_is_given_up() {
 
 /// As if it had ended the child: that is what `--reraise` and `--exit-map` are told for.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ends_the_wrapper_before_the_start_is_its_end_as_it_would_be_the_childs() {
+async fn signal_before_the_start_is_the_exit_status() {
     for (options, code, signal) in [
         (&["-v"][..], Some(143), None),
         (&["--reraise"], None, Some(15)),
@@ -194,7 +194,7 @@ async fn what_ends_the_wrapper_before_the_start_is_its_end_as_it_would_be_the_ch
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_never_lives_is_a_failed_attempt() {
+async fn session_without_a_heartbeat_is_a_failed_attempt() {
     for step in ["POST /v1.0/services", "POST /v1.0/sessions/seAAAAAAAA/heartbeat"] {
         let registry = registry(move |request, _| (request == step).then(|| fault(404, "notFoundError"))).await;
         let mut wrapped = started(&mut wrapper(&registry.url));
@@ -208,7 +208,7 @@ async fn a_session_that_never_lives_is_a_failed_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_abort_on_failure_what_cannot_get_better_is_not_tried_again() {
+async fn abort_on_failure_does_not_retry_final_errors() {
     let registry = registry(|_, _| Some(fault(401, "unauthorizedError"))).await;
     let mut command = wrapper(&registry.url);
     command.args(["--abort-on-failure", "--username=joe"]).env("SERVICE_REGISTRY_API_KEY", "s3cret");
@@ -220,7 +220,7 @@ async fn with_abort_on_failure_what_cannot_get_better_is_not_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_registered_for_a_child_that_never_ran_is_taken_back() {
+async fn registration_is_withdrawn_if_the_child_does_not_start() {
     let taken = |request: &str| request == "POST /v1.0/services";
     let registry = registry(move |request, _| taken(request).then(|| fault(400, "serviceWithThisIdExists"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1"]));
@@ -229,7 +229,7 @@ async fn what_was_registered_for_a_child_that_never_ran_is_taken_back() {
 }
 
 #[test]
-fn where_a_hosted_registry_takes_the_childs_place_the_wrapper_says_so() {
+fn child_that_lacks_the_registrys_thread_is_reported() {
     // The default address is the machine's, so this needs a network of its own.
     ["unshare", "ip", "prlimit"].into_iter().for_each(need);
     let end = |options: &str| {

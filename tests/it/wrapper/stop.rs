@@ -20,7 +20,7 @@ fn wrapped(registry: &Registry, options: &[&str]) -> Command {
 }
 
 #[test]
-fn a_stop_withdraws_then_drains_then_signals() {
+fn stop_withdraws_then_drains_then_signals() {
     let registry = Registry::start();
     let mut command = wrapped(&registry, &["--drain-delay=3"]);
     let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
@@ -36,7 +36,7 @@ fn a_stop_withdraws_then_drains_then_signals() {
 }
 
 #[test]
-fn a_second_signal_waits_for_nothing() {
+fn second_signal_waits_for_nothing() {
     let registry = Registry::start();
     let mut command = wrapped(&registry, &["--drain-delay=1000"]);
     let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
@@ -50,7 +50,7 @@ fn a_second_signal_waits_for_nothing() {
 }
 
 #[test]
-fn the_budget_bounds_the_whole_stop() {
+fn budget_bounds_the_whole_stop() {
     let registry = Registry::start();
     for options in [["--drain-delay=1000", "--stop-budget=2"], ["--stop-timeout=0", "--stop-budget=2"]] {
         let mut command = wrapped(&registry, &options);
@@ -63,7 +63,7 @@ fn the_budget_bounds_the_whole_stop() {
 }
 
 #[test]
-fn a_silent_registry_holds_a_stop_up_only_for_a_while() {
+fn silent_registry_delays_a_stop_at_most_two_seconds() {
     let registry = Registry::start();
     let mut running = Running::start(wrapped(&registry, &[]).arg("python3").arg(child("signals.py")));
     running.line("registered");
@@ -75,7 +75,7 @@ fn a_silent_registry_holds_a_stop_up_only_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_refuses_heartbeats_is_told_of_the_stop_all_the_same() {
+async fn withdrawal_is_tried_after_refused_heartbeats() {
     let registry = Registry::start();
     let url = registry.url.clone();
     let proxy = Misbehaving::start(move |seen| match step(seen) {
@@ -91,7 +91,7 @@ async fn a_registry_that_refuses_heartbeats_is_told_of_the_stop_all_the_same() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_a_registry_that_is_known_to_be_silent() {
+fn stop_does_not_wait_for_a_failing_registry() {
     let registry = Registry::start();
     let mut running = Running::start(wrapped(&registry, &["-v"]).arg("python3").arg(child("signals.py")));
     running.ready();
@@ -103,7 +103,7 @@ fn a_stop_does_not_wait_for_a_registry_that_is_known_to_be_silent() {
 }
 
 #[test]
-fn the_end_of_the_child_can_deregister_at_once() {
+fn on_exit_deregister_removes_the_service_at_once() {
     let registry = Registry::start();
     let mut command = wrapped(&registry, &["--on-exit=deregister", "sh", "-c", "exit 7"]);
     assert_eq!(Running::start(&mut command).end().code(), Some(7));
@@ -116,7 +116,7 @@ fn the_end_of_the_child_can_deregister_at_once() {
 }
 
 #[test]
-fn the_fence_stops_the_child_before_its_place_can_be_given_away() {
+fn fence_stops_the_child_before_its_session_expires() {
     let registry = Registry::start();
     let mut command = wrapper(&registry.url);
     command.args(["--id=web0", "--interval=8", "--on-registry-down=wait:60", "--on-lost=stop"]);
@@ -134,7 +134,7 @@ fn the_fence_stops_the_child_before_its_place_can_be_given_away() {
 }
 
 #[test]
-fn without_the_fence_the_child_runs_on() {
+fn child_runs_on_without_the_fence() {
     let registry = Registry::start();
     let mut running = Running::start(wrapped(&registry, &[]).arg("python3").arg(child("signals.py")));
     running.ready();
@@ -146,7 +146,7 @@ fn without_the_fence_the_child_runs_on() {
 }
 
 #[test]
-fn the_status_socket_tells_and_the_service_can_be_taken_out_and_put_back() {
+fn status_socket_reports_and_sets_maintenance() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("status");
     let registry = Registry::start();
@@ -192,7 +192,7 @@ fn the_status_socket_tells_and_the_service_can_be_taken_out_and_put_back() {
 
 /// Something else may listen there.
 #[test]
-fn an_answer_of_the_status_socket_is_read_up_to_a_bound() {
+fn reply_of_the_status_socket_is_bounded() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("status");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();

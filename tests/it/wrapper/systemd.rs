@@ -74,7 +74,7 @@ s.connect('\\0' + name[1:] if name[0] == '@' else name)
 }
 
 #[test]
-fn what_the_child_tells_systemd_comes_from_the_main_process() {
+fn notifications_of_the_child_come_from_the_main_process() {
     need("python3");
     let scratch = tempfile::tempdir().unwrap();
     let manager = Manager::start(scratch.path());
@@ -96,7 +96,7 @@ for text in sys.argv[1:]:
 }
 
 #[test]
-fn all_that_a_child_says_before_it_ends_arrives() {
+fn notifications_before_the_childs_exit_arrive() {
     let scratch = tempfile::tempdir().unwrap();
     let manager = Manager::start(scratch.path());
     // More than waits in one socket, with as many descriptors as one message takes.
@@ -119,7 +119,7 @@ print('gone', flush=True)
 }
 
 #[test]
-fn descriptors_that_do_not_fit_harm_no_later_word() {
+fn lost_descriptors_harm_no_later_notification() {
     need("prlimit");
     let scratch = tempfile::tempdir().unwrap();
     let manager = Manager::start(scratch.path());
@@ -143,7 +143,7 @@ s.send(b'WATCHDOG=1')
 }
 
 #[test]
-fn the_real_systemd_notify_gets_through_with_its_barrier() {
+fn systemd_notify_succeeds_with_its_barrier() {
     need("systemd-notify");
     let scratch = tempfile::tempdir().unwrap();
     let manager = Manager::start(scratch.path());
@@ -160,7 +160,7 @@ fn the_real_systemd_notify_gets_through_with_its_barrier() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_is_told_on_behalf_of_a_child_that_does_not() {
+async fn notify_when_reports_readiness_for_the_child() {
     let scratch = tempfile::tempdir().unwrap();
     let manager = Manager::start(scratch.path());
     let mut spawned = Running::start(wrapped(&manager).args(["--notify-when=spawned", "sleep", "1000"]));
@@ -187,7 +187,7 @@ async fn readiness_is_told_on_behalf_of_a_child_that_does_not() {
 
 /// Where stderr leads to the journal, as systemd says it does.
 #[test]
-fn a_journal_hears_how_urgent_a_line_is() {
+fn journal_gets_the_priority_of_lines() {
     let stderr = "$(stat -Lc %d:%i /proc/self/fd/2)";
     for (stream, prefix) in [(stderr, "<4>"), ("1:1", ""), ("", "")] {
         let script = format!("JOURNAL_STREAM={stream} exec \"$@\"");
@@ -213,7 +213,7 @@ fn a_journal_hears_how_urgent_a_line_is() {
 }
 
 #[test]
-fn sockets_that_systemd_passes_on_are_the_childs_alone() {
+fn sockets_from_systemd_reach_the_child_alone() {
     need("python3");
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("socket");
@@ -246,7 +246,7 @@ connection.recv(1)
 }
 
 #[test]
-fn a_pipe_ends_when_the_child_closes_it() {
+fn pipe_ends_when_the_child_closes_it() {
     let mut command = wrapper("http://127.0.0.1:1");
     command.args(["-qq", "--id=web0", "sh", "-c", "echo done; exec >&-; exec sleep 1000"]);
     let mut running = Running::start(&mut command);

@@ -3,7 +3,7 @@
 use crate::bench::{Running, child, clean, need};
 
 #[test]
-fn a_session_on_a_terminal_is_the_same_with_and_without_the_wrapper() {
+fn session_on_a_terminal_is_the_same_with_and_without_the_wrapper() {
     ["bash", "python3", "pkill", "ps"].into_iter().for_each(need);
     let wrapper = env!("CARGO_BIN_EXE_service-registry-wrapper");
     let wrapped = [wrapper, "-qq", "--id=web0", "--registry-url=http://127.0.0.1:1"];

@@ -31,14 +31,14 @@ fn exists(pid: i32) -> bool {
 }
 
 #[test]
-fn what_the_child_leaves_behind_is_ended_and_waited_for() {
+fn remaining_descendants_are_terminated_and_awaited() {
     let (mut running, grandchildren) = family(&["--stop-timeout=1000"], &["leave"]);
     assert_eq!(running.end().code(), Some(3), "the status is the child's");
     assert!(grandchildren.iter().all(|&pid| !exists(pid)), "gone before the wrapper is");
 }
 
 #[test]
-fn what_does_not_hear_is_killed_after_the_stop_timeout() {
+fn descendants_that_ignore_sigterm_are_killed_after_the_timeout() {
     let (mut running, grandchildren) = family(&["--stop-timeout=0.5"], &["leave", "deaf"]);
     running.line("killing the remaining processes");
     assert_eq!(running.end().code(), Some(3));
@@ -46,7 +46,7 @@ fn what_does_not_hear_is_killed_after_the_stop_timeout() {
 }
 
 #[test]
-fn orphans_are_left_when_told_so() {
+fn leave_orphans_leaves_descendants() {
     let (mut running, grandchildren) = family(&["--leave-orphans"], &["leave"]);
     assert_eq!(running.end().code(), Some(3));
     assert!(grandchildren.iter().all(|&pid| exists(pid)));
@@ -54,7 +54,7 @@ fn orphans_are_left_when_told_so() {
 }
 
 #[test]
-fn orphans_that_are_to_be_left_outlive_a_deaf_child() {
+fn left_orphans_survive_the_kill_of_the_child() {
     let mut command = wrapped();
     let script = "setsid sleep 1000 & trap '' TERM; echo orphan $!; while :; do sleep 0.1; done";
     let mut running = Running::start(command.args(["--leave-orphans", "--stop-timeout=0.3", "sh", "-c", script]));
@@ -68,7 +68,7 @@ fn orphans_that_are_to_be_left_outlive_a_deaf_child() {
 }
 
 #[test]
-fn what_is_stopped_is_ended_as_well() {
+fn stopped_descendants_are_terminated() {
     let script = "sleep 1000 & kill -STOP $!; echo grandchild $!; exit 3";
     let mut command = wrapped();
     let mut running = Running::start(command.args(["--stop-timeout=1000", "sh", "-c", script]));
@@ -77,7 +77,7 @@ fn what_is_stopped_is_ended_as_well() {
 }
 
 #[test]
-fn children_that_the_wrapper_was_born_with_are_left_alone() {
+fn inherited_children_are_left_alone() {
     let mut shell = clean("bash");
     shell.args([
         "-c",
@@ -94,7 +94,7 @@ fn children_that_the_wrapper_was_born_with_are_left_alone() {
 }
 
 #[test]
-fn a_child_that_leaves_its_group_still_hears() {
+fn child_that_left_its_group_gets_signals() {
     // The child joins the wrapper's group, and so leaves the one that was made for it: empty, or with a helper in it.
     for helper in ["", "subprocess.Popen(['sleep', '1000'], stdout=2); "] {
         let program = format!(
@@ -109,7 +109,7 @@ fn a_child_that_leaves_its_group_still_hears() {
 }
 
 #[test]
-fn the_status_is_the_childs_even_if_another_gets_its_number() {
+fn status_is_the_childs_if_its_pid_is_reused() {
     need("unshare");
     need("python3");
     // What the child leaves behind starts another process with the child's number, which ends with 9.
@@ -139,7 +139,7 @@ print('the same' if other == own else 'another', flush=True)
 }
 
 #[test]
-fn a_signal_that_is_dropped_stops_nobody() {
+fn dropped_signal_stops_nothing() {
     let mut command = wrapped();
     command.args(["--rewrite-signal=TERM:0", "--stop-timeout=0.1", "--stop-budget=0.1"]);
     let scratch = tempfile::tempdir().unwrap();
@@ -152,7 +152,7 @@ fn a_signal_that_is_dropped_stops_nobody() {
 }
 
 #[test]
-fn a_flood_of_signals_does_not_keep_a_deaf_child_alive() {
+fn flood_of_signals_does_not_delay_the_kill() {
     ["prlimit", "python3"].into_iter().for_each(need);
     let mut command = wrapped();
     let deaf = "
@@ -186,7 +186,7 @@ while True:
 }
 
 #[test]
-fn without_proc_a_deaf_child_is_killed_and_what_it_leaves_is_waited_for() {
+fn child_is_killed_and_its_descendants_awaited_without_proc() {
     need("unshare");
     let hidden = "mount -t tmpfs none /proc && exec \"$@\"";
     let started = |stop_timeout: &str, script: &str| {
@@ -207,7 +207,7 @@ fn without_proc_a_deaf_child_is_killed_and_what_it_leaves_is_waited_for() {
 }
 
 #[test]
-fn the_first_process_of_a_pid_namespace_can_be_wrapped() {
+fn first_process_of_a_pid_namespace_can_be_wrapped() {
     need("unshare");
     let mut unshare = clean("unshare");
     unshare.args(["--map-root-user", "--pid", env!("CARGO_BIN_EXE_service-registry-wrapper")]);
@@ -216,7 +216,7 @@ fn the_first_process_of_a_pid_namespace_can_be_wrapped() {
 }
 
 #[test]
-fn a_stop_ends_the_group_at_once_and_the_rest_after_it() {
+fn stop_signals_the_group_at_once_and_other_descendants_after_it() {
     let (mut running, grandchildren) = family(&["--stop-timeout=1000"], &["stay"]);
     running.signal(Signal::SIGTERM);
     assert_eq!(running.end().code(), Some(143));
@@ -224,7 +224,7 @@ fn a_stop_ends_the_group_at_once_and_the_rest_after_it() {
 }
 
 #[test]
-fn a_child_that_ignores_sigterm_is_killed_with_all_its_family() {
+fn child_that_ignores_sigterm_is_killed_with_its_descendants() {
     let (mut running, grandchildren) = family(&["--stop-timeout=0.5"], &["stay", "deaf"]);
     running.signal(Signal::SIGTERM);
     running.line("killing the remaining processes");
@@ -233,7 +233,7 @@ fn a_child_that_ignores_sigterm_is_killed_with_all_its_family() {
 }
 
 #[test]
-fn with_no_stop_timeout_nobody_is_killed() {
+fn stop_timeout_0_kills_nothing() {
     let mut command = wrapped();
     command.arg("--stop-timeout=0");
     for mut parent in [command].into_iter().chain(inits()) {
@@ -276,7 +276,7 @@ fn signalled(mut parent: Command) -> usize {
 }
 
 #[test]
-fn the_scope_says_who_gets_a_signal() {
+fn signal_scope_decides_about_the_group() {
     for (scope, expected) in [("group", 2), ("child", 1)] {
         let mut command = wrapped();
         command.args(["--signal-scope", scope]);
@@ -298,7 +298,7 @@ fn the_scope_says_who_gets_a_signal() {
 }
 
 #[test]
-fn the_child_leads_its_own_group_unless_the_scope_is_the_child() {
+fn child_leads_its_own_group_unless_the_scope_is_the_child() {
     for (scope, own) in [("group", true), ("child", false)] {
         let mut command = wrapped();
         command.args(["--signal-scope", scope, "sh", "-c", "ps -o pgid= -p $$; echo $$"]);
@@ -309,7 +309,7 @@ fn the_child_leads_its_own_group_unless_the_scope_is_the_child() {
 }
 
 #[test]
-fn a_killed_wrapper_takes_its_child_along() {
+fn killed_wrapper_ends_its_child() {
     for (options, signal) in [(&[][..], "got 15"), (&["--parent-death-signal=USR1"], "got 10")] {
         let mut running = Running::start(wrapped().args(options).arg("python3").arg(child("signals.py")));
         let child = running.ready();
@@ -327,7 +327,7 @@ fn a_killed_wrapper_takes_its_child_along() {
 }
 
 #[test]
-fn a_signal_at_any_moment_of_the_start_ends_it() {
+fn signal_at_any_moment_of_the_start_ends_it() {
     for step in 0..150 {
         let mut command = wrapped();
         let mut running = Running::start(command.args(["sleep", "1000"]));
@@ -341,7 +341,7 @@ fn a_signal_at_any_moment_of_the_start_ends_it() {
 }
 
 #[test]
-fn a_stopped_child_is_not_an_ended_one() {
+fn stopped_child_has_not_exited() {
     for mut parent in [wrapped()].into_iter().chain(inits()) {
         let mut running = Running::start(parent.arg("python3").arg(child("signals.py")));
         let pid = running.ready();
@@ -374,7 +374,7 @@ fn stopped_processes_that_are_asked_to_end_are_continued() {
 }
 
 #[test]
-fn a_running_child_that_is_asked_to_end_is_not_continued() {
+fn running_child_that_is_asked_to_end_is_not_continued() {
     let mut running = Running::start(wrapped().arg("python3").arg(child("signals.py")));
     running.ready();
     running.signal(Signal::SIGTERM);
@@ -385,7 +385,7 @@ fn a_running_child_that_is_asked_to_end_is_not_continued() {
 }
 
 #[test]
-fn a_stopped_process_out_of_reach_of_the_signal_stays_stopped() {
+fn stopped_process_outside_the_signal_scope_stays_stopped() {
     // In a group of its own, and so not signalled before the child has ended.
     let script = "trap 'echo heard; exec sleep 1000' TERM; setsid sh -c 'echo stops $$; kill -STOP $$; exec sleep 1000' & \
                   while :; do sleep 0.01; done";
@@ -407,7 +407,7 @@ fn state(pid: i32) -> char {
 }
 
 #[test]
-fn who_is_buried_is_said_when_asked_for() {
+fn warn_on_reap_reports_reaped_processes() {
     let mut command = wrapped();
     let script = "sh -c 'sleep 0.1 & echo orphan $!'; exec sleep 1000";
     let mut running = Running::start(command.args(["--warn-on-reap", "sh", "-c", script]));
@@ -416,7 +416,7 @@ fn who_is_buried_is_said_when_asked_for() {
 }
 
 #[test]
-fn as_process_1_it_buries_like_any_init() {
+fn process_1_reaps_orphans() {
     need("unshare");
     let wrapper =
         [env!("CARGO_BIN_EXE_service-registry-wrapper"), "-q", "--id=web0", "--registry-url=http://127.0.0.1:1"];
@@ -436,7 +436,7 @@ fn as_process_1_it_buries_like_any_init() {
 }
 
 #[test]
-fn as_process_1_it_ends_what_is_left() {
+fn process_1_terminates_remaining_processes() {
     need("unshare");
     let mut unshare = clean("unshare");
     unshare.args([
@@ -456,7 +456,7 @@ fn as_process_1_it_ends_what_is_left() {
 }
 
 #[test]
-fn ten_thousand_orphans_and_signals_and_nothing_is_lost() {
+fn ten_thousand_orphans_and_signals_lose_no_status() {
     let mut command = wrapped();
     let script = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); \
                   sh -c 'j=0; while [ $j -lt 100 ]; do j=$((j+1)); (:) & done'; done; exec python3 \"$0\"";

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_have_names_and_numbers() {
+    fn signal_is_parsed_by_name_or_number() {
         for (text, number) in
             [("SIGTERM", 15), ("term", 15), ("15", 15), ("RTMIN", 34), ("sigrtmin+3", 37), ("RTMAX-1", 63), ("64", 64)]
         {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn rewrites_are_lists_that_add_up() {
+    fn repeated_rewrites_add_up() {
         let lists = ["TERM:QUIT,HUP:0".to_owned(), "RTMIN+1:USR1".to_owned()];
         assert_eq!(rewrites(&lists).unwrap(), BTreeMap::from([(15, 3), (1, 0), (35, 10)]));
         for wrong in ["TERM", "TERM:", "KILL:TERM", "STOP:0", "CHLD:0", "0:15"] {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_maps_and_timeouts_are_checked() {
+    fn exit_map_and_timeout_out_of_range_are_refused() {
         assert_eq!(exit_map(&["143=0,2=0".to_owned()]).unwrap(), BTreeMap::from([(143, 0), (2, 0)]));
         for wrong in ["143", "143=", "256=0", "1=x", "1=0,"] {
             assert!(exit_map(&[wrong.to_owned()]).is_err(), "{wrong}");

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_follow_the_api() {
+    fn service_id_outside_the_rules_is_refused() {
         assert!(error_text(&[]).starts_with("--id is missing"));
         assert_eq!(error_text(&["--id=a.b-c_9"]), "");
         assert_eq!(error_text(&["--id=ab"]), "--id: \"ab\" has 2 characters; an id has 3 to 65");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_3_to_120_seconds() {
+    fn interval_outside_3_to_120_seconds_is_refused() {
         for good in ["3", "30", "120"] {
             assert_eq!(error_text(&["--id=abc", "-i", good]), "");
         }
@@ -304,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn retries_are_a_number_from_1() {
+    fn retries_below_1_are_refused() {
         for bad in ["0", "x", "-1"] {
             assert!(error_text(&["--id=abc", &format!("--retries={bad}")]).starts_with("--retries: "), "{bad}");
         }
     }
 
     #[test]
-    fn half_a_login_is_refused() {
+    fn incomplete_login_is_refused() {
         assert!(error_text(&["--id=abc", "--username=joe"]).contains("--username is given without a key"));
         assert!(error_text(&["--id=abc", "--api-key=k"]).contains("without a user"));
         assert!(error_text(&["--id=abc", "--region=uk"]).contains("--region says where to log in"));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_needs_its_key() {
+    fn certificate_without_its_key_is_refused() {
         assert!(error_text(&["--id=abc", "--client-cert=c"]).contains("--client-cert is given without its key"));
         assert!(error_text(&["--id=abc", "--client-key=k"]).contains("--client-key is given without a certificate"));
         assert!(
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_fit_into_a_request_is_refused() {
+    fn metadata_too_large_for_a_request_is_refused() {
         let pair = |n: usize| format!("--metadata=key{n}={}", "x".repeat(255));
         let options: Vec<String> = (0..20).map(pair).collect();
         let options: Vec<&str> = ["--id=abc"].into_iter().chain(options.iter().map(String::as_str)).collect();

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_cut_at_commas() {
+    fn tags_are_split_at_commas() {
         assert_eq!(tags_of("api,www").unwrap(), ["api", "www"]);
         assert_eq!(tags_of("x").unwrap(), ["x"], "one character is enough");
         assert_eq!(tags_of("a\\,b,c\\d").unwrap(), ["a,b", "c\\d"]);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_the_registry_would_refuse_are_refused() {
+    fn invalid_tags_are_refused() {
         assert_eq!(tags_of("a,b,").unwrap_err().to_string(), "tag 3 is empty; remove a ','");
         assert!(tags_of(&"x".repeat(55)).is_ok());
         assert!(tags_of(&"x".repeat(56)).unwrap_err().to_string().contains("has 56 characters; at most 55"));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_equals_sign_splits_a_pair() {
+    fn pair_is_split_at_the_first_equals_sign() {
         assert_eq!(pairs_of("port=8000,host=localhost"), r#"{"host": "localhost", "port": "8000"}"#);
         assert_eq!(pairs_of("query=a=b"), r#"{"query": "a=b"}"#);
         assert_eq!(pairs_of(r"motto=one\, two,path=c:\x"), r#"{"motto": "one, two", "path": "c:\\x"}"#);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_that_the_registry_would_refuse_are_refused() {
+    fn invalid_pairs_are_refused() {
         assert!(pairs_of("port").starts_with("\"port\" is not key=value"));
         assert!(pairs_of("a=1,").starts_with("\"\" is not key=value"));
         assert_eq!(pairs_of("=1"), "\"=1\" has no key before '='");

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn at_every_interval_the_child_is_asked_in_time_and_killed_in_time() {
+    async fn fence_leaves_time_for_a_heartbeat_and_for_the_child_at_every_interval() {
         for seconds in 3..=120 {
             let timeout = Duration::from_secs(seconds);
             let fence = Fence { timeout };

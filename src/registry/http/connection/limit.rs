@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crowd_makes_room_at_its_own_cost() {
+    async fn address_with_most_connections_loses_one() {
         let connections = ConnectionTable::new(4, Timeouts::default());
         let alone = insert(&connections, 1);
         let crowd: Vec<Permit> = (0..3).map(|_| insert(&connections, 2)).collect();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_interrupted_and_who_comes_waits() {
+    async fn new_connection_waits_while_all_are_busy() {
         let connections = ConnectionTable::new(1, Timeouts::default());
         let first = insert(&connections, 1);
         first.connection.begin();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_has_less_time_than_silence() {
+    async fn head_has_a_shorter_limit_than_an_idle_connection() {
         let connections = ConnectionTable::new(1, Timeouts::default());
         let place = insert(&connections, 1);
         let connection = &place.connection;

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slow_reader_has_time_for_what_it_took() {
+    fn slow_reader_gets_time_for_bytes_it_has_read() {
         let since = Instant::now();
         let left = |taken| Unread { since, taken }.deadline(Duration::from_secs(30)) - since;
         assert_eq!([0, 8 << 10, 1 << 20].map(|taken| left(taken).as_secs()), [30, 31, 158]);

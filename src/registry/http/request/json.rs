@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn four_values_count_as_no_body() {
+    fn four_blank_values_count_as_no_body() {
         for text in ["null", "false", "0", "-0", "0.0", "\"\""] {
             assert!(serde_json::from_str::<Json>(text).unwrap().is_blank(), "{text}");
         }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_has_an_end() {
+    fn deep_nesting_is_refused() {
         assert!(serde_json::from_str::<Json>(&"[".repeat(4_999)).is_err());
     }
 }

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_are_integers_in_many_spellings() {
+    fn timeout_is_an_integer_in_many_spellings() {
         for text in ["30", "30.0", "3e1", r#""30""#, r#""30.0""#, r#""030""#, r#""+30""#, r#"" 30""#, "[30]"] {
             assert_eq!(heartbeat_timeout(&json(text)), Ok(30), "{text}");
         }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_items_is_checked_before_their_kind() {
+    fn number_of_items_is_checked_before_their_type() {
         let many: Vec<String> = (0..11).map(|n| format!("\"k{n}\": 1")).collect();
         let count = Err("Object needs to have between 0 and 10 items".into());
         assert_eq!(tags(&json(&format!("{{{}}}", many.join(",")))), count);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_ids_are_keys_with_or_without_namespaces() {
+    fn configuration_id_is_a_key_with_or_without_namespaces() {
         let segments = |n: usize| format!("{}/key", "/abc".repeat(n));
         let long = "a".repeat(170);
         let wide = format!("/{}", "n".repeat(50));

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn amount_beyond_total_is_all_there_is() {
+    async fn amount_above_the_total_is_reduced_to_it() {
         let all = FairShare::new(16);
         let held = all.try_take(party(1, 1), 100).unwrap();
         assert_eq!(free(&all), 0);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_tenant_that_has_least_is_served_first() {
+    async fn waiting_tenant_with_the_smallest_share_is_served_first() {
         let all = FairShare::new(4);
         let mut first = all.try_take(party(9, 9), 4).unwrap();
         let wait = |tenant| {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_ends_in_time_and_takes_nothing() {
+    async fn waiting_ends_at_its_limit_without_a_share() {
         let all = FairShare::new(1);
         let held = all.try_take(party(1, 1), 1).unwrap();
         assert!(all.take(party(2, 1), 1, Instant::now()).await.is_none());

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_expiry_has_the_one_form_that_all_clients_read() {
+    fn expiry_has_the_form_that_all_clients_parse() {
         assert_eq!(expires(1_893_456_000_999), "2030-01-01T00:00:00.000-00:00");
     }
 }
