@@ -49,8 +49,13 @@ pub enum Error {
     #[error("no thread can be started")]
     Thread(#[source] io::Error),
     /// The certificate, the key or the authority of clients cannot be used.
-    #[error("TLS: {0}")]
-    Tls(String),
+    #[error("TLS: {why}")]
+    Tls {
+        /// The file that is wrong; none if they do not fit together, or TLS cannot be set up.
+        file: Option<PathBuf>,
+        /// The fault, with the name of the file.
+        why: String,
+    },
     /// The system has no random numbers for keys.
     #[error("no random numbers for keys: {0}")]
     Random(String),

@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use service_registry::registry::TrustedProxy;
 
-/// The registry that service-registry-wrapper and other clients of the v1.0 API register in.
+/// The service registry: service-registry-wrapper and other clients of the v1.0 API register in it.
 #[derive(Debug, Parser)]
 #[command(name = "service-registry", version, max_term_width = 100)]
 pub(super) struct Cli {
@@ -19,7 +19,7 @@ pub(super) struct Cli {
 }
 
 impl Cli {
-    /// Reads arguments and environment; ends the process where they are wrong, or ask for help.
+    /// Reads arguments and environment; exits if they are wrong, or ask for help.
     pub(super) fn read() -> Self {
         let matches = without_empty_variables(Self::command()).get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
@@ -33,46 +33,46 @@ fn without_empty_variables(command: Parsed) -> Parsed {
         .mut_subcommands(without_empty_variables)
 }
 
-/// What is told on the way, on stderr.
+/// The options of the log.
 #[derive(Args, Debug)]
 pub(super) struct Log {
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, value_name = "FORMAT", env = "SERVICE_REGISTRY_LOG_FORMAT", default_value = "text", global = true)]
     pub(super) log_format: Format,
-    /// Say more (twice: everything)
+    /// Log more (twice: everything)
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(super) verbose: u8,
-    /// Say less (twice: nothing but errors)
+    /// Log less (twice: errors only)
     #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose")]
     pub(super) quiet: u8,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// For people
+    /// Text
     Text,
-    /// One JSON object a line
+    /// A JSON object per line
     Json,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Serve until told to stop by SIGTERM or SIGINT
+    /// Run the registry until SIGTERM or SIGINT
     ///
     /// Prints `listening on http://ADDRESS:PORT` once clients can connect.
     Serve(Serve),
-    /// Write a copy of a registry to a file, while it runs
+    /// Copy a registry into a file, also while it runs
     ///
-    /// The file is there as a whole or not at all, and replaces one of the same name, but nothing that is no regular file.
+    /// The file is complete or does not exist. It replaces a regular file of the same name, and no other kind of file.
     Backup(Backup),
     /// Verify a copy, and make it the registry of a data directory
     ///
-    /// Nothing may run in the directory. Every session gets its full timeout again.
+    /// No registry may be running in the directory. Every session gets its full timeout again.
     Restore(Restore),
-    /// Ask a wrapper how things stand; prints JSON
+    /// Print the state of a wrapper as JSON
     Status(Status),
-    /// Take the service of a wrapper out of the registry while it runs on, and put it back
+    /// Take the service of a running wrapper out of the registry, or put it back
     Maintenance(Maintenance),
     /// Print the hash of the key on stdin, for `api_key_hash` or `password_hash` in the users file
     HashKey,
@@ -80,7 +80,7 @@ pub(super) enum Command {
 
 #[derive(Args, Debug)]
 pub(super) struct Serve {
-    /// Where to listen; port 0 takes a free one
+    /// Address and port to listen on; port 0 takes a free one
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -88,63 +88,63 @@ pub(super) struct Serve {
         default_value_t = format!("127.0.0.1:{}", service_registry::wire::DEFAULT_PORT)
     )]
     pub(super) listen: String,
-    /// Who may log in (TOML); without it everyone on this machine may
+    /// Users file (TOML); without it every client on this machine has access
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_USERS")]
     pub(super) users: Option<PathBuf>,
-    /// Where everything is kept; /var/lib/service-registry for root, else service-registry in the user's data directory
+    /// Data directory; default: that of the systemd unit, /var/lib/service-registry for root, else in the user's home
     #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Keep everything in memory, whatever --data-dir says: it is gone when the registry ends
+    /// Keep all data in memory, also with --data-dir: it is lost at the exit
     #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY", value_parser = BoolishValueParser::new())]
     pub(super) in_memory: bool,
-    /// How long events are kept: a number with s, m, h or d behind it, as in 12h
+    /// How long events are kept: a number followed by s, m, h or d, such as 12h
     #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", default_value = "30d", value_parser = duration)]
     pub(super) events_retention: Duration,
-    /// Without --users: let other machines in, too
+    /// Without --users: allow other machines as well
     #[arg(long, env = "SERVICE_REGISTRY_OPEN", value_parser = BoolishValueParser::new())]
     pub(super) open: bool,
-    /// Without --users: a name of this machine that clients ask for; repeatable, or separated by ','
+    /// Without --users: a host name under which clients reach this machine; repeatable, or separated by ','
     ///
     /// Requests for other names are refused. Loopback names and addresses of this machine need not be given.
     #[arg(long, value_name = "NAME", env = "SERVICE_REGISTRY_HOST_NAMES", value_delimiter = ',')]
     pub(super) host_name: Vec<String>,
-    /// A proxy whose X-Forwarded-For or Forwarded is believed; repeatable, or separated by ','
+    /// Address of a trusted proxy, whose X-Forwarded-For or Forwarded counts; repeatable, or separated by ','
     ///
     /// Failed logins then count for the client's address instead of the proxy's.
     #[arg(long, value_name = "ADDRESS[/BITS]", env = "SERVICE_REGISTRY_TRUSTED_PROXIES", value_delimiter = ',')]
     pub(super) trusted_proxy: Vec<TrustedProxy>,
-    /// Speak TLS: the certificate, and those between it and its authority (PEM)
+    /// Serve TLS: file with the certificate and the intermediate ones (PEM)
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_CERT", requires = "tls_key")]
     pub(super) tls_cert: Option<PathBuf>,
-    /// The certificate's private key (PEM)
+    /// File with the certificate's private key (PEM)
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_KEY", requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
-    /// Let only clients in whose certificate was signed by one of these authorities (PEM)
+    /// Require client certificates that one of these authorities has signed (PEM)
     #[arg(long, value_name = "FILE", env = "SERVICE_REGISTRY_TLS_CLIENT_CA", requires = "tls_cert")]
     pub(super) tls_client_ca: Option<PathBuf>,
-    /// How many connections may be open; when there is one more, an idle one is closed
+    /// Most open connections; if there is one more, an idle one is closed
     #[arg(long, value_name = "N", env = "SERVICE_REGISTRY_MAX_CONNECTIONS", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_connections: u32,
-    /// Hide events that clients of the time did not know
+    /// Hide events that old clients do not know
     ///
-    /// `service.remove` for a service that lives in a session: some old clients stop reading the feed at it.
+    /// That is `service.remove` for a service in a session: some old clients stop reading the feed at it.
     #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED", value_parser = BoolishValueParser::new())]
     pub(super) strict_feed: bool,
-    /// Which members services have in lists
+    /// Members of services in lists
     #[arg(long, value_name = "SHAPE", env = "SERVICE_REGISTRY_SERVICE_SHAPE", default_value = "form")]
     pub(super) service_shape: Shape,
-    /// Take heartbeats for the sessions `null` and `None` for those of the token's owner
+    /// Accept heartbeats for the sessions `null` and `None` as those of the token's owner
     ///
-    /// Some old clients send them; without this they are answered with 404, and their sessions expire.
+    /// Some old clients send them; otherwise the response is 404, and their sessions expire.
     #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS", value_parser = BoolishValueParser::new())]
     pub(super) lenient_heartbeats: bool,
 }
 
-/// Which members services have.
+/// The members of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Shape {
-    /// Those of the form they were created in
+    /// Those of the form in which they were created
     Form,
     /// Those of both forms, for old clients that want them
     Union,
@@ -154,7 +154,7 @@ pub(super) enum Shape {
 pub(super) struct Backup {
     /// The file to write
     pub(super) file: PathBuf,
-    /// The data directory of the registry; the one that serve takes by itself unless told otherwise
+    /// Data directory of the registry; the same default as that of serve
     #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
     pub(super) data_dir: Option<PathBuf>,
 }
@@ -163,10 +163,10 @@ pub(super) struct Backup {
 pub(super) struct Restore {
     /// The file to read
     pub(super) file: PathBuf,
-    /// The data directory to restore to; the one that serve takes by itself unless told otherwise
+    /// Data directory to restore to; the same default as that of serve
     #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Replace the registry that is there
+    /// Replace the registry in the directory
     #[arg(long)]
     pub(super) force: bool,
 }
@@ -186,16 +186,16 @@ pub(super) struct Maintenance {
     pub(super) status: Status,
 }
 
-/// Whether there is maintenance.
+/// The state of maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Switch {
     /// The service is kept out of the registry
     On,
-    /// It is in the registry
+    /// The service is in the registry
     Off,
 }
 
-/// `90s`, `15m`, `12h`, `30d`; not a bare number, which everybody takes for something else.
+/// Parses `90s`, `15m`, `12h`, `30d`. A bare number is refused, since its unit would be a guess.
 fn duration(text: &str) -> Result<Duration, String> {
     let rule = "give a number with s, m, h or d behind it, as in 12h or 30d";
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(rule)?;

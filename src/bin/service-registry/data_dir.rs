@@ -1,4 +1,4 @@
-//! The data directory: where it is, `service-registry backup` and `service-registry restore`.
+//! The default data directory, and the commands `backup` and `restore`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use service_registry::registry;
 use crate::cli::{Backup, Restore};
 use crate::exit::Failure;
 
-/// The data directory that was named, or the usual one: the system's for root, else the user's own.
+/// Returns the given data directory, or the default: the system's for root, otherwise one in the user's home.
 pub(super) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return Ok(given);

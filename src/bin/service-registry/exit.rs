@@ -1,17 +1,17 @@
-//! The exit codes, all of them.
+//! Every exit status of the program.
 
 use service_registry::registry::Error;
 
-/// Everything went as it was told to.
+/// Success.
 pub(super) const SUCCESS: u8 = 0;
-/// It was told right, but could not be done: the address is in use, a file cannot be read.
+/// A failure: the address is in use, a file cannot be read.
 pub(super) const FAILURE: u8 = 1;
-/// It was told wrong: an unknown option, or options that do not go together.
+/// Wrong usage: an unknown option, or options that exclude each other.
 pub(super) const USAGE: u8 = 2;
 /// Another process uses the data directory.
 pub(super) const IN_USE: u8 = 3;
 
-/// An error and the code it ends with.
+/// An error, and the status to exit with.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: anyhow::Error,
@@ -19,7 +19,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// Options that do not go together.
+    /// An error about options that exclude each other.
     pub(super) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { error: error.into(), code: USAGE }
     }

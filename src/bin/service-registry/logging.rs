@@ -1,4 +1,4 @@
-//! Log lines, on stderr: stdout is for what was asked for.
+//! Log lines, on stderr: stdout is for results.
 
 use std::io::{IsTerminal, Write, stderr};
 
@@ -24,14 +24,14 @@ pub(super) fn start(log: &Log) {
         },
     };
     let lines = tracing_subscriber::fmt().with_writer(move || writer).with_max_level(level).with_target(false);
-    let lines = lines.log_internal_errors(false); // it would tell them by eprintln!, which panics
+    let lines = lines.log_internal_errors(false); // it would use eprintln!, which panics
     match log.log_format {
         Format::Text => lines.with_ansi(stderr().is_terminal()).init(),
         Format::Json => lines.json().flatten_event(true).init(),
     }
 }
 
-/// What this process ends with.
+/// Writes the error that ends the process.
 pub(super) fn tell(last_words: &str) {
     let mut writer = LineWriter { format_warning: |message| format!("service-registry: {message}\n") };
     let _ = writer.write_all(format!("service-registry: {last_words}\n").as_bytes());

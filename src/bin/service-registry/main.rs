@@ -1,4 +1,4 @@
-//! `service-registry`: the registry server, and what is asked of a running wrapper.
+//! `service-registry`: the registry server, and requests to a running wrapper.
 
 mod cli;
 mod commands;

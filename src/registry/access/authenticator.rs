@@ -78,7 +78,7 @@ pub(crate) struct Login {
 
 /// The tenant and the token that a request names.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct TenantClaim<'a> {
     /// The tenant in the header.
     pub(crate) header: Option<&'a str>,
     /// The tenant in the path.
@@ -143,7 +143,7 @@ impl Authenticator {
     }
 
     /// Decides whether a request may act for the tenant that it names.
-    pub(crate) fn admit(&self, now: Now, credentials_hash: Claim<'_>) -> Result<TenantId, DomainError> {
+    pub(crate) fn admit(&self, now: Now, credentials_hash: TenantClaim<'_>) -> Result<TenantId, DomainError> {
         let named = credentials_hash.header.or(credentials_hash.path).ok_or(DomainError::Unauthorized(NO_TENANT))?;
         if credentials_hash.path.is_some_and(|path| path != named) {
             return Err(DomainError::Unauthorized(BAD_TOKEN));
@@ -178,7 +178,7 @@ impl Authenticator {
         credentials: &Credentials<'_>,
         lane: Lane,
     ) -> Result<Login, DomainError> {
-        let AccessRule::Listed(users) = &self.access else { return Ok(self.welcome(now, nonce, credentials)) };
+        let AccessRule::Listed(users) = &self.access else { return Ok(self.open_login(now, nonce, credentials)) };
         let (known, token) = match credentials.proof {
             Proof::Token(token) => {
                 let (known, expires) = self.owner(now, token).ok_or(DomainError::Unauthorized(BAD_TOKEN))?;
@@ -208,7 +208,7 @@ impl Authenticator {
     }
 
     /// Returns the login to an open registry, with a token that the registry will not ask for: clients expect one.
-    fn welcome(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Login {
+    fn open_login(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Login {
         let expires = now.wall + TOKEN_LIFE_MS;
         let token = Access { expires, user: 0 }.seal(&self.keys, nonce);
         Login { name: credentials.name.to_owned(), tenant: OPEN_TENANT, token, expires }

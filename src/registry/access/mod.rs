@@ -12,7 +12,9 @@ mod turns;
 mod users;
 mod waiting;
 
-pub(crate) use authenticator::{Authenticator, BAD_LOGIN, Claim, Credentials, Login, OPEN_TENANT_ID, TOO_MANY_LOGINS};
+pub(crate) use authenticator::{
+    Authenticator, BAD_LOGIN, Credentials, Login, OPEN_TENANT_ID, TOO_MANY_LOGINS, TenantClaim,
+};
 pub(crate) use login_throttle::{Attempt, LoginThrottle, Verdict};
 pub use password_hash::hash_key;
 pub(crate) use quotas::{Quotas, Rate};

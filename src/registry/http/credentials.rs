@@ -5,7 +5,7 @@ use hyper::header::{HeaderMap, HeaderName};
 use super::error::HttpError;
 use super::query::Query;
 use super::router;
-use crate::registry::access::{Authenticator, Claim, OPEN_TENANT_ID};
+use crate::registry::access::{Authenticator, OPEN_TENANT_ID, TenantClaim};
 use crate::registry::model::{Now, TenantId};
 
 const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -26,5 +26,5 @@ pub(super) fn admit(
     let path = tenant.or_else(|| is_bare.then_some(OPEN_TENANT_ID));
     let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
     let token = in_query.or_else(|| header(AUTH_TOKEN));
-    Ok(authenticator.admit(now, Claim { header: named, path, token })?)
+    Ok(authenticator.admit(now, TenantClaim { header: named, path, token })?)
 }

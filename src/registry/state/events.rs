@@ -18,7 +18,7 @@ const MIN_EVENT_BYTES: usize = 120;
 /// How far back the list goes without a marker, in milliseconds.
 const RECENT_MS: u64 = 3_600_000;
 /// How many old events leave memory for every new one: the feed shrinks without a long pause.
-const TRIM: usize = 8;
+const DROPPED_PER_EVENT: usize = 8;
 
 /// The part of the feed that a request asks for.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl Feed {
 }
 
 /// The most events that are visited before other requests get the lock.
-const LOOK: usize = 1_000;
+const EVENTS_AT_A_TIME: usize = 1_000;
 
 /// Where the feed continues after a part of it was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl State {
         Ok(from.max(first))
     }
 
-    /// Adds events from memory to a page, oldest first, and visits at most [`LOOK`].
+    /// Adds events from memory to a page, oldest first, and visits at most [`EVENTS_AT_A_TIME`].
     pub(crate) fn feed_part(&self, id: TenantId, from: Uuid1, feed: &Feed, page: &mut Listing<Event>) -> Rest {
         let unkept = self.unkept.get(&id).copied();
         let Some(tenant) = self.tenants.get(&id) else { return Rest::End };
@@ -81,7 +81,7 @@ impl State {
         }
         let start = tenant.events.partition_point(|event| event.id < from);
         let mut kept = tenant.events.range(start..).take_while(|event| unkept.is_none_or(|unkept| event.id < unkept));
-        for event in kept.by_ref().take(LOOK) {
+        for event in kept.by_ref().take(EVENTS_AT_A_TIME) {
             if feed.wants(event) && !page.add(event.clone(), feed.limit) {
                 return Rest::End;
             }
@@ -119,7 +119,7 @@ impl State {
         let last = tenant.last_event();
         let event = if first > last { first } else { last.next_tick(self.node) };
         let old = first_kept(now.wall, self.retention);
-        let old = tenant.events.iter().take(TRIM).take_while(|event| event.id < old).count();
+        let old = tenant.events.iter().take(DROPPED_PER_EVENT).take_while(|event| event.id < old).count();
         tenant.events.drain(..old); // no change: they are not listed any more, and retention removes them from disk
         self.change(id, RecordChange::Event { id: event, before: None, after: Some(kind) });
     }
@@ -252,7 +252,7 @@ pub(super) mod tests {
     #[test]
     fn events_of_other_types_are_skipped_in_parts() {
         let mut state = state();
-        for number in 0..2 * LOOK + 1 {
+        for number in 0..2 * EVENTS_AT_A_TIME + 1 {
             own(&mut state, at(0), &format!("node-{number}"), 30);
         }
         let feed = Feed { kind: Some(EventType::Remove), ..feed() };

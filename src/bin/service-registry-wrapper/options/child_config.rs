@@ -1,4 +1,4 @@
-//! How the wrapper treats its child: what `--rewrite-signal`, `--exit-map` and their like mean once they are read.
+//! How the wrapper treats its child: the values of `--rewrite-signal`, `--exit-map` and the like.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use super::lists;
 use super::lists::quoted;
 use super::{NotifyWhen, Options, Scope};
 
-/// The working configuration of a parent.
+/// The settings of the wrapper as a parent.
 #[derive(Clone, Debug)]
 pub(crate) struct ChildConfig {
-    /// What to pass on instead; 0 is nothing.
+    /// The signals to forward instead of others; 0 drops a signal.
     pub rewrites: BTreeMap<i32, i32>,
     pub scope: Scope,
-    /// How long after SIGTERM or SIGINT, or after the end of the child, what is left is killed; never if none.
+    /// How long after SIGTERM or SIGINT, or after the child's exit, the remaining processes are killed; none for never.
     pub stop_timeout: Option<Duration>,
-    /// The most that a stop may take from SIGTERM or SIGINT on.
+    /// The longest time of a stop, from SIGTERM or SIGINT on.
     pub stop_budget: Option<Duration>,
     pub leave_orphans: bool,
     pub warn_on_reap: bool,
-    /// What to exit with instead.
+    /// The statuses to exit with instead of others.
     pub exit_map: BTreeMap<u8, u8>,
     pub reraise: bool,
-    /// What the child gets when the wrapper dies before it; nothing if 0.
+    /// The signal that the child gets when the wrapper is killed; 0 for none.
     pub parent_death_signal: i32,
     pub notify_when: Option<NotifyWhen>,
 }
@@ -53,17 +53,17 @@ impl ChildConfig {
         })
     }
 
-    /// What becomes of this signal on its way to the child; nothing for 0.
+    /// Returns the signal to forward instead of this one; 0 to drop it.
     pub(crate) fn rewritten(&self, signal: i32) -> i32 {
         self.rewrites.get(&signal).copied().unwrap_or(signal)
     }
 
-    /// Whether keys of the terminal mean something else to the child.
+    /// Returns whether the signals of keys are rewritten.
     pub(crate) fn rewrites_keys(&self) -> bool {
         [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP].iter().any(|key| self.rewrites.contains_key(key))
     }
 
-    /// What becomes of this exit status.
+    /// Returns the status to exit with instead of this one.
     pub(crate) fn mapped(&self, status: u8) -> u8 {
         self.exit_map.get(&status).copied().unwrap_or(status)
     }
@@ -82,7 +82,7 @@ fn rewrites(lists: &[String]) -> Result<BTreeMap<i32, i32>> {
     Ok(rewrites)
 }
 
-/// `SIGTERM`, `term`, `15`, `RTMIN+3`, `SIGRTMAX-1`.
+/// Parses `SIGTERM`, `term`, `15`, `RTMIN+3`, `SIGRTMAX-1`.
 fn signal(text: &str) -> Result<i32> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
@@ -99,7 +99,7 @@ fn signal(text: &str) -> Result<i32> {
     Ok(number)
 }
 
-/// `+3`, `-1`, or nothing.
+/// Parses `+3`, `-1`, or an empty text.
 fn real_time_offset(text: &str) -> Option<i32> {
     if text.is_empty() { Some(0) } else { text.parse().ok().filter(|_| text.starts_with(['+', '-'])) }
 }
@@ -108,7 +108,7 @@ fn no_signal(text: &str) -> String {
     format!("{} is no signal; write a name such as SIGTERM or RTMIN+1, or a number from 1 to 64", quoted(text))
 }
 
-/// A time, or none for 0.
+/// Parses a time; none for 0.
 pub(super) fn seconds(text: &str) -> Result<Option<Duration>> {
     let number = text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
     let number = number.with_context(|| format!("{} is not a number of seconds from 0 to 86400", quoted(text)))?;

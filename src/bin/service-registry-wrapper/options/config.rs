@@ -1,6 +1,6 @@
-//! The working configuration: options held against the API's rules before anything is contacted.
+//! The working configuration: the options, checked against the rules of the API before anything is contacted.
 //!
-//! Every complaint names the option (or environment variable), the rule and the part that breaks it.
+//! Every error names the option (or environment variable), the rule, and the part that breaks it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ use crate::options;
 use crate::registration::Preparation;
 use crate::registration::{Access, Key, TlsFiles};
 
-/// The registry refuses bodies of 5000 bytes; what surrounds our values in one is shorter than this.
+/// In bytes: the registry refuses larger bodies. The JSON around the values of one body is shorter than the difference.
 const LARGEST_BODY: usize = BODY - 60;
 
-/// What to do.
+/// The configuration of the wrapper.
 pub(crate) struct WrapperConfig {
     pub access: Access,
     pub service: Service,
@@ -30,29 +30,29 @@ pub(crate) struct WrapperConfig {
     pub on_registry_down: OnRegistryDown,
     pub on_lost: OnLost,
     pub on_exit: OnExit,
-    /// Between the withdrawal and passing SIGTERM on.
+    /// Between the withdrawal and SIGTERM to the child.
     pub drain_delay: Duration,
     pub replace: bool,
     pub state_dir: Option<PathBuf>,
     pub status_socket: Option<PathBuf>,
     pub child_config: ChildConfig,
     pub command: Vec<OsString>,
-    /// Things to say once there is a log.
+    /// Warnings to log once there is a log.
     pub warnings: Vec<String>,
 }
 
-/// What the start of the child waits for.
+/// The condition for the start of the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnRegistryDown {
-    /// The first attempt, but two seconds at most.
+    /// The first attempt to register, or two seconds.
     Start,
-    /// The registration, but so long at most.
+    /// The registration, or this time.
     Wait(Duration),
-    /// The registration. After so many attempts there is no start at all.
+    /// The registration. After this many attempts the child is not started.
     Fail { attempts: u32 },
 }
 
-/// What to keep registered.
+/// The service to keep registered.
 #[derive(Clone)]
 pub(crate) struct Service {
     pub id: String,
@@ -62,7 +62,7 @@ pub(crate) struct Service {
     pub interval: u32,
 }
 
-/// How the wrapper speaks.
+/// The settings of the log.
 #[derive(Clone, Copy)]
 pub(crate) struct LogSettings {
     pub format: LogFormat,
@@ -95,7 +95,7 @@ impl WrapperConfig {
         })
     }
 
-    /// What is to be read and made before anything is contacted.
+    /// Returns the files to open before anything is contacted.
     pub(crate) fn preparation(&self) -> Preparation {
         Preparation {
             access: self.access.clone(),
@@ -116,7 +116,7 @@ impl LogSettings {
     }
 }
 
-/// An empty value is no value.
+/// Returns a value unless it is empty.
 fn given(value: &Option<String>) -> Option<&str> {
     value.as_deref().filter(|value| !value.is_empty())
 }
@@ -179,7 +179,7 @@ fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnR
 }
 
 fn attempts(options: &Options) -> Result<u32> {
-    // As many, 2 seconds apart, as the original clients made: enough to outlive a predecessor with the default timeout.
+    // The number and the pause of the original clients: enough to outlive a previous session with the default timeout.
     const DEFAULT: u32 = 15;
     let Some(text) = given(&options.registration.retries) else { return Ok(DEFAULT) };
     text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
@@ -243,7 +243,7 @@ fn access(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Resul
     Ok(access)
 }
 
-/// What https is set up with.
+/// Returns the files for https.
 fn tls_files(options: &Options) -> Result<TlsFiles> {
     let file = |option: &Option<OsString>| option.clone().filter(|file| !file.is_empty());
     let client = match (file(&options.registry.client_cert), file(&options.registry.client_key)) {
@@ -268,7 +268,7 @@ fn check_size(size: usize) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// The complaint about these options, or nothing.
+    /// Returns the error about these options, or an empty text.
     fn error_text(options: &[&str]) -> String {
         let arguments = ["service-registry-wrapper"].iter().chain(options).chain(&["true"]).map(OsString::from);
         let config = |options: &Options| {

@@ -1,10 +1,10 @@
-//! Lists as they are typed: `api,www` and `port=8000,motto=one\, two`, held against the API's rules.
+//! Lists on the command line: `api,www` and `port=8000,motto=one\, two`, checked against the rules of the API.
 
 use anyhow::{Result, bail, ensure};
 use service_registry::wire::Metadata;
 use service_registry::wire::limits::{KEY_OR_VALUE, PAIRS, TAG, TAGS};
 
-/// The tags in the values of one option; an empty value has none.
+/// Parses the tags in the values of an option; an empty value has none.
 pub(super) fn tags(values: &[String]) -> Result<Vec<String>> {
     let tags: Vec<String> = values.iter().flat_map(|value| split(value)).collect();
     for (position, tag) in tags.iter().enumerate() {
@@ -15,7 +15,7 @@ pub(super) fn tags(values: &[String]) -> Result<Vec<String>> {
     Ok(tags)
 }
 
-/// The pairs in the values of one option. The first `=` splits; of two pairs with one key the last counts.
+/// Parses the pairs in the values of an option. The first `=` splits a pair; of two pairs with one key the last counts.
 pub(super) fn metadata(values: &[String]) -> Result<Metadata> {
     let mut pairs = Metadata::new();
     for item in values.iter().flat_map(|value| split(value)) {
@@ -36,7 +36,7 @@ pub(super) fn metadata(values: &[String]) -> Result<Metadata> {
     Ok(pairs)
 }
 
-/// Cuts at commas. `\,` is a comma and `\\` a backslash; any other backslash is itself.
+/// Splits at commas. `\,` is a comma and `\\` a backslash; any other backslash is itself.
 pub(super) fn split(list: &str) -> Vec<String> {
     if list.is_empty() {
         return Vec::new();
@@ -59,14 +59,14 @@ pub(super) fn split(list: &str) -> Vec<String> {
     items
 }
 
-/// The registry counts UTF-16 code units.
+/// Counts UTF-16 code units, like the registry.
 fn check_length(what: &str, text: &str, longest: usize) -> Result<()> {
     let length = text.encode_utf16().count();
     ensure!(length <= longest, "{what} {} has {length} characters; at most {longest} are allowed", quoted(text));
     Ok(())
 }
 
-/// For an error message: control characters made visible, long text cut.
+/// Quotes text for an error message: control characters are escaped, long text is cut.
 pub(super) fn quoted(text: &str) -> String {
     let cut: String = text.chars().take(40).collect();
     if cut.len() < text.len() { format!("{:?}...", cut) } else { format!("{cut:?}") }

@@ -1,7 +1,7 @@
-//! The options as they are typed: what they are called, where else they may come from, what `--help` says.
+//! The command line and the environment: options, variables, `--help`.
 //!
-//! Reading them touches nothing but the arguments and the environment. `config` makes a working configuration of
-//! them. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is harmless.
+//! Reading them opens nothing and contacts nothing. `config` and `child_config` check them, and are the configuration of
+//! the wrapper. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is harmless.
 
 mod child_config;
 mod command;
@@ -31,11 +31,11 @@ pub(super) use service::ServiceOptions;
 use crate::registration::Secret;
 
 const AFTER_HELP: &str = "\
-Every option has an environment variable; the command line wins. What follows the first bare word belongs to COMMAND.
+Every option has an environment variable; the command line takes precedence. All words from the first bare word on belong to COMMAND.
 
-Exit status: that of COMMAND; 128+n when signal n killed it; 2 for wrong options, 100 when \
---abort-on-failure is set and the service could not be registered, or --on-lost=stop and it could not be kept so, 125 when the wrapper itself failed, \
-126 when COMMAND cannot be executed, 127 when it is not found.";
+Exit status: that of COMMAND, or 128+n if signal n killed it; 2: wrong options; 100: with --abort-on-failure the service could \
+not be registered, or with --on-lost=stop not be kept registered; 125: the wrapper itself failed; 126: COMMAND cannot be \
+executed; 127: COMMAND was not found.";
 
 /// Make a program discoverable: register it in a service registry, run it, heartbeat while it runs, exit with its status
 #[derive(Debug, Parser)]
@@ -61,12 +61,12 @@ pub(super) struct Options {
     #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true, help_heading = "Arguments")]
     pub command: Vec<OsString>,
 
-    /// Which options came from the environment, so that a complaint names what the user wrote.
+    /// The options that came from the environment, so that an error names what the user wrote.
     #[arg(skip)]
     from_environment: Vec<String>,
 }
 
-/// Environment variables that hold or lead to a secret: the child does not get them.
+/// Environment variables that contain or lead to a secret. The child does not get them.
 pub(super) const CREDENTIALS: [&str; 5] = [
     "SERVICE_REGISTRY_USERNAME",
     "SERVICE_REGISTRY_API_KEY",
@@ -75,23 +75,23 @@ pub(super) const CREDENTIALS: [&str; 5] = [
     "SERVICE_REGISTRY_CLIENT_KEY",
 ];
 
-/// The one of them that is a secret itself.
+/// The one that is a secret itself.
 #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
 pub(super) const API_KEY: &str = CREDENTIALS[1];
 
-/// Options of which one given on the command line silences the other one when that comes from the environment.
+/// Pairs of options: one on the command line overrides the other one from the environment.
 const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "region"], ["verbose", "quiet"]];
 
 impl Options {
     /// Reads arguments and environment.
     pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
-        // The environment is gone through once; mostly there is nothing to do about it.
+        // The environment is searched once; usually nothing has to be done about it.
         for (name, value) in std::env::vars_os().filter(|(name, value)| is_odd(name, value)) {
             command = if value.is_empty() { without(command, &name) } else { command };
             if is_unreadable(&command, &name, &value) {
-                let told = format!("the variable {} is not UTF-8; write it anew", name.display());
-                return Err(command.error(ErrorKind::InvalidUtf8, told));
+                let text = format!("the variable {} is not UTF-8; write it again", name.display());
+                return Err(command.error(ErrorKind::InvalidUtf8, text));
             }
         }
         let matches = command.try_get_matches_from_mut(arguments).map_err(|error| name_variable(&command, error))?;
@@ -112,7 +112,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Puts the key that was in the environment in the place of the text that has been there since. The key, if it was typed.
+    /// Restores the key from the environment, which was overwritten before the options were read. Returns the key if it was typed.
     pub(super) fn take_key(&mut self, from_environment: Option<Secret>) -> Option<&Secret> {
         if self.from_environment.iter().any(|id| id == "api_key") {
             if self.registry.key.is_some() {
@@ -123,7 +123,7 @@ impl Options {
         self.registry.key.as_ref()
     }
 
-    /// What the user wrote: `--interval`, or `SERVICE_REGISTRY_INTERVAL`.
+    /// Returns the name that the user wrote: `--interval`, or `SERVICE_REGISTRY_INTERVAL`.
     pub(super) fn origin(&self, option: &str) -> String {
         if self.from_environment.iter().any(|id| id == option) {
             let name = if option == "registry_url" { "url" } else { option };
@@ -145,12 +145,12 @@ impl Options {
     }
 }
 
-/// Of ours, and empty or no text.
+/// Returns whether a variable is the wrapper's, and empty or not UTF-8.
 fn is_odd(name: &OsStr, value: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b"SERVICE_REGISTRY_") && (value.is_empty() || value.to_str().is_none())
 }
 
-/// An empty variable is as good as none.
+/// Removes an empty variable.
 fn without(command: Command, variable: &OsStr) -> Command {
     let reads = |option: &&Arg| option.get_env() == Some(variable);
     let id = command.get_arguments().find(reads).map(|option| option.get_id().clone());
@@ -160,17 +160,17 @@ fn without(command: Command, variable: &OsStr) -> Command {
     }
 }
 
-/// Whether a variable that should be text is none. Names of files need not be.
+/// Returns whether a variable is not UTF-8 that must be. Names of files need not be.
 fn is_unreadable(command: &Command, variable: &OsStr, value: &OsStr) -> bool {
     let files = ["api_key_file", "ca_file", "client_cert", "client_key", "state_dir", "status_socket"];
     let mut texts = command.get_arguments().filter(|option| !files.contains(&option.get_id().as_str()));
     value.to_str().is_none() && texts.any(|option| option.get_env() == Some(variable))
 }
 
-/// clap names the option where the variable is wrong.
+/// Replaces the option in clap's error by the variable that was wrong.
 fn name_variable(command: &Command, mut error: clap::Error) -> clap::Error {
-    let told = |kind| error.get(kind).map(ToString::to_string);
-    if let (Some(option), Some(value)) = (told(ContextKind::InvalidArg), told(ContextKind::InvalidValue)) {
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    if let (Some(option), Some(value)) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue)) {
         let found = command.get_arguments().find(|known| known.to_string() == option).and_then(Arg::get_env);
         if let Some(variable) = found.filter(|variable| std::env::var_os(variable) == Some(value.into())) {
             error.insert(ContextKind::InvalidArg, ContextValue::String(variable.display().to_string()));

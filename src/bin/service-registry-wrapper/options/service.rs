@@ -1,4 +1,4 @@
-//! What is registered.
+//! The options about the service.
 
 use clap::Args;
 
@@ -9,20 +9,20 @@ pub(crate) struct ServiceOptions {
     #[arg(long, value_name = "ID", env = "SERVICE_REGISTRY_ID", hide_env_values = true)]
     pub id: Option<String>,
 
-    /// Labels to find the service by: at most 10 of 1 to 55 characters, separated by ','; repeatable
+    /// Tags to find the service by: at most 10 of 1 to 55 characters, separated by ','; repeatable
     #[arg(short, long, value_name = "TAG,...", env = "SERVICE_REGISTRY_TAGS", hide_env_values = true)]
     pub tags: Vec<String>,
 
-    /// What the service says about itself: at most 20 pairs, separated by ',' (write '\,' for a comma in a value);
+    /// Description of the service: at most 20 pairs, separated by ',' (write '\,' for a comma in a value);
     /// the first '=' splits; repeatable
     #[arg(short, long, value_name = "KEY=VALUE,...", env = "SERVICE_REGISTRY_METADATA", hide_env_values = true)]
     pub metadata: Vec<String>,
 
-    /// The same, for the session
+    /// Description of the session, in the same form
     #[arg(long, value_name = "KEY=VALUE,...", env = "SERVICE_REGISTRY_SESSION_METADATA", hide_env_values = true)]
     pub session_metadata: Vec<String>,
 
-    /// Heartbeat timeout in seconds, 3 to 120: this long after the last heartbeat the registry drops the service
+    /// Heartbeat timeout in seconds, 3 to 120: the registry drops the service this long after the last heartbeat
     #[arg(short, long, value_name = "SECONDS", env = "SERVICE_REGISTRY_INTERVAL", hide_env_values = true)]
     #[arg(default_value = "30")]
     pub interval: String,

@@ -1,33 +1,33 @@
-//! When a child that cannot be kept registered is stopped. Pure: when its registration was last certain comes in, moments come out.
+//! When a child that cannot be kept registered is stopped: a pure function of when the registration was last confirmed.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The child is stopped when so much of the timeout has passed since the place was last certainly its own. The next heartbeat is
+/// The part of the timeout after which the child gets SIGTERM, counted from when the place was last certainly its own. The next heartbeat is
 /// sent at 0.63 of it at the latest and has a quarter of it to be answered.
 const ASK: f64 = 0.88;
-/// By now it is killed if it is not gone.
+/// The part after which it is killed.
 const KILL: f64 = 0.95;
 
-/// For a session that expires after so long.
+/// The fence of a session with this timeout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fence {
     pub timeout: Duration,
 }
 
 impl Fence {
-    /// When the child gets SIGTERM, if nothing that was sent after this has shown that the place is still its own.
+    /// Returns when the child gets SIGTERM, if no later request confirms its place.
     pub(crate) fn asks(self, sent: Instant) -> Instant {
         sent + self.timeout.mul_f64(ASK)
     }
 
-    /// When it is killed. The registry counts from when it took the heartbeat, which is no earlier than it was sent.
+    /// Returns when it is killed. The registry counts from when it accepted the heartbeat, which is no earlier than it was sent.
     pub(super) fn kills(self, sent: Instant) -> Instant {
         sent + self.timeout.mul_f64(KILL)
     }
 
-    /// How long a child whose place is lost already has between the two.
+    /// Returns how long a child whose place is lost already has between the two.
     pub(super) fn grace(self) -> Duration {
         self.timeout.mul_f64(KILL - ASK)
     }
@@ -44,7 +44,7 @@ mod tests {
         for seconds in 3..=120 {
             let timeout = Duration::from_secs(seconds);
             let fence = Fence { timeout };
-            // Heard of late: a heartbeat is accepted up to a quarter of the timeout after it was sent.
+            // A heartbeat is accepted up to a quarter of the timeout after it was sent.
             for answered in [Duration::ZERO, timeout / 8, timeout / 4] {
                 let sent = Instant::now();
                 advance(answered).await;

@@ -7,7 +7,7 @@ use service_registry::registry::hash_key;
 
 use crate::exit::Failure;
 
-/// A key that is longer cannot be sent: a request has less than 5000 bytes.
+/// In bytes. A longer key does not fit into a request.
 const LONGEST: u64 = 4_096;
 
 /// Prints the hash of the key on stdin.
@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn read_key() -> anyhow::Result<String> {
     let mut key = String::new();
     if stdin().is_terminal() {
-        let _ = writeln!(stderr(), "Type the key (it is shown), then Enter:"); // whoever types it knows
+        let _ = writeln!(stderr(), "Type the key (it is shown), then Enter:"); // the user knows what they typed
         stdin().read_line(&mut key).context("reading the key from stdin")?;
     } else {
         stdin().take(LONGEST + 2).read_to_string(&mut key).context("reading the key from stdin")?;

@@ -1,4 +1,4 @@
-//! The commands that are neither `serve` nor a copy of a data directory: `hash-key`, and requests to a running wrapper.
+//! The commands beside `serve`, `backup` and `restore`.
 
 pub(super) mod hash_key;
 pub(super) mod wrapper;

@@ -4,7 +4,6 @@ mod reload;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -20,33 +19,33 @@ use reload::Reload;
 /// Descriptors that are not for connections: the store, the standard streams, the event loop, files that are read.
 const RESERVED: usize = 64;
 
-/// How long is waited at the end for what other threads have begun: backups, hashes, a look at old events.
-const LAST: Duration = Duration::from_secs(2);
+/// How long the exit waits for other threads: backups, hashes, reads of old events.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serves until it is told to stop.
 pub(super) fn run(options: Serve) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
-    // As a task, so that the thread that hears of a connection accepts it too. What `block_on` is given runs in this thread,
-    // which would have to be woken up for each.
+    // As a task: then the thread that sees a new connection accepts it. A future in `block_on` runs in this thread,
+    // which would have to be woken up for each connection.
     let outcome = runtime.block_on(runtime.spawn(serve(options))).context("serving");
-    runtime.shutdown_timeout(LAST); // without a bound it would wait for a backup that nobody reads
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT); // otherwise it would wait for a backup that is not read
     outcome?
 }
 
 async fn serve(options: Serve) -> Result<(), Failure> {
     let mut stop = Stop::new().context("watching for signals")?;
     let hangup = signal(SignalKind::hangup()).context("watching for signals")?;
-    // In a thread of its own: a file system may not answer, and signals are heard all the same.
+    // In a thread: a file system may not answer, and signals must be handled all the same.
     let opening = tokio::task::spawn_blocking(move || open(options));
     let (registry, reload, is_secure) = tokio::select! {
         opened = opening => opened.context("opening the files")??,
-        () = stop.told() => return Ok(()),
+        () = stop.requested() => return Ok(()),
     };
-    let keep_up = reload.keep(hangup, registry.control());
+    let reloading = reload.keep(hangup, registry.control());
     announce(registry.local_addr(), is_secure)?;
     tokio::select! {
-        served = registry.serve(stop.told()) => served.context("listening")?,
-        () = keep_up => {}
+        served = registry.serve(stop.requested()) => served.context("listening")?,
+        () = reloading => {}
     }
     tracing::info!("stopped");
     Ok(())
@@ -58,8 +57,8 @@ fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
     let reload = Reload::new(options.users.clone(), tls.clone());
     let config = config(&options, tls.as_ref())?;
     let listener = listen(&options)?;
-    let config = keep(config, &options)?;
-    let registry = Registry::bind(config, listener).map_err(|error| in_words(error, &options.listen))?;
+    let config = set_data_dir(config, &options)?;
+    let registry = Registry::bind(config, listener).map_err(|error| with_option(error, &options.listen))?;
     Ok((registry, reload, tls.is_some()))
 }
 
@@ -84,7 +83,7 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
         None => Config::anonymous().allow_remote_anonymous(options.open).host_names(options.host_name.iter().cloned()),
     };
     let config = match tls {
-        Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(files, &error.to_string()))?),
+        Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(files, &error))?),
         None => config,
     };
     let config = config.trusted_proxies(options.trusted_proxy.iter().copied());
@@ -97,21 +96,24 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
     Ok(config.service_shape(shape).events_retention(options.events_retention))
 }
 
-/// The complaint, with the option that leads to the file.
-fn tls_option(files: &TlsFiles, complaint: &str) -> anyhow::Error {
-    let is_about = |file: &Path| complaint.contains(&format!(" {}: ", file.display()));
-    let option = match &files.client_ca {
-        Some(file) if is_about(file) => "--tls-client-ca",
-        _ if is_about(&files.key) => "--tls-key",
+/// Adds the option of the wrong file to an error.
+fn tls_option(files: &TlsFiles, error: &Error) -> anyhow::Error {
+    let wrong = match error {
+        Error::Tls { file, .. } => file.as_ref(),
+        _ => None,
+    };
+    let option = match wrong {
+        Some(file) if Some(file) == files.client_ca.as_ref() => "--tls-client-ca",
+        Some(file) if *file == files.key => "--tls-key",
         _ => "--tls-cert",
     };
-    anyhow!("{option}: {complaint}")
+    anyhow!("{option}: {error}")
 }
 
-/// Says where the data is before anything is done there.
-fn keep(config: Config, options: &Serve) -> Result<Config, Failure> {
+/// Logs the data directory before it is opened.
+fn set_data_dir(config: Config, options: &Serve) -> Result<Config, Failure> {
     if options.in_memory {
-        tracing::info!("everything is kept in memory, and gone when this ends");
+        tracing::info!("all data is in memory, and lost at the exit");
         return Ok(config);
     }
     let folder = data_dir::folder(options.data_dir.clone())?;
@@ -119,7 +121,7 @@ fn keep(config: Config, options: &Serve) -> Result<Config, Failure> {
     Ok(config.data_dir(folder))
 }
 
-/// As many connections as were asked for, or as many as there are descriptors for.
+/// Returns the number of connections: the requested one, or as many as there are descriptors for.
 fn connections(asked: u32) -> usize {
     let asked = usize::try_from(asked).unwrap_or(usize::MAX);
     let most = raise_file_limit().unwrap_or_else(|error| {
@@ -133,7 +135,7 @@ fn connections(asked: u32) -> usize {
     asked.min(possible)
 }
 
-/// Every connection is an open file, and most systems allow 1024 unless somebody asks for more.
+/// Raises the limit on open files, of which every connection is one: many systems allow 1024 by default.
 fn raise_file_limit() -> nix::Result<usize> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
@@ -148,11 +150,11 @@ fn listen(options: &Serve) -> Result<TcpListener, Failure> {
         .to_socket_addrs()
         .map_err(|error| Failure::usage(anyhow!("--listen {given}: {error}; give ADDRESS:PORT, as in 127.0.0.1:7117")))?
         .collect();
-    // Before it listens: not even for a moment should others get in.
+    // Checked before listening, so that no other machine gets in even for a moment.
     if let Some(beyond) =
         addresses.iter().find(|address| options.users.is_none() && !options.open && !address.ip().is_loopback())
     {
-        return Err(in_words(Error::NotLoopback(*beyond), given));
+        return Err(with_option(Error::NotLoopback(*beyond), given));
     }
     let cure = "choose another with --listen, or stop what is listening there";
     let listener =
@@ -160,7 +162,7 @@ fn listen(options: &Serve) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-fn in_words(error: Error, given: &str) -> Failure {
+fn with_option(error: Error, given: &str) -> Failure {
     match error {
         Error::NotLoopback(address) => Failure::usage(anyhow!(
             "--listen {given}: without users everyone may come in, so {address} would let other machines in; \
@@ -170,14 +172,14 @@ fn in_words(error: Error, given: &str) -> Failure {
     }
 }
 
-/// The one line on stdout: whoever started this waits for it.
+/// Prints the one line on stdout, for which a script can wait.
 fn announce(address: SocketAddr, is_secure: bool) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     let scheme = if is_secure { "https" } else { "http" };
     writeln!(stdout, "listening on {scheme}://{address}").and_then(|()| stdout.flush()).context("writing to stdout")
 }
 
-/// The two signals that mean "stop".
+/// The two signals that stop the registry.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
@@ -188,7 +190,7 @@ impl Stop {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn told(&mut self) {
+    async fn requested(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping"),

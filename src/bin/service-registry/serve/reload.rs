@@ -1,7 +1,7 @@
 //! Reads the users file and the certificate again, on SIGHUP and when they change.
 //!
-//! Change is found by looking at the files every two seconds. What the kernel tells about changes is about files, not
-//! names: it goes deaf when a file is replaced through a link, as container platforms do, and on network file systems.
+//! It checks the files every two seconds. The kernel's notifications are about files, not
+//! names: they miss a file that is replaced through a link, as container platforms do, and changes on network file systems.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -12,36 +12,36 @@ use service_registry::registry::{Control, Error, Tls, TlsFiles, Users};
 use tokio::signal::unix::Signal;
 use tokio::time::{sleep, timeout};
 
-/// How long after a change it is noticed at the latest.
-const LOOK: Duration = Duration::from_secs(2);
+/// The longest time until a change is noticed.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long the file system may take before that is told.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the file system may take before that is logged.
+const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(10);
 
-/// What may change.
+/// The files that may change.
 pub(super) struct Reload {
     users: Option<Watched<PathBuf>>,
     tls: Option<Watched<TlsFiles>>,
 }
 
-/// What was read again.
+/// The results of reading them again.
 struct Found {
     users: Option<Result<Users, Error>>,
     tls: Option<Result<Tls, Error>>,
 }
 
-/// Files, and what they looked like when they were read.
+/// Files, and their state when they were read.
 struct Watched<T> {
     what: T,
     files: Vec<PathBuf>,
     seen: Vec<Option<Look>>,
 }
 
-/// Device, inode, size, time of change with nanoseconds: one of them is another after any change.
+/// Device, inode, size, and time of change with nanoseconds: one of them differs after any change.
 type Look = (u64, u64, u64, i64, i64);
 
 impl Reload {
-    /// To be called before the files are read for the first time, so that no change after that is missed.
+    /// Must be called before the files are read for the first time, so that no later change is missed.
     pub(super) fn new(users: Option<PathBuf>, tls: Option<TlsFiles>) -> Self {
         let users = users.map(|file| Watched::new(file.clone(), vec![file]));
         let tls = tls.map(|tls| {
@@ -52,22 +52,22 @@ impl Reload {
         Self { users, tls }
     }
 
-    /// Keeps the registry up to date, for as long as it is polled.
+    /// Updates the registry, as long as the future is polled.
     pub(super) async fn keep(mut self, mut hangup: Signal, control: Control) {
         loop {
             let is_told = tokio::select! {
                 _ = hangup.recv() => true,
-                () = sleep(LOOK) => false,
+                () = sleep(CHECK_INTERVAL) => false,
             };
-            // In another thread: while a file system does not answer, requests are answered.
+            // In a thread: while a file system does not answer, requests are served.
             let mut looking = tokio::task::spawn_blocking(move || {
                 let found = self.look(is_told);
                 (self, found)
             });
-            let looked = match timeout(PATIENCE, &mut looking).await {
+            let looked = match timeout(FILE_SYSTEM_LIMIT, &mut looking).await {
                 Ok(looked) => looked,
                 Err(_) => {
-                    tracing::warn!("--users, --tls-cert: the file system has not answered for {PATIENCE:?}");
+                    tracing::warn!("--users, --tls-cert: the file system has not answered for {FILE_SYSTEM_LIMIT:?}");
                     looking.await
                 }
             };
@@ -110,7 +110,7 @@ impl<T> Watched<T> {
         watched
     }
 
-    /// What is to be read again: after a change, or when that was asked for.
+    /// Returns the file to read again, after a change or on request.
     fn changed(&mut self, is_told: bool) -> Option<&T> {
         (self.has_changed() || is_told).then_some(&self.what)
     }

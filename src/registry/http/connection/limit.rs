@@ -101,10 +101,10 @@ impl ConnectionTable {
     }
 
     /// Closes all connections without a request under way, at the end.
-    pub(super) fn send_strangers_away(&self) {
+    pub(super) fn close_without_request(&self) {
         for connection in self.lock().connections.values() {
             if connection.has_no_request() {
-                connection.send_away();
+                connection.evict();
             }
         }
     }
@@ -112,7 +112,7 @@ impl ConnectionTable {
     /// Closes all connections.
     pub(super) fn abort_all(&self) {
         for connection in self.lock().connections.values() {
-            connection.send_away();
+            connection.evict();
         }
     }
 
@@ -132,7 +132,7 @@ fn evict(connections: &HashMap<u64, Arc<Connection>>, several: usize) {
     let mut crowd: Vec<&Arc<Connection>> = idle().filter(|connection| counts[&connection.address] == crowd).collect();
     crowd.sort_unstable_by_key(|connection| (connection.has_asked(), connection.since.load(Ordering::Relaxed)));
     for connection in crowd.into_iter().take(several) {
-        connection.send_away(); // it is idle, so no request is interrupted
+        connection.evict(); // it is idle, so no request is interrupted
         tracing::debug!(from = %connection.address, "a connection made room for others");
     }
 }
@@ -172,7 +172,7 @@ impl Connection {
         let _ = self.task.set(task); // it is set once
     }
 
-    fn send_away(&self) {
+    fn evict(&self) {
         if let Some(task) = self.task.get() {
             task.abort();
         }

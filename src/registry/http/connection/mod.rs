@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{App, Caller};
 use limit::{ConnectionTable, Permit};
-use stream::{Guarded, Wire};
+use stream::{TimedStream, Wire};
 
 /// The most headers; clients of the API send at most a dozen.
 const MAX_HEADERS: usize = 64;
@@ -37,7 +37,7 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 /// How long a request that has arrived may take until it is seen to be under way.
 const MOMENT: Duration = Duration::from_millis(100);
 /// The pause after a connection could not be accepted: the process has no descriptor left, and may have one soon.
-const PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// How many bytes of an unread response the system buffers; Linux doubles it. Without a limit it buffers megabytes for
 /// each connection, and spends the time to fill them.
@@ -55,16 +55,16 @@ pub(crate) fn bound_send_buffers(listener: &std::net::TcpListener) -> std::io::R
 
 /// Serves until `shutdown` is ready. Dropping the future ends everything that it started.
 pub(crate) async fn serve(
-    front: Arc<App>,
+    app: Arc<App>,
     listener: TcpListener,
     max_connections: usize,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
     let mut background = JoinSet::new();
-    let keeper = front.clone();
-    background.spawn(async move { keeper.engine.keep_swept().await });
-    let connections = ConnectionTable::new(max_connections, front.timeouts);
+    let expiring = app.clone();
+    background.spawn(async move { expiring.engine.keep_swept().await });
+    let connections = ConnectionTable::new(max_connections, app.timeouts);
     let _end = AbortAll(connections.clone());
     let graceful = GracefulShutdown::new();
     loop {
@@ -76,21 +76,21 @@ pub(crate) async fn serve(
                     place = connections.acquire(from) => place,
                 };
                 let connection = place.connection.clone();
-                let served = tokio::spawn(converse(front.clone(), stream, place, graceful.watcher()));
+                let served = tokio::spawn(converse(app.clone(), stream, place, graceful.watcher()));
                 connection.served_by(served.abort_handle());
             }
         }
     }
     drop(listener);
-    let strangers = async {
+    let closing = async {
         loop {
             sleep(MOMENT).await;
-            connections.send_strangers_away();
+            connections.close_without_request();
         }
     };
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = strangers => {}
+        () = closing => {}
         () = sleep(LAST_CALL) => tracing::warn!("some connections were still busy, and are cut"),
     }
 }
@@ -110,45 +110,45 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
             Ok((stream, from)) => return (stream, from.ip().to_canonical()),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                sleep(PAUSE).await;
+                sleep(ACCEPT_RETRY).await;
             }
         }
     }
 }
 
 /// Serves one connection, from its first byte to its end.
-async fn converse(front: Arc<App>, stream: TcpStream, place: Permit, watcher: Watcher) {
-    if let Err(error) = serve_requests(front, stream, &place, watcher).await {
+async fn converse(app: Arc<App>, stream: TcpStream, place: Permit, watcher: Watcher) {
+    if let Err(error) = serve_requests(app, stream, &place, watcher).await {
         tracing::debug!(error, "a connection ended early");
     }
 }
 
-async fn serve_requests(front: Arc<App>, stream: TcpStream, place: &Permit, watcher: Watcher) -> Result<(), String> {
+async fn serve_requests(app: Arc<App>, stream: TcpStream, place: &Permit, watcher: Watcher) -> Result<(), String> {
     let _ = stream.set_nodelay(true); // a response is one packet, which would otherwise wait for an acknowledgement
     let local = stream.local_addr().map_err(|error| error.to_string())?.ip().to_canonical();
-    let tls = front.tls();
+    let tls = app.tls();
     let caller = Caller { address: place.connection.address, local, is_secure: tls.is_some() };
     let wire = match tls {
         None => Wire::Plain(stream),
         Some(config) => {
-            let shaken = timeout(front.timeouts.handshake, TlsAcceptor::from(config).accept(stream)).await;
+            let shaken = timeout(app.timeouts.handshake, TlsAcceptor::from(config).accept(stream)).await;
             let stream = shaken.map_err(|_| "the TLS handshake took too long")?;
             Wire::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
         }
     };
-    let (front, connection) = (&*front, &*place.connection);
+    let (app, connection) = (&*app, &*place.connection);
     let service = service_fn(async |request| {
         connection.begin();
-        let answer = front.handle(request, caller).await;
+        let answer = app.handle(request, caller).await;
         connection.end();
         Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
-        .header_read_timeout(None) // `Stream` has limits of its own
+        .header_read_timeout(None) // `TimedStream` has limits of its own
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
         .half_close(true) // a client that sends no more may still wait; checking would cost a buffer each time
         .writev(true) // otherwise hyper would copy as many responses as are requested, read or not
-        .serve_connection(TokioIo::new(Guarded::new(wire, place.connection.clone())), service);
+        .serve_connection(TokioIo::new(TimedStream::new(wire, place.connection.clone())), service);
     watcher.watch(connection).await.map_err(|error| error.to_string())
 }

@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::limit::Connection;
 
 /// How often a connection without a deadline is checked, while it is busy.
-const LOOK: Duration = Duration::from_secs(10);
+const BUSY_CHECK: Duration = Duration::from_secs(10);
 
 /// In bytes a second: a client that reads a response more slowly is disconnected.
 const SLOWEST: u64 = 8 << 10;
@@ -34,7 +34,7 @@ pub(super) enum Wire {
 
 /// A stream with time limits.
 #[derive(Debug)]
-pub(super) struct Guarded {
+pub(super) struct TimedStream {
     wire: Wire,
     connection: Arc<Connection>,
     /// The phase of the connection when it last had to wait.
@@ -62,10 +62,10 @@ impl Unread {
     }
 }
 
-impl Guarded {
+impl TimedStream {
     pub(super) fn new(wire: Wire, connection: Arc<Connection>) -> Self {
         let seen = connection.doing();
-        Self { wire, connection, seen, alarm: Box::pin(sleep(LOOK)), woken: None, is_over: false, unread: None }
+        Self { wire, connection, seen, alarm: Box::pin(sleep(BUSY_CHECK)), woken: None, is_over: false, unread: None }
     }
 
     /// Continues to wait, unless the limit is reached. The clock is read once for each phase that lasts, and the timer is only touched
@@ -91,7 +91,7 @@ impl Guarded {
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            self.set_alarm(deadline.unwrap_or(now + LOOK));
+            self.set_alarm(deadline.unwrap_or(now + BUSY_CHECK));
         }
     }
 
@@ -135,7 +135,7 @@ fn joined<'a>(pieces: &[io::IoSlice<'_>], room: &'a mut [u8; SMALL]) -> Option<&
     Some(&room[..length])
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let outcome = match &mut self.wire {
@@ -154,7 +154,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = match &mut self.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),

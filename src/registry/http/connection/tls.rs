@@ -37,7 +37,7 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Tls(error.to_string()))?;
+            .map_err(|error| Error::Tls { file: None, why: error.to_string() })?;
         let builder = match &paths.client_ca {
             None => builder.with_no_client_auth(),
             Some(file) => {
@@ -54,7 +54,8 @@ impl Tls {
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| no_key(&error))?;
         let certificates = certificates(&paths.certificate)?;
         let mut config = builder.with_single_cert(certificates, key).map_err(|error| {
-            Error::Tls(format!("{} with {}: {error}", paths.certificate.display(), paths.key.display()))
+            let why = format!("{} with {}: {error}", paths.certificate.display(), paths.key.display());
+            Error::Tls { file: None, why }
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))
@@ -65,12 +66,12 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = files::read(file, LARGEST_PEM).map_err(|error| in_file(file, &error))?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if certificates.is_empty() => {
-            Err(Error::Tls(format!("{}: no certificate in it; give a file of PEM certificates", file.display())))
+            Err(in_file(file, &"no certificate in it; give a file of PEM certificates"))
         }
         read => read.map_err(|error| in_file(file, &error)),
     }
 }
 
 fn in_file(file: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::Tls(format!("{}: {error}", file.display()))
+    Error::Tls { file: Some(file.to_owned()), why: format!("{}: {error}", file.display()) }
 }

@@ -30,7 +30,7 @@ const SHORT: usize = 8 << 10;
 /// The bytes that are written before other tasks get their turn.
 const PIECE: usize = 32 << 10;
 /// How long a page may have to wait.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The shares that pages need.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl RequestContext<'_> {
     ) -> Result<Answer, HttpError> {
         let Lists { turns, unsent } = &self.app.lists;
         let party = (self.tenant, self.address);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_LIMIT;
         let mut room = None;
         loop {
             let turn = turns.take(party, 1, until).await.ok_or(HttpError::Busy)?;
