@@ -71,6 +71,8 @@ struct Notes {
     /// When the whole request had arrived.
     now: Option<Now>,
     tenant: Option<TenantId>,
+    /// The credentials were right, or none were needed.
+    is_admitted: bool,
     usage: Option<(Arc<Quotas>, Usage)>,
 }
 
@@ -129,8 +131,8 @@ impl App {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
     }
 
-    /// Answers a request, and logs both, without anything secret.
-    pub(super) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
+    /// Answers a request, and logs both, without anything secret. Returns whether the request was admitted, too.
+    pub(super) async fn handle(&self, request: Request<Incoming>, caller: Caller) -> (Response<Full<Bytes>>, bool) {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let base = PublicUrl { parts: &parts, is_secure: caller.is_secure, listening: self.listening };
@@ -147,7 +149,7 @@ impl App {
         }
         log(&parts, &answer, started, notes.tenant, &id);
         let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"));
-        answer.into_response(id)
+        (answer.into_response(id), notes.is_admitted)
     }
 
     /// Checks a request and finds its resource. The order of the checks is part of the API: the first that fails decides.
@@ -175,7 +177,9 @@ impl App {
             Area::Api { tenant, rest } => (tenant, rest),
             Area::Login if parts.method == Method::POST => {
                 let from = forwarded::client(caller.address, &parts.headers, &self.trusted_proxies);
-                return resources::login::login(self, now, base, body, from).await;
+                let login = resources::login::login(self, now, base, body, from).await;
+                notes.is_admitted = login.is_ok();
+                return login;
             }
             Area::Elsewhere if matches!(parts.method, Method::GET | Method::HEAD) => {
                 return match path {
@@ -188,7 +192,7 @@ impl App {
         };
         let query = &Query::parse(parts.uri.query());
         let tenant = admit(authenticator, now, &parts.headers, query, tenant, rest)?;
-        notes.tenant = Some(tenant);
+        (notes.tenant, notes.is_admitted) = (Some(tenant), true);
         let quotas = authenticator.quotas(tenant);
         let context =
             RequestContext { app: self, now, tenant, address: caller.address, quotas, base, path, query, body };

@@ -2,27 +2,39 @@
 //!
 //! The address with the most connections loses one: first one that never sent a request, then the one
 //! that has been idle longest. So a flood from one address makes room at its own cost. A request under way is never
-//! interrupted.
+//! interrupted. Connections without an admitted request have a limit of their own: a flood of wrong logins would
+//! otherwise take the memory of all connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::timeouts::Timeouts;
+
+/// The most connections without an admitted request. Each takes up to 30 kB.
+const MOST_UNPROVEN: usize = 1000;
+/// A connection that is younger is not evicted: its first request is probably on its way. Otherwise clients that all reconnect at
+/// once, as after a restart, would evict each other.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// The open connections.
 #[derive(Debug)]
 pub(super) struct ConnectionTable {
     most: usize,
+    most_unproven: usize,
+    grace: Duration,
     timeouts: Timeouts,
     start: Instant,
     list: Mutex<List>,
-    /// Notified when a connection has closed.
+    /// The number of connections without an admitted request.
+    unproven: AtomicUsize,
+    /// Notified when a connection has closed, or is no longer unproven.
     left: Notify,
 }
 
@@ -42,6 +54,8 @@ pub(super) struct Connection {
     phase: AtomicU64,
     /// When the phase was first seen to last, in microseconds since `start`.
     since: AtomicU64,
+    /// A request was admitted: its credentials were right, or none were needed.
+    is_proven: AtomicBool,
     /// The task that serves it.
     task: OnceLock<AbortHandle>,
 }
@@ -66,7 +80,16 @@ pub(super) struct Permit {
 
 impl ConnectionTable {
     pub(super) fn new(most: usize, timeouts: Timeouts) -> Arc<Self> {
-        Arc::new(Self { most, timeouts, start: Instant::now(), list: Mutex::default(), left: Notify::new() })
+        Arc::new(Self {
+            most,
+            most_unproven: MOST_UNPROVEN,
+            grace: GRACE,
+            timeouts,
+            start: Instant::now(),
+            list: Mutex::default(),
+            unproven: AtomicUsize::new(0),
+            left: Notify::new(),
+        })
     }
 
     /// Accepts a connection, evicting another one if necessary; waits while all are busy.
@@ -75,12 +98,13 @@ impl ConnectionTable {
             let left = self.left.notified();
             {
                 let mut list = self.lock();
-                if list.connections.len() < self.most {
+                let is_full = list.connections.len() >= self.most;
+                if !is_full && self.unproven.load(Ordering::Relaxed) < self.most_unproven {
                     return self.insert(&mut list, address);
                 }
-                evict(&list.connections, self.most / 100 + 1);
+                self.evict(&list.connections, |connection| is_full || !connection.is_proven());
             }
-            left.await;
+            let _ = timeout(self.grace.max(Duration::from_millis(1)), left).await; // by then others may be evicted
         }
     }
 
@@ -93,9 +117,11 @@ impl ConnectionTable {
             start: self.start,
             phase: AtomicU64::new(Phase::Idle as u64),
             since: AtomicU64::new(0),
+            is_proven: AtomicBool::new(false),
             task: OnceLock::new(),
         });
         connection.lasts();
+        self.unproven.fetch_add(1, Ordering::Relaxed);
         list.connections.insert(number, connection.clone());
         Permit { connections: self.clone(), number, connection }
     }
@@ -116,24 +142,26 @@ impl ConnectionTable {
         }
     }
 
+    /// Evicts several of these connections at once: a search for each new one would make a flood expensive.
+    fn evict(&self, connections: &HashMap<u64, Arc<Connection>>, of: impl Fn(&Connection) -> bool) {
+        let candidates = || connections.values().filter(|connection| of(connection));
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in candidates() {
+            *counts.entry(connection.address).or_default() += 1;
+        }
+        let idle = || candidates().filter(|connection| connection.is_evictable(self.grace));
+        let Some(most) = idle().map(|connection| counts[&connection.address]).max() else { return };
+        let mut crowd: Vec<&Arc<Connection>> =
+            idle().filter(|connection| counts[&connection.address] == most).collect();
+        crowd.sort_unstable_by_key(|connection| (connection.has_asked(), connection.since.load(Ordering::Relaxed)));
+        for connection in crowd.into_iter().take(candidates().count() / 100 + 1) {
+            connection.evict(); // it is idle, so no request is interrupted
+            tracing::debug!(from = %connection.address, "a connection made room for others");
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Evicts several connections at once: a search for each new one would make a flood expensive.
-fn evict(connections: &HashMap<u64, Arc<Connection>>, several: usize) {
-    let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-    for connection in connections.values() {
-        *counts.entry(connection.address).or_default() += 1;
-    }
-    let idle = || connections.values().filter(|connection| connection.phase() != Phase::Busy);
-    let Some(crowd) = idle().map(|connection| counts[&connection.address]).max() else { return };
-    let mut crowd: Vec<&Arc<Connection>> = idle().filter(|connection| counts[&connection.address] == crowd).collect();
-    crowd.sort_unstable_by_key(|connection| (connection.has_asked(), connection.since.load(Ordering::Relaxed)));
-    for connection in crowd.into_iter().take(several) {
-        connection.evict(); // it is idle, so no request is interrupted
-        tracing::debug!(from = %connection.address, "a connection made room for others");
     }
 }
 
@@ -178,6 +206,16 @@ impl Connection {
         }
     }
 
+    fn is_proven(&self) -> bool {
+        self.is_proven.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether no request would be interrupted, nor one that is probably on its way.
+    fn is_evictable(&self, grace: Duration) -> bool {
+        let since = Duration::from_micros(self.since.load(Ordering::Relaxed));
+        self.phase() != Phase::Busy && (self.has_asked() || self.start.elapsed() >= since + grace)
+    }
+
     /// Returns how long the present phase may last. A request has limits of its own.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let since = self.start + Duration::from_micros(self.since.load(Ordering::Relaxed));
@@ -215,90 +253,26 @@ impl Connection {
     }
 }
 
+impl Permit {
+    /// Records that a request of the connection was admitted.
+    pub(super) fn prove(&self) {
+        if !self.connection.is_proven() && !self.connection.is_proven.swap(true, Ordering::Relaxed) {
+            self.connections.unproven.fetch_sub(1, Ordering::Relaxed);
+            self.connections.left.notify_one();
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.connections.lock().connections.remove(&self.number);
+        if !self.connection.is_proven() {
+            self.connections.unproven.fetch_sub(1, Ordering::Relaxed);
+        }
         self.connections.left.notify_one();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::Future;
-    use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-
-    fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        match future.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
-        }
-    }
-
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-
-    fn insert(connections: &Arc<ConnectionTable>, last: u8) -> Permit {
-        let place = poll_once(Box::pin(connections.acquire(address(last))).as_mut()).unwrap();
-        place.connection.served_by(tokio::spawn(std::future::pending::<()>()).abort_handle());
-        place
-    }
-
-    /// After the tasks have run.
-    async fn must_leave(place: &Permit) -> bool {
-        tokio::task::yield_now().await;
-        place.connection.task.get().unwrap().is_finished()
-    }
-
-    #[tokio::test]
-    async fn address_with_most_connections_loses_one() {
-        let connections = ConnectionTable::new(4, Timeouts::default());
-        let alone = insert(&connections, 1);
-        let crowd: Vec<Permit> = (0..3).map(|_| insert(&connections, 2)).collect();
-        crowd[0].connection.begin();
-        crowd[0].connection.end();
-        crowd[1].connection.begin();
-        {
-            let mut next = Box::pin(connections.acquire(address(3)));
-            assert!(poll_once(next.as_mut()).is_none());
-        }
-        assert!(must_leave(&crowd[2]).await, "the one that never asked");
-        assert!(!must_leave(&crowd[0]).await && !must_leave(&crowd[1]).await && !must_leave(&alone).await);
-        drop(crowd);
-        drop(alone);
-    }
-
-    #[tokio::test]
-    async fn new_connection_waits_while_all_are_busy() {
-        let connections = ConnectionTable::new(1, Timeouts::default());
-        let first = insert(&connections, 1);
-        first.connection.begin();
-        let mut next = Box::pin(connections.acquire(address(2)));
-        assert!(poll_once(next.as_mut()).is_none());
-        assert!(!must_leave(&first).await);
-        drop(first);
-        assert!(poll_once(next.as_mut()).is_some());
-    }
-
-    #[tokio::test]
-    async fn head_has_a_shorter_limit_than_an_idle_connection() {
-        let connections = ConnectionTable::new(1, Timeouts::default());
-        let place = insert(&connections, 1);
-        let connection = &place.connection;
-        let left =
-            |connection: &Connection| connection.deadline().map(|at| at.duration_since(connection.start).as_secs());
-        assert_eq!(left(connection), Some(30));
-        connection.heard();
-        assert_eq!(left(connection), Some(10));
-        connection.begin();
-        assert_eq!(left(connection), None);
-        connection.heard();
-        assert_eq!(left(connection), None, "bytes of a body are no head");
-        connection.end();
-        connection.lasts();
-        assert_eq!(left(connection), Some(150));
-    }
-}
+#[path = "limit_test.rs"] // a child module, which sees the fields
+mod tests;

@@ -139,7 +139,10 @@ async fn serve_requests(app: Arc<App>, stream: TcpStream, place: &Permit, watche
     let (app, connection) = (&*app, &*place.connection);
     let service = service_fn(async |request| {
         connection.begin();
-        let answer = app.handle(request, caller).await;
+        let (answer, is_admitted) = app.handle(request, caller).await;
+        if is_admitted {
+            place.prove();
+        }
         connection.end();
         Ok::<_, Infallible>(answer)
     });
