@@ -20,7 +20,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DEFAULT = os.path.join(ROOT, "target", "release", "service-registry")
+REGISTRY = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "target", "release", "service-registry")
 SECONDS = 15
 HOLDERS = 20
 CONNECTIONS = 1500
@@ -174,8 +174,7 @@ class Registry:
     def __init__(self, *options):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-        registry = sys.argv[1] if len(sys.argv) > 1 else DEFAULT
-        command = [registry, "serve", "-qq", "--listen", "127.0.0.1:0", "--max-connections", str(MOST), *options]
+        command = [REGISTRY, "serve", "-qq", "--listen", "127.0.0.1:0", "--max-connections", str(MOST), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.pid = self.process.pid
         line = next(line for line in self.process.stdout if line.startswith("listening on"))

@@ -22,6 +22,8 @@ const MOST_UNPROVEN: usize = 1000;
 /// A connection that is younger is not evicted: its first request is probably on its way. Otherwise clients that all reconnect at
 /// once, as after a restart, would evict each other.
 const GRACE: Duration = Duration::from_millis(100);
+/// How long a body may be late before an unproven connection is evicted for it.
+const BODY_GRACE: Duration = Duration::from_secs(1);
 
 /// The open connections.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(super) struct ConnectionTable {
     most: usize,
     most_unproven: usize,
     grace: Duration,
+    body_grace: Duration,
     timeouts: Timeouts,
     start: Instant,
     list: Mutex<List>,
@@ -68,6 +71,8 @@ enum Phase {
     Head = 1,
     /// A request is being processed.
     Busy = 2,
+    /// The client has not sent the rest of a request's body.
+    Body = 3,
 }
 
 /// A place in the table, until it is dropped.
@@ -84,6 +89,7 @@ impl ConnectionTable {
             most,
             most_unproven: MOST_UNPROVEN,
             grace: GRACE,
+            body_grace: BODY_GRACE,
             timeouts,
             start: Instant::now(),
             list: Mutex::default(),
@@ -149,7 +155,7 @@ impl ConnectionTable {
         for connection in candidates() {
             *counts.entry(connection.address).or_default() += 1;
         }
-        let idle = || candidates().filter(|connection| connection.is_evictable(self.grace));
+        let idle = || candidates().filter(|connection| connection.is_evictable(self.grace, self.body_grace));
         let Some(most) = idle().map(|connection| counts[&connection.address]).max() else { return };
         let mut crowd: Vec<&Arc<Connection>> =
             idle().filter(|connection| counts[&connection.address] == most).collect();
@@ -168,8 +174,17 @@ impl ConnectionTable {
 impl Connection {
     /// Records that bytes have arrived.
     pub(super) fn heard(&self) {
-        if self.phase() == Phase::Idle {
-            self.enter(Phase::Head);
+        match self.phase() {
+            Phase::Idle => self.enter(Phase::Head),
+            Phase::Body => self.enter(Phase::Busy),
+            Phase::Head | Phase::Busy => {}
+        }
+    }
+
+    /// Records that bytes are awaited: hyper reads no further than the body while a request is processed.
+    pub(super) fn awaits(&self) {
+        if self.phase() == Phase::Busy {
+            self.enter(Phase::Body);
         }
     }
 
@@ -211,9 +226,13 @@ impl Connection {
     }
 
     /// Returns whether no request would be interrupted, nor one that is probably on its way.
-    fn is_evictable(&self, grace: Duration) -> bool {
-        let since = Duration::from_micros(self.since.load(Ordering::Relaxed));
-        self.phase() != Phase::Busy && (self.has_asked() || self.start.elapsed() >= since + grace)
+    fn is_evictable(&self, grace: Duration, body_grace: Duration) -> bool {
+        let lasted = self.start.elapsed().saturating_sub(Duration::from_micros(self.since.load(Ordering::Relaxed)));
+        match self.phase() {
+            Phase::Idle | Phase::Head => self.has_asked() || lasted >= grace,
+            Phase::Busy => false,
+            Phase::Body => !self.is_proven() && lasted >= body_grace,
+        }
     }
 
     /// Returns how long the present phase may last. A request has limits of its own.
@@ -223,7 +242,7 @@ impl Connection {
             Phase::Idle if self.has_asked() => Some(since + self.timeouts.idle),
             Phase::Idle => Some(since + self.timeouts.newcomer),
             Phase::Head => Some(since + self.timeouts.head),
-            Phase::Busy => None,
+            Phase::Busy | Phase::Body => None,
         }
     }
 
@@ -232,7 +251,7 @@ impl Connection {
         match self.phase() {
             Phase::Idle => !self.has_asked(),
             Phase::Head => true,
-            Phase::Busy => false,
+            Phase::Busy | Phase::Body => false,
         }
     }
 
@@ -244,7 +263,8 @@ impl Connection {
         match self.doing() & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Busy,
+            2 => Phase::Busy,
+            _ => Phase::Body,
         }
     }
 

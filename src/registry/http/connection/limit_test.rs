@@ -16,7 +16,12 @@ fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 /// A table in which each idle connection may be evicted at once.
 fn table(most: usize, most_unproven: usize) -> Arc<ConnectionTable> {
     let table = ConnectionTable::new(most, Timeouts::default());
-    Arc::new(ConnectionTable { most_unproven, grace: Duration::ZERO, ..Arc::into_inner(table).unwrap() })
+    Arc::new(ConnectionTable {
+        most_unproven,
+        grace: Duration::ZERO,
+        body_grace: Duration::ZERO,
+        ..Arc::into_inner(table).unwrap()
+    })
 }
 
 fn address(last: u8) -> IpAddr {
@@ -78,6 +83,8 @@ async fn head_has_a_shorter_limit_than_an_idle_connection() {
     assert_eq!(left(connection), None);
     connection.heard();
     assert_eq!(left(connection), None, "bytes of a body are no head");
+    connection.awaits();
+    assert_eq!(left(connection), None, "the body has a limit of its own");
     connection.end();
     connection.lasts();
     assert_eq!(left(connection), Some(150));
@@ -109,4 +116,25 @@ async fn young_connection_is_not_evicted() {
     let young = insert(&connections, 1);
     assert!(poll_once(Box::pin(connections.acquire(address(2))).as_mut()).is_none());
     assert!(!must_leave(&young).await);
+}
+
+#[tokio::test]
+async fn unproven_connection_that_owes_a_body_is_evicted() {
+    let connections = table(100, 4);
+    let places = [(); 4].map(|()| insert(&connections, 1));
+    let [late, answered, proven, proven_too] = &places;
+    for place in &places {
+        place.connection.begin();
+        place.connection.awaits();
+    }
+    answered.connection.heard();
+    proven.prove();
+    proven_too.prove();
+    let _busy: Vec<Permit> =
+        (0..2).map(|_| insert(&connections, 2)).inspect(|place| place.connection.begin()).collect();
+    assert!(poll_once(Box::pin(connections.acquire(address(3))).as_mut()).is_none());
+    for place in [answered, proven, proven_too] {
+        assert!(!must_leave(place).await);
+    }
+    assert!(must_leave(late).await);
 }

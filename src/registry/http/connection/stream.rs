@@ -143,6 +143,7 @@ impl AsyncRead for TimedStream {
             Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         };
         if outcome.is_pending() {
+            self.connection.awaits();
             return self.wait(cx).map(Err);
         }
         if buffer.filled().len() > before {

@@ -55,7 +55,7 @@ impl Tls {
         let certificates = certificates(&paths.certificate)?;
         let mut config = builder.with_single_cert(certificates, key).map_err(|error| {
             let why = format!("{} with {}: {error}", paths.certificate.display(), paths.key.display());
-            Error::Tls { file: None, why }
+            Error::Tls { file: Some(paths.key.clone()), why }
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))

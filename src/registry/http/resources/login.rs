@@ -75,7 +75,7 @@ struct User<'a> {
 }
 
 pub(crate) async fn login(
-    front: &App,
+    app: &App,
     now: Now,
     base: &PublicUrl<'_>,
     body: &Json,
@@ -83,33 +83,33 @@ pub(crate) async fn login(
 ) -> Result<Answer, HttpError> {
     validation::body(body)?;
     let credentials = Credentials::read(body)?;
-    let authenticator = front.authenticator.load();
+    let authenticator = app.authenticator.load();
     let tried = credentials.tried().filter(|_| !authenticator.is_open());
-    let attempt = tried.map(|name| front.login_throttle.attempt(name, from, &credentials, authenticator.generation()));
+    let attempt = tried.map(|name| app.login_throttle.attempt(name, from, &credentials, authenticator.generation()));
     let place =
-        attempt.and_then(|attempt| front.waiting.enter(from, front.login_throttle.was_put_off(now.mono, attempt)));
+        attempt.and_then(|attempt| app.waiting.enter(from, app.login_throttle.was_put_off(now.mono, attempt)));
     let lane = match attempt {
         None => Lane::Known,
-        Some(attempt) => queue(front, now.mono, attempt, place.as_ref()).await?,
+        Some(attempt) => queue(app, now.mono, attempt, place.as_ref()).await?,
     };
     let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make tokens differ; the seal is the secret
     let login = authenticator.login(now, nonce, &credentials, lane).await;
     if let Some(attempt) = attempt {
-        let now = front.engine.now().mono;
+        let now = app.engine.now().mono;
         match login {
-            Ok(_) => front.login_throttle.succeeded(now, attempt),
-            Err(DomainError::Busy(_)) => front.login_throttle.put_off(now, attempt),
-            Err(_) => pause(place.as_ref(), front.login_throttle.failed(now, attempt) - now).await,
+            Ok(_) => app.login_throttle.succeeded(now, attempt),
+            Err(DomainError::Busy(_)) => app.login_throttle.put_off(now, attempt),
+            Err(_) => pause(place.as_ref(), app.login_throttle.failed(now, attempt) - now).await,
         }
     }
     let login = login?;
-    front.engine.run(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
+    app.engine.run(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
     Ok(document(&login, base))
 }
 
 /// Waits until an attempt may be checked. Returns the lane in which it then waits for its hash.
-async fn queue(front: &App, now: u64, attempt: Attempt, place: Option<&Place<'_>>) -> Result<Lane, DomainError> {
-    let (until, outcome) = match front.login_throttle.turn(now, attempt, place.is_some()) {
+async fn queue(app: &App, now: u64, attempt: Attempt, place: Option<&Place<'_>>) -> Result<Lane, DomainError> {
+    let (until, outcome) = match app.login_throttle.turn(now, attempt, place.is_some()) {
         Verdict::Known => return Ok(Lane::Known),
         Verdict::At(time) => (time, Ok(attempt.lane())),
         Verdict::Wrong(time) => (time, Err(DomainError::Unauthorized(BAD_LOGIN))),
