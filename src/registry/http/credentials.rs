@@ -3,7 +3,7 @@
 use hyper::header::{HeaderMap, HeaderName};
 
 use super::error::HttpError;
-use super::query::Query;
+use super::request::Query;
 use super::router;
 use crate::registry::access::{Authenticator, OPEN_TENANT_ID, TenantClaim};
 use crate::registry::model::{Now, TenantId};

@@ -5,7 +5,6 @@
 //! write what goes back, and `error` pairs errors with statuses.
 
 mod app;
-mod body;
 pub(super) mod connection;
 mod context;
 mod credentials;
@@ -13,7 +12,6 @@ mod error;
 mod forwarded;
 mod origin;
 mod public_url;
-mod query;
 mod representation;
 pub(super) mod request;
 mod resources;

@@ -3,9 +3,9 @@
 //! A token carries the deadline that it stands for, and can be verified without having been stored. The newest one and the
 //! one before are accepted: a client that lost a response sends the token that it has, and gets the same response.
 
-use super::clock::Now;
 use super::heartbeat_token::Keys;
 use super::records::TenantId;
+use super::time::Now;
 use super::uuid::{Uuid1, ticks_in};
 
 /// The lease of a session or a service. None of it is stored, except its incarnation: heartbeats cost no write.

@@ -1,27 +1,22 @@
 //! The data of the registry: records, leases, tokens, deadlines, events, changes. No lock and no I/O.
 //!
-//! In reading order: `records` are sessions, services and events; `lease` is what heartbeats renew; `clock`, `served` and `deadline_queue` are time; `uuid` and
-//! `heartbeat_token` are ids and tokens; `change` is what an operation did; `input` is what a request asks for; `page` is a part of a list. `model` imports nothing of
-//! the registry.
+//! In reading order: `records` are sessions, services and events; `lease` is what heartbeats renew; `time` has clocks and
+//! deadlines; `uuid` and `heartbeat_token` are ids and tokens; `change` is what an operation did; `input` is what a request
+//! asks for; `page` is a part of a list. `model` imports nothing of the registry.
 
 mod change;
-mod clock;
-mod deadline_queue;
 pub(super) mod heartbeat_token;
 mod input;
 mod lease;
 mod page;
 mod quota;
 mod records;
-mod served;
 mod session_table;
 mod string_list;
+mod time;
 pub(super) mod uuid;
 
 pub(crate) use change::{Change, RecordChange};
-pub(crate) use clock::Now;
-pub use clock::{Clock, ManualClock};
-pub(crate) use deadline_queue::{DeadlineQueue, Owner, QueuedDeadline};
 pub(crate) use heartbeat_token::{Access, Keys};
 pub(crate) use input::{NewService, NewServiceKind, NewSession, ServiceUpdate, SessionUpdate};
 pub(crate) use lease::Lease;
@@ -31,7 +26,8 @@ pub(super) use records::{
     Event, EventKind, EventType, ListedService, NamedSession, NamedValue, Service, ServiceInfo, ServiceKind, Session,
     SessionId, TenantId, ValueRemove, ValueUpdate,
 };
-pub(crate) use served::TICK;
 pub(crate) use session_table::SessionTable;
 pub(crate) use string_list::StringList;
+pub use time::{Clock, ManualClock};
+pub(crate) use time::{DeadlineQueue, Now, Owner, QueuedDeadline, TICK};
 pub(crate) use uuid::Uuid1;

@@ -19,11 +19,9 @@ use super::timeouts::Timeouts;
 
 /// The most connections without an admitted request. Each takes up to 30 kB.
 const MOST_UNPROVEN: usize = 1000;
-/// A connection that is younger is not evicted: its first request is probably on its way. Otherwise clients that all reconnect at
-/// once, as after a restart, would evict each other.
+/// A connection that has waited for less is not evicted: its first request, or the rest of it, is probably on its way. Otherwise
+/// clients that all reconnect at once, as after a restart, would evict each other.
 const GRACE: Duration = Duration::from_millis(100);
-/// How long a body may be late before an unproven connection is evicted for it.
-const BODY_GRACE: Duration = Duration::from_secs(1);
 
 /// The open connections.
 #[derive(Debug)]
@@ -31,7 +29,6 @@ pub(super) struct ConnectionTable {
     most: usize,
     most_unproven: usize,
     grace: Duration,
-    body_grace: Duration,
     timeouts: Timeouts,
     start: Instant,
     list: Mutex<List>,
@@ -89,7 +86,6 @@ impl ConnectionTable {
             most,
             most_unproven: MOST_UNPROVEN,
             grace: GRACE,
-            body_grace: BODY_GRACE,
             timeouts,
             start: Instant::now(),
             list: Mutex::default(),
@@ -155,7 +151,7 @@ impl ConnectionTable {
         for connection in candidates() {
             *counts.entry(connection.address).or_default() += 1;
         }
-        let idle = || candidates().filter(|connection| connection.is_evictable(self.grace, self.body_grace));
+        let idle = || candidates().filter(|connection| connection.is_evictable(self.grace));
         let Some(most) = idle().map(|connection| counts[&connection.address]).max() else { return };
         let mut crowd: Vec<&Arc<Connection>> =
             idle().filter(|connection| counts[&connection.address] == most).collect();
@@ -226,12 +222,12 @@ impl Connection {
     }
 
     /// Returns whether no request would be interrupted, nor one that is probably on its way.
-    fn is_evictable(&self, grace: Duration, body_grace: Duration) -> bool {
+    fn is_evictable(&self, grace: Duration) -> bool {
         let lasted = self.start.elapsed().saturating_sub(Duration::from_micros(self.since.load(Ordering::Relaxed)));
         match self.phase() {
             Phase::Idle | Phase::Head => self.has_asked() || lasted >= grace,
             Phase::Busy => false,
-            Phase::Body => !self.is_proven() && lasted >= body_grace,
+            Phase::Body => !self.is_proven() && lasted >= grace,
         }
     }
 

@@ -86,8 +86,7 @@ pub(crate) async fn login(
     let authenticator = app.authenticator.load();
     let tried = credentials.tried().filter(|_| !authenticator.is_open());
     let attempt = tried.map(|name| app.login_throttle.attempt(name, from, &credentials, authenticator.generation()));
-    let place =
-        attempt.and_then(|attempt| app.waiting.enter(from, app.login_throttle.was_put_off(now.mono, attempt)));
+    let place = attempt.and_then(|attempt| app.waiting.enter(from, app.login_throttle.was_put_off(now.mono, attempt)));
     let lane = match attempt {
         None => Lane::Known,
         Some(attempt) => queue(app, now.mono, attempt, place.as_ref()).await?,

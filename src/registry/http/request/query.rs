@@ -19,10 +19,10 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Names and values, decoded, in order.
 #[derive(Debug, Default)]
-pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(in crate::registry::http) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
-    pub(super) fn parse(text: Option<&'a str>) -> Self {
+    pub(in crate::registry::http) fn parse(text: Option<&'a str>) -> Self {
         let pairs = text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Self(
             pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| (decode(n), decode(v))).collect(),
@@ -30,12 +30,12 @@ impl<'a> Query<'a> {
     }
 
     /// Returns all values of a name: a repeated parameter means something else than a single one.
-    pub(super) fn values(&self, name: &str) -> Vec<&str> {
+    pub(in crate::registry::http) fn values(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
     }
 
     /// Returns the query with another marker in the place of the present one.
-    pub(super) fn with_marker(&self, marker: &str) -> String {
+    pub(in crate::registry::http) fn with_marker(&self, marker: &str) -> String {
         let mut text = String::new();
         let mut add = |name: &str, value: &str| {
             let separator = if text.is_empty() { "" } else { "&" };

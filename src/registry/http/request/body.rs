@@ -14,8 +14,8 @@ use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::error::HttpError;
-use super::request::Json;
+use super::json::Json;
+use crate::registry::http::error::HttpError;
 use crate::registry::state::DomainError;
 use crate::wire::limits::BODY;
 
@@ -26,7 +26,11 @@ const TOO_LARGE: u64 = BODY as u64 + 1;
 const DRAIN: u64 = 1 << 20;
 
 /// Reads the whole body, within a time limit.
-pub(super) async fn read(headers: &HeaderMap, mut body: Incoming, timeouts: Duration) -> Result<Bytes, HttpError> {
+pub(in crate::registry::http) async fn read(
+    headers: &HeaderMap,
+    mut body: Incoming,
+    timeouts: Duration,
+) -> Result<Bytes, HttpError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -102,7 +106,7 @@ async fn drain(body: &mut Incoming) {
 }
 
 /// Parses the JSON of a body. An empty one is an object without keys. The type is checked even if there is no body.
-pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, DomainError> {
+pub(in crate::registry::http) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Json, DomainError> {
     check_type(headers)?;
     if body.is_empty() {
         return Ok(Json::EMPTY);
