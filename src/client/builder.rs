@@ -14,7 +14,7 @@ use super::transport::Auth;
 use super::transport::Credentials;
 use super::transport::connect::{read_authorities, read_own};
 use super::transport::url::parse_login;
-use super::transport::{Kind, TlsFiles};
+use super::transport::{Kind, TlsFiles, Transport};
 use super::{Client, Inner};
 use crate::wire::DEFAULT_PORT;
 
@@ -59,6 +59,13 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A URL may hold a password, before `build` refuses it.
         f.debug_struct("ClientBuilder").field("credentials", &self.credentials).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Begins with the default settings.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
     }
 }
 
@@ -133,8 +140,11 @@ impl ClientBuilder {
         let own = self.client_certificate.map(|(certificate, key)| read_own(&certificate, &key)).transpose()?;
         let tls_files = TlsFiles { authorities, own };
         let http = Kind::of(base.url()).build(&tls_files)?;
-        let auth = self.credentials.map(|credentials| Auth::new(credentials, login_url));
-        let remembered = ResponseCache::default();
-        Ok(Client { inner: Arc::new(Inner { base, http, tls_files, auth, request_timeout, remembered }) })
+        let auth = self.credentials.map(|credentials| {
+            let login_http = (Kind::of(&login_url) == Kind::of(base.url())).then(|| http.clone());
+            Arc::new(Auth::new(credentials, login_url, login_http, tls_files, request_timeout))
+        });
+        let transport = Transport { base, http, auth, request_timeout };
+        Ok(Client { inner: Arc::new(Inner { transport, remembered: ResponseCache::default() }) })
     }
 }

@@ -26,7 +26,6 @@ mod transport;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use url::Url;
 
@@ -45,8 +44,7 @@ pub use resources::{ServicePayload, ServiceUpdate, Services};
 pub use schedule::backoff;
 
 use resources::ResponseCache;
-use transport::ApiUrl;
-use transport::Auth;
+use transport::{Answer, Call, Transport};
 
 /// A client of one registry and account. Cheap to clone: clones share connection and token.
 #[derive(Clone)]
@@ -55,59 +53,19 @@ pub struct Client {
 }
 
 struct Inner {
-    base: ApiUrl,
-    http: transport::Http,
-    tls_files: transport::TlsFiles,
-    auth: Option<Auth>,
-    request_timeout: Duration,
+    transport: Transport,
     remembered: ResponseCache,
 }
 
 impl Client {
-    /// Begins with the default settings.
-    pub fn builder() -> ClientBuilder {
-        ClientBuilder::default()
-    }
-
-    /// Sessions: keep services registered.
-    #[must_use]
-    pub fn sessions(&self) -> Sessions<'_> {
-        Sessions { client: self }
-    }
-
-    /// Services: those that are registered.
-    pub fn services(&self) -> Services<'_> {
-        Services::new(self)
-    }
-
-    /// Events: the changes of services and values.
-    #[must_use]
-    pub fn events(&self) -> Events<'_> {
-        Events { client: self }
-    }
-
-    /// Configuration values.
-    #[must_use]
-    pub fn configuration(&self) -> Configuration<'_> {
-        Configuration { client: self }
-    }
-
-    /// The account: its limits.
-    #[must_use]
-    pub fn account(&self) -> Account<'_> {
-        Account { client: self }
-    }
-
-    /// Views: sessions with their services.
-    #[must_use]
-    pub fn views(&self) -> Views<'_> {
-        Views { client: self }
-    }
-
     /// Returns the address of the API: the registry's with `/v1.0`.
     #[must_use]
     pub fn registry_url(&self) -> &Url {
-        self.inner.base.url()
+        self.inner.transport.base.url()
+    }
+
+    async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
+        self.inner.transport.send(call).await
     }
 }
 

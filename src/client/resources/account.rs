@@ -10,6 +10,14 @@ pub struct Account<'a> {
     pub(crate) client: &'a Client,
 }
 
+impl Client {
+    /// The account: its limits.
+    #[must_use]
+    pub fn account(&self) -> Account<'_> {
+        Account { client: self }
+    }
+}
+
 impl Account<'_> {
     /// Returns the limits of the account.
     ///

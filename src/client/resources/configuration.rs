@@ -12,6 +12,14 @@ pub struct Configuration<'a> {
     pub(crate) client: &'a Client,
 }
 
+impl Client {
+    /// Configuration values.
+    #[must_use]
+    pub fn configuration(&self) -> Configuration<'_> {
+        Configuration { client: self }
+    }
+}
+
 impl Configuration<'_> {
     /// Returns one page of all values, by id.
     ///

@@ -1,6 +1,5 @@
 //! Events: the changes of services and values, in order.
 
-use super::follow::EventsPoller;
 use crate::client::{Client, Error};
 use crate::wire::{Event, Page};
 
@@ -30,6 +29,14 @@ impl EventOptions {
     }
 }
 
+impl Client {
+    /// Events: the changes of services and values.
+    #[must_use]
+    pub fn events(&self) -> Events<'_> {
+        Events { client: self }
+    }
+}
+
 impl Events<'_> {
     /// Returns one page of events, oldest first.
     ///
@@ -38,10 +45,5 @@ impl Events<'_> {
     /// Any [`Error`]; of faults, `badRequest` for a marker before the creation of the account or after now.
     pub async fn list(self, options: &EventOptions) -> Result<Page<Event>, Error> {
         Ok(self.client.page(&["events"], options.query()).await?.0)
-    }
-
-    /// Follows the events, beginning with those of the last hour.
-    pub fn poller(self) -> EventsPoller {
-        EventsPoller::new(self.client)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Client, Error, EventOptions};
+use crate::client::{Client, Error, EventOptions, Events};
 use crate::wire::{Event, Page};
 
 /// The default pause between two requests: 10 s.
@@ -57,6 +57,13 @@ struct Feed {
     next_page: Option<String>,
     /// The last page contained a new event.
     is_new: bool,
+}
+
+impl Events<'_> {
+    /// Follows the events, beginning with those of the last hour.
+    pub fn poller(self) -> EventsPoller {
+        EventsPoller::new(self.client)
+    }
 }
 
 impl EventsPoller {

@@ -1,5 +1,6 @@
 //! Pages of lists, and whole lists.
 
+use super::list_options::ListOptions;
 use crate::client::transport::{Answer, Call};
 use crate::client::{Client, Error};
 use crate::wire::Page;
@@ -10,23 +11,6 @@ const LARGEST_PAGE: u32 = *PAGE.end() as u32;
 
 /// The longest list of all pages that is read, in bytes: a registry that goes on for ever would fill the memory.
 const LONGEST_LIST: usize = 1 << 30;
-
-/// The part of a list to get. The default is the first page of the registry's size (100 entries).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ListOptions {
-    /// At most this many entries, 1 to 1000.
-    pub limit: Option<u32>,
-    /// The first id: `next_marker` of the page before.
-    pub marker: Option<String>,
-}
-
-impl ListOptions {
-    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
-        let limit = self.limit.map(|limit| ("limit", limit.to_string()));
-        let marker = self.marker.clone().map(|marker| ("marker", marker));
-        limit.into_iter().chain(marker).collect()
-    }
-}
 
 impl Client {
     /// Returns one page of the list at a path.

@@ -51,6 +51,13 @@ pub struct ServiceUpdate {
     pub heartbeat_timeout: Option<u32>,
 }
 
+impl Client {
+    /// Services: those that are registered.
+    pub fn services(&self) -> Services<'_> {
+        Services::new(self)
+    }
+}
+
 impl<'a> Services<'a> {
     pub(crate) fn new(client: &'a Client) -> Self {
         Self { client, retry_every: RETRY_EVERY, retry_for: RETRY_FOR }

@@ -46,6 +46,14 @@ pub struct SessionUpdate {
     pub metadata: Option<Metadata>,
 }
 
+impl Client {
+    /// Sessions: keep services registered.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions { client: self }
+    }
+}
+
 impl Sessions<'_> {
     /// Creates a session that expires `heartbeat_timeout` seconds (3 to 120) after its last heartbeat.
     ///

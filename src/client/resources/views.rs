@@ -9,6 +9,14 @@ pub struct Views<'a> {
     pub(crate) client: &'a Client,
 }
 
+impl Client {
+    /// Views: sessions with their services.
+    #[must_use]
+    pub fn views(&self) -> Views<'_> {
+        Views { client: self }
+    }
+}
+
 impl Views<'_> {
     /// Returns one page of the sessions, by id, each with its services. A page that ends within a session is
     /// followed by one that begins with the same session and its other services.

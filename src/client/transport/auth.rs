@@ -13,10 +13,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::connect::{Http, Kind};
+use super::connect::{Http, Kind, TlsFiles};
 use super::login::{Credentials, Login};
-use super::request::{Request, TimeLimit};
-use crate::client::Client;
+use super::request::{Request, TimeLimit, cannot_be_written};
 use crate::client::error::{Cause, Error, NoAnswer, Phase};
 
 /// The shortest pause between two attempts to renew a valid token.
@@ -25,6 +24,8 @@ const RENEW_AGAIN: Duration = Duration::from_secs(10);
 pub(crate) struct Auth {
     credentials: Credentials,
     url: Url,
+    tls_files: TlsFiles,
+    request_timeout: Duration,
     state: Mutex<State>,
 }
 
@@ -34,43 +35,51 @@ struct State {
     under_way: Option<watch::Receiver<Option<Outcome>>>,
     /// A valid token is not renewed before this.
     renew_after: Option<Instant>,
-    /// The HTTP client, if it differs in kind from the registry's; built when it is first needed.
+    /// The registry's HTTP client if it is of the same kind, otherwise one that is built when it is first needed.
     http: Option<Http>,
 }
 
 type Outcome = Result<Arc<Login>, Error>;
 
 impl Auth {
-    pub(crate) fn new(credentials: Credentials, url: Url) -> Self {
-        Self { credentials, url, state: Mutex::default() }
+    /// The HTTP client, if there is one for this URL, is used for logins as well.
+    pub(crate) fn new(
+        credentials: Credentials,
+        url: Url,
+        http: Option<Http>,
+        tls_files: TlsFiles,
+        request_timeout: Duration,
+    ) -> Self {
+        let state = Mutex::new(State { http, ..State::default() });
+        Self { credentials, url, tls_files, request_timeout, state }
     }
 
     /// Returns the current token. One that expires soon is renewed in the background; if that fails, there is time for another
     /// attempt.
-    pub(super) async fn current(&self, client: &Client, limit: TimeLimit) -> Outcome {
+    pub(super) async fn current(self: &Arc<Self>, limit: TimeLimit) -> Outcome {
         let outcome = {
             let mut state = self.lock();
             match &state.login {
                 Some(login) if !login.is_over() => {
                     let login = login.clone();
                     if login.is_due() && state.renew_after.is_none_or(|after| Instant::now() >= after) {
-                        state.log_in(client);
+                        state.log_in(self);
                     }
                     return Ok(login);
                 }
-                _ => state.log_in(client),
+                _ => state.log_in(self),
             }
         };
         self.wait(outcome, limit).await
     }
 
     /// Returns another token than `refused`: one that another call got in the meantime, or a new one.
-    pub(super) async fn renewed(&self, client: &Client, refused: &Arc<Login>, limit: TimeLimit) -> Outcome {
+    pub(super) async fn renewed(self: &Arc<Self>, refused: &Arc<Login>, limit: TimeLimit) -> Outcome {
         let outcome = {
             let mut state = self.lock();
             match &state.login {
                 Some(login) if !Arc::ptr_eq(login, refused) => return Ok(login.clone()),
-                _ => state.log_in(client),
+                _ => state.log_in(self),
             }
         };
         self.wait(outcome, limit).await
@@ -93,54 +102,48 @@ impl Auth {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn log_in(&self, client: &Client) -> Result<Login, Error> {
-        let http = self.http(client)?;
+    async fn log_in(&self) -> Result<Login, Error> {
+        let http = self.http()?;
         let request = Request {
             phase: Phase::Login,
             method: Method::POST,
             url: self.url.clone(),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-            body: Some(self.credentials.document()?),
+            body: Some(self.credentials.document().map_err(|error| cannot_be_written(&error))?),
             expect: StatusCode::OK,
-            limit: TimeLimit::from_now(client.inner.request_timeout),
+            limit: TimeLimit::from_now(self.request_timeout),
         };
         let answer = request.send(&http).await.map_err(|error| error.without(&self.credentials.api_key))?;
-        let login = Login::read(&answer)?;
+        let login = Login::read(&answer.json()?).map_err(|what| answer.bad(what))?;
         tracing::debug!("logged in at {}", self.url);
         Ok(login)
     }
 
-    fn http(&self, client: &Client) -> Result<Http, Error> {
-        let inner = &client.inner;
-        let kind = Kind::of(&self.url);
-        if kind == Kind::of(inner.base.url()) {
-            return Ok(inner.http.clone());
-        }
+    fn http(&self) -> Result<Http, Error> {
         let mut state = self.lock();
         match &state.http {
             Some(http) => Ok(http.clone()),
-            None => Ok(state.http.insert(kind.build(&inner.tls_files)?).clone()),
+            None => Ok(state.http.insert(Kind::of(&self.url).build(&self.tls_files)?).clone()),
         }
     }
 }
 
 impl State {
     /// Returns the running login; starts one if there is none.
-    fn log_in(&mut self, client: &Client) -> watch::Receiver<Option<Outcome>> {
+    fn log_in(&mut self, auth: &Arc<Auth>) -> watch::Receiver<Option<Outcome>> {
         // A login whose runtime has ended will never finish.
         if let Some(outcome) = self.under_way.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {
             return outcome.clone();
         }
         let (tell, outcome) = watch::channel(None);
         self.under_way = Some(outcome.clone());
-        tokio::spawn(log_in(client.clone(), tell));
+        tokio::spawn(log_in(auth.clone(), tell));
         outcome
     }
 }
 
-async fn log_in(client: Client, tell: watch::Sender<Option<Outcome>>) {
-    let Some(auth) = &client.inner.auth else { return };
-    let outcome = auth.log_in(&client).await.map(Arc::new);
+async fn log_in(auth: Arc<Auth>, tell: watch::Sender<Option<Outcome>>) {
+    let outcome = auth.log_in().await.map(Arc::new);
     {
         let mut state = auth.lock();
         state.under_way = None;

@@ -10,9 +10,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::request::{Answer, is_id, write_json};
 use super::timestamp::until_timestamp;
-use crate::client::error::Error;
+use super::url::is_id;
 
 /// A token is renewed when 10 % of its life is left, but not before the last five minutes.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
@@ -29,7 +28,7 @@ pub(crate) struct Credentials {
 
 impl Credentials {
     /// The body of a login, at one place in memory, which is overwritten afterwards.
-    pub(super) fn document(&self) -> Result<Bytes, Error> {
+    pub(super) fn document(&self) -> serde_json::Result<Bytes> {
         /// In JSON, a byte takes at most six.
         const ESCAPED: usize = 6;
         let Self { username, api_key } = self;
@@ -37,7 +36,7 @@ impl Credentials {
         let document = BTreeMap::from([("auth", BTreeMap::from([("RAX-KSKEY:apiKeyCredentials", key)]))]);
         // Allocated at full size: a vector that grows leaves copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(100 + ESCAPED * (username.len() + api_key.len())));
-        write_json(&mut body, &document)?;
+        serde_json::to_writer(&mut *body, &document)?;
         Ok(Bytes::from_owner(body))
     }
 }
@@ -57,16 +56,16 @@ pub(super) struct Login {
 }
 
 impl Login {
-    pub(super) fn read(answer: &Answer) -> Result<Self, Error> {
-        let document: Value = answer.json()?;
+    /// Reads the response to a login. The error says what is wrong with it.
+    pub(super) fn read(document: &Value) -> Result<Self, &'static str> {
         let token = document.pointer("/access/token/id").and_then(Value::as_str).unwrap_or_default();
         let mut token = match HeaderValue::from_str(token) {
             Ok(token) if (1..=LONGEST_TOKEN).contains(&token.len()) => token,
-            _ => return Err(answer.bad("holds no token at access.token.id")),
+            _ => return Err("holds no token at access.token.id"),
         };
         token.set_sensitive(true);
-        let Some(tenant) = tenant(&document) else {
-            return Err(answer.bad("names no tenant, neither at access.token.tenant.id nor in the service catalog"));
+        let Some(tenant) = tenant(document) else {
+            return Err("names no tenant, neither at access.token.tenant.id nor in the service catalog");
         };
         let expires = document.pointer("/access/token/expires").and_then(Value::as_str);
         // A time in the past shows that the clocks differ: then only a 401 of the registry counts.

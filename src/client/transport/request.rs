@@ -1,4 +1,4 @@
-//! A request and its response: time limit, authentication, the bounds of what is read, and the errors.
+//! A request and its response: the time limit, the bounds of what is read, and the errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::client::legacy::Error as HttpError;
 use rustls::InvalidMessage;
@@ -19,9 +19,8 @@ use url::Url;
 
 use super::bound::{Bound, TooMuch};
 use super::connect::{Http, proxy_variable, root_cause};
-use super::login::Login;
 use super::timestamp::until_http_date;
-use crate::client::Client;
+use super::url::is_id;
 use crate::client::error::{Cause, Error, NoAnswer, Phase};
 use crate::wire::Token;
 
@@ -34,9 +33,6 @@ const LONGEST_TRANSFER: usize = 4 * LONGEST_ANSWER;
 
 /// The longest wait that a response may ask for: a day.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The longest id of a created resource, in bytes.
-const LONGEST_ID: usize = 255;
 
 /// The longest token of a heartbeat, in bytes: a request has fewer than 5000.
 const LONGEST_TOKEN: usize = 4 << 10;
@@ -78,15 +74,14 @@ impl<'a> Call<'a> {
     }
 
     pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
-        let mut json = Vec::new();
-        write_json(&mut json, body)?;
+        let json = serde_json::to_vec(body).map_err(|error| cannot_be_written(&error))?;
         self.body = Some(json.into());
         Ok(self)
     }
 }
 
-pub(super) fn write_json(to: &mut Vec<u8>, body: &impl Serialize) -> Result<(), Error> {
-    serde_json::to_writer(to, body).map_err(|error| Error::invalid(format!("the request cannot be written: {error}")))
+pub(super) fn cannot_be_written(error: &serde_json::Error) -> Error {
+    Error::invalid(format!("the request cannot be written: {error}"))
 }
 
 /// A response with the expected status.
@@ -130,55 +125,6 @@ impl Answer {
 
     pub(crate) fn bad(&self, what: impl Into<String>) -> Error {
         Error::UnexpectedResponse { phase: self.phase, url: self.url.clone(), what: what.into(), is_too_long: false }
-    }
-}
-
-/// Returns whether this can be an id of the registry. It becomes a part of paths.
-pub(super) fn is_id(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_plain) && !matches!(text, "." | "..")
-}
-
-impl Client {
-    /// Sends a call. Logs in first if necessary, and once again if the token is refused.
-    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
-        let limit = TimeLimit::from_now(call.limit.unwrap_or(self.inner.request_timeout));
-        let Some(auth) = &self.inner.auth else { return self.send_once(&call, None, limit).await };
-        let login = auth.current(self, limit).await?;
-        match self.send_once(&call, Some(&login), limit).await {
-            Err(error) if error.status() == Some(401) => {
-                let login = auth.renewed(self, &login, limit).await?;
-                self.send_once(&call, Some(&login), limit).await
-            }
-            other => other,
-        }
-    }
-
-    async fn send_once(&self, call: &Call<'_>, login: Option<&Login>, limit: TimeLimit) -> Result<Answer, Error> {
-        let url = self.inner.base.join(login.map(|login| login.tenant.as_str()), call.path, &call.query)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(login) = login {
-            headers.insert("x-auth-token", login.token.clone());
-        }
-        let request = Request {
-            phase: Phase::Call,
-            method: call.method.clone(),
-            url,
-            headers,
-            body: call.body.clone(),
-            expect: call.expect,
-            limit,
-        };
-        // Reading and replacing may be done twice, so a kept connection that has just been closed by the other side is no
-        // reason to fail. The layer below repeats unsent requests; creating is left to the caller.
-        let twice = matches!(request.method, Method::GET | Method::PUT);
-        let answer = match request.send(&self.inner.http).await {
-            Err(Error::Transport { why: NoAnswer::Broken, .. }) if twice => request.send(&self.inner.http).await,
-            other => other,
-        };
-        let token = login.and_then(|login| login.token.to_str().ok());
-        answer.map_err(|error| if let Some(token) = token { error.without(token) } else { error })
     }
 }
 

@@ -99,6 +99,15 @@ fn parse(given: &str, what: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
+/// The longest id of a created resource, in bytes.
+const LONGEST_ID: usize = 255;
+
+/// Returns whether this can be an id of the registry. It becomes a part of paths.
+pub(super) fn is_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_plain) && !matches!(text, "." | "..")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

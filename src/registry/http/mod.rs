@@ -1,6 +1,6 @@
 //! HTTP: from the request to the domain and back.
 //!
-//! In reading order: `connection` accepts connections; `app` is the life of a request, which becomes a `context` once its
+//! In reading order: `connection` accepts connections; `dispatch` is the life of a request with the help of `app`; it becomes a `context` once its
 //! `credentials` are accepted; `router` finds the resource in `resources`; `request` parses bodies; `representation` and `response`
 //! write what goes back, and `error` pairs errors with statuses.
 
@@ -8,6 +8,7 @@ mod app;
 pub(super) mod connection;
 mod context;
 mod credentials;
+mod dispatch;
 mod error;
 mod forwarded;
 mod origin;
@@ -20,7 +21,6 @@ mod router;
 
 pub(super) use app::App;
 pub use connection::{Timeouts, Tls, TlsFiles};
-use context::Caller;
 pub use forwarded::TrustedProxy;
 pub use representation::ServiceShape;
 pub(super) use request::Json;

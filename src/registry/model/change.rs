@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::records::{EventKind, Service, Session, SessionId, TenantId};
+use super::ids::{SessionId, TenantId};
+use super::records::{EventKind, Service, Session};
 use super::uuid::Uuid1;
 
 /// A change of one record, with its value before and after.

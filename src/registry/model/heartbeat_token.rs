@@ -6,7 +6,7 @@
 use siphasher::sip::SipHasher24;
 use siphasher::sip128;
 
-use super::records::TenantId;
+use super::ids::TenantId;
 use super::uuid::Uuid1;
 
 /// The keys of tokens. They suffice to make tokens.

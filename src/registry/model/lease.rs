@@ -4,7 +4,7 @@
 //! one before are accepted: a client that lost a response sends the token that it has, and gets the same response.
 
 use super::heartbeat_token::Keys;
-use super::records::TenantId;
+use super::ids::TenantId;
 use super::time::Now;
 use super::uuid::{Uuid1, ticks_in};
 

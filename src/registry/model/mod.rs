@@ -6,6 +6,7 @@
 
 mod change;
 pub(super) mod heartbeat_token;
+mod ids;
 mod input;
 mod lease;
 mod page;
@@ -18,13 +19,14 @@ pub(super) mod uuid;
 
 pub(crate) use change::{Change, RecordChange};
 pub(crate) use heartbeat_token::{Access, Keys};
+pub(super) use ids::{SessionId, TenantId};
 pub(crate) use input::{NewService, NewServiceKind, NewSession, ServiceUpdate, SessionUpdate};
 pub(crate) use lease::Lease;
 pub(crate) use page::{Entry, Listing, MAX_PAGE_BYTES, Page};
 pub(crate) use quota::{Quota, Resource};
 pub(super) use records::{
     Event, EventKind, EventType, ListedService, NamedSession, NamedValue, Service, ServiceInfo, ServiceKind, Session,
-    SessionId, TenantId, ValueRemove, ValueUpdate,
+    ValueRemove, ValueUpdate,
 };
 pub(crate) use session_table::SessionTable;
 pub(crate) use string_list::StringList;

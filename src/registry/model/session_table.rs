@@ -8,7 +8,8 @@ use std::ops::Bound;
 
 use rustc_hash::FxHashMap;
 
-use super::records::{Session, SessionId};
+use super::ids::SessionId;
+use super::records::Session;
 
 #[derive(Debug, Default)]
 pub(crate) struct SessionTable {

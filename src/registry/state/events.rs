@@ -12,7 +12,6 @@ use crate::registry::model::{Change, RecordChange};
 use crate::registry::model::{Entry, Listing};
 use crate::registry::model::{Event, EventKind, EventType, ServiceKind, TenantId};
 
-pub(super) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 /// The bytes of member names, indentation, id, time and type of an event in a list: a lower bound.
 const MIN_EVENT_BYTES: usize = 120;
 /// How far back the list goes without a marker, in milliseconds.

@@ -30,7 +30,8 @@ use super::model::Uuid1;
 use super::model::{Change, RecordChange};
 use super::model::{DeadlineQueue, Owner};
 use super::model::{Event, Lease, Service, ServiceKind, Session, SessionId, TenantId};
-use events::RETENTION_MS;
+
+const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 
 /// How long before its first request the time of an account begins, in milliseconds: a client that polls events from its own start
 /// on, with a clock that is slightly different, must not ask for a time before the account.

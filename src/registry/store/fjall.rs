@@ -11,8 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::CommitError;
-use super::record::{Write, is_event};
-use super::recovery::KEYS;
+use super::record::{KEYS, Write, is_event};
 use super::{Backend, Visit};
 
 /// How much is collected in memory before it is sorted into files, for each keyspace. Small: the whole registry is in memory

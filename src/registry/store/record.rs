@@ -13,6 +13,7 @@ use crate::registry::model::{
     Event, EventKind, Lease, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId, ValueRemove, ValueUpdate,
 };
 
+pub(super) const KEYS: &[u8] = b"m/keys";
 /// The first byte of the keys of the registry itself.
 pub(super) const META: u8 = b'm';
 /// The first byte of all other keys; the tenant and the kind follow.

@@ -9,7 +9,7 @@ use tokio::net::UnixListener;
 
 use super::data_dir::DataDir;
 use super::fjall::FjallBackend;
-use super::record::{self, META, Write, event_key};
+use super::record::{self, KEYS, META, Write, event_key};
 use super::{Backend, backup};
 use crate::registry::Error;
 use crate::registry::model::Keys;
@@ -18,7 +18,6 @@ use crate::registry::state::State;
 
 /// The version of the form of records, and the secret keys.
 const FORMAT: &[u8] = b"m/format";
-pub(super) const KEYS: &[u8] = b"m/keys";
 const CURRENT: &[u8] = b"2";
 
 /// The events of a tenant that are kept in memory. Pollers that keep up, and most others, are answered from there.

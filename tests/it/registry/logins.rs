@@ -1,10 +1,12 @@
 //! Floods of logins: what they cost, who is kept waiting, and whose address counts.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use serde_json::json;
 
@@ -189,4 +191,24 @@ fn invalid_trusted_proxy_is_refused() {
     }
     let said = refused(Some("--trusted-proxy=10.0.0.1/8"), None);
     assert!(said.contains("--trusted-proxy") && said.contains("is it 10.0.0.0/8?"), "{said}");
+}
+
+/// More half-sent logins than there may be connections without an admitted request.
+#[test]
+fn half_sent_logins_keep_no_other_client_out() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let (registry, _file) = with_users(USERS);
+    let address = address(&registry);
+    let half_sent = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"POST /v2.0/tokens HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n").unwrap();
+        stream
+    };
+    let mut half_sent: Vec<TcpStream> = (0..1_000).map(|_| half_sent()).collect();
+    assert_eq!(key_login(&mut Client::new(address), "joe", "joes-key"), 200);
+    let mut first = half_sent.remove(0);
+    first.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    assert!(first.read_to_end(&mut answer).is_err() || answer.is_empty(), "the oldest one made room without an answer");
 }

@@ -1,16 +1,16 @@
 //! The registration: a task that keeps the service registered, and the handle with which the wrapper begins, awaits and withdraws it.
 //!
 //! In reading order: `preparation` opens the files that options name; `endpoints` are the registries; `task` registers, with
-//! `heartbeats`, `verification` (when: `verification_schedule`) and the `previous_session` (guarded by `state_lock`); `desired`
-//! says whether the service should be listed, and `status` whether it is; `embedded` hosts a registry where there is none.
+//! `heartbeats`, `verification` (when: `verification_schedule`; other holders: `holder`) and the `state_dir`; `desired` says
+//! whether the service should be listed, and `status` whether it is; `embedded` hosts a registry where there is none.
 
 mod desired;
 mod embedded;
 mod endpoints;
 mod heartbeats;
+mod holder;
 mod preparation;
-mod previous_session;
-mod state_lock;
+mod state_dir;
 mod status;
 mod task;
 mod verification;
@@ -36,7 +36,7 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use crate::options::{OnLost, OnRegistryDown, WrapperConfig};
-use previous_session::PreviousSession;
+use state_dir::PreviousSession;
 use task::{BETWEEN_ATTEMPTS, RegistrationTask};
 
 /// The longest time that a withdrawal may delay anything.

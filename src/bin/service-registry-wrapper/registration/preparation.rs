@@ -11,7 +11,7 @@ use service_registry::files::own::OwnSocket;
 use tokio::sync::oneshot;
 
 use super::endpoints::{Access, Endpoints};
-use super::previous_session::PreviousSession;
+use super::state_dir::PreviousSession;
 use crate::process::blocking;
 
 /// The files to open, and the settings that need them.

@@ -13,9 +13,9 @@ use tracing::{debug, info, warn};
 use super::desired::DesiredWatch;
 use super::endpoints::{Endpoints, FailOver};
 use super::heartbeats::Heartbeats;
-use super::previous_session::PreviousSession;
+use super::holder::Holder;
+use super::state_dir::PreviousSession;
 use super::status::RegistrationStatus;
-use super::verification::Holder;
 use super::verification_schedule::VerificationSchedule;
 use crate::options::Service;
 

@@ -2,11 +2,12 @@
 
 use std::convert::Infallible;
 
-use service_registry::client::{Client, Error};
+use service_registry::client::Error;
 use service_registry::wire::Service as Found;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::holder::Holder;
 use super::task::RegistrationTask;
 
 impl RegistrationTask {
@@ -75,33 +76,5 @@ impl RegistrationTask {
             status.lost = Some(why);
         });
         std::future::pending().await
-    }
-}
-
-/// The session that holds a service id, and the metadata of the service.
-pub(super) struct Holder {
-    pub session: String,
-    metadata: String,
-}
-
-impl Holder {
-    /// Asks the registry for the holder of an id.
-    pub(super) async fn find(client: &Client, id: &str) -> Option<Self> {
-        client.services().get(id).await.ok().map(Self::of)
-    }
-
-    fn of(found: Found) -> Self {
-        let (session, metadata) = match found {
-            Found::InSession(service) => (service.session_id, service.metadata),
-            Found::Own(service) => ("of its own".to_owned(), service.metadata),
-        };
-        let metadata = if metadata.is_empty() { String::new() } else { format!(" {metadata:?}") };
-        Self { session, metadata }
-    }
-}
-
-impl std::fmt::Display for Holder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "session {}{}", self.session, self.metadata)
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Connection {
     phase: AtomicU64,
     /// When the phase was first seen to last, in microseconds since `start`.
     since: AtomicU64,
+    /// The last read has found nothing.
+    awaits_bytes: AtomicBool,
     /// A request was admitted: its credentials were right, or none were needed.
     is_proven: AtomicBool,
     /// The task that serves it.
@@ -68,8 +70,6 @@ enum Phase {
     Head = 1,
     /// A request is being processed.
     Busy = 2,
-    /// The client has not sent the rest of a request's body.
-    Body = 3,
 }
 
 /// A place in the table, until it is dropped.
@@ -119,6 +119,7 @@ impl ConnectionTable {
             start: self.start,
             phase: AtomicU64::new(Phase::Idle as u64),
             since: AtomicU64::new(0),
+            awaits_bytes: AtomicBool::new(false),
             is_proven: AtomicBool::new(false),
             task: OnceLock::new(),
         });
@@ -170,18 +171,15 @@ impl ConnectionTable {
 impl Connection {
     /// Records that bytes have arrived.
     pub(super) fn heard(&self) {
-        match self.phase() {
-            Phase::Idle => self.enter(Phase::Head),
-            Phase::Body => self.enter(Phase::Busy),
-            Phase::Head | Phase::Busy => {}
+        self.awaits_bytes.store(false, Ordering::Relaxed);
+        if self.phase() == Phase::Idle {
+            self.enter(Phase::Head);
         }
     }
 
-    /// Records that bytes are awaited: hyper reads no further than the body while a request is processed.
+    /// Records that bytes are awaited. While a request is processed these are the rest of its body: hyper reads no further.
     pub(super) fn awaits(&self) {
-        if self.phase() == Phase::Busy {
-            self.enter(Phase::Body);
-        }
+        self.awaits_bytes.store(true, Ordering::Relaxed);
     }
 
     /// Records that a whole head has arrived, and a request begins.
@@ -226,8 +224,7 @@ impl Connection {
         let lasted = self.start.elapsed().saturating_sub(Duration::from_micros(self.since.load(Ordering::Relaxed)));
         match self.phase() {
             Phase::Idle | Phase::Head => self.has_asked() || lasted >= grace,
-            Phase::Busy => false,
-            Phase::Body => !self.is_proven() && lasted >= grace,
+            Phase::Busy => !self.is_proven() && self.awaits_bytes.load(Ordering::Relaxed) && lasted >= grace,
         }
     }
 
@@ -238,7 +235,7 @@ impl Connection {
             Phase::Idle if self.has_asked() => Some(since + self.timeouts.idle),
             Phase::Idle => Some(since + self.timeouts.newcomer),
             Phase::Head => Some(since + self.timeouts.head),
-            Phase::Busy | Phase::Body => None,
+            Phase::Busy => None,
         }
     }
 
@@ -247,7 +244,7 @@ impl Connection {
         match self.phase() {
             Phase::Idle => !self.has_asked(),
             Phase::Head => true,
-            Phase::Busy | Phase::Body => false,
+            Phase::Busy => false,
         }
     }
 
@@ -259,8 +256,7 @@ impl Connection {
         match self.doing() & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            2 => Phase::Busy,
-            _ => Phase::Body,
+            _ => Phase::Busy,
         }
     }
 

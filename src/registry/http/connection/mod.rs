@@ -24,7 +24,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::{App, Caller};
+use super::app::App;
+use super::context::Caller;
+use super::dispatch;
 use limit::{ConnectionTable, Permit};
 use stream::{TimedStream, Wire};
 
@@ -139,7 +141,7 @@ async fn serve_requests(app: Arc<App>, stream: TcpStream, place: &Permit, watche
     let (app, connection) = (&*app, &*place.connection);
     let service = service_fn(async |request| {
         connection.begin();
-        let (answer, is_admitted) = app.handle(request, caller).await;
+        let (answer, is_admitted) = dispatch::handle(app, request, caller).await;
         if is_admitted {
             place.prove();
         }

@@ -13,6 +13,23 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::registry::model::TenantId;
 
+/// The most pages in the making. More would not be faster, and each takes up to [`MAX_PAGE_BYTES`](crate::registry::model::MAX_PAGE_BYTES).
+const PAGES_AT_A_TIME: usize = 16;
+/// The most bytes of finished, unsent pages.
+const MAX_UNSENT_BYTES: usize = 32 << 20;
+/// The shares that pages need.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    pub(super) turns: Arc<FairShare>,
+    pub(super) unsent: Arc<FairShare>,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { turns: FairShare::new(PAGES_AT_A_TIME), unsent: FairShare::new(MAX_UNSENT_BYTES) }
+    }
+}
+
 /// The resource that is divided.
 #[derive(Debug)]
 pub(super) struct FairShare {

@@ -6,7 +6,6 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,36 +13,19 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::fair_share::FairShare;
+use super::fair_share::Lists;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::response::{Answer, INDENT};
 use crate::registry::model::{Entry, Listing, MAX_PAGE_BYTES};
 use crate::wire;
 
-/// The most pages in the making. More would not be faster, and each takes up to [`MAX_PAGE_BYTES`].
-const PAGES_AT_A_TIME: usize = 16;
-/// The most bytes of finished, unsent pages.
-const MAX_UNSENT_BYTES: usize = 32 << 20;
 /// Pages up to this size are not counted, in bytes: most are shorter, and a poller should not wait for slow readers.
 const SHORT: usize = 8 << 10;
 /// The bytes that are written before other tasks get their turn.
 const PIECE: usize = 32 << 10;
 /// How long a page may have to wait.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
-
-/// The shares that pages need.
-#[derive(Debug)]
-pub(crate) struct Lists {
-    turns: Arc<FairShare>,
-    unsent: Arc<FairShare>,
-}
-
-impl Default for Lists {
-    fn default() -> Self {
-        Self { turns: FairShare::new(PAGES_AT_A_TIME), unsent: FairShare::new(MAX_UNSENT_BYTES) }
-    }
-}
 
 impl RequestContext<'_> {
     /// Answers with a page of what `look` finds. It may look twice: there is no room for a long page that has to wait.

@@ -16,7 +16,7 @@ use crate::registry::access::Place;
 use crate::registry::access::{Attempt, Verdict};
 use crate::registry::access::{BAD_LOGIN, Credentials, Login, TOO_MANY_LOGINS};
 use crate::registry::engine::Scope;
-use crate::registry::http::App;
+use crate::registry::http::app::App;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::public_url::PublicUrl;
 use crate::registry::http::request::Json;

@@ -11,5 +11,4 @@ pub(super) mod login;
 pub(super) mod services;
 pub(super) mod sessions;
 
-pub(crate) use fair_share::Held;
-pub(crate) use lists::Lists;
+pub(crate) use fair_share::{Held, Lists};

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use crate::registry::model::records::{SessionId, TenantId};
+use crate::registry::model::ids::{SessionId, TenantId};
 
 /// The owner of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -33,7 +33,7 @@ pub(crate) struct PreviousSession {
 
 impl PreviousSession {
     /// Opens the state of the service with this id. Makes the directory if it is missing.
-    pub(super) fn open(folder: PathBuf, id: &str) -> Result<Self> {
+    pub(in crate::registration) fn open(folder: PathBuf, id: &str) -> Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -47,13 +47,13 @@ impl PreviousSession {
 
     /// Takes the state over if no other wrapper uses it. Returns whether that has just happened, and the session to revoke.
     /// May block.
-    pub(super) fn take_over_blocking(&self) -> (bool, Option<String>) {
+    pub(in crate::registration) fn take_over_blocking(&self) -> (bool, Option<String>) {
         let is_new = !self.lock.is_ours() && self.lock.take();
         (is_new, is_new.then(|| self.read()).flatten())
     }
 
     /// The same, in a thread.
-    pub(super) async fn take_over(&self) -> (bool, Option<String>) {
+    pub(in crate::registration) async fn take_over(&self) -> (bool, Option<String>) {
         if self.lock.is_ours() {
             return (false, None);
         }
@@ -79,7 +79,7 @@ impl PreviousSession {
     }
 
     /// Records this session. After a crash the file holds either the old or the new id.
-    pub(super) async fn write(&self, session: &str) {
+    pub(in crate::registration) async fn write(&self, session: &str) {
         if !self.lock.is_ours() {
             return;
         }
@@ -101,7 +101,7 @@ impl PreviousSession {
     }
 
     /// Removes the record, once the session is gone.
-    pub(super) async fn forget(&self) {
+    pub(in crate::registration) async fn forget(&self) {
         if !self.lock.is_ours() {
             return;
         }

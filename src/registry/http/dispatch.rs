@@ -1,0 +1,158 @@
+//! The life of a request: checked in the order that the API has always had, handed to its resource, answered and logged.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::app::App;
+use super::context::{Caller, RequestContext};
+use super::credentials::admit;
+use super::error::HttpError;
+use super::forwarded;
+use super::origin;
+use super::public_url::PublicUrl;
+use super::request::{Query, body};
+use super::resources;
+use super::response::Answer;
+use super::router::{self, Area, Route};
+use crate::registry::access::{Quotas, Usage};
+use crate::registry::model::{Now, TenantId};
+
+/// The description of the API, for programs that generate clients, forms and tests.
+const OPENAPI: &str = include_str!("resources/openapi.json");
+
+/// The page at the registry's address, for a browser.
+const PAGE: &str = concat!(
+    "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Service Registry</title></head>\n<body>\n",
+    "<h1>Service Registry</h1>\n<p>service-registry ",
+    env!("CARGO_PKG_VERSION"),
+    "</p>\n<p>The API is below <code>/v1.0/</code>; <a href=\"/openapi.json\">/openapi.json</a> describes it.</p>\n",
+    "</body>\n</html>\n"
+);
+
+/// What is learned while a request is processed, and is reported whatever its outcome.
+#[derive(Debug, Default)]
+struct Notes {
+    /// When the whole request had arrived.
+    now: Option<Now>,
+    tenant: Option<TenantId>,
+    /// The credentials were right, or none were needed.
+    is_admitted: bool,
+    usage: Option<(Arc<Quotas>, Usage)>,
+}
+
+/// Answers a request, and logs both, without anything secret. Returns whether the request was admitted, too.
+pub(super) async fn handle(app: &App, request: Request<Incoming>, caller: Caller) -> (Response<Full<Bytes>>, bool) {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let base = PublicUrl { parts: &parts, is_secure: caller.is_secure, listening: app.listening };
+    let mut notes = Notes::default();
+    let outcome = authorize_and_route(app, caller, &base, &parts, body, &mut notes).await;
+    let now = notes.now.unwrap_or_else(|| app.engine.now());
+    let id = app.ids.next(now.wall);
+    let mut answer = match outcome {
+        Ok(answer) => answer,
+        Err(error) => error.answer(&id, &base),
+    };
+    if let Some((quotas, usage)) = notes.usage {
+        answer = resources::limits::headers(answer, now, &quotas.rates[usage.rate], usage.used);
+    }
+    log(&parts, &answer, started, notes.tenant, &id);
+    let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"));
+    (answer.into_response(id), notes.is_admitted)
+}
+
+/// Checks a request and finds its resource. The order of the checks is part of the API: the first that fails decides.
+async fn authorize_and_route(
+    app: &App,
+    caller: Caller,
+    base: &PublicUrl<'_>,
+    parts: &Parts,
+    body: Incoming,
+    notes: &mut Notes,
+) -> Result<Answer, HttpError> {
+    let authenticator = &*app.authenticator.load();
+    let host = origin::host(parts)?;
+    if authenticator.is_open() {
+        origin::check(host, &parts.headers, caller.local, &app.host_names)?;
+    }
+    let body = body::read(&parts.headers, body, app.timeouts.body).await?;
+    let now = *notes.now.insert(app.engine.now());
+    let body = &body::parse(&parts.headers, &body)?;
+    let path = parts.uri.path();
+    let no_page =
+        || HttpError::RouteNotFound { requested: parts.uri.path_and_query().map_or(path, |all| all.as_str()).into() };
+    let (tenant, rest) = match Area::of(path) {
+        Area::Api { tenant, rest } => (tenant, rest),
+        Area::Login if parts.method == Method::POST => {
+            let from = forwarded::client(caller.address, &parts.headers, &app.trusted_proxies);
+            let login = resources::login::login(app, now, base, body, from).await;
+            notes.is_admitted = login.is_ok();
+            return login;
+        }
+        Area::Elsewhere if matches!(parts.method, Method::GET | Method::HEAD) => {
+            return match path {
+                "/" => Ok(Answer::page(PAGE)),
+                "/openapi.json" => Ok(Answer::fixed(StatusCode::OK, OPENAPI)),
+                _ => Err(no_page()),
+            };
+        }
+        Area::Login | Area::Elsewhere => return Err(no_page()),
+    };
+    let query = &Query::parse(parts.uri.query());
+    let tenant = admit(authenticator, now, &parts.headers, query, tenant, rest)?;
+    (notes.tenant, notes.is_admitted) = (Some(tenant), true);
+    let quotas = authenticator.quotas(tenant);
+    let context = RequestContext { app, now, tenant, address: caller.address, quotas, base, path, query, body };
+    let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
+    if is_read && !context.quotas.rates.is_empty() {
+        let (usage, verdict) = resources::limits::count(&context);
+        notes.usage = usage.map(|usage| (quotas.clone(), usage));
+        verdict?;
+    }
+    route(&context, &parts.method, rest, no_page).await
+}
+
+/// Logs a request. Successful heartbeats are logged on demand only: each lease causes one every few seconds.
+fn log(parts: &Parts, answer: &Answer, started: Instant, tenant: Option<TenantId>, response: &str) {
+    let (method, path, status) = (&parts.method, parts.uri.path(), answer.status().as_u16());
+    let ms = || started.elapsed().as_secs_f64() * 1000.0;
+    if status == 200 && method == Method::POST && path.ends_with("/heartbeat") {
+        tracing::debug!(%method, path, status, ms = ms(), tenant, response, "request");
+    } else {
+        tracing::info!(%method, path, status, ms = ms(), tenant, response, "request");
+    }
+}
+
+async fn route(
+    context: &RequestContext<'_>,
+    method: &Method,
+    rest: &str,
+    no_page: impl FnOnce() -> HttpError,
+) -> Result<Answer, HttpError> {
+    match router::route(method, rest)?.ok_or_else(no_page)? {
+        Route::SessionHeartbeat(id) => resources::sessions::heartbeat(context, &id).await,
+        Route::ServiceHeartbeat(id) => resources::services::heartbeat(context, &id).await,
+        Route::Limits => resources::limits::show(context),
+        Route::Sessions => resources::sessions::list(context).await,
+        Route::CreateSession => resources::sessions::create(context).await,
+        Route::Session(id) => resources::sessions::get(context, &id).await,
+        Route::UpdateSession(id) => resources::sessions::update(context, &id).await,
+        Route::DeleteSession(id) => resources::sessions::delete(context, &id).await,
+        Route::Services => resources::services::list(context).await,
+        Route::CreateService => resources::services::create(context).await,
+        Route::Service(id) => resources::services::get(context, &id).await,
+        Route::UpdateService(id) => resources::services::update(context, &id).await,
+        Route::DeleteService(id) => resources::services::delete(context, &id).await,
+        Route::Overview => resources::sessions::overview(context).await,
+        Route::Events => resources::events::list(context).await,
+        Route::Configuration(path) => resources::configuration::read(context, &path).await,
+        Route::SetValue(path) => resources::configuration::set(context, &path).await,
+        Route::RemoveValue(path) => resources::configuration::remove(context, &path).await,
+    }
+}
