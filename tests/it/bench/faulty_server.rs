@@ -88,6 +88,11 @@ impl Reply {
         Self::json(status, &body)
     }
 
+    /// An account without limits.
+    pub fn limits() -> Self {
+        Self::ok(&json!({"resource": {}, "rate": {}}))
+    }
+
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         if let Self::Answer { headers, .. } = &mut self {
             headers.push((name, value.to_owned()));

@@ -1,9 +1,15 @@
 //! What every test stands on: a scratch folder, programs that are ended when the test ends, and waiting for a
 //! condition with a deadline instead of sleeping.
 
+pub(crate) mod authority;
+pub(crate) mod durable;
 pub(crate) mod faulty_server;
+pub(crate) mod files;
 pub(crate) mod linear;
 pub(crate) mod registry;
+pub(crate) mod steps;
+pub(crate) mod users;
+pub(crate) mod wrapper;
 
 pub(crate) use faulty_server::{Misbehaving, Reply, Seen};
 pub(crate) use linear::{Act, Operation};

@@ -5,9 +5,9 @@ use std::process::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::tls::{authority_for, limits};
-use crate::bench::Misbehaving;
+use crate::bench::authority::authority_for;
 use crate::bench::clean;
+use crate::bench::{Misbehaving, Reply};
 
 /// Asks through the proxy that the environment names: in a process of its own, since it is this one's environment else.
 async fn ask(variable: &str, proxy: &str, url: &str, authority: Option<&std::path::Path>) {
@@ -34,7 +34,7 @@ async fn child_process_calls_through_the_environments_proxy() {
 
 #[tokio::test]
 async fn http_goes_to_the_proxy_with_its_password() {
-    let proxy = Misbehaving::start(|_| limits()).await;
+    let proxy = Misbehaving::start(|_| Reply::limits()).await;
     let url = proxy.url.replace("http://", "http://joe:secret@");
     ask("http_proxy", &url, "http://registry.test:7117", None).await;
     assert_eq!(proxy.lines(), ["GET http://registry.test:7117/v1.0/limits"; 2]);
@@ -47,7 +47,7 @@ async fn http_goes_to_the_proxy_with_its_password() {
 #[tokio::test]
 async fn https_goes_through_a_tunnel() {
     let (file, tls) = authority_for("registry.test");
-    let server = Misbehaving::start_with(|_| limits(), Some(tls)).await;
+    let server = Misbehaving::start_with(|_| Reply::limits(), Some(tls)).await;
     let port = server.url.rsplit(':').next().unwrap().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://joe:secret@{}", listener.local_addr().unwrap());

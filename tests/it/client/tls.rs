@@ -1,45 +1,19 @@
 //! https: trusted authorities only, and mixed with http where login and registry differ.
 
-use std::sync::Arc;
-
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
 use serde_json::json;
 use tokio_rustls::TlsAcceptor;
 
+use crate::bench::authority::authority_for;
 use crate::bench::{Misbehaving, Reply};
 
 fn authority() -> (tempfile::NamedTempFile, TlsAcceptor) {
     authority_for("localhost")
 }
 
-/// A file with a new authority, and what a server needs to have this name by its word.
-pub fn authority_for(name: &str) -> (tempfile::NamedTempFile, TlsAcceptor) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, issuer.pem()).unwrap();
-
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key.into())
-        .unwrap();
-    (file, TlsAcceptor::from(Arc::new(config)))
-}
-
-pub fn limits() -> Reply {
-    Reply::ok(&json!({"resource": {}, "rate": {}}))
-}
-
 #[tokio::test]
 async fn registry_is_trusted_by_its_authority_only() {
     let (file, tls) = authority();
-    let server = Misbehaving::start_with(|_| limits(), Some(tls)).await;
+    let server = Misbehaving::start_with(|_| Reply::limits(), Some(tls)).await;
     server.builder().ca_file(file.path()).build().unwrap().account().limits().await.unwrap();
     assert_eq!(server.lines(), ["GET /v1.0/limits"]);
 
@@ -58,7 +32,7 @@ async fn login_and_registry_may_differ_in_tls() {
     let (file, tls) = authority();
     let answer = |seen: &crate::bench::Seen| match seen.line().as_str() {
         "POST /v2.0/tokens" => Reply::login("token"),
-        _ => limits(),
+        _ => Reply::limits(),
     };
     let secure = Misbehaving::start_with(answer, Some(tls)).await;
     let plain = Misbehaving::start(answer).await;

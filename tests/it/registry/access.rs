@@ -3,45 +3,20 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use service_registry::registry::{Config, Users};
 
+use crate::bench::authority::Authority;
+use crate::bench::users::{address, hash_key, hash_of, key_login, login, with_users};
 use crate::bench::{Client, Server, USERS};
 use crate::bench::{Registry, Running, clean};
-
-/// What `hash-key` makes of its stdin.
-fn hash_key(input: &str) -> Output {
-    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
-    command.arg("hash-key").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "a test is the parent here, and has no supervisor")]
-    process.wait_with_output().unwrap()
-}
-
-pub fn hash_of(key: &str) -> String {
-    let output = hash_key(key);
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 fn hashed_users() -> String {
     let (key, password) = (hash_of("anns-key\n"), hash_of("anns-password"));
     format!("[[user]]\nname = 'ann'\ntenant = 8888\napi_key_hash = '{key}'\npassword_hash = '{password}'\n")
-}
-
-fn login(client: &mut Client, form: &str, field: &str, name: &str, secret: &str) -> u16 {
-    let body = json!({"auth": {form: {"username": name, field: secret}}});
-    client.send("POST", "@/v2.0/tokens", &[], body.to_string()).status
-}
-
-pub fn key_login(client: &mut Client, name: &str, key: &str) -> u16 {
-    login(client, "RAX-KSKEY:apiKeyCredentials", "apiKey", name, key)
 }
 
 #[test]
@@ -150,18 +125,6 @@ fn tenants_are_separate() {
     ann.create("/services", json!({"id": own, "heartbeat_timeout": 30}));
     assert_eq!(ann.put("/configuration//prod/key", json!({"value": "mine"})).status, 204);
     assert_eq!(joe.get("/configuration//prod/key").json()["value"], "secret");
-}
-
-/// A registry with a users file, and that file.
-pub fn with_users(text: &str) -> (Registry, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text).unwrap();
-    let registry = Registry::start_with(&["--users", file.path().to_str().unwrap()]);
-    (registry, file)
-}
-
-pub fn address(registry: &Registry) -> SocketAddr {
-    registry.url.split("://").nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -275,58 +238,6 @@ fn remote_open_registry_needs_its_option() {
     }
     for host in ["example.org", "0.0.0.0", "192.0.2.1", "localhost.example.org", ""] {
         assert_eq!(status(host, None), 403, "{host}");
-    }
-}
-
-/// An authority, and the files that it signs.
-pub struct Authority {
-    folder: tempfile::TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    pub fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "authority"); // another name than what it signs
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Self { folder: tempfile::tempdir().unwrap(), issuer };
-        std::fs::write(authority.path("ca"), authority.issuer.pem()).unwrap();
-        authority.sign("server", "localhost");
-        authority
-    }
-
-    pub fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn sign(&self, file: &str, name: &str) {
-        let issuer: &Issuer<'_, _> = &self.issuer;
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
-        std::fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
-        std::fs::write(self.path(file), certificate.pem()).unwrap();
-    }
-
-    pub fn serve(&self, options: &[&str]) -> Registry {
-        let own = ["--tls-cert", &self.path("server"), "--tls-key", &self.path("server.key")].map(str::to_owned);
-        let options: Vec<&str> = own.iter().map(String::as_str).chain(options.iter().copied()).collect();
-        let registry = Registry::start_with(&options);
-        assert!(registry.url.starts_with("https://127.0.0.1:"), "{}", registry.url);
-        registry
-    }
-
-    /// The wrapper around a command that does nothing: whether it could register.
-    fn wraps(&self, registry: &Registry, ca: &str, more: &[&str]) -> bool {
-        let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
-        let url = registry.url.replace("127.0.0.1", "localhost");
-        // An id of its own: the last one's session is still there.
-        let id = format!("--id=web{}", fastrand::u64(..));
-        command.args([&id, "--abort-on-failure", "--retries=1", "--registry-url", &url]);
-        command.args(["--ca-file", ca]).args(more).arg("true");
-        let code = command.output().unwrap().status.code();
-        assert!(code == Some(0) || code == Some(100), "{code:?}");
-        code == Some(0)
     }
 }
 

@@ -11,9 +11,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::json;
 
-use super::durable;
-use super::durable::run;
 use crate::bench::Registry;
+use crate::bench::durable::{self, run};
 
 /// A registry that has more in it than a socket takes.
 fn start(folder: &Path) -> Registry {

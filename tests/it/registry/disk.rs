@@ -7,9 +7,8 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::durable;
-use super::durable::run;
 use crate::bench::Client;
+use crate::bench::durable::{self, run};
 use crate::bench::{Registry, eventually};
 
 fn start(folder: &Path) -> (Registry, Client) {

@@ -9,23 +9,9 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use service_registry::registry::Config;
 
+use crate::bench::durable::{client, run, start};
 use crate::bench::{Client, Server, USERS};
 use crate::bench::{Registry, Running, clean, eventually, free_address, need};
-
-pub fn start(at: &str, folder: &Path) -> Registry {
-    Registry::start_at(at, &["--data-dir", folder.to_str().unwrap()])
-}
-
-pub fn client(registry: &Registry) -> Client {
-    Client::new(registry.url.strip_prefix("http://").unwrap().parse::<SocketAddr>().unwrap())
-}
-
-/// Runs the program to its end; returns its exit code and what it said.
-pub fn run(arguments: &[&str]) -> (i32, String) {
-    let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(arguments));
-    let code = process.end().code().unwrap();
-    (code, process.said_to_the_end())
-}
 
 /// Everything a client can see.
 fn seen(client: &mut Client) -> Vec<Value> {

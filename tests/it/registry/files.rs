@@ -1,31 +1,16 @@
 //! The files that the registry's options name: whatever is at such a path, it neither harms anybody nor holds anything up.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::fs::{self};
+use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
-use nix::unistd::{geteuid, mkfifo};
+use nix::unistd::geteuid;
 
-use super::access::Authority;
-use super::power::library;
 use crate::bench::USERS;
+use crate::bench::authority::Authority;
+use crate::bench::files::{large, library, mode, pipe};
 use crate::bench::{Registry, Running, clean, eventually, get};
-
-pub fn pipe(path: &Path) {
-    mkfifo(path, Mode::S_IRWXU).unwrap();
-}
-
-/// A file of three gigabytes, which takes no room.
-pub fn large(path: &Path) {
-    File::create(path).unwrap().set_len(3 << 30).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-}
-
-pub fn mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(arguments));

@@ -8,8 +8,8 @@ use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use serde_json::json;
 use service_registry::registry::{Config, Error, Registry, Timeouts, Tls, TlsFiles, Users};
 
-use super::access::Authority;
 use crate::bench::DEADLINE;
+use crate::bench::authority::Authority;
 use crate::bench::registry::{connect, connect_from, read_answer};
 use crate::bench::{Client, Server, USERS};
 

@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::access::{address, hash_of, key_login, with_users};
+use crate::bench::users::{address, hash_of, key_login, with_users};
 use crate::bench::{Client, USERS};
 use crate::bench::{Registry, Running, clean};
 

@@ -7,14 +7,12 @@ mod cases;
 mod disk;
 mod durable;
 mod expiry;
-pub(crate) mod files;
+mod files;
 mod http;
 mod lists;
 mod log;
 mod logins;
 mod pauses;
-pub(crate) mod power;
+mod power;
 mod reads;
 mod serve;
-
-pub(crate) use access::Authority;

@@ -8,23 +8,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Registry, Running, child, clean, eventually, request};
-
-/// Compiles a library to be preloaded.
-pub fn library(folder: &Path, source: &str) -> PathBuf {
-    let library = folder.join(source).with_extension("so");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(child(source)).arg("-ldl");
-    let compiled = compiler.output().unwrap();
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    library
-}
+use crate::bench::files::library;
+use crate::bench::{Registry, Running, clean, eventually, request};
 
 /// What the library has kept of a file or directory.
 fn kept(synced: &Path, inode: u64) -> PathBuf {

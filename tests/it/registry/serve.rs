@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::access::Authority;
+use crate::bench::authority::Authority;
 use crate::bench::registry::{connect, read_answer};
 use crate::bench::{Client, USERS};
 use crate::bench::{Registry, Running, clean, compare_with_manual, eventually};

@@ -6,10 +6,8 @@ use std::process::{Command, ExitStatus};
 
 use nix::sys::signal::Signal;
 
+use crate::bench::wrapper::INITS;
 use crate::bench::{Running, child, clean, eventually, kill_raw, need, wrapper};
-
-/// Programs that do a part of what the wrapper does, with options to do it anywhere.
-pub const INITS: [(&str, &[&str]); 3] = [("tini", &["-s", "--"]), ("dumb-init", &["--"]), ("catatonit", &["--"])];
 
 fn wrapped(options: &[&str]) -> Command {
     let mut command = wrapper("http://127.0.0.1:1");

@@ -1,8 +1,6 @@
 //! Every fault at every step, between real wrappers and a real registry: the child never notices, and the registration is
 //! true again when the fault is over.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,32 +8,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::life::{service, service_at};
-use crate::bench::{Misbehaving, Reply, Seen};
+use crate::bench::steps::{Step, pass_on, step};
+use crate::bench::wrapper::{service, service_at};
+use crate::bench::{Misbehaving, Reply};
 use crate::bench::{Registry, Running, child, eventually, get, wrapper};
 
-/// What a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    Login,
-    Session,
-    Register,
-    Heartbeat,
-    Deregister,
-}
-
 const STEPS: [Step; 5] = [Step::Login, Step::Session, Step::Register, Step::Heartbeat, Step::Deregister];
-
-pub fn step(seen: &Seen) -> Option<Step> {
-    match (seen.method.as_str(), seen.target.rsplit('/').next()?) {
-        ("POST", "tokens") => Some(Step::Login),
-        ("POST", "sessions") => Some(Step::Session),
-        ("POST", "services") => Some(Step::Register),
-        ("POST", "heartbeat") => Some(Step::Heartbeat),
-        ("DELETE", _) => Some(Step::Deregister),
-        _ => None,
-    }
-}
 
 /// What happens to a request.
 #[derive(Clone)]
@@ -85,30 +63,6 @@ async fn behind(registry: &str, faulty: Step, fault: Fault) -> (Misbehaving, Arc
         }
     });
     (proxy.await, left)
-}
-
-/// What the registry says to this request.
-pub fn pass_on(registry: &str, seen: &Seen) -> Reply {
-    let address = registry.trim_start_matches("http://");
-    let Ok(mut connection) = TcpStream::connect(address) else { return Reply::Close };
-    let token = seen.header("x-auth-token").unwrap_or_default();
-    let request = format!(
-        "{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nX-Auth-Token: {token}\r\nContent-Length: {}\r\n\r\n{}",
-        seen.method,
-        seen.target,
-        seen.body.len(),
-        seen.body
-    );
-    let mut answer = String::new();
-    if connection.write_all(request.as_bytes()).is_err() || connection.read_to_string(&mut answer).is_err() {
-        return Reply::Close;
-    }
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let location =
-        head.lines().find_map(|line| line.to_lowercase().starts_with("location: ").then(|| line[10..].to_owned()));
-    let headers = location.into_iter().map(|location| ("Location", location)).collect();
-    Reply::Answer { status, headers, body: body.to_owned() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 16)]

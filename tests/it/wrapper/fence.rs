@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use super::faults::{Step, pass_on, step};
+use crate::bench::steps::{Step, pass_on, step};
 use crate::bench::{Misbehaving, Reply};
 use crate::bench::{Registry, Running, child, eventually, free_address, get, wrapper};
 

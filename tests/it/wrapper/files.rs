@@ -9,12 +9,12 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use super::life::service;
+use crate::bench::authority::Authority;
+use crate::bench::files::{large, library, mode, pipe};
+use crate::bench::steps::scripted_registry;
+use crate::bench::wrapper::service;
 use crate::bench::{Misbehaving, Reply};
 use crate::bench::{Registry, Running, child, eventually, wrapper};
-use crate::registry::Authority;
-use crate::registry::files::{large, mode, pipe};
-use crate::registry::power::library;
 
 const UP: [&str; 3] = ["sh", "-c", "echo the child is up; exec sleep 1000"];
 
@@ -131,7 +131,7 @@ fn file_in_place_of_a_new_state_file_is_unchanged() {
 async fn previous_session_that_cannot_be_revoked_expires() {
     let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("web0.session"), "seOLD\n").unwrap();
-    let registry = super::start::registry(|request, _| {
+    let registry = scripted_registry(|request, _| {
         (request == "DELETE /v1.0/sessions/seOLD").then(|| Reply::fault(400, "badRequest", "no"))
     })
     .await;
@@ -284,7 +284,7 @@ impl Hanging {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hanging_key_file_delays_the_start_at_most_two_seconds() {
-    let (hanging, registry) = (Hanging::new(), super::start::registry(|_, _| None).await);
+    let (hanging, registry) = (Hanging::new(), scripted_registry(|_, _| None).await);
     hanging.hangs(true);
     let mut wrapped = hanging.start(&registry, &[]);
     wrapped.line("the file system does not answer; starting the command without it");
@@ -300,7 +300,7 @@ async fn hanging_key_file_delays_the_start_at_most_two_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signal_is_handled_while_a_key_file_hangs() {
-    let (hanging, registry) = (Hanging::new(), super::start::registry(|_, _| None).await);
+    let (hanging, registry) = (Hanging::new(), scripted_registry(|_, _| None).await);
     hanging.hangs(true);
     let mut wrapped = hanging.start(&registry, &["--abort-on-failure"]);
     wrapped.line("it hangs");

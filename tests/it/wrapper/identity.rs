@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use super::life::service;
+use crate::bench::wrapper::service;
 use crate::bench::{Misbehaving, Reply};
 use crate::bench::{Registry, Running, kill_raw, wrapper};
 

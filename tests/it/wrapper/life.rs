@@ -6,32 +6,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::faults::{Step, pass_on, step};
+use crate::bench::steps::{Step, pass_on, step};
+use crate::bench::wrapper::{events, service};
 use crate::bench::{Misbehaving, Seen};
 use crate::bench::{
     Registry, Running, child, clean, eventually, executable, free_address, get, kill_raw, need, request, wrapper,
 };
-
-/// The service with this id, when the registry has it.
-pub fn service(registry: &Registry, id: &str) -> Option<serde_json::Value> {
-    service_at(&registry.url, id)
-}
-
-/// The same, of a registry at this address.
-pub fn service_at(url: &str, id: &str) -> Option<serde_json::Value> {
-    match get(url, &format!("/v1.0/services/{id}")).unwrap() {
-        (200, service) => Some(service),
-        (404, _) => None,
-        (status, body) => panic!("{status} {body}"),
-    }
-}
-
-/// The events of this type.
-pub fn events(registry: &Registry, kind: &str) -> Vec<serde_json::Value> {
-    let (status, page) = get(&registry.url, &format!("/v1.0/events?type={kind}")).unwrap();
-    assert_eq!(status, 200, "{page}");
-    page["values"].as_array().unwrap().clone()
-}
 
 #[test]
 fn original_example_works_as_written() {

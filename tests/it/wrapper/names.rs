@@ -1,25 +1,13 @@
 //! A registry that is known by its name: names that cannot be looked up for a while, names that move.
 
 use std::fs;
-use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 
-use super::life::service;
+use crate::bench::wrapper::limited;
+use crate::bench::wrapper::service;
 use crate::bench::{Registry, Running, child, clean, eventually, free_port, need};
-
-/// A command that limits on processes hold for: they do not for root.
-pub fn limited(program: &str) -> Command {
-    if !geteuid().is_root() {
-        return clean(program);
-    }
-    need("setpriv");
-    let mut command = clean("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", program]);
-    command
-}
 
 /// How many processes and threads this process and others of its user may be together, from now on.
 fn allow(process: &Running, most: u64) {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use super::start::registry;
+use crate::bench::steps::scripted_registry;
 use crate::bench::{clean, wrapper};
 
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -87,7 +87,7 @@ async fn every_option_has_a_variable() {
     assert!(options.len() >= 15, "{help}");
     assert_eq!(help.matches("[env: SERVICE_REGISTRY_").count(), options.len(), "{help}");
 
-    let registry = registry(|_, _| None).await;
+    let registry = scripted_registry(|_, _| None).await;
     let output = run(
         &["true"],
         &[
@@ -136,7 +136,7 @@ fn empty_variable_counts_as_not_given() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_line_precedes_the_environment() {
-    let registry = registry(|_, _| None).await;
+    let registry = scripted_registry(|_, _| None).await;
     let url = format!("--registry-url={}", registry.url);
     let elsewhere = [
         ("SERVICE_REGISTRY_URL", NOWHERE),

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use super::life::service;
+use crate::bench::wrapper::service;
 use crate::bench::{Registry, Running, child, get, wrapper};
 
 #[test]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::faults::{Step, pass_on, step};
-use super::life::service;
+use crate::bench::steps::{Step, pass_on, step};
+use crate::bench::wrapper::service;
 use crate::bench::{Misbehaving, Reply, Seen};
 use crate::bench::{Registry, Running, child, eventually, free_address, get, request, wrapper};
 

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use nix::unistd::geteuid;
 
-use super::names::limited;
-use super::start::registry;
 use crate::bench::Misbehaving;
+use crate::bench::steps::scripted_registry;
+use crate::bench::wrapper::limited;
 use crate::bench::{Running, child, clean, need};
 
 const KEY: &str = "k3y-that-nobody-may-see";
@@ -46,7 +46,7 @@ fn spied(command: &mut Command) -> String {
 async fn child_cannot_read_the_wrappers_key() {
     let scratch = tempfile::tempdir().unwrap();
     let file = key_file(scratch.path());
-    let registry = registry(|_, _| None).await;
+    let registry = scripted_registry(|_, _| None).await;
     for (arguments, environment) in [
         (vec!["--username=joe"], Some(KEY)),
         (vec!["--username=joe", "--api-key-file", &file], None),
@@ -72,7 +72,7 @@ async fn child_cannot_read_the_wrappers_key() {
 /// Whoever may trace everybody, as root may, finds no key where it was given.
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_overwritten_in_the_wrappers_environment() {
-    let registry = registry(|_, _| None).await;
+    let registry = scripted_registry(|_, _| None).await;
     let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
     command.args([
         "--id=web0",
@@ -107,7 +107,7 @@ fn count_in(process: &Running, map: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrapper_without_secrets_is_dumpable() {
-    let registry = registry(|_, _| None).await;
+    let registry = scripted_registry(|_, _| None).await;
     let said = spied(wrapped(&registry).env("OTHER", "kept"));
     assert!(said.contains("OTHER=kept") && said.contains("dumpable 1"), "{said}");
 }
@@ -118,7 +118,7 @@ async fn key_file_is_read_without_a_thread() {
     need("prlimit");
     let scratch = tempfile::tempdir().unwrap();
     let file = key_file(scratch.path());
-    let registry = registry(|_, _| None).await;
+    let registry = scripted_registry(|_, _| None).await;
     let mut command = limited("prlimit");
     command.args(["--nproc=1", env!("CARGO_BIN_EXE_service-registry-wrapper"), "--id=web0", "--username=joe"]);
     command.args(["--api-key-file", &file, "--registry-url", &registry.url, "true"]);
@@ -131,7 +131,7 @@ async fn key_file_is_read_without_a_thread() {
 /// Whoever may not be looked into has to look into itself all the same: for its descriptors, and for its descendants.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrapper_with_a_key_works_for_an_ordinary_user() {
-    let registry = registry(|_, _| None).await;
+    let registry = scripted_registry(|_, _| None).await;
     let script = "(setsid sleep 1000 & echo \"left $!\"); exec 4>&-; echo closed";
     let mut shell = limited("sh");
     let start = format!("exec 4>&1; exec \"$@\" 3<<end\n{KEY}\nend\n");

@@ -1,40 +1,15 @@
 //! What the registry may do to the start of the child: nothing, unless `--abort-on-failure` asks for it.
 
-use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::names::limited;
+use crate::bench::steps::scripted_registry;
+use crate::bench::wrapper::limited;
 use crate::bench::{Misbehaving, Reply};
 use crate::bench::{Running, child, eventually, free_address, need, wrapper};
-
-/// A registry that says what `script` says of `METHOD /path` and how many of the same came before it, and what a healthy
-/// one would say where `script` is silent.
-pub async fn registry(mut script: impl FnMut(&str, usize) -> Option<Reply> + Send + 'static) -> Misbehaving {
-    let mut counts = BTreeMap::new();
-    Misbehaving::start(move |seen| {
-        let line = seen.line();
-        let count = counts.entry(line.clone()).or_insert(0);
-        *count += 1;
-        script(&line, *count - 1).unwrap_or_else(|| healthy(&line.replace("/7777/", "/")))
-    })
-    .await
-}
-
-fn healthy(request: &str) -> Reply {
-    let token = json!({"token": "6d1ba1a0-c640-11f0-8000-000000000000"});
-    match request {
-        "POST /v2.0/tokens" => Reply::login("token"),
-        "POST /v1.0/sessions" => Reply::created("http://x/v1.0/1/sessions/seAAAAAAAA", &token.to_string()),
-        "POST /v1.0/services" => Reply::created("http://x/v1.0/1/services/web0", ""),
-        "POST /v1.0/sessions/seAAAAAAAA/heartbeat" => Reply::ok(&token),
-        "DELETE /v1.0/sessions/seAAAAAAAA" => Reply::no_content(),
-        _ => fault(404, "notFoundError"),
-    }
-}
 
 /// The service, in the session that a healthy registry opens.
 pub fn held() -> Reply {
@@ -62,15 +37,15 @@ fn started_at_leisure(command: &mut Command) -> Running {
 async fn child_starts_with_an_unreachable_refusing_or_silent_registry() {
     let refusing = [(500, "internalError"), (401, "unauthorizedError"), (400, "badRequest"), (404, "notFoundError")];
     for (status, kind) in refusing {
-        let registry = registry(move |_, _| Some(fault(status, kind))).await;
+        let registry = scripted_registry(move |_, _| Some(fault(status, kind))).await;
         let mut wrapped = started(&mut wrapper(&registry.url));
         wrapped.line(&format!("was refused with {status}"));
         wrapped.ready();
     }
-    let nonsense = registry(|_, _| Some(Reply::created("/", "<html>hello</html>"))).await;
+    let nonsense = scripted_registry(|_, _| Some(Reply::created("/", "<html>hello</html>"))).await;
     started(&mut wrapper(&nonsense.url)).ready();
     started(&mut wrapper(&format!("http://{}", free_address()))).ready();
-    let silent = registry(|_, _| Some(Reply::Silence)).await;
+    let silent = scripted_registry(|_, _| Some(Reply::Silence)).await;
     let mut wrapped = started_at_leisure(&mut wrapper(&silent.url));
     wrapped.line("does not answer; starting the command without waiting");
     wrapped.ready();
@@ -80,7 +55,7 @@ async fn child_starts_with_an_unreachable_refusing_or_silent_registry() {
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_at_any_step_delays_the_start_equally() {
     for step in ["POST /v2.0/tokens", "POST /v1.0/sessions", "POST /v1.0/services"] {
-        let registry = registry(move |request, _| (request == step).then_some(Reply::Silence)).await;
+        let registry = scripted_registry(move |request, _| (request == step).then_some(Reply::Silence)).await;
         let mut command = wrapper(&registry.url);
         if step == "POST /v2.0/tokens" {
             command.args(["--username=joe"]).env("SERVICE_REGISTRY_API_KEY", "k");
@@ -93,7 +68,7 @@ async fn silence_at_any_step_delays_the_start_equally() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn registration_continues_after_the_start() {
-    let registry = registry(|request, before| match request {
+    let registry = scripted_registry(|request, before| match request {
         "POST /v1.0/sessions" if before < 2 => Some(fault(503, "systemFailureError")),
         "POST /v1.0/services" if before < 2 => Some(fault(500, "internalError")),
         _ => None,
@@ -109,7 +84,7 @@ async fn registration_continues_after_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_option_delays_the_start_longer() {
-    let registry = registry(|request, before| {
+    let registry = scripted_registry(|request, before| {
         (request == "POST /v1.0/sessions" && before < 3).then(|| fault(500, "internalError"))
     })
     .await;
@@ -123,7 +98,7 @@ async fn wait_option_delays_the_start_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abort_on_failure_starts_the_child_after_the_registration() {
-    let registry = registry(|request, before| match request {
+    let registry = scripted_registry(|request, before| match request {
         "POST /v1.0/services" if before < 1 => Some(fault(400, "serviceWithThisIdExists")),
         // Asked for the holder when the id is taken, and then by the fence.
         "GET /v1.0/services/web0" if before >= 1 => Some(held()),
@@ -137,7 +112,7 @@ async fn abort_on_failure_starts_the_child_after_the_registration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abort_on_failure_exits_100_after_its_attempts() {
-    let registry = registry(|_, _| Some(fault(500, "internalError"))).await;
+    let registry = scripted_registry(|_, _| Some(fault(500, "internalError"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=2"]));
     assert_eq!(wrapped.end().code(), Some(100));
     let said = wrapped.said_to_the_end();
@@ -150,7 +125,7 @@ async fn abort_on_failure_exits_100_after_its_attempts() {
 async fn abort_on_failure_counts_a_lost_session_as_one_attempt() {
     // Registering meets a session that is gone already; the id is taken, and the first heartbeat says that the session is gone.
     for lost_at in ["POST /v1.0/services", "POST /v1.0/sessions/seAAAAAAAA/heartbeat"] {
-        let registry = registry(move |request, before| match request {
+        let registry = scripted_registry(move |request, before| match request {
             _ if request == lost_at && before < 2 => Some(fault(404, "notFoundError")),
             "POST /v1.0/services" if before < 2 => Some(fault(400, "serviceWithThisIdExists")),
             _ => None,
@@ -160,7 +135,8 @@ async fn abort_on_failure_counts_a_lost_session_as_one_attempt() {
         wrapped.ready();
         assert!(count(&registry, "POST /v1.0/sessions") > 1, "{lost_at}: {:?}", registry.lines());
     }
-    let registry = registry(|request, _| (request == "POST /v1.0/services").then(|| fault(404, "notFoundError"))).await;
+    let registry =
+        scripted_registry(|request, _| (request == "POST /v1.0/services").then(|| fault(404, "notFoundError"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=3"]));
     assert_eq!(wrapped.end().code(), Some(100), "the attempts are counted as ever");
     assert_eq!(count(&registry, "POST /v1.0/sessions"), 3);
@@ -168,7 +144,7 @@ async fn abort_on_failure_counts_a_lost_session_as_one_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abort_on_failure_ends_without_a_session() {
-    let registry = registry(|_, _| Some(fault(404, "notFoundError"))).await;
+    let registry = scripted_registry(|_, _| Some(fault(404, "notFoundError"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1000"]));
     assert_eq!(wrapped.end().code(), Some(100), "the URL is wrong, and stays so");
     assert_eq!(count(&registry, "POST /v1.0/sessions"), 1);
@@ -196,20 +172,22 @@ async fn signal_before_the_start_is_the_exit_status() {
 #[tokio::test(flavor = "multi_thread")]
 async fn session_without_a_heartbeat_is_a_failed_attempt() {
     for step in ["POST /v1.0/services", "POST /v1.0/sessions/seAAAAAAAA/heartbeat"] {
-        let registry = registry(move |request, _| (request == step).then(|| fault(404, "notFoundError"))).await;
+        let registry =
+            scripted_registry(move |request, _| (request == step).then(|| fault(404, "notFoundError"))).await;
         let mut wrapped = started(&mut wrapper(&registry.url));
         wrapped.ready(); // the child starts after the first attempt
         let sessions = || count(&registry, "POST /v1.0/sessions");
         eventually("further attempts", || (sessions() > 3).then_some(()));
     }
-    let registry = registry(|request, _| (request == "POST /v1.0/services").then(|| fault(404, "notFoundError"))).await;
+    let registry =
+        scripted_registry(|request, _| (request == "POST /v1.0/services").then(|| fault(404, "notFoundError"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=2"]));
     assert_eq!(wrapped.end().code(), Some(100));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abort_on_failure_does_not_retry_final_errors() {
-    let registry = registry(|_, _| Some(fault(401, "unauthorizedError"))).await;
+    let registry = scripted_registry(|_, _| Some(fault(401, "unauthorizedError"))).await;
     let mut command = wrapper(&registry.url);
     command.args(["--abort-on-failure", "--username=joe"]).env("SERVICE_REGISTRY_API_KEY", "s3cret");
     let mut wrapped = started(&mut command);
@@ -222,7 +200,8 @@ async fn abort_on_failure_does_not_retry_final_errors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn registration_is_withdrawn_if_the_child_does_not_start() {
     let taken = |request: &str| request == "POST /v1.0/services";
-    let registry = registry(move |request, _| taken(request).then(|| fault(400, "serviceWithThisIdExists"))).await;
+    let registry =
+        scripted_registry(move |request, _| taken(request).then(|| fault(400, "serviceWithThisIdExists"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1"]));
     assert_eq!(wrapped.end().code(), Some(100));
     assert_eq!(count(&registry, "DELETE /v1.0/sessions/seAAAAAAAA"), 1);

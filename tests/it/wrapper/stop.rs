@@ -7,8 +7,8 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::faults::{Step, pass_on, step};
-use super::life::{events, service};
+use crate::bench::steps::{Step, pass_on, step};
+use crate::bench::wrapper::{events, service};
 use crate::bench::{Misbehaving, Reply};
 use crate::bench::{Registry, Running, child, clean, eventually, kill_raw, wrapper};
 

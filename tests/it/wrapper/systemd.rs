@@ -10,7 +10,7 @@ use nix::cmsg_space;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt};
 
-use super::start::registry;
+use crate::bench::steps::scripted_registry;
 use crate::bench::{DEADLINE, Registry, Running, clean, eventually, free_address, need, wrapper};
 
 /// The manager's end of NOTIFY_SOCKET.
@@ -168,7 +168,7 @@ async fn notify_when_reports_readiness_for_the_child() {
     assert_eq!((text.as_str(), sender), ("READY=1", spawned.pid.as_raw()));
     assert!(!spawned.has_ended());
 
-    let registry = registry(|_, _| None).await;
+    let registry = scripted_registry(|_, _| None).await;
     let mut command = wrapper(&registry.url);
     command.env("NOTIFY_SOCKET", &manager.path).args(["--id=web0", "--notify-when=registered", "sleep", "1000"]);
     let _registered = Running::start(&mut command);

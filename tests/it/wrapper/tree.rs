@@ -5,7 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use super::exit::INITS;
+use crate::bench::wrapper::INITS;
 use crate::bench::{Running, UNTIL_ASKED, child, clean, eventually, kill_raw, need, wrapper};
 
 fn wrapped() -> Command {
