@@ -1,8 +1,8 @@
-//! Links the unwinder of the C compiler into the programs instead of loading libgcc_s.so: the loader needs 0.1 ms for it,
-//! a twentieth of the start of a wrapped program.
+//! Links the unwinder of the C compiler into the programs instead of loading libgcc_s.so: the loader needs 0.1 ms for
+//! it, a twentieth of the start of a wrapped program.
 //!
-//! rustc asks the linker for `-lgcc_s` by name. This puts a linker script of that name in front of the system's library,
-//! which asks for the static one. Every gcc that can link C programs has it.
+//! rustc asks the linker for `-lgcc_s` by name. This puts a linker script of that name in front of the system's
+//! library, which asks for the static one. Every gcc that can link C programs has it.
 
 use std::path::Path;
 use std::{env, fs, io};

@@ -133,7 +133,7 @@ async def lists():
             ("none", silent, 0),
             ("overview, 8 clients", read("/views/overview?limit=1000"), 8),
             ("overview, 100 clients", read("/views/overview?limit=1000"), 100),
-            ("overview, read by nobody", unread("/views/overview?limit=1000"), 100),
+            ("overview, unread", unread("/views/overview?limit=1000"), 100),
             ("overview, read slowly", slowly("/views/overview?limit=1000"), 100),
             ("services, 100 clients", read("/services?limit=1000"), 100),
             ("services of 30 kB, 900 clients", read("/services?limit=6"), 900),

@@ -1,11 +1,11 @@
 //! What durability costs, side by side with etcd on the same machine and disk, in one run.
 //!
-//! `cargo bench --bench durable` registers with 1, 16 and 128 clients: a session and a service in it, and the event that
-//! comes with it, all acknowledged only when on disk; at etcd (3.4 or later, in PATH) a lease and a key with it. Each
-//! client has one connection and waits for every answer. Then it fills a registry with 100,000 sessions with a service
-//! each, says what that takes in memory and on disk, and how long a start with it takes to the first answer.
+//! `cargo bench --bench durable` registers with 1, 16 and 128 clients: a session and a service in it, and the event
+//! that comes with it, all acknowledged only when on disk; at etcd (3.4 or later, in PATH) a lease and a key with it.
+//! Each client has one connection and waits for every answer. Then it fills a registry with 100,000 sessions with a
+//! service each, says what that takes in memory and on disk, and how long a start with it takes to the first answer.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement that goes wrong is none")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed measurement must not print figures")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -81,7 +81,7 @@ fn start_and_size(folder: &Path) {
     }
 }
 
-/// With 120 s of timeout: nobody beats here.
+/// With a timeout of 120 s: these sessions get no heartbeats.
 fn fill(address: &str) {
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {

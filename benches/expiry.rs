@@ -2,11 +2,11 @@
 //!
 //! `cargo bench --bench expiry`: a registry in this process; 32 threads beat for all sessions, every 6 s for each. Then
 //! half of them fall silent at once; and then 10,000 more that were opened within a second and never beat. When a dead
-//! session is gone is asked with heartbeats that cannot succeed (a token of nobody): these do not make the registry
+//! session is gone is asked with heartbeats that cannot succeed (with an invalid token): these do not make the registry
 //! look for the dead, so what is measured is what it does by itself. The lateness includes the pause between two
-//! questions about the same session. Fails if somebody who beat was expired.
+//! questions about the same session. Fails if a session with heartbeats expired.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement that goes wrong is none")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed measurement must not print figures")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -53,10 +53,10 @@ fn main() {
         let dead: Vec<Session> = (0..THREADS).flat_map(|_| dead.recv().unwrap()).collect();
         let sample: Vec<Session> = dead.into_iter().step_by(SESSIONS / 2 / SAMPLE).collect();
         println!("half of them silent at once: worst lateness {} ms", worst_lateness(address, &sample));
-        std::thread::sleep(Duration::from_secs(12)); // a timeout more for those who are alive
+        std::thread::sleep(Duration::from_secs(12)); // one more timeout for the sessions that are alive
         stop.store(true, Ordering::Relaxed);
     });
-    println!("nobody who beat was expired; {} heartbeats in all", beats.load(Ordering::Relaxed));
+    println!("no session with heartbeats expired; {} heartbeats in all", beats.load(Ordering::Relaxed));
     let begun = Instant::now();
     let burst: Vec<Session> = std::thread::scope(|scope| {
         let openers: Vec<_> = (0..THREADS)

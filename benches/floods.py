@@ -204,7 +204,7 @@ async def main():
             ("giant heads", giant_head, CONNECTIONS),
             ("bad bodies", bad_bodies, 100),
             ("bodies without end", large_bodies, 100),
-            ("answers that nobody reads", unread_answers, 100),
+            ("unread answers", unread_answers, 100),
         ]:
             is_good &= await measure(name, registry.port, registry.pid, flood, connections)
     return is_good

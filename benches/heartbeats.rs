@@ -3,13 +3,13 @@
 //!
 //! ```sh
 //! cargo bench --bench heartbeats            # with 1,000 and with 1,000,000 sessions
-//! cargo bench --bench heartbeats -- 1000    # with so many
+//! cargo bench --bench heartbeats -- 1000    # with this many sessions
 //! ```
 //!
 //! Registry, echo and generator are three processes on loopback. Both servers get the same requests from the same
 //! generator in turns of a second; what counts is the ratio within one run. Where the machine has other work, the ratio
-//! by time is noise, and the one by the processor time that each request took is not. Heartbeats rotate tokens, so the generator
-//! sends what it was answered. Sessions live for 120 s, and a run with a million of them takes less.
+//! by time is noise, and the one by the processor time that each request took is not. Heartbeats rotate tokens, so the
+//! generator sends what it was answered. Sessions live for 120 s, and a run with a million of them takes less.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement that fails has no result")]
 
@@ -97,7 +97,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.process.kill().ok();
-        #[expect(clippy::disallowed_methods, reason = "nobody else waits here")]
+        #[expect(clippy::disallowed_methods, reason = "this process has no other children")]
         self.process.wait().ok();
     }
 }
@@ -262,7 +262,7 @@ async fn list() {
     for (name, path) in [
         ("first page", "/v1.0/1/services?tag=wanted&limit=100"),
         ("from the middle", "/v1.0/1/services?tag=wanted&limit=100&marker=service-050000"),
-        ("a tag nobody has", "/v1.0/1/services?tag=nobody&limit=100"),
+        ("a tag that no service has", "/v1.0/1/services?tag=nobody&limit=100"),
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let mut times = Vec::new();

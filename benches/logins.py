@@ -74,7 +74,7 @@ class Holder:
 
 
 async def log_in_rightly(port, end, name, key):
-    """Those who were right here before: how long it took each time, and how many were refused."""
+    """A user who has logged in from here before: the time of each login, and how many were refused."""
     times, refused = [], 0
     while time.monotonic() < end:
         start = time.perf_counter()

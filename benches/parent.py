@@ -77,7 +77,7 @@ def signal_latency(name, parent, environment):
 
 @contextlib.contextmanager
 def awake():
-    """Keeps every processor from sleeping, with work that everybody else goes before."""
+    """Keeps every processor from sleeping, with work of the lowest priority."""
     busy = []
     try:
         for processor in os.sched_getaffinity(0):

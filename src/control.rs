@@ -1,4 +1,5 @@
-//! The protocol of the wrapper's status socket: one line with a request, one line of JSON back, with a member `error` if the request failed.
+//! The protocol of the wrapper's status socket: one line with a request, one line of JSON back, with a member `error`
+//! if the request failed.
 
 use std::fmt;
 use std::str::FromStr;

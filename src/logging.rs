@@ -1,17 +1,20 @@
-//! Where the log lines of both programs go: stderr, which may be a pipe that no process reads, a stopped terminal or a file on
-//! a full disk.
+//! Where the log lines of both programs go: stderr, which may be a pipe that no process reads, a stopped terminal or a
+//! file on a full disk.
 //!
-//! - A line never blocks the program. Pipes and terminals are opened a second time in non-blocking mode, because the child of a
+//! - A line never blocks the program. Pipes and terminals are opened a second time in non-blocking mode, because the
+//!   child of a
 //!   wrapper shares the first description of stderr; sockets are asked for each line not to block. Where opening is forbidden,
 //!   poll(2) is asked before each 4096 bytes; a line then blocks only if another process fills the pipe in between.
-//! - A line is written whole or not at all. Where stderr takes a part of it, the remainder is kept and written before any other
+//! - A line is written whole or not at all. Where stderr takes a part of it, the remainder is kept and written before
+//!   any other
 //!   line. A pipe takes up to 4096 bytes at once or none (pipe(7)), so only longer lines can be divided by what others write.
 //! - A lost line is counted, and the next line that is written is preceded by one that gives the count.
-//! - A pipe or socket without a reader raises no SIGPIPE, because it is not written to. A reader that leaves between the check
+//! - A pipe or socket without a reader raises no SIGPIPE, because it is not written to. A reader that leaves between
+//!   the check
 //!   and the write can still cause one: the registry ignores SIGPIPE, and the wrapper ignores all signals from its own process.
 //!
-//! *Not* a thread that may block in the place of the program (`tracing-appender`): a wrapper has one thread, and whatever the
-//! second one holds at the end of the process is lost.
+//! *Not* a thread that may block in the place of the program (`tracing-appender`): a wrapper has one thread, and
+//! whatever the second one holds at the end of the process is lost.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Stderr, Write, stderr};
@@ -53,7 +56,7 @@ pub fn timestamp() -> String {
     now
 }
 
-/// In bytes: a write of so many does not block after poll(2) has said that the descriptor is ready.
+/// In bytes: a write of this size does not block after poll(2) has said that the descriptor is ready.
 const PIPE_BUF: usize = 4096;
 
 struct Output<F> {
@@ -101,7 +104,8 @@ impl<F: AsFd> Output<F> {
         }
     }
 
-    /// Writes a line after the remainder of the one before. Returns whether it was begun; its own remainder is then kept.
+    /// Writes a line after the remainder of the one before. Returns whether it was begun; its own remainder is then
+    /// kept.
     fn begin(&mut self, line: &[u8]) -> bool {
         let taken = self.write(&self.remainder);
         self.remainder.drain(..taken);

@@ -76,8 +76,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The address to log in at: the part before `/v2.0/tokens`. Without it, and without a region, it is the registry's own
-    /// host.
+    /// The address to log in at: the part before `/v2.0/tokens`. Without it, and without a region, it is the registry's
+    /// own host.
     pub fn auth_url(mut self, url: &str) -> Self {
         self.auth_url = Some(url.to_owned());
         self
@@ -96,8 +96,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The time limit of one call, from connecting to the end of the response, including a login if it needs one: 10 s by default,
-    /// at most a day. Heartbeats have their own limit: a quarter of the session's timeout.
+    /// The time limit of one call, from connecting to the end of the response, including a login if it needs one: 10 s
+    /// by default, at most a day. Heartbeats have their own limit: a quarter of the session's timeout.
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.request_timeout = Some(limit);
         self
@@ -120,8 +120,9 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if a URL is invalid, is neither http nor https, or contains a password; if the CA file or
-    /// the client's certificate or key cannot be read; if the time limit is zero; if the system has no certificates for https.
+    /// [`Error::InvalidArgument`] if a URL is invalid, is neither http nor https, or contains a password; if the CA
+    /// file or the client's certificate or key cannot be read; if the time limit is zero; if the system has no
+    /// certificates for https.
     pub fn build(self) -> Result<Client, Error> {
         let default = || format!("http://127.0.0.1:{DEFAULT_PORT}");
         let base = ApiUrl::parse(&self.registry_url.unwrap_or_else(default))

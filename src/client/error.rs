@@ -36,7 +36,7 @@ pub enum Error {
         phase: Phase,
         /// The URL of the request.
         url: String,
-        /// How far the request came.
+        /// The phase that the request had reached.
         why: NoAnswer,
         /// The cause, if it is known.
         cause: Cause,
@@ -113,7 +113,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How far a request without a response came.
+/// The phase that a request without a response had reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoAnswer {
@@ -198,8 +198,8 @@ impl Error {
 
     /// Returns whether the same request may succeed later without a change by the caller.
     ///
-    /// These are: no response, a response that the API does not know, 408, 425, 429 and 5xx; and of the refusals with 400 those
-    /// that pass with time: an id in use, a quota reached, too many requests.
+    /// These are: no response, a response that the API does not know, 408, 425, 429 and 5xx; and of the refusals with
+    /// 400 those that pass with time: an id in use, a quota reached, too many requests.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

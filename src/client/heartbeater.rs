@@ -11,8 +11,8 @@ use super::schedule;
 use super::schedule::Last;
 use super::{Client, Error};
 
-/// Sends the heartbeats of a session. Made by [`Sessions::create`](super::Sessions::create), or by [`HeartBeater::new`] for a
-/// session whose id and token were kept.
+/// Sends the heartbeats of a session. Made by [`Sessions::create`](super::Sessions::create), or by [`HeartBeater::new`]
+/// for a session whose id and token were kept.
 ///
 /// Either [`start`](Self::start) it in a task of its own, or [`run`](Self::run) it and see each
 /// heartbeat. The token is never lost: a heartbeater that was stopped or dropped half-way can be continued.
@@ -90,8 +90,8 @@ impl HeartBeater {
         }
     }
 
-    /// Waits until the task of [`start`](Self::start) has ended by itself, and returns the reason, once. Never returns if nothing was
-    /// started, or if the runtime of the task has ended.
+    /// Waits until the task of [`start`](Self::start) has ended by itself, and returns the reason, once. Never returns
+    /// if nothing was started, or if the runtime of the task has ended.
     pub async fn lost(&mut self) -> Error {
         if let Some(task) = &mut self.task {
             let ended = task.await;
@@ -103,8 +103,8 @@ impl HeartBeater {
         std::future::pending().await
     }
 
-    /// Sends heartbeats in the caller's task, the first at once, and passes each event to `on_beat`. Returns only when no
-    /// further heartbeat can succeed: the registry answers 404, or will never accept this token.
+    /// Sends heartbeats in the caller's task, the first at once, and passes each event to `on_beat`. Returns only when
+    /// no further heartbeat can succeed: the registry answers 404, or will never accept this token.
     ///
     /// May be dropped at any time, and called again to continue.
     pub async fn run(&mut self, on_beat: impl FnMut(HeartbeatEvent<'_>)) -> Error {

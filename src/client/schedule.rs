@@ -24,7 +24,8 @@ pub(super) enum Last {
     },
 }
 
-/// Returns the time limit of one heartbeat: a quarter of the timeout, so that a retry fits in before the session expires.
+/// Returns the time limit of one heartbeat: a quarter of the timeout, so that a retry fits in before the session
+/// expires.
 pub(super) fn limit(timeout: Duration) -> Duration {
     timeout / 4
 }

@@ -19,7 +19,7 @@ pub const LARGEST_PEM: u64 = 4 << 20;
 /// The first allocation for the content of a pipe, in bytes.
 const FIRST_PART: u64 = 64 * 1024;
 
-/// Opens an input. A pipe is accepted only if the path is that of an inherited descriptor (`/dev/fd/3`).
+/// Opens an input. A pipe is accepted only if the path names an inherited descriptor (`/dev/fd/3`).
 ///
 /// # Errors
 ///
@@ -54,8 +54,8 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
     text(read(path, most)?)
 }
 
-/// Reads an open file to its end. The bytes are overwritten in memory when they are dropped, and no copy stays behind: the
-/// standard library's function copies through the stack.
+/// Reads an open file to its end. The bytes are overwritten in memory when they are dropped, and no copy stays behind:
+/// the standard library's function copies through the stack.
 ///
 /// # Errors
 ///
@@ -115,8 +115,8 @@ fn without_waiting(options: &mut OpenOptions) {
 #[cfg(not(unix))]
 fn without_waiting(_: &mut OpenOptions) {}
 
-/// Returns whether this is a pipe that the program was started with: a here-document, a process substitution. Its other end is
-/// connected, so reading it waits.
+/// Returns whether this is a pipe that the program was started with: a here-document, a process substitution. Its other
+/// end is connected, so reading it waits.
 #[cfg(unix)]
 fn is_inherited_pipe(path: &Path, file: &File, kind: FileType) -> io::Result<bool> {
     use std::os::unix::fs::FileTypeExt as _;

@@ -1,5 +1,5 @@
-//! Files that a program writes for itself: state, locks, sockets. They are in a directory that no other user can write to, and links
-//! in it are not followed.
+//! Files that a program writes for itself: state, locks, sockets. They are in a directory that no other user can write
+//! to, and links in it are not followed.
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Write};
@@ -128,8 +128,8 @@ pub struct OwnSocket {
 }
 
 impl OwnSocket {
-    /// Listens at this path, without blocking. Replaces a socket on which no process listens, and nothing else. Creates the
-    /// directory if it is missing; it may be one in which users cannot replace the files of others (`/tmp`).
+    /// Listens at this path, without blocking. Replaces a socket on which no process listens, and nothing else. Creates
+    /// the directory if it is missing; it may be one in which users cannot replace the files of others (`/tmp`).
     ///
     /// # Errors
     ///

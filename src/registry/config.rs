@@ -85,8 +85,8 @@ impl Config {
         Self { compatibility: Compatibility { strict_feed, ..self.compatibility }, ..self }
     }
 
-    /// Accepts heartbeats for the sessions `null` and `None`, which some old clients send, as those of the token's owner.
-    /// To find it, the registry searches all leases of the tenant.
+    /// Accepts heartbeats for the sessions `null` and `None`, which some old clients send, as those of the token's
+    /// owner. To find it, the registry searches all leases of the tenant.
     #[must_use]
     pub fn lenient_heartbeats(self, lenient_heartbeats: bool) -> Self {
         Self { compatibility: Compatibility { lenient_heartbeats, ..self.compatibility }, ..self }
@@ -98,8 +98,8 @@ impl Config {
         Self { clock, ..self }
     }
 
-    /// Keeps all data in a directory, which is created if it is missing: acknowledged changes survive the process, however
-    /// it ends. Without a directory, all data is in memory.
+    /// Keeps all data in a directory, which is created if it is missing: acknowledged changes survive the process,
+    /// however it ends. Without a directory, all data is in memory.
     #[must_use]
     pub fn data_dir(self, path: impl Into<PathBuf>) -> Self {
         Self { data_dir: Some((path.into(), recovery::open)), ..self }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub enum Error {
     /// An open registry would be reachable from other machines. Give it users, or a listener on a
     /// loopback address.
-    #[error("a registry without users listens on loopback addresses only, and {0} is none")]
+    #[error("a registry without users listens on loopback addresses only, and {0} is not one")]
     NotLoopback(SocketAddr),
     /// The listener cannot be used.
     #[error("the listener cannot be used")]

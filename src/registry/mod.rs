@@ -16,9 +16,9 @@
 //! # }
 //! ```
 //!
-//! The rooms, in the order in which a request passes them: `server` builds the registry from its `config`; `http` reads requests and
-//! writes responses, with `access` for users and limits; `engine` is the lock, the commit thread and the expiry task; `state` holds
-//! the rules, `model` the data, and `store` what must survive.
+//! The rooms, in the order in which a request passes them: `server` builds the registry from its `config`; `http` reads
+//! requests and writes responses, with `access` for users and limits; `engine` is the lock, the commit thread and the
+//! expiry task; `state` holds the rules, `model` the data, and `store` what must survive.
 
 mod access;
 mod config;

@@ -28,8 +28,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Builds a registry with a listener, and loads the data directory. Clients may connect from now on; they are answered once it
-    /// serves.
+    /// Builds a registry with a listener, and loads the data directory. Clients may connect from now on; they are
+    /// answered once it serves.
     ///
     /// # Errors
     ///
@@ -81,8 +81,8 @@ impl Registry {
         Control(self.app.clone())
     }
 
-    /// Serves until `shutdown` is ready. Then it accepts no more connections, finishes running requests, for at most 5 seconds, and
-    /// returns. It runs on the current tokio runtime, of either flavor, with io and time enabled. If the
+    /// Serves until `shutdown` is ready. Then it accepts no more connections, finishes running requests, for at most 5
+    /// seconds, and returns. It runs on the current tokio runtime, of either flavor, with io and time enabled. If the
     /// future is dropped instead, it stops at once.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! `--status-socket`: a unix socket that reports the state of the registration, and takes the service out of the registry and puts it back.
+//! `--status-socket`: a unix socket that reports the state of the registration, and takes the service out of the
+//! registry and puts it back.
 
 use std::convert::Infallible;
 use std::time::Duration;

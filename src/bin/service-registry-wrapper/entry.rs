@@ -1,7 +1,7 @@
 //! The entry of the program, called by the C library.
 //!
-//! The Rust runtime's own entry ignores SIGPIPE, opens closed ones of stdin, stdout and stderr (the child would inherit both), and reads
-//! the map of the program's memory to guard its stack, which takes 6 % of the wrapper's start.
+//! The Rust runtime's own entry ignores SIGPIPE, opens closed ones of stdin, stdout and stderr (the child would inherit
+//! both), and reads the map of the program's memory to guard its stack, which takes 6 % of the wrapper's start.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
@@ -40,24 +40,26 @@ extern "C" fn main(count: c_int, values: *const *mut c_char, environment: *const
 
 #[expect(unsafe_code, reason = "the C library hands over pointers")]
 fn string<'a>(strings: *const *mut c_char, index: usize) -> &'a [u8] {
-    // SAFETY: the C library passes an array of at least `index + 1` pointers to strings that end with a zero byte and live as long as the
-    // process. Only `overwrite` changes them, and it is called while no result of this function is in use.
+    // SAFETY: the C library passes an array of at least `index + 1` pointers to strings that end with a zero byte and
+    // live as long as the process. Only `overwrite` changes them, and it is called while no result of this function is
+    // in use.
     unsafe { CStr::from_ptr(*strings.add(index)) }.to_bytes()
 }
 
 /// Overwrites a string from this byte on.
 ///
-/// The kernel shows the original strings of a process as its environment and arguments (`/proc/PID/environ`, `ps`) for as long
-/// as it lives. Removing a variable only changes the list of pointers.
+/// The kernel shows the original strings of a process as its environment and arguments (`/proc/PID/environ`, `ps`) for
+/// as long as it lives. Removing a variable only changes the list of pointers.
 #[expect(unsafe_code, reason = "no library changes these strings themselves")]
 fn overwrite(strings: *const *mut c_char, index: usize, from: usize) {
     let length = string(strings, index).len();
-    // SAFETY: the string has `length` bytes, may be written to (C11, 5.1.2.2.1), and is not read now: there is one thread.
+    // SAFETY: the string has `length` bytes, may be written to (C11, 5.1.2.2.1), and is not read now: there is one
+    // thread.
     unsafe { (*strings.add(index)).add(from).write_bytes(NO_KEY, length - from) };
 }
 
-/// Takes the API key out of the environment that the process was started with. Other text of the same length replaces it, so that
-/// the variable still counts as given.
+/// Takes the API key out of the environment that the process was started with. Other text of the same length replaces
+/// it, so that the variable still counts as given.
 #[expect(unsafe_code, reason = "the C library hands over pointers")]
 fn take_key(environment: *const *mut c_char) -> Option<Secret> {
     let mut key = None;
@@ -84,8 +86,8 @@ fn hide_key(values: *const *mut c_char, options: usize, key: &str) {
     }
 }
 
-/// Opens /dev/null, close-on-exec, for each of stdin, stdout and stderr that is closed. Otherwise the next file that is opened would take
-/// its number, and log lines would be written into it.
+/// Opens /dev/null, close-on-exec, for each of stdin, stdout and stderr that is closed. Otherwise the next file that is
+/// opened would take its number, and log lines would be written into it.
 #[expect(unsafe_code, reason = "nix cannot query a descriptor that may be closed")]
 fn fill_closed_descriptors() -> bool {
     (0..=2).all(|number| {

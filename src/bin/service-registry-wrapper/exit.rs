@@ -11,8 +11,8 @@ use crate::options::{ChildConfig, LogFormat};
 
 /// The options are wrong. Nothing was contacted or started.
 pub(super) const USAGE: u8 = 2;
-/// With `--abort-on-failure`: the service could not be registered, and the child was not started. With `--on-lost=stop`: the
-/// service could not be kept registered, and the child was stopped.
+/// With `--abort-on-failure`: the service could not be registered, and the child was not started. With
+/// `--on-lost=stop`: the service could not be kept registered, and the child was stopped.
 pub(super) const NOT_REGISTERED: u8 = 100;
 /// The wrapper itself failed.
 pub(super) const WRAPPER_FAILED: u8 = 125;
@@ -21,7 +21,7 @@ pub(super) const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found.
 pub(super) const NOT_FOUND: u8 = 127;
 
-/// How the wrapper ends.
+/// The way in which the wrapper ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Status(u8),
@@ -30,8 +30,8 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    /// The child's status, as `--exit-map` and `--reraise` change it. After a child that a key ended (`is_interrupted`), the
-    /// wrapper dies of the same signal: a shell looks for that before it ends a script.
+    /// The child's status, as `--exit-map` and `--reraise` change it. After a child that a key ended
+    /// (`is_interrupted`), the wrapper dies of the same signal: a shell looks for that before it ends a script.
     pub(super) fn of_child(status: ExitStatus, is_interrupted: bool, config: &ChildConfig) -> Self {
         let own = of_child(status);
         let mapped = config.mapped(own);
@@ -72,8 +72,8 @@ fn of_child(status: ExitStatus) -> u8 {
     }
 }
 
-/// Dies of the signal that killed the child, without a second core dump. Returns if that is impossible: process 1 of a container
-/// does not die of signals.
+/// Dies of the signal that killed the child, without a second core dump. Returns if that is impossible: process 1 of a
+/// container does not die of signals.
 #[expect(unsafe_code, reason = "a disposition can be set in no other way")]
 fn die_of(signal: i32) {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);

@@ -66,7 +66,8 @@ fn wrap(options: &Options, blocked: Blocked) -> Result<Ending, Failure> {
     let event_loop = EventLoop::new()?;
     let inherited = Inherited { mask: blocked.inherited_mask, sigchld: blocked.inherited_sigchld, core_limit };
     let ending = event_loop.run(live(options, &config, &program, blocked, &inherited, &event_loop));
-    // The kernel frees memory faster than destructors do, and none of them may wait, as for a name that is still looked up.
+    // The kernel frees memory faster than destructors do, and none of them may wait, as for a name that is still looked
+    // up.
     std::mem::forget((event_loop, config));
     ending
 }

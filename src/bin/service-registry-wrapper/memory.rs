@@ -1,5 +1,5 @@
-//! Releases code and constants, of the program and of its libraries, from memory. They are pages of files, which the kernel maps
-//! a few at a time when they are first touched.
+//! Releases code and constants, of the program and of its libraries, from memory. They are pages of files, which the
+//! kernel maps a few at a time when they are first touched.
 
 use std::convert::Infallible;
 
@@ -7,8 +7,9 @@ use nix::libc;
 
 use crate::event_loop::EventLoop;
 
-/// Releases the pages once the start is over: what the parsing of options and connecting touched, and what the kernel mapped around
-/// it, would stay the wrapper's for as long as the child runs, and would have to be freed page by page at its exit. Never returns.
+/// Releases the pages once the start is over: what the parsing of options and connecting touched, and what the kernel
+/// mapped around it, would stay the wrapper's for as long as the child runs, and would have to be freed page by page at
+/// its exit. Never returns.
 pub(super) async fn release_code_when_idle(event_loop: &EventLoop) -> Infallible {
     event_loop.idle().await;
     release_code();
@@ -26,8 +27,8 @@ fn release_code() {
         for part in parts.iter().filter(|part| part.p_type == libc::PT_LOAD && part.p_flags & libc::PF_W == 0) {
             let start = (object.dlpi_addr + part.p_vaddr) as usize & !(PAGE - 1);
             let end = (object.dlpi_addr + part.p_vaddr + part.p_memsz) as usize & !(PAGE - 1);
-            // SAFETY: these pages are never written to: relocations are in parts that are writable. A private page of a file
-            // that was not written to reads the same when it is mapped again.
+            // SAFETY: these pages are never written to: relocations are in parts that are writable. A private page of a
+            // file that was not written to reads the same when it is mapped again.
             unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
         }
         0 // continue with the next object

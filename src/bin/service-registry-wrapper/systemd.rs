@@ -1,7 +1,7 @@
-//! Notifications to systemd. systemd accepts them from the process that it started, which is the wrapper. So the child gets a socket of
-//! the wrapper's, and the wrapper forwards what arrives there.
+//! Notifications to systemd. systemd accepts them from the process that it started, which is the wrapper. So the child
+//! gets a socket of the wrapper's, and the wrapper forwards what arrives there.
 //!
-//! The protocol is that of sd_notify(3): datagrams of NAME=VALUE lines, with descriptors.
+//! The protocol of sd_notify(3): datagrams of NAME=VALUE lines, with descriptors.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -222,8 +222,8 @@ fn receive(from: &UnixDatagram) -> Result<Message, Errno> {
         unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) };
     text.truncate(usize::try_from(Errno::result(length)?).unwrap_or_default());
     let mut message = Message { text, descriptors: Vec::new(), sender: None };
-    // SAFETY: the kernel has filled the header and the control messages, and states their lengths; it has just opened the descriptors, for
-    // this process alone.
+    // SAFETY: the kernel has filled the header and the control messages, and states their lengths; it has just opened
+    // the descriptors, for this process alone.
     unsafe {
         let mut next = libc::CMSG_FIRSTHDR(&raw const header);
         while let Some(control) = next.as_ref() {
@@ -240,7 +240,7 @@ fn receive(from: &UnixDatagram) -> Result<Message, Errno> {
         }
     }
     if header.msg_flags & libc::MSG_CTRUNC != 0 {
-        warn!("a notification of the command has lost descriptors: the wrapper may not open so many (ulimit -n)");
+        warn!("a notification of the command has lost descriptors: the wrapper may not open this many (ulimit -n)");
     }
     Ok(message)
 }

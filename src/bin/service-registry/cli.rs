@@ -1,5 +1,5 @@
-//! The command line. Reading it touches nothing but the arguments and the environment. An empty variable counts as not given, so
-//! that `SERVICE_REGISTRY_USERS=` in a container file is harmless.
+//! The command line. Reading it touches nothing but the arguments and the environment. An empty variable counts as not
+//! given, so that `SERVICE_REGISTRY_USERS=` in a container file is harmless.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The last good response to each request about services, for the time when the registry does not answer: a list that is a
-//! minute old is better than none.
+//! The last good response to each request about services, for the time when the registry does not answer: a list that
+//! is a minute old is better than none.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

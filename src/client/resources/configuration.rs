@@ -66,7 +66,7 @@ impl Configuration<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is none.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) if it does not exist.
     pub async fn get(self, id: &str) -> Result<String, Error> {
         let value: ConfigurationValue = self.client.send(Call::get(&value_path(id)?)).await?.json()?;
         Ok(value.value)
@@ -86,7 +86,7 @@ impl Configuration<'_> {
     ///
     /// # Errors
     ///
-    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is none.
+    /// Any [`Error`]; [`is_not_found`](Error::is_not_found) if it does not exist.
     pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&value_path(id)?)).await?;
         Ok(())

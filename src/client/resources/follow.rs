@@ -160,8 +160,8 @@ impl Feed {
                 self.waiting.push_back(event);
             }
         }
-        // A page may be empty and continue, if the registry has found no event of the type among those that it visits for
-        // one request. Asking at once again could go on for ever.
+        // A page may be empty and continue, if the registry has found no event of the type among those that it visits
+        // for one request. Asking at once again could go on for ever.
         self.is_new = self.fetched != before;
         self.next_page = page.metadata.next_marker.filter(|next| self.is_new || asked.as_ref() != Some(next));
     }

@@ -37,7 +37,7 @@ pub struct ServicePayload {
     pub metadata: Metadata,
 }
 
-/// Changes to a service. What is none stays.
+/// Changes to a service. Members that are `None` stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ServiceUpdate {
     /// Replaces all tags.
@@ -88,7 +88,8 @@ impl<'a> Services<'a> {
     }
 
     /// Creates a service in a session and returns its id. While the id is in use (by a previous session that has not
-    /// expired yet), tries again every 2 s for up to 30 s. Some sessions live shorter, so send heartbeats in the meantime.
+    /// expired yet), tries again every 2 s for up to 30 s. Some sessions live shorter, so send heartbeats in the
+    /// meantime.
     ///
     /// May be repeated: a service that is in this session already, because an earlier response was lost, gets
     /// this payload.
@@ -129,8 +130,8 @@ impl<'a> Services<'a> {
         }
     }
 
-    /// Returns one page of the services, by id. While the registry does not answer, returns its last response, marked as
-    /// [`stale`](ServiceList::stale).
+    /// Returns one page of the services, by id. While the registry does not answer, returns its last response, marked
+    /// as [`stale`](ServiceList::stale).
     ///
     /// # Errors
     ///

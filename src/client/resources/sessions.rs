@@ -34,7 +34,7 @@ impl fmt::Debug for NewSession {
     }
 }
 
-/// Changes to a session. What is none stays.
+/// Changes to a session. Members that are `None` stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SessionUpdate {
     /// Seconds, 3 to 120; counts from the next heartbeat on. A [`HeartBeater`] keeps its pace: replace it by

@@ -1,8 +1,8 @@
 //! Keeps the token, and renews it.
 //!
-//! At most one login is under way at any time; all calls that need a token wait for it and share its outcome. A call with
-//! a valid token never waits. The login runs in a task of its own: a caller that is dropped, or not
-//! polled for a while, neither ends nor delays it.
+//! At most one login is under way at any time; all calls that need a token wait for it and share its outcome. A call
+//! with a valid token never waits. The login runs in a task of its own: a caller that is dropped, or not polled for a
+//! while, neither ends nor delays it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -54,8 +54,8 @@ impl Auth {
         Self { credentials, url, tls_files, request_timeout, state }
     }
 
-    /// Returns the current token. One that expires soon is renewed in the background; if that fails, there is time for another
-    /// attempt.
+    /// Returns the current token. One that expires soon is renewed in the background; if that fails, there is time for
+    /// another attempt.
     pub(super) async fn current(self: &Arc<Self>, limit: TimeLimit) -> Outcome {
         let outcome = {
             let mut state = self.lock();
@@ -129,7 +129,7 @@ impl Auth {
 }
 
 impl State {
-    /// Returns the running login; starts one if there is none.
+    /// Returns the running login; starts one if no login is running.
     fn log_in(&mut self, auth: &Arc<Auth>) -> watch::Receiver<Option<Outcome>> {
         // A login whose runtime has ended will never finish.
         if let Some(outcome) = self.under_way.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {

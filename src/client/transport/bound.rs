@@ -1,5 +1,5 @@
-//! Bounds how many bytes of a registry are read before a response begins. Otherwise one that sends interim responses without end
-//! would be read as fast as it can send.
+//! Bounds how many bytes of a registry are read before a response begins. Otherwise one that sends interim responses
+//! without end would be read as fast as it can send.
 
 use std::fmt;
 use std::io;

@@ -1,7 +1,8 @@
 //! One request and its response: the URL, the connection, TLS, name lookup, the login, and the bounds of what is read.
 //!
-//! In reading order: `send` is the way of a call; `request` sends it once and reads the response; `connect` and `connector` open connections, `bound` limits
-//! what a registry may send, `resolver` looks names up; `auth` and `login` keep the token. The resources send `Call`s.
+//! In reading order: `send` is the way of a call; `request` sends it once and reads the response; `connect` and
+//! `connector` open connections, `bound` limits what a registry may send, `resolver` looks names up; `auth` and `login`
+//! keep the token. The resources send `Call`s.
 
 mod auth;
 mod bound;

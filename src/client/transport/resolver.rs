@@ -1,7 +1,7 @@
 //! Looks names up in a thread of its own, since the C library's function blocks.
 //!
-//! By default, hyper-util has tokio start that thread, which panics where the system allows no further one (`ulimit -u`),
-//! and would end the task that keeps a service registered. Here such an attempt fails.
+//! By default, hyper-util has tokio start that thread, which panics where the system allows no further one (`ulimit
+//! -u`), and would end the task that keeps a service registered. Here such an attempt fails.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -52,8 +52,8 @@ impl Transport {
             expect: call.expect,
             limit,
         };
-        // Reading and replacing may be done twice, so a kept connection that has just been closed by the other side is no
-        // reason to fail. The layer below repeats unsent requests; creating is left to the caller.
+        // Reading and replacing may be done twice, so a kept connection that has just been closed by the other side is
+        // no reason to fail. The layer below repeats unsent requests; creating is left to the caller.
         let twice = matches!(request.method, Method::GET | Method::PUT);
         let answer = match request.send(&self.http).await {
             Err(Error::Transport { why: NoAnswer::Broken, .. }) if twice => request.send(&self.http).await,

@@ -20,8 +20,8 @@ pub(super) const OPEN_TENANT: TenantId = 1;
 pub(crate) const OPEN_TENANT_ID: &str = "1";
 
 const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
-/// How far ahead the clock may have been that issued a token, in milliseconds. A token from further in the future is void: it
-/// would be valid for that much longer.
+/// The most that the clock may have been ahead when it issued a token, in milliseconds. A token from further in the
+/// future is void: it would be valid for that much longer.
 const TOKEN_SKEW_MS: u64 = 60_000;
 
 const NO_TENANT: &str = "No tenant id provided";
@@ -104,8 +104,8 @@ impl Authenticator {
         Self { keys, access: AccessRule::Listed(listed), generation: 0, quotas, default_quotas }
     }
 
-    /// Returns the same with other users. An unchanged user keeps what is known about the key, so that a new file does not
-    /// make every next login slow.
+    /// Returns the same with other users. An unchanged user keeps what is known about the key, so that a new file does
+    /// not make every next login slow.
     pub(crate) fn with(&self, users: Users) -> Self {
         let mut new = Self { generation: self.generation + 1, ..Self::new(self.keys.clone(), Some(users)) };
         let (AccessRule::Listed(new_users), AccessRule::Listed(old_users)) = (&mut new.access, &self.access) else {

@@ -1,12 +1,13 @@
-//! The login throttle: slows guessing down. It counts failed logins for each pair of name and address, each address, and each name.
+//! The login throttle: slows guessing down. It counts failed logins for each pair of name and address, each address,
+//! and each name.
 //!
-//! Credentials that were right from an address before are checked there at once, whatever others do, so no guesser can lock out a
-//! user. Other logins queue up after failures: for the same name from the same address, or for any name
-//! from that address. When the queue is full, a login is deferred without a check; its second attempt precedes new guesses. For a
-//! name that is guessed from many addresses, and an address that guesses, failed responses are delayed.
+//! Credentials that were right from an address before are checked there at once, whatever others do, so no guesser can
+//! lock out a user. Other logins queue up after failures: for the same name from the same address, or for any name from
+//! that address. When the queue is full, a login is deferred without a check; its second attempt precedes new guesses.
+//! For a name that is guessed from many addresses, and an address that guesses, failed responses are delayed.
 //!
-//! A repeated mistake reveals nothing new: it gets the same response without a check, and only its own responses are delayed.
-//! So a program with an old key does not disturb the programs with the new one beside it.
+//! A repeated mistake reveals nothing new: it gets the same response without a check, and only its own responses are
+//! delayed. So a program with an old key does not disturb the programs with the new one beside it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -26,8 +27,8 @@ const PAIR_DOUBLINGS: u32 = 2;
 const ADDRESS_PAUSE: u64 = 40;
 /// How often the first pause is doubled for delayed responses.
 const DOUBLINGS: u32 = 5;
-/// An attempt that would have to wait longer is deferred without a check; its second try may wait up to the last moment. Some
-/// clients wait no longer than 5 s.
+/// An attempt that would have to wait longer is deferred without a check; its second try may wait up to the last
+/// moment. Some clients wait no longer than 5 s.
 const LONGEST_WAIT: u64 = 3_000;
 const LONGEST_WAIT_AGAIN: u64 = 4_000;
 /// Failures are forgotten this long after the last one.
@@ -90,8 +91,8 @@ pub(crate) enum Verdict {
 }
 
 impl LoginThrottle {
-    /// Makes an attempt under this name from this address. `credentials` and the generation of the users file are all that
-    /// decides whether it is right.
+    /// Makes an attempt under this name from this address. `credentials` and the generation of the users file are all
+    /// that decides whether it is right.
     pub(crate) fn attempt(&self, name: &str, from: IpAddr, credentials: impl Hash, generation: u64) -> Attempt {
         let from = network(from);
         let credentials = self.hasher.hash_one(("credentials", credentials, from));
@@ -176,7 +177,8 @@ impl LoginThrottle {
         now + held(count(attempt.address), FREE_ADDRESS).max(held(count(attempt.name), FREE_NAME))
     }
 
-    /// Remembers right credentials. They do not clear the count of the pair, or each login would make some guesses free.
+    /// Remembers right credentials. They do not clear the count of the pair, or each login would make some guesses
+    /// free.
     pub(crate) fn succeeded(&self, now: u64, attempt: Attempt) {
         let tables = &mut *self.lock();
         tables.counts.remove(&attempt.credentials_hash);
@@ -254,7 +256,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    /// One with other credentials each time, as who guesses has them.
+    /// One with other credentials each time, like a guesser's.
     fn guess(login_throttle: &LoginThrottle, name: &str, from: IpAddr) -> Attempt {
         login_throttle.attempt(name, from, fastrand::u64(..), 0)
     }
@@ -281,7 +283,7 @@ mod tests {
         assert_eq!(
             login_throttle.turn(9_999, guess(&login_throttle, "joe", HERE), false),
             Verdict::At(9_999),
-            "nobody is waiting any more"
+            "no request waits any more"
         );
         assert!(
             matches!(login_throttle.turn(9_999, guess(&login_throttle, "joe", HERE), false), Verdict::TooMany(_)),
@@ -291,8 +293,8 @@ mod tests {
         assert_eq!(turn(200, "joe", ELSEWHERE), Verdict::At(200), "the right user elsewhere");
     }
 
-    /// A guesser cannot keep out who was in, not from the same address and not under the same name; and gets no guesses for
-    /// free because somebody else is right.
+    /// A guesser cannot lock out a user who was logged in, not from the same address and not under the same name; and
+    /// gets no guesses for free because another login is right.
     #[test]
     fn known_credentials_are_checked_at_once_during_guessing() {
         let login_throttle = LoginThrottle::default();

@@ -1,7 +1,8 @@
 //! Access: users, logins, tokens, quotas and rate limits.
 //!
-//! In reading order: `users` reads the users file; `authenticator` decides on logins and tokens; `password_hash` checks keys;
-//! `login_throttle`, `turns` and `waiting` bound what failed logins cost; `quotas` and `rate_limit` are the limits of an account.
+//! In reading order: `users` reads the users file; `authenticator` decides on logins and tokens; `password_hash` checks
+//! keys; `login_throttle`, `turns` and `waiting` bound what failed logins cost; `quotas` and `rate_limit` are the
+//! limits of an account.
 
 mod authenticator;
 mod login_throttle;

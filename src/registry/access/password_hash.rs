@@ -118,8 +118,8 @@ fn verify(hash: &str, given: &str) -> argon2::password_hash::Result<bool> {
     Ok(done.map(|()| same(&computed, expected.as_bytes()))?)
 }
 
-/// Returns whether there is such a secret and the credentials match it. Hashes are computed outside of the event loop, one
-/// at a time. Returns none if too many logins wait for that.
+/// Returns whether there is such a secret and the credentials match it. Hashes are computed outside of the event loop,
+/// one at a time. Returns none if too many logins wait for that.
 pub(super) async fn is_right(
     secret: Option<&Arc<Secret>>,
     decoy: Option<&Arc<Secret>>,

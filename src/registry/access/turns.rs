@@ -1,5 +1,5 @@
-//! Turns at work that is done one piece at a time. They are given out fairly: each address in turn, so that a flood from one address waits
-//! in a queue of its own.
+//! Turns at work that is done one piece at a time. They are given out fairly: each address in turn, so that a flood
+//! from one address waits in a queue of its own.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -131,7 +131,7 @@ mod tests {
         waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// What somebody is told at once.
+    /// What a request is told at once.
     fn now(turns: &'static Turns, lane: Lane) -> Option<Verdict> {
         match poll(&mut (Box::pin(turns.take(lane)) as Waiting)) {
             Poll::Ready(turn) => turn,
@@ -139,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Somebody who waits.
+    /// A request that waits.
     fn wait(turns: &'static Turns, lane: Lane) -> Waiting {
         let mut waiting: Waiting = Box::pin(turns.take(lane));
         assert!(poll(&mut waiting).is_pending());
@@ -184,7 +184,7 @@ mod tests {
         drop(gone);
         drop(first);
         drop(has_turn(&mut next).unwrap());
-        assert!(now(turns, Lane::Address(3)).is_some(), "nobody has it");
+        assert!(now(turns, Lane::Address(3)).is_some(), "it is free");
     }
 
     /// A flood from one address, then from many.
@@ -195,7 +195,7 @@ mod tests {
         let mut flood: Vec<Waiting> = (0..MOST).map(|_| wait(turns, Lane::Address(1))).collect();
         assert!(now(turns, Lane::Address(1)).is_none());
         let _others: Vec<Waiting> = (2..=MOST as u64).map(|lane| wait(turns, Lane::Address(lane))).collect();
-        assert!(now(turns, Lane::Address(0)).is_none(), "everybody has one place");
+        assert!(now(turns, Lane::Address(0)).is_none(), "each address has one place");
         let _known = wait(turns, Lane::Known);
         flood.retain_mut(|waiting| poll(waiting).is_pending());
         assert!(flood.len() <= 1, "they have been sent away");

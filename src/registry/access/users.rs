@@ -1,4 +1,4 @@
-//! The users file: who may log in, for which tenant, and its limits.
+//! The users file: the users, their tenants, and the limits of tenants.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -76,7 +76,7 @@ impl Users {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let file: File = toml::from_str(text).map_err(|error| Error::Users(one_line(&error.to_string())))?;
         if file.user.is_empty() {
-            let cure = "add one for each who may log in (service-registry hash-key makes hashes of keys)";
+            let cure = "add one for each user (service-registry hash-key makes hashes of keys)";
             return Err(Error::Users(format!("there is no [[user]] in it; {cure}")));
         }
         let mut users = Self::default();

@@ -1,7 +1,7 @@
 //! Bounds how many logins may wait, or have their responses delayed: each of them occupies a connection.
 //!
-//! An address may have as many places as it leaves to others. So a flood from one address gets at most half, and there is always room
-//! for another address, and for logins that were deferred before.
+//! An address may have as many places as it leaves to others. So a flood from one address gets at most half, and there
+//! is always room for another address, and for logins that were deferred before.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
 //! The commit thread: commits the changes of many requests at once, and rolls them back if that fails.
 //!
-//! After a failed commit its changes, and all that wait behind them and may depend on them, are rolled back in reverse, under the lock,
-//! and their requests are refused. The thread cannot know whether the failed commit is on disk. So the next thing it
-//! writes is the state before that commit; until this has succeeded, it writes nothing else.
+//! After a failed commit its changes, and all that wait behind them and may depend on them, are rolled back in reverse,
+//! under the lock, and their requests are refused. The thread cannot know whether the failed commit is on disk. So the
+//! next thing it writes is the state before that commit; until this has succeeded, it writes nothing else.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

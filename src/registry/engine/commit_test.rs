@@ -128,7 +128,7 @@ impl Bench {
         self.engine.write(set).await.is_some()
     }
 
-    /// How many events are on the disk.
+    /// The number of events on the disk.
     fn events(&self) -> usize {
         self.disk.records.lock().unwrap().keys().filter(|key| is_event(key)).count()
     }
@@ -137,7 +137,7 @@ impl Bench {
         self.engine.run(1, Scope::Value(id), |state| state.value(1, id)).await.ok().map(|value| value.value.to_string())
     }
 
-    /// What the same disk would start with after a power cut now.
+    /// The content of the same disk after a power cut now.
     pub(crate) fn after_restart(&self) -> String {
         let mut state = recovery::state(&*self.disk, self.clock.now()).unwrap();
         format!("{:?} {:?}", state.value(1, "key"), state.events(self.clock.now(), 1))
@@ -172,7 +172,7 @@ async fn failed_commit_is_rolled_back_and_retried() {
     }
 }
 
-/// It should not come to that, but if it does, nobody waits for a thread that is no more.
+/// This should not happen, but if it does, no request waits for a thread that has ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_are_refused_without_the_commit_thread() {
     let disk = Arc::new(FaultyBackend::default());
@@ -191,7 +191,7 @@ async fn changes_are_refused_without_the_commit_thread() {
     assert!(engine.run(1, Scope::Values, |state| state.value(1, "second").is_err()).await, "it was undone");
 }
 
-/// What a wrong clock removes is gone for good. It is believed as time goes by.
+/// A wrong clock must not remove events for good, so it is trusted only as fast as time passes.
 #[tokio::test(flavor = "multi_thread")]
 async fn clock_step_removes_no_events() {
     let hand = ManualClock::new(1_700_000_000_000);
@@ -241,7 +241,7 @@ async fn requests_share_a_commit_and_reads_need_none() {
     assert_eq!(*bench.disk.commits.lock().unwrap() - before, commits);
 }
 
-/// Whoever writes a lot and then nothing does not leave it on the disk for ever.
+/// Events of a client that writes much and then nothing do not stay on the disk for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_events_leave_the_disk_without_writes() {
     let hand = ManualClock::new(1_700_000_000_000);

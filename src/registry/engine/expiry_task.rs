@@ -12,15 +12,16 @@ const LEASES_AT_A_TIME: usize = 1_000;
 /// In milliseconds: from this time before a deadline on, the task looks at the clock every tick.
 const NEAR_MS: u64 = 1_500;
 
-/// The longest time between two looks at the clock while there is a deadline, in milliseconds. A shorter pause of the process that ends
-/// long before any deadline may pass unnoticed.
+/// The longest time between two looks at the clock while there is a deadline, in milliseconds. A shorter pause of the
+/// process that ends long before any deadline may pass unnoticed.
 const FAR_MS: u64 = 1_000;
 
 /// How long the task sleeps if there is no deadline, in milliseconds. A new lease wakes it up.
 const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 
 impl Engine {
-    /// Expires overdue leases in parts, before [`State::sweep`](crate::registry::state::State) expires the rest under the lock of a request.
+    /// Expires overdue leases in parts, before [`State::sweep`](crate::registry::state::State) expires the rest under
+    /// the lock of a request.
     pub(super) async fn sweep_first(&self, now: Now) {
         let is_overdue = {
             let inner = self.shared.lock();

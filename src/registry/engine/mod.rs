@@ -1,10 +1,11 @@
 //! The engine: takes the lock on the state for each request, and has its changes committed.
 //!
-//! A request works under the lock and never waits there. Its changes are queued in the same order; the request waits for their
-//! commit after it has released the lock.
+//! A request works under the lock and never waits there. Its changes are queued in the same order; the request waits
+//! for their commit after it has released the lock.
 //!
-//! In reading order: this file is the way of a request; `shared` is what the lock guards; `pending` are the records that wait for
-//! a commit; `commit` is the thread that commits, with `retention` of old events; `expiry_task` expires leases; `event_reader` reads the feed.
+//! In reading order: this file is the way of a request; `shared` is what the lock guards; `pending` are the records
+//! that wait for a commit; `commit` is the thread that commits, with `retention` of old events; `expiry_task` expires
+//! leases; `event_reader` reads the feed.
 
 mod commit;
 #[cfg(test)]
@@ -79,8 +80,8 @@ impl Engine {
         self.clock.now()
     }
 
-    /// Reads the state, and returns once every change that it saw is durable. If one is rolled back, it reads again. It may change what is
-    /// never stored, such as the time of a heartbeat.
+    /// Reads the state, and returns once every change that it saw is durable. If one is rolled back, it reads again. It
+    /// may change what is never stored, such as the time of a heartbeat.
     pub(super) async fn run<T>(&self, tenant: TenantId, scope: Scope<'_>, act: impl FnMut(&mut State) -> T) -> T {
         self.read(tenant, scope, None, act).await
     }
@@ -115,8 +116,8 @@ impl Engine {
         }
     }
 
-    /// Changes the state, after overdue leases have been expired. Returns once the change is durable, and everything that it
-    /// depends on; none if it was rolled back.
+    /// Changes the state, after overdue leases have been expired. Returns once the change is durable, and everything
+    /// that it depends on; none if it was rolled back.
     pub(super) async fn write_swept<T>(&self, now: Now, act: impl FnMut(&mut State) -> T) -> Option<T> {
         self.sweep_first(now).await;
         self.change(Wait::All, Some(now), act).await
@@ -128,8 +129,8 @@ impl Engine {
         self.change(Wait::All, None, act).await
     }
 
-    /// While the disk fails, no change stays in the state where other requests could see it: the request first tries whether the disk accepts
-    /// writes again.
+    /// While the disk fails, no change stays in the state where other requests could see it: the request first tries
+    /// whether the disk accepts writes again.
     async fn change<T>(&self, wait: Wait<'_>, swept: Option<Now>, mut act: impl FnMut(&mut State) -> T) -> Option<T> {
         for _ in 0..2 {
             let (result, ticket) = self.submit(wait, swept, &mut act);
@@ -181,7 +182,8 @@ impl Engine {
     }
 }
 
-/// Waits for the commit thread: what was acknowledged is durable in any case, but the files must be free for the next process.
+/// Waits for the commit thread: what was acknowledged is durable in any case, but the files must be free for the next
+/// process.
 impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.lock().store.close();

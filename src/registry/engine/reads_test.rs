@@ -85,7 +85,7 @@ async fn lease_stays_while_its_expiry_cannot_be_stored() {
     assert!(!is_there().await);
 }
 
-/// Whoever was told no must not find it done after a restart.
+/// A refused change must not be there after a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_change_is_off_the_disk_before_the_refusal() {
     let bench = Bench::new();

@@ -56,8 +56,8 @@ impl Retention {
         }
     }
 
-    /// Returns a wall time that follows a step forward only as fast as time passes: a clock that is a month ahead for a moment must not cost
-    /// a month of events.
+    /// Returns a wall time that follows a step forward only as fast as time passes: a clock that is a month ahead for a
+    /// moment must not cost a month of events.
     fn clamped_clock(&mut self) -> u64 {
         let now = self.clock.now();
         let passed = now.mono.saturating_sub(self.clamped.mono);
@@ -66,8 +66,8 @@ impl Retention {
         wall
     }
 
-    /// Removes old events, at most [`REMOVED_AT_A_TIME`], so that no commit waits for long. It begins where the last call ended, since
-    /// removed records slow a scan down until the store is compacted.
+    /// Removes old events, at most [`REMOVED_AT_A_TIME`], so that no commit waits for long. It begins where the last
+    /// call ended, since removed records slow a scan down until the store is compacted.
     fn remove(&mut self, now: u64, shared: &Shared, disk: &dyn Backend) -> Result<(), CommitError> {
         self.has_more = false;
         let first = first_kept(now, self.keep_for);

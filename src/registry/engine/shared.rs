@@ -84,16 +84,16 @@ pub(super) struct Batch {
 }
 
 impl Store {
-    /// Queues changes. Called while the state is locked, so that they are committed in the order in which they were made; the caller waits for
-    /// the ticket afterwards. Not called while the store [fails](Self::is_failing).
+    /// Queues changes. Called while the state is locked, so that they are committed in the order in which they were
+    /// made; the caller waits for the ticket afterwards. Not called while the store [fails](Self::is_failing).
     pub(super) fn submit(&mut self, changes: Vec<Change>) -> CommitTicket {
         let Self::Durable(queue) = self else { return CommitTicket::Durable };
         queue.queued.add(&changes);
         queue.push(changes)
     }
 
-    /// For a request that changed nothing, because it found its work done or was refused: what it found must not be rolled back
-    /// either, so it waits for all changes before.
+    /// For a request that changed nothing, because it found its work done or was refused: what it found must not be
+    /// rolled back either, so it waits for all changes before.
     pub(super) fn all_durable(&mut self) -> CommitTicket {
         let Self::Durable(queue) = self else { return CommitTicket::Durable };
         let is_quiet = queue.queued.is_empty() && queue.in_flight.as_ref().is_none_or(Pending::is_empty);

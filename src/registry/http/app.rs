@@ -1,4 +1,4 @@
-//! What all requests need: the engine, the users, the limits, and what the options say about responses.
+//! The App, which all requests need: the engine, the users, the limits, and what the options say about responses.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,4 +1,5 @@
-//! The life of a request: checked in the order that the API has always had, handed to its resource, answered and logged.
+//! The life of a request: checked in the order that the API has always had, handed to its resource, answered and
+//! logged.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,7 +36,7 @@ const PAGE: &str = concat!(
     "</body>\n</html>\n"
 );
 
-/// What is learned while a request is processed, and is reported whatever its outcome.
+/// Facts that are learned while a request is processed, and are reported whatever its outcome.
 #[derive(Debug, Default)]
 struct Notes {
     /// When the whole request had arrived.
@@ -46,7 +47,7 @@ struct Notes {
     usage: Option<(Arc<Quotas>, Usage)>,
 }
 
-/// Answers a request, and logs both, without anything secret. Returns whether the request was admitted, too.
+/// Answers a request, and logs both, without anything secret. Returns also whether the request was admitted.
 pub(super) async fn handle(app: &App, request: Request<Incoming>, caller: Caller) -> (Response<Full<Bytes>>, bool) {
     let started = Instant::now();
     let (parts, body) = request.into_parts();

@@ -111,8 +111,8 @@ impl HttpError {
         if kind != Type::Unauthorized {
             return if is_garbled { answer.closing() } else { answer };
         }
-        // The Twisted client does not read this response. Twisted before 14 then receives nothing more on the connection, on which the
-        // client repeats the request after its login.
+        // The Twisted client does not read this response. Twisted before 14 then receives nothing more on the
+        // connection, on which the client repeats the request after its login.
         answer.challenge(base).closing()
     }
 }

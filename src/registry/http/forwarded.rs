@@ -49,8 +49,8 @@ impl Display for TrustedProxy {
     }
 }
 
-/// Returns the client's address: the peer's, unless that is a trusted proxy. Then it is the last address in `X-Forwarded-For`, or in
-/// `Forwarded` (RFC 7239), that is no trusted proxy: any client can write the ones before it.
+/// Returns the client's address: the peer's, unless that is a trusted proxy. Then it is the last address in
+/// `X-Forwarded-For`, or in `Forwarded` (RFC 7239), that is no trusted proxy: any client can write the ones before it.
 ///
 /// If the two headers differ, a proxy has passed one of them on as the client wrote it, and neither counts.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[TrustedProxy]) -> IpAddr {

@@ -1,8 +1,8 @@
 //! HTTP: from the request to the domain and back.
 //!
-//! In reading order: `connection` accepts connections; `dispatch` is the life of a request with the help of `app`; it becomes a `context` once its
-//! `credentials` are accepted; `router` finds the resource in `resources`; `request` parses bodies; `representation` and `response`
-//! write what goes back, and `error` pairs errors with statuses.
+//! In reading order: `connection` accepts connections; `dispatch` is the life of a request with the help of `app`; it
+//! becomes a `context` once its `credentials` are accepted; `router` finds the resource in `resources`; `request`
+//! parses bodies; `representation` and `response` write what goes back, and `error` pairs errors with statuses.
 
 mod app;
 pub(super) mod connection;

@@ -10,8 +10,8 @@ use hyper::http::request::Parts;
 use super::error::HttpError;
 use crate::registry::state::DomainError;
 
-/// Returns the host that the request names: the authority of a target in absolute form, otherwise `Host`, which HTTP/1.1 requires exactly
-/// once (RFC 9112, 3.2).
+/// Returns the host that the request names: the authority of a target in absolute form, otherwise `Host`, which
+/// HTTP/1.1 requires exactly once (RFC 9112, 3.2).
 pub(super) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next();

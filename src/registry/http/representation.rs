@@ -1,7 +1,7 @@
 //! The shapes of records on the wire.
 //!
-//! A service has two forms. A registry can also be told to give every service the members of both forms, for clients that want
-//! them. Clients of `wire` read either, so the larger shape is known here alone.
+//! A service has two forms. A registry can also be told to give every service the members of both forms, for clients
+//! that want them. Clients of `wire` read either, so the larger shape is known here alone.
 
 use serde::{Serialize, Serializer};
 

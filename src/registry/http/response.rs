@@ -149,7 +149,8 @@ impl Answer {
 /// Part of each response id.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Makes the ids that responses carry, and that their log lines and faults repeat: `.rh-<4>.h-<host>.r-<8>.c-<counter>.ts-<epoch ms>.v-<version>`.
+/// Makes the ids that responses carry, and that their log lines and faults repeat:
+/// `.rh-<4>.h-<host>.r-<8>.c-<counter>.ts-<epoch ms>.v-<version>`.
 #[derive(Debug)]
 pub(super) struct ResponseIds {
     prefix: String,
@@ -166,7 +167,8 @@ impl ResponseIds {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
         let numbers = [counter, wall].map(|number| number.max(1).ilog10() as usize + 1);
         let marks = 8 + ".c-.ts-.v-".len() + VERSION.len();
-        // Every response has an id: it is allocated once, at its exact size, because a header would need another allocation otherwise.
+        // Every response has an id: it is allocated once, at its exact size, because a header would need another
+        // allocation otherwise.
         let mut id = String::with_capacity(self.prefix.len() + marks + numbers[0] + numbers[1]);
         id.push_str(&self.prefix);
         id.extend(random::<8>());

@@ -38,7 +38,8 @@ impl Keys {
         Some(Self { heartbeat: *heartbeat, access: access.try_into().ok()? })
     }
 
-    /// Returns the heartbeat token of a lease for a deadline: a version-1 UUID with that time, bound to tenant and lease.
+    /// Returns the heartbeat token of a lease for a deadline: a version-1 UUID with that time, bound to tenant and
+    /// lease.
     pub(crate) fn heartbeat(&self, ticks: u64, tenant: TenantId, incarnation: u64) -> Uuid1 {
         let mut message = [0; 20];
         message[..8].copy_from_slice(&ticks.to_le_bytes());

@@ -12,8 +12,8 @@ pub(crate) type TenantId = u32;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionId([u8; 10]);
 
-/// The order of their bytes. All start the same, and the rest compares as one number: a search in a million of them is a
-/// large part of a heartbeat.
+/// The order of their bytes. All start the same, and the rest compares as one number: a search in a million of them is
+/// a large part of a heartbeat.
 impl Ord for SessionId {
     fn cmp(&self, other: &Self) -> Ordering {
         self.number().cmp(&other.number())

@@ -1,4 +1,4 @@
-//! What a request asks to be created or changed, checked against the rules of the API.
+//! The content of a request that creates or changes something, checked against the rules of the API.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub(crate) struct NewSession {
     pub(crate) metadata: StringList,
 }
 
-/// Changes to a session; what is none stays.
+/// Changes to a session; members that are `None` stay unchanged.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionUpdate {
     /// In seconds.
@@ -35,7 +35,7 @@ pub(crate) enum NewServiceKind {
     Standalone { timeout: u8 },
 }
 
-/// Changes to a service; what is none stays.
+/// Changes to a service; members that are `None` stay unchanged.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceUpdate {
     pub(crate) tags: Option<StringList>,

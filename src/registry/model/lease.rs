@@ -1,7 +1,7 @@
 //! A lease: it must be renewed by a heartbeat in time, or it expires.
 //!
-//! A token carries the deadline that it stands for, and can be verified without having been stored. The newest one and the
-//! one before are accepted: a client that lost a response sends the token that it has, and gets the same response.
+//! A token carries the deadline that it stands for, and can be verified without having been stored. The newest one and
+//! the one before are accepted: a client that lost a response sends the token that it has, and gets the same response.
 
 use super::heartbeat_token::Keys;
 use super::ids::TenantId;
@@ -83,8 +83,8 @@ impl Lease {
         keys.heartbeat(self.latest, tenant, self.incarnation)
     }
 
-    /// Returns the deadline of a further entry in the queue, if it needs one: a deadline moves up only after the timeout was
-    /// lowered; otherwise the entry that is there is early enough.
+    /// Returns the deadline of a further entry in the queue, if it needs one: a deadline moves up only after the
+    /// timeout was lowered; otherwise the entry that is there is early enough.
     pub(crate) fn moved_up(&mut self) -> Option<u64> {
         let is_earlier = self.deadline < self.queued;
         is_earlier.then(|| {

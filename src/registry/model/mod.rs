@@ -1,8 +1,8 @@
 //! The data of the registry: records, leases, tokens, deadlines, events, changes. No lock and no I/O.
 //!
-//! In reading order: `records` are sessions, services and events; `lease` is what heartbeats renew; `time` has clocks and
-//! deadlines; `uuid` and `heartbeat_token` are ids and tokens; `change` is what an operation did; `input` is what a request
-//! asks for; `page` is a part of a list. `model` imports nothing of the registry.
+//! In reading order: `records` are sessions, services and events; `lease` is what heartbeats renew; `time` has clocks
+//! and deadlines; `uuid` and `heartbeat_token` are ids and tokens; `change` is what an operation did; `input` is what a
+//! request asks for; `page` is a part of a list. `model` imports nothing of the registry.
 
 mod change;
 pub(super) mod heartbeat_token;

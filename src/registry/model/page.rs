@@ -25,7 +25,8 @@ pub(crate) trait Entry {
     /// Returns the marker of a page that begins with this entry.
     fn marker(&self) -> String;
 
-    /// Returns a lower bound of its size as JSON. It is never an overestimate, since a page must not be cut while it has room.
+    /// Returns a lower bound of its size as JSON. It is never an overestimate, since a page must not be cut while it
+    /// has room.
     fn min_bytes(&self) -> usize;
 
     /// Returns the marker of the next part, if this is a part of an entry that is larger than a page.

@@ -1,4 +1,4 @@
-//! How many records of each kind a tenant may have.
+//! The number of records of each kind that a tenant may have.
 
 /// A kind of record that a quota limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

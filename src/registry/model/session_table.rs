@@ -1,7 +1,7 @@
 //! The sessions of a tenant: found by hash, listed by id.
 //!
-//! Every heartbeat finds one; lists are rare. In a tree of a million, a search waits for memory a dozen times, under the
-//! lock; the hash waits once or twice.
+//! Every heartbeat finds one; lists are rare. In a tree of a million, a search waits for memory a dozen times, under
+//! the lock; the hash waits once or twice.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

@@ -13,7 +13,8 @@ use crate::registry::model::{Listing, NamedValue, Page};
 use crate::registry::model::{Now, Quota, Resource};
 
 impl State {
-    /// Lists values by id: all, or those of a namespace and below. A value whose id is the namespace itself is included.
+    /// Lists values by id: all, or those of a namespace and below. A value whose id is the namespace itself is
+    /// included.
     pub(crate) fn values(&mut self, tenant: TenantId, page: &Page, namespace: Option<&str>) -> Listing<NamedValue> {
         let values = &self.tenants.entry(tenant).or_default().values;
         let marker = page.from();

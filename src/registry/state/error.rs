@@ -28,7 +28,7 @@ pub(crate) enum DomainError {
     ServiceExists(String),
     /// The tenant has as many as it may.
     Quota { resource: Resource, most: u64 },
-    /// There is none with this key.
+    /// No record has this key.
     Missing { kind: Kind, key: String },
     /// The credentials are unknown, or not for this tenant.
     Unauthorized(&'static str),

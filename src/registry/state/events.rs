@@ -135,7 +135,8 @@ impl Tenant {
         }
     }
 
-    /// Checks a marker: it must lie between the creation of the account and now. Events of the present millisecond count as past.
+    /// Checks a marker: it must lie between the creation of the account and now. Events of the present millisecond
+    /// count as past.
     fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, DomainError> {
         let at = marker.unix_ms();
         if at >= now.wall && marker > self.last_event() {

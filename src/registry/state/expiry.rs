@@ -1,7 +1,8 @@
 //! Expiry: a lease that was not renewed in time is removed, and the feed reports it.
 //!
-//! A request that lists, creates or polls expires overdue leases first, without grace, so that no client sees them. Otherwise a task
-//! does it within [`GRACE_MS`]. Heartbeats expire nothing: until the lease is expired, a late one is in time.
+//! A request that lists, creates or polls expires overdue leases first, without grace, so that no client sees them.
+//! Otherwise a task does it within [`GRACE_MS`]. Heartbeats expire nothing: until the lease is expired, a late one is
+//! in time.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::registry::model::{Owner, QueuedDeadline};
 /// How long after a deadline the task expires a lease: time for heartbeats that are on their way through the server.
 pub(crate) const GRACE_MS: u64 = 250;
 
-/// The most bytes of services in one event, by [`ServiceInfo::min_bytes`]: a quarter of a page, since the JSON may be longer.
+/// The most bytes of services in one event, by [`ServiceInfo::min_bytes`]: a quarter of a page, since the JSON may be
+/// longer.
 const MAX_EVENT_BYTES: usize = MAX_PAGE_BYTES / 4;
 
 /// An overdue lease.
@@ -67,8 +69,8 @@ impl State {
         }
     }
 
-    /// Returns the leases that are overdue since the same millisecond, in the order of their tokens; perhaps none, if the entry that
-    /// was due is outdated.
+    /// Returns the leases that are overdue since the same millisecond, in the order of their tokens; perhaps none, if
+    /// the entry that was due is outdated.
     fn take_overdue(&mut self) -> Vec<Overdue> {
         let mut overdue = Vec::new();
         let Some(due) = self.next_deadline() else { return overdue };
@@ -272,7 +274,7 @@ mod tests {
         assert!(state.service(1, "node-1", false).is_ok());
         state.sweep(stepped(3_000), usize::MAX);
         let [(_, _, time)] = &endings(&mut state, stepped(3_000))[..] else { panic!() };
-        assert_eq!(*time, stepped(3_000).wall, "the event is not an hour back, behind everyone's marker");
+        assert_eq!(*time, stepped(3_000).wall, "the event is not an hour back, behind the markers of all pollers");
     }
 
     #[test]

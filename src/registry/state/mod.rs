@@ -33,8 +33,8 @@ use super::model::{Event, Lease, Service, ServiceKind, Session, SessionId, Tenan
 
 const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 
-/// How long before its first request the time of an account begins, in milliseconds: a client that polls events from its own start
-/// on, with a clock that is slightly different, must not ask for a time before the account.
+/// How long before its first request the time of an account begins, in milliseconds: a client that polls events from
+/// its own start on, with a clock that is slightly different, must not ask for a time before the account.
 const CREATION_SLACK_MS: u64 = 5_000;
 
 /// All data.
@@ -384,7 +384,8 @@ pub(super) mod tests {
         assert_eq!(format!("{:?}", state.tenants), before);
     }
 
-    /// A disk that hangs before it fails leaves time for heartbeats, which count with the timeout that is then rolled back.
+    /// A disk that hangs before it fails leaves time for heartbeats, which count with the timeout that is then rolled
+    /// back.
     #[test]
     fn lease_renewed_before_a_rollback_gets_its_old_timeout() {
         for is_heard in [true, false] {

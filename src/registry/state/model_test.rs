@@ -43,7 +43,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// What has been written.
+/// The records that have been written.
 #[derive(Debug, Default)]
 struct Written(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 
@@ -78,7 +78,7 @@ impl Backend for Written {
     }
 }
 
-/// Somebody who beats: the name, until when it lives, and the last two tokens.
+/// A client with heartbeats: its name, the end of its life, and the last two tokens.
 #[derive(Clone, Debug)]
 struct Lease {
     name: String,
@@ -96,7 +96,7 @@ struct World {
     leases: Vec<Lease>,
     /// Services by id, and the lease they live by.
     services: BTreeMap<String, String>,
-    /// How many events there must be.
+    /// The number of events that there must be.
     events: usize,
 }
 
@@ -176,7 +176,7 @@ impl World {
         (lease.before, lease.token) = (Some(token), next);
     }
 
-    /// Somebody looks at the deadlines now and then, as the background does.
+    /// Sweeps now and then, like the expiry task.
     fn wait(&mut self, mut ms: u64) {
         while ms > 0 {
             let part = ms.min(500);
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// Only what was written survives, and everybody has the whole timeout again.
+    /// Only written records survive, and every lease has its whole timeout again.
     fn restart(&mut self) {
         self.write();
         self.now = Now { mono: 0, wall: self.now.wall + 60_000 };

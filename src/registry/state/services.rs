@@ -83,8 +83,9 @@ impl State {
 
     /// Changes the given fields. A new timeout holds from the next heartbeat on.
     ///
-    /// The update is read here, by `read`, and not before like all other input: the order of errors is part of the API, which
-    /// reports a body that breaks a rule before a service that is missing, and one rule depends on the kind of the service.
+    /// The update is read here, by `read`, and not before like all other input: the order of errors is part of the API,
+    /// which reports a body that breaks a rule before a service that is missing, and one rule depends on the kind of
+    /// the service.
     pub(crate) fn update_service(
         &mut self,
         tenant: TenantId,

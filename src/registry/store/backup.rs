@@ -4,8 +4,8 @@
 //! directory gets it, and only its user and root can connect. So no request has to be authorized, and nothing is
 //! reachable over a network. If no registry is running, the directory is taken and read directly.
 //!
-//! The file: a line that names the format; for each record the lengths of key and value, key and value; a length that no
-//! key has, and a checksum of everything before.
+//! The file: a line that names the format; for each record the lengths of key and value, key and value; a length that
+//! no key has, and a checksum of everything before.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::Hasher;

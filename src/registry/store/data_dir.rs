@@ -1,7 +1,7 @@
 //! The data directory, and its lock.
 //!
-//! `lock` is locked by the process that uses the directory, and names it. `store` is the store itself;
-//! it is put in place as a whole, so that a directory never holds half of a restored one. `backup.sock` is the socket where a
+//! `lock` is locked by the process that uses the directory, and names it. `store` is the store itself; it is put in
+//! place as a whole, so that a directory never holds half of a restored one. `backup.sock` is the socket where a
 //! running registry gives copies.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -70,7 +70,7 @@ impl DataDir {
         }
         fs::rename(&old, self.store())?;
         self.sync()?;
-        tracing::warn!("a restore was cut short; the store that was there before, {}, was put back", old.display());
+        tracing::warn!("a restore was interrupted; the previous store, {}, was restored", old.display());
         Ok(())
     }
 

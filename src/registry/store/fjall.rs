@@ -1,5 +1,5 @@
-//! The disk: a log-structured store (fjall) with two keyspaces, one for the records that are read as a whole at the start, one for
-//! events, of which there may be many more.
+//! The disk: a log-structured store (fjall) with two keyspaces, one for the records that are read as a whole at the
+//! start, one for events, of which there may be many more.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -14,8 +14,8 @@ use super::CommitError;
 use super::record::{KEYS, Write, is_event};
 use super::{Backend, Visit};
 
-/// How much is collected in memory before it is sorted into files, for each keyspace. Small: the whole registry is in memory
-/// already.
+/// How much is collected in memory before it is sorted into files, for each keyspace. Small: the whole registry is in
+/// memory already.
 const MEMTABLE: u64 = 4 * 1024 * 1024;
 /// The cache of file blocks. Only old events are read while the registry runs.
 const CACHE: u64 = 2 * 1024 * 1024;
@@ -71,8 +71,8 @@ impl FjallBackend {
         act(open.as_ref().ok_or_else(closed)?)
     }
 
-    /// Opens the store again: after a failure fjall accepts no writes until then. The new one reads what is really there. In an
-    /// empty directory it would create a new store, and all earlier data would be lost.
+    /// Opens the store again: after a failure fjall accepts no writes until then. The new one reads what is really
+    /// there. In an empty directory it would create a new store, and all earlier data would be lost.
     fn reopen(&self) -> io::Result<()> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = open.take() {

@@ -1,7 +1,7 @@
 //! The store: records that survive a restart, behind the trait [`Backend`].
 //!
-//! In reading order: `record` is the form of records; `fjall` keeps them on disk, in the directory that `data_dir` locks;
-//! `recovery` reads them back into memory; `backup` copies them.
+//! In reading order: `record` is the form of records; `fjall` keeps them on disk, in the directory that `data_dir`
+//! locks; `recovery` reads them back into memory; `backup` copies them.
 
 mod backup;
 mod data_dir;
@@ -19,11 +19,11 @@ use std::io;
 /// Receives a key and a value; returns whether to continue.
 pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<bool> + 'a;
 
-/// A place that keeps records. A trait, so that tests can have one that fails, and so that a program without a data directory
-/// does not contain code that it does not use.
+/// A place that keeps records. A trait, so that tests can have one that fails, and so that a program without a data
+/// directory does not contain code that it does not use.
 pub(super) trait Backend: Debug + Send + Sync {
-    /// Writes the changes of some requests, in order, and returns once they would survive a loss of power. A backend may divide them,
-    /// but only between requests.
+    /// Writes the changes of some requests, in order, and returns once they would survive a loss of power. A backend
+    /// may divide them, but only between requests.
     fn commit(&self, requests: &[Vec<Write>]) -> Result<(), CommitError>;
 
     /// Visits the records from the first key up to, and not including, the second.

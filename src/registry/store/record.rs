@@ -1,8 +1,9 @@
 //! The form of records in the store: a key that sorts, and a short value.
 //!
-//! A key is a letter, the tenant, a letter for the kind, and the id. So each tenant is one range of keys, its events are the last part of that
-//! range, and a session is followed by the services in it. A record is read back as a [`Change`] with nothing before, so that
-//! a restart is the sum of all changes. Leases come back without their tokens and deadlines, which are in memory only.
+//! A key is a letter, the tenant, a letter for the kind, and the id. So each tenant is one range of keys, its events
+//! are the last part of that range, and a session is followed by the services in it. A record is read back as a
+//! [`Change`] with nothing before, so that a restart is the sum of all changes. Leases come back without their tokens
+//! and deadlines, which are in memory only.
 
 use std::sync::Arc;
 

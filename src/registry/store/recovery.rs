@@ -143,10 +143,26 @@ pub(crate) async fn give_copies(folder: &DataDir, disk: Arc<dyn Backend>) {
         };
         tokio::task::spawn_blocking(move || match give() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tracing::warn!("a backup was cut short: nobody read on for {UNREAD:?}");
+                tracing::warn!("a backup was aborted: its reader read nothing for {UNREAD:?}");
             }
-            Err(error) => tracing::warn!(%error, "a backup was cut short"),
+            Err(error) => tracing::warn!(%error, "a backup was aborted"),
             Ok(()) => {}
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_format_is_refused_with_both_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FjallBackend::open(&folder.path().join("store")).unwrap();
+        keys(&disk).unwrap();
+        keys(&disk).unwrap();
+        disk.commit(&[vec![Write { key: FORMAT.to_vec(), value: Some(b"1".to_vec()) }]]).unwrap();
+        let error = keys(&disk).unwrap_err().to_string();
+        assert!(error.contains("have format \"1\"") && error.contains("reads format \"2\""), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! A server that says what a test tells it to, byte by byte if need be, and remembers what it was asked.
+//! A server that answers as a test tells it to, byte by byte if necessary, and records the requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -210,13 +210,13 @@ impl Misbehaving {
         self.seen().iter().map(Seen::line).collect()
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until this many requests have arrived.
     pub async fn requests(&self, count: usize) -> Vec<Seen> {
         let mut seen = self.seen.clone();
         within("requests", seen.wait_for(|seen| seen.len() >= count)).await.unwrap().clone()
     }
 
-    /// Waits until so many connections have ended.
+    /// Waits until this many connections have ended.
     pub async fn closed(&self, count: usize) {
         let mut closed = self.closed.clone();
         within("the end of a connection", closed.wait_for(|closed| *closed >= count)).await.unwrap();

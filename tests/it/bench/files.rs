@@ -1,4 +1,4 @@
-//! Files that are no plain ones, and libraries that are loaded into programs.
+//! Unusual files, and libraries that are loaded into programs.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;

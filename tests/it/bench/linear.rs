@@ -2,7 +2,7 @@
 //! time, are those of some order in which one operation follows the other, and in which none is moved out of the time
 //! between its request and its answer (linearizability).
 //!
-//! The search is that of Wing and Gong with the memory of Lowe: every order is tried, but no situation twice.
+//! The search is the algorithm of Wing and Gong with Lowe's memory: it tries every order, but no situation twice.
 
 use std::collections::HashSet;
 
@@ -133,8 +133,8 @@ impl Situation {
         all
     }
 
-    /// One without an answer may as well happen right before the first that needs it, or never: alone, or with another one
-    /// that makes it possible, such as a removal before a creation.
+    /// One without an answer may as well happen right before the first that needs it, or never: alone, or with another
+    /// one that makes it possible, such as a removal before a creation.
     fn enable(&self, wanted: &Operation, perhaps: &[Operation], end: u64) -> impl Iterator<Item = Self> {
         let once = |situation: &Self| -> Vec<Self> {
             let can_happen = |at: &usize| perhaps[*at].asked <= end && !situation.happened.contains(at);
@@ -202,7 +202,7 @@ fn linearizable_histories_are_accepted() {
 fn impossible_histories_are_rejected() {
     use Act::{Create, Find, Read, Remove, Set, Update};
     let impossible: &[&[(u64, u64, Act)]] = &[
-        // A value that nobody has set, or whose setting was refused.
+        // A value that was never set, or whose setting was refused.
         &[(1, 2, Set(1)), (3, 4, Read(Some(2)))],
         &[(1, 2, Read(Some(1)))],
         // A write that was lost.

@@ -1,4 +1,4 @@
-//! What every test stands on: a scratch folder, programs that are ended when the test ends, and waiting for a
+//! The base of every test: a scratch folder, programs that are ended when the test ends, and waiting for a
 //! condition with a deadline instead of sleeping.
 
 pub(crate) mod authority;
@@ -34,8 +34,8 @@ use serde_json::Value;
 /// How long anything that must happen may take. Generous: a test that meets it is broken, not slow.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A script that says `up`, and once the file that is its argument is there, ends a second later with the status that is its
-/// name.
+/// A script that says `up`, and once the file that is its argument is there, ends a second later with the status that
+/// is its name.
 pub const UNTIL_ASKED: &str = "echo up; until [ -e \"$1\" ]; do sleep 0.01; done; sleep 1; exit \"$0\"";
 
 /// Says in one line what is missing on this machine for a test.
@@ -49,9 +49,9 @@ pub fn need(program: &str) {
 pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
     static KEYS: Once = Once::new();
     KEYS.call_once(|| {
-        // Who runs the tests in the background, by nohup or from a script, lets them ignore these.
+        // nohup, or a script that runs the tests in the background, makes them ignore these.
         for key in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
-            #[expect(unsafe_code, reason = "a handler could do harm; this is none")]
+            #[expect(unsafe_code, reason = "only a handler could do harm")]
             // SAFETY: the default runs no code of this process.
             unsafe { signal(key, SigHandler::SigDfl) }.unwrap();
         }
@@ -128,8 +128,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the command with its output piped here, stdout and stderr in one, so that they keep their order (stdin: nothing,
-    /// unless the command says otherwise).
+    /// Starts the command with its output piped here, stdout and stderr in one, so that they keep their order (stdin:
+    /// nothing, unless the command says otherwise).
     pub fn start(command: &mut Command) -> Self {
         Self::start_with_stdin(command.stdin(Stdio::null()))
     }
@@ -286,7 +286,7 @@ impl Registry {
 
 /// A loopback address where nothing listens now.
 ///
-/// The address is nobody else's, so the port stays free until it is used, and between two uses.
+/// No other process uses the address, so the port stays free until it is used, and between two uses.
 pub fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -298,8 +298,8 @@ pub fn free_port(address: &str) -> String {
     TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().to_string()
 }
 
-/// Makes an executable file. Another process writes it: a program that starts just then would inherit it open for writing,
-/// and it could not be run.
+/// Makes an executable file. Another process writes it: a program that starts just then would inherit it open for
+/// writing, and it could not be run.
 pub fn executable(path: &Path, text: &str) {
     let made =
         clean("sh").args(["-c", "printf %s \"$2\" >\"$1\" && chmod +x \"$1\"", "sh"]).arg(path).arg(text).status();

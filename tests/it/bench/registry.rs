@@ -1,4 +1,4 @@
-//! A registry in this process, with a clock that the test moves, and a client that trusts nothing it is answered.
+//! A registry in this process, with a clock that the test moves, and a client that checks every response.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};

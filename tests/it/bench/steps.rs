@@ -53,8 +53,8 @@ pub fn pass_on(registry: &str, seen: &Seen) -> Reply {
     Reply::Answer { status, headers, body: body.to_owned() }
 }
 
-/// A registry that says what `script` says of `METHOD /path` and how many of the same came before it, and what a healthy
-/// one would say where `script` is silent.
+/// A registry that says what `script` says of `METHOD /path` and how many of the same came before it, and what a
+/// healthy one would say where `script` is silent.
 pub async fn scripted_registry(mut script: impl FnMut(&str, usize) -> Option<Reply> + Send + 'static) -> Misbehaving {
     let mut counts = BTreeMap::new();
     Misbehaving::start(move |seen| {

@@ -1,4 +1,4 @@
-//! Every call of the API: what is sent, and what is made of a recorded answer.
+//! Every call of the API: the request, and the result of a recorded response.
 
 use serde_json::{Value, json};
 use service_registry::client::{Client, EventOptions, ListOptions, ServicePayload, ServiceUpdate, SessionUpdate};

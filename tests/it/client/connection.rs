@@ -1,4 +1,4 @@
-//! The connection: kept, replaced when it breaks, bounded in time and size, and never led elsewhere.
+//! The connection: kept, replaced when it breaks, bounded in time and size, without redirects.
 
 use std::process::Command;
 use std::time::Duration;

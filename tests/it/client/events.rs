@@ -108,7 +108,7 @@ async fn pages_follow_without_a_pause_and_a_failure_is_returned_once() {
     assert_eq!(server.lines().len(), 1);
 }
 
-/// A registry looks at so many old events for one question, whether or not one of them is of the type that is wanted.
+/// A registry reads this many old events for one request, whether or not one of them has the requested type.
 #[tokio::test]
 async fn empty_page_with_next_marker_is_followed() {
     let server = Misbehaving::start(|seen| {

@@ -1,4 +1,4 @@
-//! Logging in: when, how often, with what, and what the requests look like before and after.
+//! The login: when it happens, how often, with which credentials, and the requests before and after it.
 
 use std::time::Duration;
 
@@ -161,7 +161,7 @@ async fn calls_share_the_failure_of_one_login() {
     }
     assert_eq!(server.lines(), [LOGIN]);
     client.account().limits().await.unwrap_err();
-    assert_eq!(server.lines(), [LOGIN, LOGIN], "one who comes later tries again");
+    assert_eq!(server.lines(), [LOGIN, LOGIN], "a later call tries again");
 }
 
 #[tokio::test]
@@ -172,10 +172,10 @@ async fn login_continues_without_its_caller() {
     let mut first = std::pin::pin!(first);
     tokio::select! {
         biased;
-        _ = &mut first => panic!("nobody can have answered yet"),
+        _ = &mut first => panic!("no response can have arrived yet"),
         () = std::future::ready(()) => {}
     }
-    within("a call beside one that nobody asks on", second).await.unwrap();
+    within("a call beside one that is not polled", second).await.unwrap();
     within("the first one", first).await.unwrap();
     assert_eq!(server.lines().iter().filter(|line| *line == LOGIN).count(), 1);
 }

@@ -1,4 +1,4 @@
-//! Services: registering one whose id is taken, pages of lists, and the list that is remembered.
+//! Services: an id that is in use, pages of lists, and the cached list.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Who may come in: users and their keys, tenants, what a new users file changes, TLS, and who is refused.
+//! Access: users and their keys, tenants, changes of the users file, TLS, and refused clients.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -162,7 +162,7 @@ fn new_users_file_takes_effect() {
     assert_eq!(key_login(&mut Client::new(address), "joe", "joes-new-key"), 200);
 }
 
-/// Whoever guesses is kept waiting; the right user elsewhere, and those who are in already, are not.
+/// Guessers wait. The right user at another address does not, nor do clients with a token.
 #[test]
 fn guessing_slows_no_other_login() {
     let (registry, _file) = with_users(&format!("{USERS}{}", hashed_users().replace("'ann'", "'eve'")));
@@ -193,7 +193,7 @@ fn guessing_slows_no_other_login() {
     // 96 guesses at one name, 0.1 s apart at least after the first ones, take this long even where none is put off.
     let is_slowed = start.elapsed() > Duration::from_secs(5);
     let is_put_off = said.iter().any(|details| details.starts_with("Too many failed logins"));
-    assert!(is_slowed || is_put_off, "nobody was slowed: {said:?}");
+    assert!(is_slowed || is_put_off, "no guesser was slowed: {said:?}");
 }
 
 /// They say the same for ever, as fast as they are answered. When that is the key again, they come in.
@@ -247,7 +247,7 @@ fn wrapper_registers_by_tls_with_a_trusted_authority() {
     let mut registry = authority.serve(&[]);
     assert!(authority.wraps(&registry, &authority.path("ca"), &[]));
     let other = Authority::new();
-    assert!(!authority.wraps(&registry, &other.path("ca"), &[]), "signed by somebody else");
+    assert!(!authority.wraps(&registry, &other.path("ca"), &[]), "signed by another authority");
     // The certificate changes: the new one counts.
     for file in ["ca", "server.key", "server"] {
         std::fs::copy(other.path(file), authority.path(file)).unwrap();
@@ -259,7 +259,7 @@ fn wrapper_registers_by_tls_with_a_trusted_authority() {
     std::fs::write(authority.path("server"), "").unwrap();
     registry.process.line("no certificate in it");
     assert!(authority.wraps(&registry, &other.path("ca"), &[]));
-    // Whoever speaks no TLS, or nothing, is no burden.
+    // Clients that do not speak TLS, or send nothing, do not block others.
     let mut plain = TcpStream::connect(address(&registry)).unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(authority.wraps(&registry, &other.path("ca"), &[]));

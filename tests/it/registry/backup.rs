@@ -1,4 +1,4 @@
-//! Copies: of readers that stand still, and of what must not be written over.
+//! Backups: readers that stop reading, and files that must not be overwritten.
 
 use std::fs;
 use std::io::Read;

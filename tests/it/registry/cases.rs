@@ -1,4 +1,4 @@
-//! Replays the conversations of `cases.txt`, which explains itself.
+//! Replays the conversations of `cases.txt`, which explains its own format.
 
 use std::collections::HashMap;
 
@@ -185,8 +185,8 @@ impl Case {
         same(is, &format!("{actual:?} instead of {mark}"))
     }
 
-    /// A text may end in `<name>`, which notes the rest, or must be the same as noted before; `<!name>` must not be;
-    /// `<...>` stands for anything.
+    /// A text may end in `<name>`, which stores its remainder, or must be equal to what was stored before; `<!name>`
+    /// must not be; `<...>` stands for anything.
     fn text(&mut self, expected: &str, actual: Option<&str>) -> Outcome {
         let Some(actual) = actual else { return same(expected == "<absent>", "missing") };
         let Some((start, name)) = expected.strip_suffix('>').and_then(|text| text.rsplit_once('<')) else {
@@ -203,7 +203,7 @@ impl Case {
         }
     }
 
-    /// Puts in what was noted: `{name}`; and times: `{uuid1:+MS}` is an id for so many milliseconds from now.
+    /// Puts in what was noted: `{name}`; and times: `{uuid1:+MS}` is an id for MS milliseconds from now.
     fn fill(&self, line: &str) -> String {
         let mut filled = line.to_owned();
         for (name, value) in &self.notes {

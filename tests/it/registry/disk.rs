@@ -1,4 +1,4 @@
-//! The data directory: one that goes away while it is used, who may look into it, and what a restore leaves.
+//! The data directory: one that is removed during use, its permissions, and what a restore leaves.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -47,7 +47,7 @@ fn missing_data_directory_refuses_writes_and_is_not_created_again() {
     drop(registry);
 }
 
-/// There are keys in it, and a directory that was made for it by somebody else may let everybody in.
+/// It contains keys, and a directory that another user made may be open to all users.
 #[test]
 fn store_is_private_to_its_user() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,5 +84,5 @@ fn store_put_aside_by_a_killed_restore_is_put_back() {
     fs::rename(folder.path().join("store"), folder.path().join("store.old")).unwrap();
     let (mut registry, mut client) = start(folder.path());
     assert_eq!(client.get("/configuration/key").status, 200);
-    assert!(registry.process.said().contains("put back"), "{}", registry.process.said());
+    assert!(registry.process.said().contains("was restored"), "{}", registry.process.said());
 }

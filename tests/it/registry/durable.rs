@@ -1,4 +1,4 @@
-//! What was acknowledged stays, whatever happens to the process.
+//! Acknowledged changes survive every end of the process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -120,7 +120,7 @@ fn acknowledged_changes_survive_a_kill() {
     }
 }
 
-/// Whoever kept beating is there after a restart that took longer than the timeout; whoever did not is gone, once.
+/// After a restart that took longer than the timeout, sessions with heartbeats remain; the others expire, once.
 #[test]
 fn restart_gives_every_lease_its_whole_timeout() {
     let folder = tempfile::tempdir().unwrap();
@@ -200,7 +200,7 @@ fn copy_of_a_running_registry_can_be_restored() {
     let (code, said) = run(&["restore", &path("copy"), "--data-dir", &path("two")]);
     assert_eq!((code, said.contains("--force")), (1, true), "{said}");
     let (code, said) = run(&["backup", &path("copy-2"), "--data-dir", &path("two")]);
-    assert_eq!(code, 0, "nobody runs there, and a copy can be taken all the same: {said}");
+    assert_eq!(code, 0, "no registry runs there, and a backup is possible all the same: {said}");
     let (code, said) = run(&["restore", &path("copy-2"), "--data-dir", &path("two"), "--force"]);
     assert_eq!(code, 0, "{said}");
 }

@@ -1,4 +1,4 @@
-//! Who is expired when, and who is not.
+//! Expiry: when it happens, and when not.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn late_heartbeat_is_accepted_until_its_lease_is_expired() {
     assert_eq!(beat(&mut client, "node-1", &token).status, 200);
 }
 
-/// No later than the timeout and a second, even if nobody asks.
+/// No later than the timeout and a second, even without any request.
 #[test]
 fn silent_leases_expire_without_a_request() {
     let server = Server::open();

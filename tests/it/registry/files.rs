@@ -1,4 +1,4 @@
-//! The files that the registry's options name: whatever is at such a path, it neither harms anybody nor holds anything up.
+//! The files that the registry's options name: no kind of file at such a path does harm or blocks the registry.
 
 use std::fs::{self};
 use std::os::unix::fs::{chown, symlink};

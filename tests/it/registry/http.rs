@@ -1,4 +1,4 @@
-//! What holds for all requests, below the resources: bodies, connections, and whatever else may arrive.
+//! Rules of all requests: bodies, connections, malformed input.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -88,7 +88,7 @@ fn large_body_is_refused_before_it_is_sent() {
     let answer = client.exchange(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes(), false);
     assert_eq!(answer.status, 413);
     let whole = [format!("{head}\r\n").as_bytes(), &[b'z'; 1_000_000]].concat();
-    assert_eq!(client.exchange(&whole, false).status, 413, "and the answer is seen by who sends it anyway");
+    assert_eq!(client.exchange(&whole, false).status, 413, "and a client that sends it anyway sees the response");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn giant_heads_are_refused() {
         format!("GET /v1.0/1/services HTTP/1.1\r\n{}", "X: y\r\n".repeat(1_000)),
     ] {
         let mut connection = connect(server.address);
-        let _ = connection.get_mut().write_all(format!("{head}\r\n").as_bytes()); // it may hang up meanwhile
+        let _ = connection.get_mut().write_all(format!("{head}\r\n").as_bytes()); // the registry may close the connection before that
         let mut answer = String::new();
         let _ = connection.read_to_string(&mut answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -213,7 +213,7 @@ fn connections_that_wait_too_long_are_closed() {
     for asked_before in [false, true] {
         let mut trickling = connect(tricklers.address);
         assert!(!asked_before || ask(&mut trickling) == 200);
-        trickling.get_mut().write_all(head).unwrap(); // but for the empty line that ends it
+        trickling.get_mut().write_all(head).unwrap(); // without the empty line that ends it
         assert!(is_closed(trickling), "its head did not come; asked before: {asked_before}");
     }
 
@@ -228,8 +228,8 @@ fn connections_that_wait_too_long_are_closed() {
     let [certificate, key] = ["server", "server.key"].map(|name| authority.path(name).into());
     let tls = Tls::read(&TlsFiles { certificate, key, client_ca: None }).unwrap();
     let timeouts = Timeouts { handshake: short, ..all };
-    let strangers = Server::start(Config::anonymous().tls(tls).timeouts(timeouts));
-    let mut hesitant = connect(strangers.address);
+    let with_tls = Server::start(Config::anonymous().tls(tls).timeouts(timeouts));
+    let mut hesitant = connect(with_tls.address);
     hesitant.get_mut().write_all(&[22, 3, 1]).unwrap(); // the beginning of a first record
     assert!(is_closed(hesitant), "it did not finish its handshake");
 }
@@ -247,7 +247,7 @@ fn client_that_reads_no_responses_is_disconnected() {
 
     let mut deaf = connect(server.address).into_inner();
     deaf.set_write_timeout(Some(DEADLINE)).unwrap();
-    setsockopt(&deaf, RcvBuf, &4096).unwrap(); // else it grows while nobody reads
+    setsockopt(&deaf, RcvBuf, &4096).unwrap(); // otherwise it grows while the client does not read
     let (_, token) = joe.headers.iter().find(|(name, _)| name == "X-Auth-Token").unwrap();
     let request =
         format!("GET {}/configuration HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: {token}\r\n\r\n", joe.root);
@@ -293,7 +293,7 @@ fn stop_does_not_wait_for_idle_connections() {
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
 }
 
-/// Whoever embeds a registry cannot open it to other machines by mistake.
+/// A program that embeds a registry cannot open it to other machines by mistake.
 #[test]
 fn open_registry_refuses_a_remote_listener() {
     let listener = || std::net::TcpListener::bind("0.0.0.0:0").unwrap();

@@ -1,4 +1,4 @@
-//! Long lists: what one answer may have, what all of them may, and who waits for whom.
+//! Long lists: the limits of one response and of all together, and the order in which requests wait.
 
 use std::io::{BufReader, Write};
 use std::net::TcpStream;

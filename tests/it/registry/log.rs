@@ -1,4 +1,4 @@
-//! What the registry says must never be in the way of what it does: a log that cannot be written, and one that nobody
+//! Logging must never delay requests: a log that cannot be written, and one that no process
 //! reads.
 
 use std::fs::{File, OpenOptions};

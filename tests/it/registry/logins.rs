@@ -1,4 +1,4 @@
-//! Floods of logins: what they cost, who is kept waiting, and whose address counts.
+//! Floods of logins: their cost, which logins wait, and which address counts.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -29,7 +29,7 @@ struct Flood {
 }
 
 impl Flood {
-    /// So many, each with a name of its own choice for each guess.
+    /// This many guessers, each with a name of its own choice for each guess.
     fn start(address: SocketAddr, count: usize, name: fn(u64) -> String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (tell, told) = std::sync::mpsc::channel();
@@ -40,7 +40,7 @@ impl Flood {
                 while !stop.load(Ordering::Relaxed) {
                     let guess = fastrand::u64(..);
                     assert_ne!(key_login(&mut client, &name(guess), &guess.to_string()), 200);
-                    let _ = tell.send(()); // nobody counts them once there are enough
+                    let _ = tell.send(()); // the receiver may be gone once there are enough
                 }
             })
         });
@@ -100,7 +100,8 @@ fn known_credentials_log_in_beside_guessers() {
     }
 }
 
-/// Where the registry has just been started, say. It may be put off, but not for long, and is not told that it is wrong.
+/// Where the registry has just been started, say. It may be put off, but not for long, and is not told that it is
+/// wrong.
 #[test]
 fn new_right_key_logs_in_beside_guessers() {
     let hashes: Vec<String> = (0..3).map(|number| hash_of(&format!("key-{number}"))).collect();
@@ -136,7 +137,7 @@ fn deferred_login_gets_a_retry_after() {
         })
         .collect();
     let answers: Vec<_> = guessers.into_iter().filter_map(|guesser| guesser.join().unwrap()).collect();
-    let answer = answers.first().expect("somebody is put off");
+    let answer = answers.first().expect("a login is deferred");
     let said = (503, "systemFailureError".to_owned(), "Too many failed logins; try again in a few seconds".to_owned());
     assert_eq!(answer.fault(), said);
     assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
@@ -169,7 +170,7 @@ fn forwarded_address_counts_with_a_trusted_proxy() {
     assert_eq!(put_off(&registry, "127.0.0.9"), 0, "40 clients");
     assert_ne!(put_off(&registry, "127.0.0.2"), 0, "one client, whatever it says");
     let registry = Registry::start_with(&["--users", users]);
-    assert_ne!(put_off(&registry, "127.0.0.9"), 0, "nobody is trusted");
+    assert_ne!(put_off(&registry, "127.0.0.9"), 0, "no proxy is trusted");
 }
 
 #[test]

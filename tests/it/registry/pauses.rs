@@ -1,4 +1,4 @@
-//! A registry that was stopped: what was written to its sockets meanwhile counts as heard in time.
+//! A registry that was stopped: heartbeats that reached its sockets during the pause are in time.
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
-//! A loss of power: what was not synced is gone, and what was acknowledged is not.
+//! A loss of power: unsynced data is lost, acknowledged changes are not.
 //!
-//! The registry runs with a library preloaded that keeps a copy of each file, and the names in each directory, as of its
-//! last sync. After SIGKILL everything is put back to that: files that were never synced are empty, names that their
-//! directory was never synced with are gone. What was removed stays removed, as a machine may leave it, too.
+//! The registry runs with a library preloaded that keeps a copy of each file, and the names in each directory, as of
+//! its last sync. After SIGKILL everything is put back to that: files that were never synced are empty, names that
+//! their directory was never synced with are gone. What was removed stays removed, which a real machine may do as well.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,6 +1,6 @@
-//! Reads see what is kept, and nothing that is then refused: random writers and readers of a few records, on a disk that
-//! is full now and then, with the registry killed and started again. Every answer is written down, and the history of
-//! each record is judged by [`linear`](crate::bench::linear).
+//! Reads see what is kept, and nothing that is then refused: random writers and readers of a few records, on a disk
+//! that is full now and then, with the registry killed and started again. Every answer is written down, and the history
+//! of each record is judged by [`linear`](crate::bench::linear).
 //!
 //! `LINEAR_ROUNDS=200 cargo test --test it reads_and_writes` goes on for longer.
 
@@ -40,7 +40,7 @@ impl Victim {
         Self { process }
     }
 
-    /// No file can be written to beyond so many bytes.
+    /// No file can be longer than this many bytes.
     fn limit(&self, bytes: &str) {
         let limited = Command::new("prlimit")
             .args([format!("--pid={}", self.process.pid), format!("--fsize={bytes}:unlimited")])
@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    /// The id is known once there is an answer, so a session without one is nobody's.
+    /// The id is known once there is a response, so no client has a session without one.
     fn open_session(&self, value: u64, body: &Value) {
         let asked = self.now();
         let Ok((201, answer)) = request(&self.url, "POST", "/v1.0/1/sessions", &body.to_string()) else { return };

@@ -52,7 +52,7 @@ fn open_connections_do_not_delay_the_exit() {
         let _silent = connect(address);
         let mut half = connect(address);
         half.get_mut().write_all(begun).unwrap();
-        let mut last = connect(address); // whoever came before it has been let in when it is answered
+        let mut last = connect(address); // all connections before it are accepted when it is answered
         last.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let _ = last.read_to_end(&mut Vec::new());
         registry.process.signal(Signal::SIGTERM);
@@ -98,7 +98,7 @@ fn serve_errors_are_one_line_with_a_cure() {
     let (code, said) = refused(&["--users", file.path().to_str().unwrap()]);
     assert_eq!((code, said.lines().count()), (1, 1), "{said}");
     assert!(said.contains("missing field `tenant`"), "{said}");
-    let file = users_file("# nobody yet\n");
+    let file = users_file("# no user yet\n");
     let (code, said) = refused(&["--users", file.path().to_str().unwrap()]);
     assert_eq!((code, said.contains("no [[user]]") && said.contains("hash-key")), (1, true), "{said}");
     assert_eq!(refused(&["--no-such-option"]).0, 2);
@@ -184,7 +184,7 @@ fn path(session: &str) -> String {
     format!("/sessions/{session}/heartbeat")
 }
 
-/// Stopped for longer than the timeout: whoever was due meanwhile may have been sending, and gets another chance. With
+/// Stopped for longer than the timeout: clients may have sent heartbeats during the pause, and get more time. With
 /// and without a data directory.
 #[test]
 fn continued_server_expires_no_lease() {

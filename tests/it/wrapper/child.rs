@@ -1,6 +1,7 @@
-//! The child is what matters: it gets what it would have got without the wrapper, and its end is the wrapper's end.
+//! The child: it gets what it would get without the wrapper, and its exit is the wrapper's exit.
 //!
-//! None of these needs a registry: the URL leads nowhere, so each also shows that the child does not care.
+//! None of these needs a registry: no server is at the URL, so each test also shows that the child does not depend on
+//! one.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -24,7 +25,7 @@ fn seen_under(circumstances: &str, before: &[&str]) -> String {
     shell.args(["-c", &format!("{circumstances}\nexec \"$@\""), "sh"]).args(before);
     shell.arg(child("inherited.sh")).args(["--port=8000", "-v"]);
     let output = shell.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
-    // Every pipe has a number of its own, also that of the test itself.
+    // Every pipe has a number of its own, the test's own pipe included.
     let seen = String::from_utf8(output.stdout).unwrap();
     let seen: String = seen.lines().map(|line| format!("{}\n", line.split("pipe:[").next().unwrap())).collect();
     assert!(seen.contains("arguments --port=8000 -v"), "under {circumstances:?}: {seen}");
@@ -58,7 +59,7 @@ fn stdin_stdout_and_stderr_are_passed_to_the_child() {
     let mut command = wrapped();
     command.args(["sh", "-c", "cat; echo to stderr >&2"]).stdin(Stdio::piped());
     let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // A megabyte: more than any pipe holds, so that somebody must read while somebody writes.
+    // A megabyte: more than any pipe holds, so one process must read while the other writes.
     let text = "0123456789abcdef".repeat(1 << 16);
     let mut stdin = running.stdin.take().unwrap();
     let writing = std::thread::spawn({
@@ -103,7 +104,7 @@ fn every_exit_code_is_the_childs() {
 #[test]
 fn death_by_signal_is_128_plus_the_signal() {
     for signal in (1..=31).chain([35, 64]) {
-        // SIGCHLD, SIGCONT, SIGURG, SIGWINCH kill nobody, and the stopping ones stop.
+        // SIGCHLD, SIGCONT, SIGURG and SIGWINCH kill no process, and the stopping ones stop it.
         if [17, 18, 19, 20, 21, 22, 23, 28].contains(&signal) {
             continue;
         }
@@ -158,7 +159,7 @@ fn orphans_of_the_child_are_reaped() {
     let parent = parent.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().to_owned();
     assert_eq!(parent, running.pid.to_string(), "the wrapper adopts it");
     kill_raw(orphan, 9);
-    eventually("the orphan to be buried", || std::fs::read_to_string(&stat).is_err().then_some(()));
+    eventually("the orphan to be reaped", || std::fs::read_to_string(&stat).is_err().then_some(()));
     assert!(!running.has_ended(), "the child still runs");
 }
 

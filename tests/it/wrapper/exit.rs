@@ -1,5 +1,5 @@
-//! How the wrapper ends, and how signals change on their way: `--exit-map`, `--reraise`, `--rewrite-signal`. Held against
-//! tini, dumb-init and catatonit where they are installed and do the same.
+//! How the wrapper ends, and how signals change on their way: `--exit-map`, `--reraise`, `--rewrite-signal`. Held
+//! against tini, dumb-init and catatonit where they are installed and do the same.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
@@ -84,15 +84,15 @@ fn forwarded_signals_agree_with_other_inits() {
     }
 }
 
-/// The signals that are sent. Not the faults: tini, rightly, does not take them for somebody's message. What kills the parent
-/// is left out, too.
+/// The signals that are sent. Not the faults: tini, rightly, does not treat them as messages. What kills the parent
+/// is left out as well.
 fn sent() -> impl Iterator<Item = i32> {
     let skipped = [4, 5, 6, 7, 8, 9, 11, 15, 17, 19, 20, 21, 22, 31, 32, 33];
     (1..=64).filter(move |signal| !skipped.contains(signal))
 }
 
-/// Which of them a child gets, when it has got SIGTERM at the end and `enough`: those that wait are not taken in the order
-/// in which they came.
+/// Which of them a child gets, when it has got SIGTERM at the end and `enough`: those that wait are not taken in the
+/// order in which they came.
 fn arrived(mut command: Command, enough: impl Fn(&[i32]) -> bool) -> Vec<i32> {
     let mut running = Running::start(command.arg("python3").arg(child("signals.py")));
     let pid = running.ready();

@@ -1,5 +1,5 @@
-//! Every fault at every step, between real wrappers and a real registry: the child never notices, and the registration is
-//! true again when the fault is over.
+//! Every fault at every step, between real wrappers and a real registry: the child never notices, and the registration
+//! is true again when the fault is over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,8 +48,8 @@ fn faults() -> Vec<(&'static str, Fault)> {
     instead.into_iter().chain(dripped.map(|(name, pause)| (name, Fault::Dripped(pause)))).collect()
 }
 
-/// A registry behind a proxy that does this to the first request of this step, and to a second one unless the first may have
-/// been answered; it passes everything else on.
+/// A registry behind a proxy that does this to the first request of this step, and to a second one unless the first may
+/// have been answered; it passes everything else on.
 async fn behind(registry: &str, faulty: Step, fault: Fault) -> (Misbehaving, Arc<AtomicUsize>) {
     let left = Arc::new(AtomicUsize::new(if matches!(fault, Fault::Dripped(_)) { 1 } else { 2 }));
     let (registry, count) = (registry.to_owned(), Arc::clone(&left));

@@ -9,8 +9,8 @@ use crate::bench::steps::{Step, pass_on, step};
 use crate::bench::{Misbehaving, Reply};
 use crate::bench::{Registry, Running, child, eventually, free_address, get, wrapper};
 
-/// A registry behind a proxy that lets so many heartbeats through and nothing afterwards; perhaps one more, whose answer
-/// is lost: from that one the registry counts, and the wrapper does not know.
+/// A registry behind a proxy that lets this many heartbeats through and nothing afterwards; perhaps one more, whose
+/// answer is lost: from that one the registry counts, and the wrapper does not know.
 async fn cut_off(registry: &str, heartbeats: usize, one_more: bool) -> Misbehaving {
     let (registry, mut seen) = (registry.to_owned(), 0);
     Misbehaving::start(move |request| {

@@ -1,4 +1,4 @@
-//! The files that the wrapper's options name: whatever is at such a path, it neither harms anybody nor holds anything up.
+//! The files that the wrapper's options name: no kind of file at such a path does harm or blocks the wrapper.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown, symlink};

@@ -1,4 +1,4 @@
-//! Who holds the id, and as whom: ghosts of oneself, strangers, keys that change.
+//! The holder of an id: previous sessions of the same wrapper, other holders, and keys that change.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -62,7 +62,7 @@ fn second_wrapper_leaves_the_first_ones_session() {
     assert_eq!(second.end().code(), Some(143));
     let state = fs::read_to_string(scratch.path().join("web0.session")).unwrap();
     assert_eq!(state.trim(), held.as_str().unwrap());
-    // A killed one is succeeded by whoever waits, without waiting for the expiry.
+    // A waiting wrapper takes over from a killed one without waiting for the expiry.
     let mut third = start();
     third.line("is held by session");
     first.signal(Signal::SIGKILL);
@@ -70,7 +70,7 @@ fn second_wrapper_leaves_the_first_ones_session() {
     third.line("registered web0");
     let state = fs::read_to_string(scratch.path().join("web0.session")).unwrap();
     assert_eq!(service(&registry, "web0").unwrap()["session_id"], state.trim());
-    // And one that ends, by whoever waits then.
+    // And from one that ends.
     let mut fourth = start();
     fourth.line("is held by session");
     third.signal(Signal::SIGTERM);

@@ -1,4 +1,4 @@
-//! The main job: a process is registered, runs, is heartbeated, and is gone from the registry after its end.
+//! The main job: a process is registered, runs, gets heartbeats, and leaves the registry after its exit.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Options: where they end, where else they come from, and that a mistake is told before anything happens.
+//! Options: their end, the environment, and mistakes that are reported before anything happens.
 
 use std::net::TcpListener;
 use std::process::Output;
@@ -76,7 +76,7 @@ fn wrong_option_is_reported_before_any_effect() {
         assert_eq!(stdout(&output), "", "{wrong:?}");
     }
     assert!(run(&[], &[]).status.code() == Some(2), "no command");
-    assert!(listener.accept().is_err(), "somebody was contacted");
+    assert!(listener.accept().is_err(), "the wrapper connected to a registry");
 }
 
 #[tokio::test(flavor = "multi_thread")]

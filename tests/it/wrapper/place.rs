@@ -1,4 +1,5 @@
-//! `--on-lost=stop` while the session lives: a place that was given away is lost, whoever gave it away.
+//! `--on-lost=stop` while the session lives: a place that was given away is lost, whether by a wrapper or by an
+//! operator.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -102,7 +103,11 @@ async fn lost_session_with_a_new_holder_stops_the_child() {
     assert_eq!(wrapped.end().code(), Some(100));
     let said = wrapped.said_to_the_end();
     assert!(said.contains(&format!("is held by session {holder}")), "{said}");
-    assert_eq!(service(&registry, "web0").unwrap()["session_id"], holder, "who had it does not replace its successor");
+    assert_eq!(
+        service(&registry, "web0").unwrap()["session_id"],
+        holder,
+        "the previous holder does not replace its successor"
+    );
 }
 
 #[test]

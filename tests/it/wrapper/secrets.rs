@@ -69,7 +69,7 @@ async fn child_cannot_read_the_wrappers_key() {
     }
 }
 
-/// Whoever may trace everybody, as root may, finds no key where it was given.
+/// Even a process that may trace all others, as root may, finds no key where it was given.
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_overwritten_in_the_wrappers_environment() {
     let registry = scripted_registry(|_, _| None).await;
@@ -128,7 +128,7 @@ async fn key_file_is_read_without_a_thread() {
     assert!(registry.requests(1).await[0].body.contains(KEY));
 }
 
-/// Whoever may not be looked into has to look into itself all the same: for its descriptors, and for its descendants.
+/// A wrapper that other processes may not inspect must still inspect itself: its descriptors and its descendants.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrapper_with_a_key_works_for_an_ordinary_user() {
     let registry = scripted_registry(|_, _| None).await;

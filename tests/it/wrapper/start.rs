@@ -1,4 +1,4 @@
-//! What the registry may do to the start of the child: nothing, unless `--abort-on-failure` asks for it.
+//! The start of the child, which no registry delays or prevents, unless `--abort-on-failure` asks for it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -123,7 +123,8 @@ async fn abort_on_failure_exits_100_after_its_attempts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn abort_on_failure_counts_a_lost_session_as_one_attempt() {
-    // Registering meets a session that is gone already; the id is taken, and the first heartbeat says that the session is gone.
+    // Registering meets a session that is gone already; the id is taken, and the first heartbeat says that the session
+    // is gone.
     for lost_at in ["POST /v1.0/services", "POST /v1.0/sessions/seAAAAAAAA/heartbeat"] {
         let registry = scripted_registry(move |request, before| match request {
             _ if request == lost_at && before < 2 => Some(fault(404, "notFoundError")),

@@ -1,4 +1,4 @@
-//! Under systemd: the test plays the manager, through its protocols.
+//! Under systemd: the test acts as the manager, through its protocols.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -28,7 +28,7 @@ impl Manager {
         Self { socket, path }
     }
 
-    /// The next message, who sent it, and the descriptors that came along.
+    /// The next message, its sender, and its descriptors.
     fn hear(&self) -> (String, i32, Vec<OwnedFd>) {
         let mut text = [0; 4096];
         let mut space = cmsg_space!(UnixCredentials, [i32; 253]);
@@ -253,7 +253,7 @@ fn pipe_ends_when_the_child_closes_it() {
     running.line("done");
     // Both outputs would have to be closed for the bench; so the open files are looked at.
     let own = |name: &str| std::fs::read_link(format!("/proc/{}/fd/{name}", running.pid)).unwrap();
-    eventually("the wrapper to let go of stdout", || (own("1") == Path::new("/dev/null")).then_some(()));
+    eventually("the wrapper to release stdout", || (own("1") == Path::new("/dev/null")).then_some(()));
     assert_eq!(own("0"), Path::new("/dev/null"));
     assert_ne!(own("2"), Path::new("/dev/null"));
 }

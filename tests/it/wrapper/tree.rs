@@ -1,4 +1,4 @@
-//! The whole tree of the child: signalled, buried, and ended when the child has.
+//! The child's process tree: signalled, reaped, and terminated after the child's exit.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -14,7 +14,7 @@ fn wrapped() -> Command {
     command
 }
 
-/// Starts the family under these options; gives the numbers of the grandchildren.
+/// Starts the process tree with these options; returns the process ids of the grandchildren.
 fn family(options: &[&str], arguments: &[&str]) -> (Running, Vec<i32>) {
     let mut running = Running::start(wrapped().args(options).arg(child("tree.sh")).args(arguments));
     let mut grandchildren = Vec::new();
@@ -26,7 +26,7 @@ fn family(options: &[&str], arguments: &[&str]) -> (Running, Vec<i32>) {
 }
 
 fn exists(pid: i32) -> bool {
-    // A zombie counts as well: somebody has to bury it.
+    // A zombie counts as well: the wrapper has to reap it.
     std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
@@ -81,16 +81,16 @@ fn inherited_children_are_left_alone() {
     let mut shell = clean("bash");
     shell.args([
         "-c",
-        "sleep 1000 & echo stranger $!; exec \"$@\"",
+        "sleep 1000 & echo inherited $!; exec \"$@\"",
         "sh",
         env!("CARGO_BIN_EXE_service-registry-wrapper"),
     ]);
     shell.args(["-qq", "--id=web0", "--registry-url=http://127.0.0.1:1", "true"]);
     let mut running = Running::start(&mut shell);
-    let stranger = running.line("stranger").split(' ').nth(1).unwrap().parse().unwrap();
+    let inherited = running.line("inherited").split(' ').nth(1).unwrap().parse().unwrap();
     assert_eq!(running.end().code(), Some(0));
-    assert!(exists(stranger));
-    kill_raw(stranger, 9);
+    assert!(exists(inherited));
+    kill_raw(inherited, 9);
 }
 
 #[test]
@@ -265,12 +265,13 @@ fn signalled(mut parent: Command) -> usize {
     let pids: Vec<i32> = (0..2).map(|_| running.ready()).collect();
     running.signal(Signal::SIGUSR1);
     running.line("got 10");
-    // What is sent to both afterwards arrives afterwards, if not the first time: of signals that wait any may be the first.
+    // What is sent to both afterwards arrives afterwards, if not the first time: of signals that wait any may be the
+    // first.
     for pid in [&pids[..], &pids[..]].concat() {
         kill_raw(pid, 12);
         running.line("got 12");
     }
-    // Of those who end what is left, one death is enough for both.
+    // The inits that terminate remaining descendants need one death for both.
     clean("kill").arg("-9").args(pids.iter().map(ToString::to_string)).output().unwrap();
     running.said_to_the_end().lines().filter(|line| *line == "got 10").count()
 }
@@ -421,7 +422,7 @@ fn process_1_reaps_orphans() {
     let wrapper =
         [env!("CARGO_BIN_EXE_service-registry-wrapper"), "-q", "--id=web0", "--registry-url=http://127.0.0.1:1"];
     let inits = INITS.map(|(init, options)| [&[init], options].concat());
-    // A double fork whose middle ends at once. Who is not buried stays in /proc.
+    // A double fork whose middle process exits at once. A process that is not reaped stays in /proc.
     let scratch = tempfile::tempdir().unwrap();
     let script = "echo child $$; sh -c 'sleep 0.1 & echo $!' >orphan; read orphan <orphan; \
                   while [ -e /proc/$orphan ]; do sleep 0.01; done; echo buried; exit 5";
@@ -463,7 +464,7 @@ fn ten_thousand_orphans_and_signals_lose_no_status() {
     let mut running = Running::start(command.args(["sh", "-c", script]).arg(child("signals.py")));
     let pid = running.ready();
     let wrapper = running.pid.as_raw();
-    eventually("everybody to be buried", || (children_of(wrapper) == [pid]).then_some(()));
+    eventually("all orphans to be reaped", || (children_of(wrapper) == [pid]).then_some(()));
     let before = resident(wrapper);
     let mut kill = clean("bash");
     kill.args(["-c", "for ((i = 0; i < 10000; i++)); do kill -41 $0; done"]).arg(wrapper.to_string());

@@ -1,4 +1,4 @@
-//! How the wrapper treats its child: the values of `--rewrite-signal`, `--exit-map` and the like.
+//! The treatment of the child: the values of `--rewrite-signal`, `--exit-map` and the like.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,7 +75,11 @@ fn rewrites(lists: &[String]) -> Result<BTreeMap<i32, i32>> {
         let (from, to) = item.split_once(':').with_context(|| format!("{} is not FROM:TO", quoted(&item)))?;
         let to = if to == "0" { 0 } else { signal(to)? };
         let from = signal(from)?;
-        ensure!(from != libc::SIGKILL && from != libc::SIGSTOP, "nobody can catch {}, so it cannot be rewritten", from);
+        ensure!(
+            from != libc::SIGKILL && from != libc::SIGSTOP,
+            "no process can catch {}, so it cannot be rewritten",
+            from
+        );
         ensure!(from != libc::SIGCHLD, "SIGCHLD is the wrapper's own; it is never passed on");
         rewrites.insert(from, to);
     }

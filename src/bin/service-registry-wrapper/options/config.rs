@@ -162,7 +162,7 @@ fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnR
             let wait = other.strip_prefix("wait:").and_then(|time| seconds(time.trim_end_matches('s')).ok().flatten());
             OnRegistryDown::Wait(wait.with_context(|| {
                 let name = options.origin("on_registry_down");
-                format!("{name}: {} is none of start, wait:SECONDS, fail", lists::quoted(other))
+                format!("{name}: {} is not one of start, wait:SECONDS, fail", lists::quoted(other))
             })?)
         }
     };
@@ -220,7 +220,10 @@ fn access(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Resul
     let auth_url = given(&options.registry.auth_url);
     for (option, is_given) in [("auth_url", auth_url.is_some()), ("region", options.registry.region.is_some())] {
         let name = options.origin(option);
-        ensure!(!is_given || credentials.is_some(), "{name} says where to log in, but not as whom: add --username");
+        ensure!(
+            !is_given || credentials.is_some(),
+            "{name} says where to log in, but no user is given: add --username"
+        );
     }
     ensure!(
         auth_url.is_none() || options.registry.region.is_none(),

@@ -1,7 +1,8 @@
 //! The command line and the environment: options, variables, `--help`.
 //!
-//! Reading them opens nothing and contacts nothing. `config` and `child_config` check them, and are the configuration of
-//! the wrapper. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is harmless.
+//! Reading them opens nothing and contacts nothing. `config` and `child_config` check them, and are the configuration
+//! of the wrapper. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is
+//! harmless.
 
 mod child_config;
 mod command;
@@ -37,7 +38,8 @@ Exit status: that of COMMAND, or 128+n if signal n killed it; 2: wrong options; 
 not be registered, or with --on-lost=stop not be kept registered; 125: the wrapper itself failed; 126: COMMAND cannot be \
 executed; 127: COMMAND was not found.";
 
-/// Make a program discoverable: register it in a service registry, run it, heartbeat while it runs, exit with its status
+/// Make a program discoverable: register it in a service registry, run it, heartbeat while it runs, exit with its
+/// status
 #[derive(Debug, Parser)]
 #[command(name = "service-registry-wrapper", version, after_help = AFTER_HELP, max_term_width = 120)]
 #[command(override_usage = "service-registry-wrapper --id=ID [OPTIONS] [--] COMMAND [ARG]...")]
@@ -112,7 +114,8 @@ impl Options {
         Ok(options)
     }
 
-    /// Restores the key from the environment, which was overwritten before the options were read. Returns the key if it was typed.
+    /// Restores the key from the environment, which was overwritten before the options were read. Returns the key if it
+    /// was typed.
     pub(super) fn take_key(&mut self, from_environment: Option<Secret>) -> Option<&Secret> {
         if self.from_environment.iter().any(|id| id == "api_key") {
             if self.registry.key.is_some() {

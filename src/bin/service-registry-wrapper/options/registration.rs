@@ -31,8 +31,8 @@ pub(crate) struct RegistrationOptions {
     #[arg(value_parser = BoolishValueParser::new())]
     pub replace: bool,
 
-    /// When the registration is lost, or not confirmed any more: keep COMMAND running, or stop it before another process can take
-    /// its place (exit 100) [default: keep; with --abort-on-failure: stop]
+    /// When the registration is lost, or not confirmed any more: keep COMMAND running, or stop it before another
+    /// process can take its place (exit 100) [default: keep; with --abort-on-failure: stop]
     #[arg(long, value_name = "WHAT", env = "SERVICE_REGISTRY_ON_LOST", hide_env_values = true)]
     pub on_lost: Option<OnLost>,
 

@@ -1,7 +1,7 @@
 //! Runs work that may block in a thread: a file system that does not answer delays neither heartbeats nor signals.
 //!
-//! *Not* tokio's threads: asking for one panics where the system allows none (`ulimit -u`), and an idle one stays for ten seconds,
-//! during which the child may lack it.
+//! *Not* tokio's threads: asking for one panics where the system allows none (`ulimit -u`), and an idle one stays for
+//! ten seconds, during which the child may lack it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

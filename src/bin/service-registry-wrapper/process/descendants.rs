@@ -7,12 +7,12 @@ use nix::libc::{self, pid_t};
 
 use super::wait;
 
-/// Sends a signal to every descendant that is not in `signalled`, and adds it there. Inherited children and their descendants
-/// are left out. Returns false if /proc does not show descendants.
+/// Sends a signal to every descendant that is not in `signalled`, and adds it there. Inherited children and their
+/// descendants are left out. Returns false if /proc does not show descendants.
 ///
-/// The children of a process that exits in the meantime become the wrapper's, and are found the next time. A process cannot be
-/// mistaken for another one: its number is free only after its parent has reaped it, and descendants that are not
-/// the wrapper's own children are looked up anew each time.
+/// The children of a process that exits in the meantime become the wrapper's, and are found the next time. A process
+/// cannot be mistaken for another one: its number is free only after its parent has reaped it, and descendants that are
+/// not the wrapper's own children are looked up anew each time.
 pub(super) fn signal_all(signal: i32, signalled: &mut HashSet<pid_t>, inherited_children: &HashSet<pid_t>) -> bool {
     let Some(all) = descendants(inherited_children) else { return false };
     for process in all {
@@ -36,8 +36,8 @@ pub(crate) fn children() -> HashSet<pid_t> {
     children_of(std::process::id().cast_signed()).into_iter().collect()
 }
 
-/// Returns the wrapper's descendants, parents before children, without inherited children and their descendants; nothing if /proc
-/// does not show them.
+/// Returns the wrapper's descendants, parents before children, without inherited children and their descendants;
+/// nothing if /proc does not show them.
 pub(super) fn descendants(inherited_children: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
     if !is_visible() {
         return None;
@@ -76,8 +76,8 @@ fn parent_of(process: pid_t) -> Option<pid_t> {
     field_of(process, 4)?.parse().ok()
 }
 
-/// Returns the stopped processes among those that the function selects. All of /proc is searched: the list of a parent's children may
-/// miss one while another exits.
+/// Returns the stopped processes among those that the function selects. All of /proc is searched: the list of a
+/// parent's children may miss one while another exits.
 pub(super) fn stopped(of: impl Fn(pid_t) -> bool) -> Vec<pid_t> {
     let Some(all) = is_visible().then(|| fs::read_dir("/proc").ok()).flatten() else { return Vec::new() };
     let all = all.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());

@@ -1,4 +1,5 @@
-//! The child's environment: the wrapper's own without its credentials, and with the child's process id where systemd put the wrapper's.
+//! The child's environment: the wrapper's own without its credentials, and with the child's process id where systemd
+//! put the wrapper's.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +9,8 @@ use nix::libc;
 
 use crate::options::CREDENTIALS;
 
-/// Variables in which systemd names the process that it started. The programs that read them compare them with their own id.
+/// Variables in which systemd names the process that it started. The programs that read them compare them with their
+/// own id.
 const PROCESS_IDS: [&str; 3] = ["LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID"];
 
 /// As long as the longest process id.

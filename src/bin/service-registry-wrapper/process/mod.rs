@@ -1,8 +1,8 @@
 //! The child and its descendants as processes.
 //!
-//! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and signals
-//! processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in /proc;
-//! `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
+//! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and
+//! signals processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in
+//! /proc; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
 
 pub(super) mod blocking;
 pub(super) mod descendants;

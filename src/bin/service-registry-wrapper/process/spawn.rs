@@ -1,11 +1,11 @@
-//! Starts the child with the wrapper's own stdin, stdout, stderr and working directory, and with the signal state that the wrapper
-//! was started with.
+//! Starts the child with the wrapper's own stdin, stdout, stderr and working directory, and with the signal state that
+//! the wrapper was started with.
 //!
-//! `std::process::Command` is not used for three reasons. It runs files of an unknown format in a shell. It needs `fork` as soon as something must be
-//! done before exec, which takes 10 % of the wrapper's start. And it cannot put the child's own process id into its
-//! environment. So the child borrows the wrapper's memory until it has called exec, while the wrapper waits, as in the C
-//! library's `posix_spawn`. It reports an error through a pipe that exec closes, and not through that memory: emulators such as
-//! qemu-user give the child a copy.
+//! `std::process::Command` is not used for three reasons. It runs files of an unknown format in a shell. It needs
+//! `fork` as soon as something must be done before exec, which takes 10 % of the wrapper's start. And it cannot put the
+//! child's own process id into its environment. So the child borrows the wrapper's memory until it has called exec,
+//! while the wrapper waits, as in the C library's `posix_spawn`. It reports an error through a pipe that exec closes,
+//! and not through that memory: emulators such as qemu-user give the child a copy.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -31,7 +31,7 @@ use crate::options::ChildConfig;
 /// In bytes. A handful of system calls need a few hundred.
 const STACK: usize = 16 * 1024;
 
-/// What the wrapper was started with, changed for itself, and restores in the child.
+/// The signal state that the wrapper was started with, changed for itself, and restores in the child.
 pub(crate) struct Inherited {
     /// The blocked signals.
     pub mask: SigSet,
@@ -40,7 +40,7 @@ pub(crate) struct Inherited {
     pub core_limit: Option<rlim_t>,
 }
 
-/// How a child is started, beside its command.
+/// The settings of a start, besides the command.
 pub(crate) struct SpawnContext<'a> {
     pub inherited: &'a Inherited,
     pub child_config: &'a ChildConfig,
@@ -85,7 +85,8 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], context: &SpawnContext
     Err(Failure::new(exit::NOT_EXECUTABLE, error))
 }
 
-/// Returns the wrapper's scheduling if a fork resets it (SCHED_RESET_ON_FORK), which an exec without a wrapper would not have done.
+/// Returns the wrapper's scheduling if a fork resets it (SCHED_RESET_ON_FORK), which an exec without a wrapper would
+/// not have done.
 #[expect(unsafe_code, reason = "the C library has no function for this")]
 fn reset_on_fork() -> Option<libc::sched_attr> {
     const SIZE: libc::c_uint = size_of::<libc::sched_attr>() as libc::c_uint;
@@ -129,7 +130,8 @@ const EXEC: u8 = 6;
 type StepError = (u8, Errno);
 
 impl ExecImage<'_> {
-    /// Returns the child's process id, and the error of a child that could not execute its program; that child is reaped.
+    /// Returns the child's process id, and the error of a child that could not execute its program; that child is
+    /// reaped.
     #[expect(unsafe_code, reason = "the child shares the memory of the wrapper until it has called exec")]
     fn start(mut self) -> Result<(libc::pid_t, Option<StepError>), Errno> {
         let array = |strings: &[CString]| -> Vec<_> {
@@ -189,7 +191,8 @@ impl ExecImage<'_> {
                 Errno::result(libc::setpgid(0, 0)).map_err(failed(GROUP))?;
             }
             if let Some(terminal) = self.context.foreground {
-                // SIGTTOU is blocked, so a background process may do this. A terminal that is gone is no reason to fail.
+                // SIGTTOU is blocked, so a background process may do this. A terminal that is gone is no reason to
+                // fail.
                 libc::tcsetpgrp(terminal, own);
             }
             if let Some(scheduling) = &self.scheduling {

@@ -90,8 +90,8 @@ impl<'a> ProcessTree<'a> {
         }
     }
 
-    /// Forwards a signal that asks the child to end. A stopped process would receive it only after SIGCONT, so stopped ones are
-    /// continued, as systemd does.
+    /// Forwards a signal that asks the child to end. A stopped process would receive it only after SIGCONT, so stopped
+    /// ones are continued, as systemd does.
     pub(crate) fn ask_to_end(&mut self, signal: i32) {
         self.forward(signal);
         if self.child_config.rewritten(signal) == 0 || self.ended.is_some() {
@@ -126,8 +126,8 @@ impl<'a> ProcessTree<'a> {
         !self.foreground.own_group
     }
 
-    /// Reaps all exited processes: one SIGCHLD may stand for several. Returns whether the child has exited and, unless orphans are to be
-    /// left, no descendant remains.
+    /// Reaps all exited processes: one SIGCHLD may stand for several. Returns whether the child has exited and, unless
+    /// orphans are to be left, no descendant remains.
     pub(crate) fn reap_all(&mut self) -> bool {
         let mut childless = false;
         loop {
@@ -138,7 +138,8 @@ impl<'a> ProcessTree<'a> {
                 }
                 Change::Exited(process, _) => self.reaped(process),
                 Change::Stopped(process, signal) if process == self.child => {
-                    // The signal that continues a stopped wrapper is read like any other. Where the wrapper did not stop, it continues the child.
+                    // The signal that continues a stopped wrapper is read like any other. Where the wrapper did not
+                    // stop, it continues the child.
                     if !self.foreground.stopped_by(signal) {
                         self.resume();
                     }

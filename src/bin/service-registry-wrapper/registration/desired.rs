@@ -1,4 +1,4 @@
-//! Whether the service should be in the registry: unless some reason keeps it out.
+//! Says whether the service should be in the registry. It should, unless a reason keeps it out.
 
 use tokio::sync::watch;
 

@@ -16,7 +16,8 @@ mod present {
     use service_registry::wire::DEFAULT_PORT;
     use tracing::{debug, error, info, warn};
 
-    /// Hosts a registry at the default address, unless another process listens there. Returns true if it has just begun.
+    /// Hosts a registry at the default address, unless another process listens there. Returns true if it has just
+    /// begun.
     ///
     /// The bind is the lock: of two wrappers that try at the same time, one succeeds.
     pub(crate) fn host() -> bool {

@@ -22,7 +22,7 @@ const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(2);
 /// A key at one place in memory, which is overwritten when its last user drops it.
 pub(crate) type Secret = Arc<Zeroizing<String>>;
 
-/// How to reach the registries.
+/// The settings by which registries are reached.
 #[derive(Clone)]
 pub(crate) struct Access {
     /// In the order in which they are tried; if there are none, the default address.
@@ -67,7 +67,7 @@ struct Inner {
     current: usize,
 }
 
-/// What follows from a failed request.
+/// The consequence of a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailOver {
     /// The wrapper hosts a registry from now on; the next attempt finds it.
@@ -78,7 +78,8 @@ pub(super) enum FailOver {
 }
 
 impl Endpoints {
-    /// `key` is the key of the credentials, as it was read. With `may_host` the wrapper hosts a registry if it finds none.
+    /// `key` is the key of the credentials, as it was read. With `may_host` the wrapper hosts a registry if it finds
+    /// none.
     pub(super) fn new(access: Access, key: Option<Secret>, may_host: bool) -> Result<Self, Error> {
         let clients = access.clients(key.as_ref())?;
         let inner = Arc::new(Mutex::new(Inner { access, key, clients, current: 0 }));
@@ -101,7 +102,8 @@ impl Endpoints {
         self.may_host && embedded::host()
     }
 
-    /// Reacts to a failed request: hosts a registry where there is none, or moves to the next endpoint if this one does not answer.
+    /// Reacts to a failed request: hosts a registry if no other does, or moves to the next endpoint if this one does
+    /// not answer.
     pub(super) fn fail_over(&self, error: &Error) -> FailOver {
         if error.is_connect() && self.host() {
             return FailOver::Hosting;

@@ -1,4 +1,5 @@
-//! The heartbeats of a session: when the first is sent, to which endpoint they go while a registry fails, and what follows from each.
+//! The heartbeats of a session: when the first is sent, to which endpoint they go while a registry fails, and what
+//! follows from each.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use super::endpoints::{Endpoints, FailOver};
 use super::status::RegistrationStatus;
 use super::verification_schedule::VerificationSchedule;
 
-/// From the opening of a session to its first heartbeat: meanwhile the child's start has the processors, and the registry has only
-/// just heard from the wrapper.
+/// From the opening of a session to its first heartbeat: until then the child's start has the processors, and the
+/// registry has only just heard from the wrapper.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// Sends the heartbeats of one session, to the current endpoint.
@@ -24,7 +25,7 @@ pub(super) struct Heartbeats<'a> {
     pub schedule: &'a VerificationSchedule,
 }
 
-/// How the last heartbeats went.
+/// The outcome of the last heartbeats.
 #[derive(Default)]
 struct Progress {
     is_failing: bool,
@@ -65,7 +66,8 @@ impl Heartbeats<'_> {
                 () = self.new_key(key_refused) => {}
             }
             token = beater.token();
-            // A new beater sends its first heartbeat at once; without a pause, endpoints that all fail would be tried without end.
+            // A new beater sends its first heartbeat at once; without a pause, endpoints that all fail would be tried
+            // without end.
             let failures = self.status.borrow().failures;
             if failures as usize >= self.endpoints.count() {
                 sleep(backoff(failures, Duration::from_secs(self.interval.into()) / 4, fastrand::f64())).await;
@@ -73,7 +75,7 @@ impl Heartbeats<'_> {
         }
     }
 
-    /// Waits until the key file holds another key than the one that was refused. Heartbeats continue meanwhile.
+    /// Waits until the key file holds another key than the one that was refused. Heartbeats continue during that time.
     async fn new_key(&self, key_refused: &Notify) {
         loop {
             key_refused.notified().await;

@@ -1,8 +1,10 @@
-//! The registration: a task that keeps the service registered, and the handle with which the wrapper begins, awaits and withdraws it.
+//! The registration: a task that keeps the service registered, and the handle with which the wrapper begins, awaits and
+//! withdraws it.
 //!
-//! In reading order: `preparation` opens the files that options name; `endpoints` are the registries; `task` registers, with
-//! `heartbeats`, `verification` (when: `verification_schedule`; other holders: `holder`) and the `state_dir`; `desired` says
-//! whether the service should be listed, and `status` whether it is; `embedded` hosts a registry where there is none.
+//! In reading order: `preparation` opens the files that options name; `endpoints` are the registries; `task` registers,
+//! with `heartbeats`, `verification` (when: `verification_schedule`; other holders: `holder`) and the `state_dir`;
+//! `desired` says whether the service should be listed, and `status` whether it is; `embedded` hosts a registry if no
+//! other does.
 
 mod desired;
 mod embedded;
@@ -133,8 +135,8 @@ impl Withdrawer {
         self.task.abort();
     }
 
-    /// Removes the session and the service, for at most [`WITHDRAWAL`]; otherwise they expire. Returns true if the registry
-    /// has confirmed that the session is gone.
+    /// Removes the session and the service, for at most [`WITHDRAWAL`]; otherwise they expire. Returns true if the
+    /// registry has confirmed that the session is gone.
     pub(super) async fn withdraw(&self) -> bool {
         self.task.abort();
         let session = self.status.borrow().session.clone();

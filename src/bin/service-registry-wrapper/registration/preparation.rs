@@ -1,7 +1,7 @@
 //! Opens the files and directories that the options name, before anything is contacted.
 //!
-//! A thread does this. A file system that does not answer delays the start of the child no longer than a registry that does not;
-//! the registration begins when it answers.
+//! A thread does this. A file system that does not answer delays the start of the child no longer than a registry that
+//! does not; the registration begins when it answers.
 
 use std::path::PathBuf;
 

@@ -13,8 +13,8 @@ pub(crate) struct RegistrationStatus {
     pub registered: bool,
     /// When the last accepted heartbeat was sent. The creation of the session counts as one.
     pub accepted: Option<Instant>,
-    /// When the last request was sent whose response showed the service in the session. None while there is no place to lose: not
-    /// registered yet, or taken out for maintenance.
+    /// When the last request was sent whose response showed the service in the session. None while there is no place to
+    /// lose: not registered yet, or taken out for maintenance.
     pub held: Option<Instant>,
     /// With the fence: why the place is lost.
     pub lost: Option<String>,
@@ -25,7 +25,8 @@ pub(crate) struct RegistrationStatus {
 }
 
 impl RegistrationStatus {
-    /// Returns the last moment at which the place was certainly the child's: its session was alive, and the service was in it.
+    /// Returns the last moment at which the place was certainly the child's: its session was alive, and the service was
+    /// in it.
     pub(crate) fn confirmed(&self) -> Option<Instant> {
         self.accepted.map(|accepted| self.held.map_or(accepted, |held| held.min(accepted)))
     }

@@ -1,7 +1,7 @@
 //! The task that keeps the service registered as long as the wrapper lives. The child never waits for it.
 //!
-//! Revoke the previous session → open a session → register the service in it → heartbeat, and verify from time to time that the
-//! service is still there → begin again if the registry has lost the session.
+//! Revoke the previous session → open a session → register the service in it → heartbeat, and verify from time to time
+//! that the service is still there → begin again if the registry has lost the session.
 
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ pub(super) struct RegistrationTask {
     pub previous_session: Option<PreviousSession>,
     /// A session that was this service's, until it is revoked.
     pub to_revoke: Option<String>,
-    /// This wrapper's last session with the service, if it was reported as lost: it may live, if the 404 did not come from the registry.
+    /// This wrapper's last session with the service, if it was reported as lost: it may live, if the 404 did not come
+    /// from the registry.
     pub lost_session: Option<String>,
     /// Sessions in a row of which no heartbeat was ever accepted.
     pub sessions_never_confirmed: u32,
@@ -126,7 +127,8 @@ impl RegistrationTask {
         }
     }
 
-    /// Registers the service in this session and keeps it alive; returns when the registry does not know the session any more.
+    /// Registers the service in this session and keeps it alive; returns when the registry does not know the session
+    /// any more.
     async fn run_session(&mut self, id: &str, token: String) -> Error {
         let schedule = VerificationSchedule::new(self.service.interval, self.has_fence);
         if self.desired.is_listed() {
@@ -290,8 +292,9 @@ impl RegistrationTask {
     }
 }
 
-/// Returns the time to the next attempt: capped exponential backoff with full jitter, so that a fleet does not return in step, and within one
-/// interval. A registry may ask for more (`retry_after`), up to the interval. `random` is from 0 to 1.
+/// Returns the time to the next attempt: capped exponential backoff with full jitter, so that a fleet does not return
+/// in step, and within one interval. A registry may ask for more (`retry_after`), up to the interval. `random` is from
+/// 0 to 1.
 fn delay(interval: Duration, is_steady: bool, failures: u32, retry_after: Duration, random: f64) -> Duration {
     let delay = if is_steady { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, random) };
     delay.max(retry_after.min(interval))

@@ -1,4 +1,5 @@
-//! Verifies that the service is in the registry, in the wrapper's own session, and decides what its absence means for the child.
+//! Verifies that the service is in the registry, in the wrapper's own session, and decides what its absence means for
+//! the child.
 
 use std::convert::Infallible;
 
@@ -11,7 +12,8 @@ use super::holder::Holder;
 use super::task::RegistrationTask;
 
 impl RegistrationTask {
-    /// Looks the service up. The session may live although an operator has removed the service, or another process has its id.
+    /// Looks the service up. The session may live although an operator has removed the service, or another process has
+    /// its id.
     pub(super) async fn verify(&mut self, session: &str) -> Result<(), Error> {
         let (client, id) = (self.endpoints.current(), &self.service.id);
         let sent = Instant::now();
@@ -46,8 +48,8 @@ impl RegistrationTask {
         self.register(session).await
     }
 
-    /// A verification that failed proves nothing. The fence counts from the last one that succeeded; without a fence, failing heartbeats
-    /// are logged instead.
+    /// A verification that failed proves nothing. The fence counts from the last one that succeeded; without a fence,
+    /// failing heartbeats are logged instead.
     fn verification_failed(&mut self, error: &Error) {
         if self.has_fence {
             self.failed_verifications = self.failed_verifications.saturating_add(1);

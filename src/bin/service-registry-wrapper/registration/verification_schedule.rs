@@ -1,16 +1,17 @@
-//! When the wrapper verifies that the service is still in the registry: with every fifth heartbeat, or with each one if the fence is on.
+//! When the wrapper verifies that the service is still in the registry: with every fifth heartbeat, or with each one if
+//! the fence is on.
 
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// Without the fence, the number of heartbeats between two verifications: three intervals. A timer of its own would wake the process up
-/// once more.
+/// Without the fence, the number of heartbeats between two verifications: three intervals. A timer of its own would
+/// wake the process up once more.
 const HEARTBEATS: u32 = 5;
-/// With the fence on, a verification follows the response to each heartbeat, on the same connection. If the response takes longer than
-/// this part of the interval, the verification does not wait for it: two slow responses in a row would not fit into the
-/// time that the fence leaves, and a registry that is merely slow would cost the child its life.
+/// With the fence on, a verification follows the response to each heartbeat, on the same connection. If the response
+/// takes longer than this part of the interval, the verification does not wait for it: two slow responses in a row
+/// would not fit into the time that the fence leaves, and a registry that is merely slow would cost the child its life.
 const RESPONSE_PART: u32 = 32;
 
 /// Learns of heartbeats, and says when the next verification is due.

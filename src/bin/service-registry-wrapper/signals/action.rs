@@ -1,4 +1,4 @@
-//! What a signal means to the wrapper: a pure function, tested over all of them.
+//! Decides what a signal means to the wrapper: a pure function, tested over all signals.
 
 use nix::libc;
 
@@ -13,7 +13,7 @@ pub(crate) enum Stage {
     Running,
 }
 
-/// What the wrapper does about a signal.
+/// The wrapper's reaction to a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Reap exited children, and handle stopped ones.
@@ -32,13 +32,13 @@ pub(crate) enum Action {
     Ignore,
 }
 
-/// Decides about a signal. `is_ignored`: the wrapper was started with the signal ignored. `shares_group`: the child is in the wrapper's
-/// process group.
+/// Decides about a signal. `is_ignored`: the wrapper was started with the signal ignored. `shares_group`: the child is
+/// in the wrapper's process group.
 pub(crate) fn decide(stage: Stage, signal: Received, is_ignored: bool, shares_group: bool) -> Action {
     let ends = matches!(signal.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP);
     let stops = matches!(signal.number, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
-    // Signals of the terminal to a whole group. Others from the kernel (a hangup, an alarm) reach the wrapper alone, and are
-    // meant for the child.
+    // Signals of the terminal to a whole group. Others from the kernel (a hangup, an alarm) reach the wrapper alone,
+    // and are meant for the child.
     let from_keys = signal.origin == Origin::Kernel
         && (stops || matches!(signal.number, libc::SIGINT | libc::SIGQUIT | libc::SIGWINCH));
     match (signal.number, signal.origin, stage) {

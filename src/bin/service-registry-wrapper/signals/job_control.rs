@@ -1,7 +1,8 @@
 //! The child's place on the terminal: foreground or background, and which processes receive its keys.
 //!
-//! Only the foreground group receives keys and may read. So the child gets a foreground group of its own only if no other process of
-//! the wrapper's group needs the terminal. A key that ended the child alone is sent to the wrapper's group afterwards.
+//! Only the foreground group receives keys and may read. So the child gets a foreground group of its own only if no
+//! other process of the wrapper's group needs the terminal. A key that ended the child alone is sent to the wrapper's
+//! group afterwards.
 
 use std::collections::HashSet;
 use std::os::fd::RawFd;
@@ -38,9 +39,10 @@ pub(crate) struct Foreground {
 }
 
 impl Foreground {
-    /// Decides the child's group and place. If other processes share the terminal (a pipeline, a script and its other commands), the child
-    /// stays in their group: all of them receive the keys, and all may read. If keys are rewritten, the wrapper must receive them first,
-    /// so the child starts in the background; if it reads from the terminal, the kernel stops it, and then it gets the foreground.
+    /// Decides the child's group and place. If other processes share the terminal (a pipeline, a script and its other
+    /// commands), the child stays in their group: all of them receive the keys, and all may read. If keys are
+    /// rewritten, the wrapper must receive them first, so the child starts in the background; if it reads from the
+    /// terminal, the kernel stops it, and then it gets the foreground.
     pub(crate) fn of(terminal: Option<Terminal>, child_config: &ChildConfig) -> Self {
         let (is_sole_job, rewrites) = (is_sole_job(), child_config.rewrites_keys());
         let is_standard = terminal.as_ref().is_some_and(|terminal| terminal.is_standard);
@@ -86,8 +88,9 @@ impl Foreground {
         }
     }
 
-    /// Handles a child that was stopped by this signal. A shell waits for the wrapper, so the wrapper stops as well. Returns false if the
-    /// child is to continue: because it asked for the foreground and gets it, or because no shell could end the stop.
+    /// Handles a child that was stopped by this signal. A shell waits for the wrapper, so the wrapper stops as well.
+    /// Returns false if the child is to continue: because it asked for the foreground and gets it, or because no shell
+    /// could end the stop.
     pub(crate) fn stopped_by(&mut self, signal: i32) -> bool {
         let asks = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
         let Some(terminal) = &self.terminal else { return true };
@@ -116,8 +119,9 @@ impl Foreground {
         std::mem::take(&mut self.resumed_together)
     }
 
-    /// Takes the foreground back after the child's exit, so that the next process can read from the terminal. After a child that died of a
-    /// signal the wrapper restores the modes: a shell does so if it sees the signal, but the wrapper's exit status shows none.
+    /// Takes the foreground back after the child's exit, so that the next process can read from the terminal. After a
+    /// child that died of a signal the wrapper restores the modes: a shell does so if it sees the signal, but the
+    /// wrapper's exit status shows none.
     pub(crate) fn take_back(&mut self, ended: Option<ExitStatus>) {
         let Some(terminal) = &self.terminal else { return };
         self.had_foreground = self.own_group && terminal.take_back(self.child);
@@ -129,8 +133,9 @@ impl Foreground {
         }
     }
 
-    /// Returns whether a key (Ctrl-C) ended the child, and not a signal that the wrapper forwarded. If the child alone received the
-    /// key, it is sent to the wrapper's group: without a wrapper, the terminal would have sent it to the script as well.
+    /// Returns whether a key (Ctrl-C) ended the child, and not a signal that the wrapper forwarded. If the child alone
+    /// received the key, it is sent to the wrapper's group: without a wrapper, the terminal would have sent it to the
+    /// script as well.
     pub(crate) fn was_interrupted(&self, status: ExitStatus, forwarded: &HashSet<i32>) -> bool {
         let Some(signal) = status.signal().filter(|signal| matches!(*signal, libc::SIGINT | libc::SIGQUIT)) else {
             return false;

@@ -1,10 +1,10 @@
 //! Every signal as an event: all are blocked and read from a signalfd.
 //!
-//! Signal handlers would lose the count of queued real-time signals, and would have to be removed for the child. A blocked signal
-//! waits in the kernel until it is read, so none is lost, not even between start and exec.
+//! Signal handlers would lose the count of queued real-time signals, and would have to be removed for the child. A
+//! blocked signal waits in the kernel until it is read, so none is lost, not even between start and exec.
 //!
-//! In reading order: this file reads signals; `action` decides what each means; `job_control` keeps the child's place on the
-//! `terminal`.
+//! In reading order: this file reads signals; `action` decides what each means; `job_control` keeps the child's place
+//! on the `terminal`.
 
 pub(super) mod action;
 pub(super) mod job_control;
@@ -32,7 +32,8 @@ pub(super) struct Blocked {
 }
 
 impl Blocked {
-    /// Blocks every signal that can be blocked. Must be called before there is a second thread, which inherits the mask.
+    /// Blocks every signal that can be blocked. Must be called before there is a second thread, which inherits the
+    /// mask.
     pub(super) fn all() -> Result<Self> {
         let mut inherited_mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut inherited_mask))
@@ -128,11 +129,12 @@ pub(super) fn name(number: i32) -> String {
     signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
 }
 
-/// Returns whether a signal is ignored. The wrapper changes no disposition except that of SIGCHLD, so this is the state that it was
-/// started with (`nohup`, a background job of a script).
+/// Returns whether a signal is ignored. The wrapper changes no disposition except SIGCHLD's, so this is the state that
+/// it was started with (`nohup`, a background job of a script).
 #[expect(unsafe_code, reason = "nix cannot query a disposition without setting one")]
 pub(crate) fn is_ignored(signal: i32) -> bool {
-    // SAFETY: a null action only queries; the answer is written to a struct that lives long enough. Zero is a valid one.
+    // SAFETY: a null action only queries; the answer is written to a struct that lives long enough. Zero is a valid
+    // one.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN

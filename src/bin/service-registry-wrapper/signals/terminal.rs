@@ -67,8 +67,8 @@ impl Terminal {
     }
 }
 
-/// Returns whether the wrapper is alone in its process group, as a shell with job control makes one for each command: it leads the
-/// group, and neither stdin nor stdout is a pipe to another process (some shells make pipes of sockets).
+/// Returns whether the wrapper is alone in its process group, as a shell with job control makes one for each command:
+/// it leads the group, and neither stdin nor stdout is a pipe to another process (some shells make pipes of sockets).
 pub(super) fn is_sole_job() -> bool {
     let is_pipe = |fd: BorrowedFd<'_>| {
         let kind = fstat(fd).map(|found| found.st_mode & libc::S_IFMT);

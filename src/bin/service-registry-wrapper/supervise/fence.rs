@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The part of the timeout after which the child gets SIGTERM, counted from when the place was last certainly its own. The next heartbeat is
-/// sent at 0.63 of it at the latest and has a quarter of it to be answered.
+/// The part of the timeout after which the child gets SIGTERM, counted from when the place was last certainly its own.
+/// The next heartbeat is sent at 0.63 of it at the latest and has a quarter of it to be answered.
 const ASK: f64 = 0.88;
 /// The part after which it is killed.
 const KILL: f64 = 0.95;
@@ -22,7 +22,8 @@ impl Fence {
         sent + self.timeout.mul_f64(ASK)
     }
 
-    /// Returns when it is killed. The registry counts from when it accepted the heartbeat, which is no earlier than it was sent.
+    /// Returns when it is killed. The registry counts from when it accepted the heartbeat, which is no earlier than it
+    /// was sent.
     pub(super) fn kills(self, sent: Instant) -> Instant {
         sent + self.timeout.mul_f64(KILL)
     }

@@ -1,9 +1,9 @@
-//! The child's life, until it and its descendants are gone: performs what signals ask for, and keeps the order and the bounds of a
-//! stop.
+//! The child's life, until it and its descendants are gone: performs what signals ask for, and keeps the order and the
+//! bounds of a stop.
 //!
-//! In reading order: `startup` is the time before there is a child; this file is the loop; `shutdown` decides, as a pure
-//! machine, what a stop does next; `fence` says when a child that cannot be kept registered is stopped; `panic` keeps a defect
-//! of the wrapper from the child.
+//! In reading order: `startup` is the time before there is a child; this file is the loop; `shutdown` decides, as a
+//! pure machine, what a stop does next; `fence` says when a child that cannot be kept registered is stopped; `panic`
+//! keeps a defect of the wrapper from the child.
 
 mod fence;
 mod panic;
@@ -52,7 +52,8 @@ impl<'a> Supervisor<'a> {
         signals.iter().for_each(|signal| self.tree.forward(*signal));
     }
 
-    /// Runs until the child has exited and, unless orphans are to be left, none of its descendants is left. Returns its status.
+    /// Runs until the child has exited and, unless orphans are to be left, none of its descendants is left. Returns its
+    /// status.
     pub(super) async fn until_gone(&mut self, signals: &mut Signals) -> Result<ExitStatus> {
         let withdrawer = self.withdrawer.clone();
         let withdrawal = async move { withdrawer.withdraw().await };

@@ -1,8 +1,10 @@
-//! The order of a stop, as a pure machine: an event and the time go in, actions come out, and the supervisor performs them.
+//! The order of a stop, as a pure machine: an event and the time go in, actions come out, and the supervisor performs
+//! them.
 //!
-//! A stop withdraws the service first and signals the child afterwards, so that no client is sent to a child that is about to
-//! end. It does not wait for a registry that has no session or, without a drain delay, fails at present; the
-//! withdrawal then runs beside the signal, since one failed heartbeat says little about the next request. A second signal waits for nothing.
+//! A stop withdraws the service first and signals the child afterwards, so that no client is sent to a child that is
+//! about to end. It does not wait for a registry that has no session or, without a drain delay, fails at present; the
+//! withdrawal then runs beside the signal, since one failed heartbeat says little about the next request. A second
+//! signal waits for nothing.
 
 use std::time::Duration;
 
@@ -72,7 +74,7 @@ enum Withdrawal {
     Done,
 }
 
-/// How far the stop is.
+/// The phase of the stop.
 #[derive(Debug)]
 pub(super) struct Shutdown {
     limits: Limits,
@@ -121,8 +123,8 @@ impl Shutdown {
         [self.drained_at, self.deadline, self.fence_at()].into_iter().flatten().min()
     }
 
-    /// When a withdrawal that still runs at the end is abandoned; none if there is none to wait for. The withdrawal has a
-    /// bound of its own, `longest`.
+    /// When a withdrawal that still runs at the end is abandoned; none if no withdrawal is under way. The withdrawal
+    /// has a bound of its own, `longest`.
     pub(super) fn withdrawal_bound(&self, now: Instant, longest: Duration) -> Option<Instant> {
         let is_out_of_time = self.is_killing && self.limits.stop_budget.is_some();
         (self.is_withdrawing() && !is_out_of_time).then(|| self.budget_end.unwrap_or(now + longest))

@@ -49,8 +49,8 @@ impl<E: Into<Failure>> From<E> for NotStarted {
 }
 
 impl NotStarted {
-    /// Withdraws what is registered. A signal counts as if it had ended the command, so that a shell sees from Ctrl-C that its
-    /// script is to end.
+    /// Withdraws what is registered. A signal counts as if it had ended the command, so that a shell sees from Ctrl-C
+    /// that its script is to end.
     pub(crate) async fn ending(
         self,
         config: &WrapperConfig,
@@ -172,8 +172,8 @@ async fn prepared(options: &Options, preparing: &mut Preparing) -> Result<Prepar
     prepared.map_err(|WrongOption { option, error }| Failure::new(exit::USAGE, error.context(options.origin(option))))
 }
 
-/// Waits until the child may be started: for the registration if the options demand it, else for its first attempt, which has
-/// [`START_DELAY`] in all, the reading of files included.
+/// Waits until the child may be started: for the registration if the options demand it, else for its first attempt,
+/// which has [`START_DELAY`] in all, the reading of files included.
 async fn ready_to_start(
     config: &WrapperConfig,
     registration: &mut Registration,

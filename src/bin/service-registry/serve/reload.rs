@@ -1,7 +1,7 @@
 //! Reads the users file and the certificate again, on SIGHUP and when they change.
 //!
-//! It checks the files every two seconds. The kernel's notifications are about files, not
-//! names: they miss a file that is replaced through a link, as container platforms do, and changes on network file systems.
+//! It checks the files every two seconds. The kernel's notifications are about files, not names: they miss a file that
+//! is replaced through a link, as container platforms do, and changes on network file systems.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

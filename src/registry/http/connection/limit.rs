@@ -1,4 +1,5 @@
-//! The connection limit: which connections are open, what each is doing, and which one is evicted when there are too many.
+//! The connection limit: which connections are open, what each is doing, and which one is evicted when there are too
+//! many.
 //!
 //! The address with the most connections loses one: first one that never sent a request, then the one
 //! that has been idle longest. So a flood from one address makes room at its own cost. A request under way is never
@@ -19,8 +20,8 @@ use super::timeouts::Timeouts;
 
 /// The most connections without an admitted request. Each takes up to 30 kB.
 const MOST_UNPROVEN: usize = 1000;
-/// A connection that has waited for less is not evicted: its first request, or the rest of it, is probably on its way. Otherwise
-/// clients that all reconnect at once, as after a restart, would evict each other.
+/// A connection that has waited for less is not evicted: its first request, or the rest of it, is probably on its way.
+/// Otherwise clients that all reconnect at once, as after a restart, would evict each other.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// The open connections.
@@ -177,7 +178,8 @@ impl Connection {
         }
     }
 
-    /// Records that bytes are awaited. While a request is processed these are the rest of its body: hyper reads no further.
+    /// Records that bytes are awaited. While a request is processed these are the rest of its body: hyper reads no
+    /// further.
     pub(super) fn awaits(&self) {
         self.awaits_bytes.store(true, Ordering::Relaxed);
     }

@@ -97,7 +97,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Ends all connections when it is dropped. Finished tasks are not collected one by one, which would cost a wake-up each.
+/// Ends all connections when it is dropped. Finished tasks are not collected one by one, which would cost a wake-up
+/// each.
 struct AbortAll(Arc<ConnectionTable>);
 
 impl Drop for AbortAll {

@@ -1,5 +1,5 @@
-//! The byte stream of a connection, with time limits: it ends after too long a silence, when a head arrives too slowly, and when a response
-//! is not read.
+//! The byte stream of a connection, with time limits: it ends after too long a silence, when a head arrives too slowly,
+//! and when a response is not read.
 //!
 //! hyper's own time limit for heads also counts the silence before them, and leases may be silent for minutes.
 
@@ -68,8 +68,9 @@ impl TimedStream {
         Self { wire, connection, seen, alarm: Box::pin(sleep(BUSY_CHECK)), woken: None, is_over: false, unread: None }
     }
 
-    /// Continues to wait, unless the limit is reached. The clock is read once for each phase that lasts, and the timer is only touched
-    /// when it fires or must fire earlier: a request in one piece, as nearly all are, should not pay for slow ones.
+    /// Continues to wait, unless the limit is reached. The clock is read once for each phase that lasts, and the timer
+    /// is only touched when it fires or must fire earlier: a request in one piece, as nearly all are, should not pay
+    /// for slow ones.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let doing = self.connection.doing();
         if doing != self.seen {

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How long a connection may wait before it is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Between requests. Clients send heartbeats on one connection at intervals up to the longest timeout, 120 s, and must find
-    /// it open: 150 s.
+    /// Between requests. Clients send heartbeats on one connection at intervals up to the longest timeout, 120 s, and
+    /// must find it open: 150 s.
     pub idle: Duration,
     /// Before the first request: 30 s.
     pub newcomer: Duration,

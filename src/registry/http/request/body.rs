@@ -21,8 +21,8 @@ use crate::wire::limits::BODY;
 
 /// The smallest size that is too large, in bytes.
 const TOO_LARGE: u64 = BODY as u64 + 1;
-/// How many bytes of a body that is too large are read and discarded. A client that is still writing when the connection
-/// closes would often not see the response.
+/// How many bytes of a body that is too large are read and discarded. A client that is still writing when the
+/// connection closes would often not see the response.
 const DRAIN: u64 = 1 << 20;
 
 /// Reads the whole body, within a time limit.
@@ -116,8 +116,8 @@ pub(in crate::registry::http) fn parse(headers: &HeaderMap, body: &[u8]) -> Resu
         .map_err(|error| DomainError::Malformed(format!("Failed to parse request body: {error}")))
 }
 
-/// Decodes a body. One that is not UTF-8, without a charset, counts as Latin-1: the original Java client sends that without
-/// saying so.
+/// Decodes a body. One that is not UTF-8, without a charset, counts as Latin-1: the original Java client sends that
+/// without saying so.
 fn text<'a>(headers: &HeaderMap, body: &'a [u8]) -> Cow<'a, [u8]> {
     let is_said = |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().ends_with(b"utf-8");
     if std::str::from_utf8(body).is_ok() || headers.get(CONTENT_TYPE).is_some_and(is_said) {

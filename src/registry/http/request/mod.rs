@@ -1,5 +1,6 @@
-//! Parsing of requests: `body` reads a body, `query` the parameters of a URL. `json` reads values as the original did, `validation` holds the rules of their members, and a file for each
-//! resource turns them into what the domain takes. `pagination` reads the parameters of lists.
+//! Parsing of requests: `body` reads a body, `query` the parameters of a URL. `json` reads values as the original did,
+//! `validation` holds the rules of their members, and a file for each resource turns them into what the domain takes.
+//! `pagination` reads the parameters of lists.
 
 pub(super) mod body;
 pub(crate) mod configuration;

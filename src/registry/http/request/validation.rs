@@ -120,7 +120,8 @@ fn matches_configuration_id(text: &[u8]) -> bool {
     false
 }
 
-/// Returns where a namespace that starts here can end: after 3 to 50 characters, and after the slash that may follow them.
+/// Returns where a namespace that starts here can end: after 3 to 50 characters, and after the slash that may follow
+/// them.
 fn ends_of_namespace(text: &[u8], start: usize) -> impl Iterator<Item = usize> {
     let name = if text.get(start) == Some(&b'/') { &text[start + 1..] } else { &[] };
     let run = name.iter().take_while(|&&byte| is_word(byte)).count().min(50);

@@ -1,7 +1,7 @@
 //! A scarce resource, divided among tenants, so that a tenant that wants much of it takes nothing from the others.
 //!
-//! A tenant may have as much as it leaves free: half of it if it is alone, a third if there are two, and so on.
-//! So a new tenant always finds some. The same rule divides a tenant's part among addresses. Requests of one address are
+//! A tenant may have as much as it leaves free: half of it if it is alone, a third if there are two, and so on. So a
+//! new tenant always finds some. The same rule divides a tenant's part among addresses. Requests of one address are
 //! served in order; between addresses, the one that has least is served first.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::registry::model::TenantId;
 
-/// The most pages in the making. More would not be faster, and each takes up to [`MAX_PAGE_BYTES`](crate::registry::model::MAX_PAGE_BYTES).
+/// The most pages in the making. More would not be faster, and each takes up to
+/// [`MAX_PAGE_BYTES`](crate::registry::model::MAX_PAGE_BYTES).
 const PAGES_AT_A_TIME: usize = 16;
 /// The most bytes of finished, unsent pages.
 const MAX_UNSENT_BYTES: usize = 32 << 20;
@@ -121,7 +122,7 @@ impl Pool {
         let (free, of_tenant) = (self.free, self.held_by(party.0));
         let fits = self.shares.get_mut(&party).map_or_else(
             || Share::default().has_room_for(amount, of_tenant, free),
-            |share| share.is_nobody_waiting() && share.has_room_for(amount, of_tenant, free),
+            |share| share.is_idle() && share.has_room_for(amount, of_tenant, free),
         );
         if fits {
             self.take(party, amount);
@@ -162,7 +163,7 @@ impl Pool {
         let (free, held) = (self.free, &self.held);
         let able = self.shares.iter_mut().filter_map(|(party, share)| {
             let of_tenant = held.get(&party.0).copied().unwrap_or_default();
-            let next = if share.is_nobody_waiting() { None } else { share.waiting.front() };
+            let next = if share.is_idle() { None } else { share.waiting.front() };
             let is_able = next.is_some_and(|next| share.has_room_for(next.amount, of_tenant, free));
             is_able.then_some((of_tenant, *party, share))
         });
@@ -182,7 +183,7 @@ impl Share {
     }
 
     /// Removes waiting parties at the front that have stopped waiting.
-    fn is_nobody_waiting(&mut self) -> bool {
+    fn is_idle(&mut self) -> bool {
         while self.waiting.front().is_some_and(|next| next.grant.is_closed()) {
             self.waiting.pop_front();
         }
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!(others.len(), 4);
         drop((greedy, others));
         let pool = all.lock();
-        assert_eq!((pool.free, pool.shares.len(), pool.held.len()), (16, 0, 0), "nobody is remembered");
+        assert_eq!((pool.free, pool.shares.len(), pool.held.len()), (16, 0, 0), "no party is remembered");
     }
 
     #[tokio::test]

@@ -58,8 +58,8 @@ impl RequestContext<'_> {
         }
     }
 
-    /// Writes the page as JSON, in the form of [`wire::Page`]. It ends before an entry that makes it too long; a first entry that is too long
-    /// is cut if possible.
+    /// Writes the page as JSON, in the form of [`wire::Page`]. It ends before an entry that makes it too long; a first
+    /// entry that is too long is cut if possible.
     async fn page_text<T: Entry + Serialize>(
         &self,
         listing: Listing<T>,

@@ -1,8 +1,8 @@
 //! `POST /v2.0/tokens`: one document that serves every client of the API.
 //!
-//! Some clients find the tenant in the token, others in a service catalog, in the first endpoint of an entry with a known
-//! name, or at the end of its URL. An endpoint must have no region, a tenant's name must be a number, and
-//! the expiry needs an offset of the form `-00:00`: each exception breaks one of the clients.
+//! Some clients find the tenant in the token, others in a service catalog, in the first endpoint of an entry with a
+//! known name, or at the end of its URL. An endpoint must have no region, a tenant's name must be a number, and the
+//! expiry needs an offset of the form `-00:00`: each exception breaks one of the clients.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -51,7 +51,8 @@ pub(crate) async fn heartbeat(context: &RequestContext<'_>, id: &str) -> Result<
     beat(context, if is_lenient { HeartbeatTarget::Unnamed(id) } else { HeartbeatTarget::Session(id) }).await
 }
 
-/// Renews a lease. The time counts from when the heartbeat is handled, not from its arrival: the lease gets its whole timeout.
+/// Renews a lease. The time counts from when the heartbeat is handled, not from its arrival: the lease gets its whole
+/// timeout.
 pub(super) async fn beat(context: &RequestContext<'_>, target: HeartbeatTarget<'_>) -> Result<Answer, HttpError> {
     let token = presented_token(context.body)?;
     let beat = |state: &mut State| state.beat(context.now, context.tenant, target, token);

@@ -92,7 +92,7 @@ impl Clock {
         }
     }
 
-    /// Waits for this work, and looks at the clock meanwhile: a slow disk is no pause.
+    /// Waits for this work, and reads the clock during that time: a slow disk is no pause.
     pub(crate) async fn tick_until<T>(&self, work: impl Future<Output = T>) -> T {
         if let Source::Manual(_) = &self.source {
             return work.await; // no time passes for it
@@ -114,8 +114,8 @@ impl Clock {
     }
 }
 
-/// Takes over the new distance between the two scales if the system's clock has stepped forward, and returns the distance in
-/// use. A step back changes nothing: the wall time continues from where it was.
+/// Takes over the new distance between the two scales if the system's clock has stepped forward, and returns the
+/// distance in use. A step back changes nothing: the wall time continues from where it was.
 fn follow(offset: &AtomicU64, seen: u64) -> u64 {
     let known = offset.load(Ordering::Relaxed);
     if seen > known.saturating_add(STEP_MS) { offset.fetch_max(seen, Ordering::Relaxed).max(seen) } else { known }

@@ -1,12 +1,14 @@
 //! The time in which the registry could read its sockets. Deadlines count this time only.
 //!
-//! A registry that is stopped, starved of CPU or moved to another machine receives no heartbeat, though its clients send them. So
-//! while there is a deadline, a task looks at the clock in steps, and announces before each step when the next look will be.
-//! A look that comes later than announced by more than a [`TICK`], by whatever task, shows a pause. The time of deadlines stands
-//! still from when the look was due until now, and then as long as the pause again, at most [`CATCH_UP`], in which the registry
-//! reads what has gathered in its sockets. So every lease gets the pause, whatever its deadline and whichever task looks first.
+//! A registry that is stopped, starved of CPU or moved to another machine receives no heartbeat, though its clients
+//! send them. So while there is a deadline, a task looks at the clock in steps, and announces before each step when the
+//! next look will be. A look that comes later than announced by more than a [`TICK`], by whatever task, shows a pause.
+//! The time of deadlines stands still from when the look was due until now, and then as long as the pause again, at
+//! most [`CATCH_UP`], in which the registry reads what has gathered in its sockets. So every lease gets the pause,
+//! whatever its deadline and whichever task looks first.
 //!
-//! *Not* a number of turns of the scheduler: with several threads, the turns of one say nothing about what the others have read.
+//! *Not* a number of turns of the scheduler: with several threads, the turns of one say nothing about what the others
+//! have read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,8 +16,8 @@ use std::sync::{Mutex, PoisonError};
 /// The shortest step between two looks, and how much later than announced a look may come. In milliseconds.
 pub(crate) const TICK: u64 = 25;
 
-/// The longest time that the time of deadlines stands still after a pause, in milliseconds. Together with the grace of the expiry task it
-/// is less than the second that a dead lease may be listed beyond its timeout.
+/// The longest time that the time of deadlines stands still after a pause, in milliseconds. Together with the grace of
+/// the expiry task it is less than the second that a dead lease may be listed beyond its timeout.
 const CATCH_UP: u64 = 500;
 
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
-//! The session of the wrapper that ran before, kept in the state directory, so that the next wrapper revokes it instead of waiting until it
-//! expires.
+//! The session of the wrapper that ran before, kept in the state directory, so that the next wrapper revokes it instead
+//! of waiting until it expires.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -45,8 +45,8 @@ impl PreviousSession {
         Ok(Self { folder, file, new_file, lock, blocking: Blocking::default() })
     }
 
-    /// Takes the state over if no other wrapper uses it. Returns whether that has just happened, and the session to revoke.
-    /// May block.
+    /// Takes the state over if no other wrapper uses it. Returns whether that has just happened, and the session to
+    /// revoke. May block.
     pub(in crate::registration) fn take_over_blocking(&self) -> (bool, Option<String>) {
         let is_new = !self.lock.is_ours() && self.lock.take();
         (is_new, is_new.then(|| self.read()).flatten())
@@ -111,7 +111,8 @@ impl PreviousSession {
     }
 }
 
-/// Returns the session id in the content of a file: its only line. Anything else is damaged, or was not written by a wrapper.
+/// Returns the session id in the content of a file: its only line. Anything else is damaged, or was not written by a
+/// wrapper.
 fn session_id(content: &[u8]) -> Option<&str> {
     let line = std::str::from_utf8(content).ok()?.trim();
     let is_id = line.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') && !matches!(line, "" | "." | "..");

@@ -13,8 +13,9 @@ use nix::libc;
 use service_registry::files::own::OwnFolder;
 use tracing::warn;
 
-/// A POSIX record lock, on a file of its own, because the file with the session is replaced at each change. It belongs to the process:
-/// the child does not inherit it, the kernel can tell the holder, and it ends with the wrapper in any case.
+/// A POSIX record lock, on a file of its own, because the file with the session is replaced at each change. It belongs
+/// to the process: the child does not inherit it, the kernel can tell the holder, and it ends with the wrapper in any
+/// case.
 pub(super) struct StateLock {
     folder: PathBuf,
     id: String,
@@ -32,7 +33,8 @@ impl StateLock {
         self.held.get().is_some()
     }
 
-    /// Tries to take the lock; logs its holder once if that is another wrapper. Where files cannot be locked, it succeeds.
+    /// Tries to take the lock; logs its holder once if that is another wrapper. Where files cannot be locked, it
+    /// succeeds.
     pub(super) fn take(&self) -> bool {
         if self.is_ours() {
             return true;
