@@ -32,7 +32,7 @@ pub(crate) struct Auth {
 #[derive(Default)]
 struct State {
     login: Option<Arc<Login>>,
-    under_way: Option<watch::Receiver<Option<Outcome>>>,
+    running_login: Option<watch::Receiver<Option<Outcome>>>,
     /// A valid token is not renewed before this.
     renew_after: Option<Instant>,
     /// The registry's HTTP client if it is of the same kind, otherwise one that is built when it is first needed.
@@ -63,11 +63,11 @@ impl Auth {
                 Some(login) if !login.is_over() => {
                     let login = login.clone();
                     if login.is_due() && state.renew_after.is_none_or(|after| Instant::now() >= after) {
-                        state.log_in(self);
+                        state.join_or_start_login(self);
                     }
                     return Ok(login);
                 }
-                _ => state.log_in(self),
+                _ => state.join_or_start_login(self),
             }
         };
         self.wait(outcome, limit).await
@@ -79,7 +79,7 @@ impl Auth {
             let mut state = self.lock();
             match &state.login {
                 Some(login) if !Arc::ptr_eq(login, refused) => return Ok(login.clone()),
-                _ => state.log_in(self),
+                _ => state.join_or_start_login(self),
             }
         };
         self.wait(outcome, limit).await
@@ -102,7 +102,7 @@ impl Auth {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn log_in(&self) -> Result<Login, Error> {
+    async fn request_login(&self) -> Result<Login, Error> {
         let http = self.http()?;
         let request = Request {
             phase: Phase::Login,
@@ -130,23 +130,23 @@ impl Auth {
 
 impl State {
     /// Returns the running login; starts one if no login is running.
-    fn log_in(&mut self, auth: &Arc<Auth>) -> watch::Receiver<Option<Outcome>> {
+    fn join_or_start_login(&mut self, auth: &Arc<Auth>) -> watch::Receiver<Option<Outcome>> {
         // A login whose runtime has ended will never finish.
-        if let Some(outcome) = self.under_way.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {
+        if let Some(outcome) = self.running_login.as_ref().filter(|outcome| outcome.has_changed().is_ok()) {
             return outcome.clone();
         }
         let (tell, outcome) = watch::channel(None);
-        self.under_way = Some(outcome.clone());
-        tokio::spawn(log_in(auth.clone(), tell));
+        self.running_login = Some(outcome.clone());
+        tokio::spawn(run_login(auth.clone(), tell));
         outcome
     }
 }
 
-async fn log_in(auth: Arc<Auth>, tell: watch::Sender<Option<Outcome>>) {
-    let outcome = auth.log_in().await.map(Arc::new);
+async fn run_login(auth: Arc<Auth>, tell: watch::Sender<Option<Outcome>>) {
+    let outcome = auth.request_login().await.map(Arc::new);
     {
         let mut state = auth.lock();
-        state.under_way = None;
+        state.running_login = None;
         match &outcome {
             Ok(login) => state.login = Some(login.clone()),
             Err(error) => {

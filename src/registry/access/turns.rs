@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// The most logins that may wait. Some clients wait no longer than 5 s for a response, and a hash takes about 25 ms.
-const MOST: usize = 160;
+const MAX_WAITING: usize = 160;
 
 /// The queue in which a login waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +27,12 @@ struct Queue {
     is_busy: bool,
     waiting: usize,
     /// The queues that are not empty, in the order of their turns.
-    lanes: VecDeque<(Lane, VecDeque<oneshot::Sender<Verdict>>)>,
+    lanes: VecDeque<(Lane, VecDeque<oneshot::Sender<Turn>>)>,
 }
 
 /// A turn. It ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Verdict(&'static Turns);
+pub(crate) struct Turn(&'static Turns);
 
 impl Turns {
     pub(super) const fn new() -> Self {
@@ -40,12 +40,12 @@ impl Turns {
     }
 
     /// Waits for a turn. Returns none to the newest of the longest queue once too many wait.
-    pub(super) async fn take(&'static self, lane: Lane) -> Option<Verdict> {
+    pub(super) async fn take(&'static self, lane: Lane) -> Option<Turn> {
         let turn = {
             let mut queue = self.lock();
             if !queue.is_busy {
                 queue.is_busy = true;
-                return Some(Verdict(self));
+                return Some(Turn(self));
             }
             queue.wait(lane)?
         };
@@ -58,8 +58,8 @@ impl Turns {
 }
 
 impl Queue {
-    fn wait(&mut self, lane: Lane) -> Option<oneshot::Receiver<Verdict>> {
-        if self.waiting == MOST && !self.send_one_away(lane) {
+    fn wait(&mut self, lane: Lane) -> Option<oneshot::Receiver<Turn>> {
+        if self.waiting == MAX_WAITING && !self.send_one_away(lane) {
             return None;
         }
         let (tell, told) = oneshot::channel();
@@ -87,7 +87,7 @@ impl Queue {
     }
 
     /// Returns the next one to get a turn.
-    fn next(&mut self) -> Option<oneshot::Sender<Verdict>> {
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         let (lane, mut waiting) = self.lanes.pop_front()?;
         let next = waiting.pop_front()?; // an empty queue is removed
         self.waiting -= 1;
@@ -100,7 +100,7 @@ impl Queue {
     }
 }
 
-impl Drop for Verdict {
+impl Drop for Turn {
     fn drop(&mut self) {
         let next = {
             let mut queue = self.0.lock();
@@ -121,18 +121,18 @@ mod tests {
 
     use super::*;
 
-    type Waiting = Pin<Box<dyn Future<Output = Option<Verdict>>>>;
+    type Waiting = Pin<Box<dyn Future<Output = Option<Turn>>>>;
 
     fn turns() -> &'static Turns {
         Box::leak(Box::new(Turns::new()))
     }
 
-    fn poll(waiting: &mut Waiting) -> Poll<Option<Verdict>> {
+    fn poll(waiting: &mut Waiting) -> Poll<Option<Turn>> {
         waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// What a request is told at once.
-    fn now(turns: &'static Turns, lane: Lane) -> Option<Verdict> {
+    fn now(turns: &'static Turns, lane: Lane) -> Option<Turn> {
         match poll(&mut (Box::pin(turns.take(lane)) as Waiting)) {
             Poll::Ready(turn) => turn,
             Poll::Pending => panic!("it waits"),
@@ -146,7 +146,7 @@ mod tests {
         waiting
     }
 
-    fn has_turn(waiting: &mut Waiting) -> Option<Verdict> {
+    fn has_turn(waiting: &mut Waiting) -> Option<Turn> {
         match poll(waiting) {
             Poll::Ready(turn) => turn,
             Poll::Pending => None,
@@ -192,13 +192,13 @@ mod tests {
     fn longest_queue_makes_room_for_other_addresses() {
         let turns = turns();
         let _first = now(turns, Lane::Known).unwrap();
-        let mut flood: Vec<Waiting> = (0..MOST).map(|_| wait(turns, Lane::Address(1))).collect();
+        let mut flood: Vec<Waiting> = (0..MAX_WAITING).map(|_| wait(turns, Lane::Address(1))).collect();
         assert!(now(turns, Lane::Address(1)).is_none());
-        let _others: Vec<Waiting> = (2..=MOST as u64).map(|lane| wait(turns, Lane::Address(lane))).collect();
+        let _others: Vec<Waiting> = (2..=MAX_WAITING as u64).map(|lane| wait(turns, Lane::Address(lane))).collect();
         assert!(now(turns, Lane::Address(0)).is_none(), "each address has one place");
         let _known = wait(turns, Lane::Known);
         flood.retain_mut(|waiting| poll(waiting).is_pending());
         assert!(flood.len() <= 1, "they have been sent away");
-        assert_eq!(turns.lock().waiting, MOST);
+        assert_eq!(turns.lock().waiting, MAX_WAITING);
     }
 }

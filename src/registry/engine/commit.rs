@@ -16,7 +16,7 @@ use super::pending::Pending;
 use super::retention::Retention;
 use super::shared::{Batch, Inner, Shared, Store};
 use crate::registry::model::{Change, Clock};
-use crate::registry::store::{Backend, CommitError, Write};
+use crate::registry::store::{Backend, CommitError, RecordWrite};
 
 /// The time between two attempts while the disk fails. Requests wait that long for their refusal.
 const RETRY: Duration = Duration::from_millis(200);
@@ -26,7 +26,7 @@ pub(super) struct Committer {
     shared: Arc<Shared>,
     disk: Arc<dyn Backend>,
     /// The writes that restore the records of a failed commit.
-    pending_undo: Vec<Write>,
+    pending_undo: Vec<RecordWrite>,
     failed: Option<Instant>,
     retention: Retention,
 }
@@ -39,7 +39,7 @@ impl Committer {
 
     /// Commits until the store is closed and everything is on disk.
     pub(super) fn run(mut self) {
-        let _end = End(self.shared.clone());
+        let _end = RefuseOnExit(self.shared.clone());
         while let Some(group) = self.take() {
             if let Some(failed) = self.failed {
                 thread::sleep(RETRY.saturating_sub(failed.elapsed()));
@@ -90,8 +90,8 @@ impl Committer {
 
     fn commit(&mut self, group: &[Batch]) -> Result<(), CommitError> {
         self.undo_failed()?;
-        let requests = group.iter().map(|batch| batch.changes.iter().map(Write::of).collect::<Vec<_>>());
-        let requests: Vec<Vec<Write>> = requests.filter(|writes| !writes.is_empty()).collect();
+        let requests = group.iter().map(|batch| batch.changes.iter().map(RecordWrite::encode).collect::<Vec<_>>());
+        let requests: Vec<Vec<RecordWrite>> = requests.filter(|writes| !writes.is_empty()).collect();
         if requests.is_empty() { Ok(()) } else { self.disk.commit(&requests) }
     }
 
@@ -105,7 +105,7 @@ impl Committer {
         if let Store::Durable(queue) = store {
             (committed, readers) = (queue.in_flight.take(), std::mem::take(&mut queue.readers));
             queue.failing = false;
-            state.mark_durable(queue.batches.iter().flat_map(|batch| &batch.changes));
+            state.settle_except(queue.batches.iter().flat_map(|batch| &batch.changes));
         }
         drop(inner);
         for outcome in group.into_iter().map(|batch| batch.outcome).chain(readers) {
@@ -121,7 +121,7 @@ impl Committer {
     fn roll_back(&mut self, group: Vec<Batch>, error: &io::Error) {
         if self.pending_undo.is_empty() {
             let changes = group.iter().flat_map(|batch| &batch.changes);
-            self.pending_undo = changes.cloned().map(|change| Write::of(&change.inverse())).rev().collect();
+            self.pending_undo = changes.cloned().map(|change| RecordWrite::encode(&change.inverse())).rev().collect();
             // Before the requests are refused: most failures do not repeat, and then no refused change is on disk.
             let undone = catch_unwind(AssertUnwindSafe(|| self.undo_failed()));
             drop(undone);
@@ -155,14 +155,14 @@ fn undo(inner: &mut Inner, mut batches: Vec<Batch>) -> Vec<oneshot::Sender<bool>
         outcomes.push(batch.outcome);
     }
     inner.state.undo(changes);
-    inner.state.mark_durable(std::iter::empty());
+    inner.state.settle_except(std::iter::empty());
     outcomes
 }
 
 /// Refuses everything that waits when the thread ends, also by a panic.
-struct End(Arc<Shared>);
+struct RefuseOnExit(Arc<Shared>);
 
-impl Drop for End {
+impl Drop for RefuseOnExit {
     fn drop(&mut self) {
         let mut inner = self.0.lock();
         if let Store::Durable(queue) = &mut inner.store {

@@ -15,7 +15,7 @@ use crate::registry::model::Quota;
 use crate::registry::model::{Clock, ManualClock, Uuid1};
 use crate::registry::state::State;
 use crate::registry::store::record::{event_key, is_event};
-use crate::registry::store::{Backend, CommitError, Visit, Write, fjall, recovery};
+use crate::registry::store::{Backend, CommitError, RecordWrite, Visit, fjall, recovery};
 
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -60,7 +60,7 @@ impl FaultyBackend {
 }
 
 impl Backend for FaultyBackend {
-    fn commit(&self, requests: &[Vec<Write>]) -> Result<(), CommitError> {
+    fn commit(&self, requests: &[Vec<RecordWrite>]) -> Result<(), CommitError> {
         let failure_mode = *self.failure_mode.lock().unwrap();
         match failure_mode {
             FailureMode::Full => return Err(io::Error::from(io::ErrorKind::StorageFull).into()),
@@ -69,7 +69,7 @@ impl Backend for FaultyBackend {
         }
         assert_ne!(failure_mode, FailureMode::Panicking);
         let mut records = self.records.lock().unwrap();
-        for Write { key, value } in requests.iter().flatten() {
+        for RecordWrite { key, value } in requests.iter().flatten() {
             match value {
                 Some(value) => records.insert(key.clone(), value.clone()),
                 None => records.remove(key),
@@ -134,7 +134,11 @@ impl Bench {
     }
 
     pub(crate) async fn value(&self, id: &str) -> Option<String> {
-        self.engine.run(1, Scope::Value(id), |state| state.value(1, id)).await.ok().map(|value| value.value.to_string())
+        self.engine
+            .read(1, Scope::Value(id), |state| state.value(1, id))
+            .await
+            .ok()
+            .map(|value| value.value.to_string())
     }
 
     /// The content of the same disk after a power cut now.
@@ -146,7 +150,7 @@ impl Bench {
     async fn now(&self) -> String {
         let now = self.clock.now();
         let look = |state: &mut State| format!("{:?} {:?}", state.value(1, "key"), state.events(now, 1));
-        self.engine.run(1, Scope::Values, look).await
+        self.engine.read(1, Scope::Values, look).await
     }
 }
 
@@ -188,7 +192,7 @@ async fn changes_are_refused_without_the_commit_thread() {
     let timeouts = Duration::from_secs(20);
     let _ = tokio::time::timeout(timeouts, set("first")).await.unwrap(); // perhaps in time
     assert!(tokio::time::timeout(timeouts, set("second")).await.unwrap().is_none());
-    assert!(engine.run(1, Scope::Values, |state| state.value(1, "second").is_err()).await, "it was undone");
+    assert!(engine.read(1, Scope::Values, |state| state.value(1, "second").is_err()).await, "it was undone");
 }
 
 /// A wrong clock must not remove events for good, so it is trusted only as fast as time passes.
@@ -296,12 +300,12 @@ async fn events_of_a_day_take_the_space_of_their_retention() {
         sizes.push(events);
     }
     assert!(sizes.iter().all(|events| (900..1_300).contains(events)), "{sizes:?}");
-    let in_memory = engine.run(1, Scope::Nothing, |state| state.tenants[&1].events.len()).await;
+    let in_memory = engine.read(1, Scope::Nothing, |state| state.tenants[&1].events.len()).await;
     assert!(in_memory <= 200, "{in_memory}");
 
     // And all of the last hour can be had, from both places.
     let feed = |limit| crate::registry::state::Feed { from: None, kind: None, strict: false, limit };
-    let from = engine.run(1, Scope::Nothing, |state| state.feed_start(clock.now(), 1, &feed(1))).await.unwrap();
+    let from = engine.read(1, Scope::Nothing, |state| state.feed_start(clock.now(), 1, &feed(1))).await.unwrap();
     let page = engine.feed(1, from, &feed(10_000)).await.unwrap().values;
     assert!((1_020..1_110).contains(&page.len()), "{}", page.len());
     assert!(page.windows(2).all(|pair| pair[0].id < pair[1].id));

@@ -25,7 +25,7 @@ impl Engine {
         let mut page = Listing::default();
         loop {
             match (
-                self.run(tenant, Scope::Nothing, |state| state.feed_part(tenant, from, feed, &mut page)).await,
+                self.read(tenant, Scope::Nothing, |state| state.feed_part(tenant, from, feed, &mut page)).await,
                 &self.disk,
             ) {
                 (Rest::End, _) => return Ok(page),
@@ -77,15 +77,15 @@ mod tests {
     use crate::registry::model::{Change, RecordChange};
     use crate::registry::model::{EventKind, ValueRemove};
     use crate::registry::store::CommitError;
+    use crate::registry::store::RecordWrite;
     use crate::registry::store::Visit;
-    use crate::registry::store::Write;
 
     /// A disk with any number of removals of a value.
     #[derive(Debug)]
     struct Endless;
 
     impl Backend for Endless {
-        fn commit(&self, _: &[Vec<Write>]) -> Result<(), CommitError> {
+        fn commit(&self, _: &[Vec<RecordWrite>]) -> Result<(), CommitError> {
             Ok(())
         }
 
@@ -93,7 +93,7 @@ mod tests {
             for ticks in 1.. {
                 let kind = EventKind::ValueRemove(Box::new(ValueRemove { id: "key".into(), old: "x".into() }));
                 let record = RecordChange::Event { id: Uuid1::new(ticks, 0), before: None, after: Some(kind) };
-                let Write { key, value } = Write::of(&Change { tenant: 1, record });
+                let RecordWrite { key, value } = RecordWrite::encode(&Change { tenant: 1, record });
                 if !visit(&key, &value.unwrap())? {
                     break;
                 }

@@ -61,7 +61,7 @@ impl Engine {
     /// Returns the deadline to wait for.
     fn next_deadline(&self, now: Now) -> Option<u64> {
         let mut inner = self.shared.lock();
-        inner.state.refresh(now.mono + NEAR_MS);
+        inner.state.requeue_renewed(now.mono + NEAR_MS);
         inner.awaited = inner.state.next_deadline();
         inner.awaited
     }

@@ -47,6 +47,7 @@ pub(super) struct Engine {
 /// The changes that a request waits for. One that has changed something also waits for all changes before its own.
 #[derive(Clone, Copy, Debug)]
 enum Wait<'a> {
+    /// Only its own changes, if it makes any.
     Own,
     /// All changes before it.
     All,
@@ -73,7 +74,7 @@ impl Engine {
     pub(super) fn create_tenants(&self, now: Now, tenants: Vec<TenantId>) {
         let create_tenants =
             |state: &mut State| tenants.iter().for_each(|tenant| state.create_on_first_use(now, *tenant));
-        drop(self.submit(Wait::Own, None, create_tenants));
+        drop(self.act_locked(Wait::Own, None, create_tenants));
     }
 
     pub(super) fn now(&self) -> Now {
@@ -82,22 +83,22 @@ impl Engine {
 
     /// Reads the state, and returns once every change that it saw is durable. If one is rolled back, it reads again. It
     /// may change what is never stored, such as the time of a heartbeat.
-    pub(super) async fn run<T>(&self, tenant: TenantId, scope: Scope<'_>, act: impl FnMut(&mut State) -> T) -> T {
-        self.read(tenant, scope, None, act).await
+    pub(super) async fn read<T>(&self, tenant: TenantId, scope: Scope<'_>, act: impl FnMut(&mut State) -> T) -> T {
+        self.read_after(tenant, scope, None, act).await
     }
 
     /// The same, after overdue leases have been expired.
-    pub(super) async fn run_swept<T>(
+    pub(super) async fn read_swept<T>(
         &self,
         now: Now,
         tenant: TenantId,
         scope: Scope<'_>,
         act: impl FnMut(&mut State) -> T,
     ) -> T {
-        self.read(tenant, scope, Some(now), act).await
+        self.read_after(tenant, scope, Some(now), act).await
     }
 
-    async fn read<T>(
+    async fn read_after<T>(
         &self,
         tenant: TenantId,
         scope: Scope<'_>,
@@ -108,7 +109,7 @@ impl Engine {
             if let Some(now) = swept {
                 self.sweep_first(now).await;
             }
-            let (result, ticket) = self.submit(Wait::For(tenant, scope), swept, &mut act);
+            let (result, ticket) = self.act_locked(Wait::For(tenant, scope), swept, &mut act);
             let is_final = matches!(ticket, CommitTicket::RolledBack) || scope == Scope::Nothing;
             if ticket.durable().await || is_final {
                 return result;
@@ -133,7 +134,7 @@ impl Engine {
     /// whether the disk accepts writes again.
     async fn change<T>(&self, wait: Wait<'_>, swept: Option<Now>, mut act: impl FnMut(&mut State) -> T) -> Option<T> {
         for _ in 0..2 {
-            let (result, ticket) = self.submit(wait, swept, &mut act);
+            let (result, ticket) = self.act_locked(wait, swept, &mut act);
             if !matches!(ticket, CommitTicket::RolledBack) {
                 return ticket.durable().await.then_some(result);
             }
@@ -146,7 +147,12 @@ impl Engine {
         None
     }
 
-    fn submit<T>(&self, wait: Wait<'_>, swept: Option<Now>, mut act: impl FnMut(&mut State) -> T) -> (T, CommitTicket) {
+    fn act_locked<T>(
+        &self,
+        wait: Wait<'_>,
+        swept: Option<Now>,
+        mut act: impl FnMut(&mut State) -> T,
+    ) -> (T, CommitTicket) {
         let mut inner = self.shared.lock();
         let Inner { state, store, .. } = &mut *inner;
         let is_failing = store.is_failing();

@@ -19,7 +19,7 @@ fn poll<T>(future: impl Future<Output = T> + Unpin) -> Poll<T> {
 impl Bench {
     async fn values(&self) -> usize {
         let page = Page { limit: 100, marker: None };
-        self.engine.run(1, Scope::Values, |state| state.values(1, &page, None)).await.values.len()
+        self.engine.read(1, Scope::Values, |state| state.values(1, &page, None)).await.values.len()
     }
 }
 
@@ -74,7 +74,7 @@ async fn lease_stays_while_its_expiry_cannot_be_stored() {
     assert!(bench.engine.write(create).await.is_some());
     let is_there = async || {
         let look = |state: &mut State| state.service(1, "node-1", false).is_ok();
-        bench.engine.run_swept(bench.clock.now(), 1, Scope::Service { id: "node-1", with_session: false }, look).await
+        bench.engine.read_swept(bench.clock.now(), 1, Scope::Service { id: "node-1", with_session: false }, look).await
     };
     hand.jump(Duration::from_millis(3_000));
     bench.disk.set_failure(FailureMode::Full);

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::registry::model::{Clock, Now, TenantId, Uuid1};
 use crate::registry::state::first_kept;
 use crate::registry::store::record::event_key;
-use crate::registry::store::{Backend, CommitError, Write};
+use crate::registry::store::{Backend, CommitError, RecordWrite};
 
 /// The most events that leave the disk after one commit.
 pub(super) const REMOVED_AT_A_TIME: usize = 2_000;
@@ -76,7 +76,7 @@ impl Retention {
         for tenant in tenants {
             let (from, to) = (event_key(tenant, self.removed_until), event_key(tenant, first.max(self.removed_until)));
             disk.scan(&from, &to, &mut |key, _| {
-                old.push(Write { key: key.to_vec(), value: None });
+                old.push(RecordWrite { key: key.to_vec(), value: None });
                 Ok(old.len() < REMOVED_AT_A_TIME)
             })?;
             if old.len() >= REMOVED_AT_A_TIME {

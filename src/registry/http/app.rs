@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use super::connection::{Timeouts, Tls};
 use super::forwarded::TrustedProxy;
 use super::representation::ServiceShape;
-use super::resources::Lists;
+use super::resources::PageShares;
 use super::response::ResponseIds;
 use crate::registry::access::{Authenticator, LoginThrottle, RateLimiter, Users, Waiting};
 use crate::registry::config::Compatibility;
@@ -36,7 +36,7 @@ pub(in crate::registry) struct App {
     pub(super) service_shape: ServiceShape,
     pub(super) rate_limiter: RateLimiter,
     pub(super) ids: ResponseIds,
-    pub(super) lists: Lists,
+    pub(super) lists: PageShares,
 }
 
 impl App {
@@ -50,7 +50,7 @@ impl App {
         timeouts: Timeouts,
     ) -> Self {
         let (authenticator, tls) = (ArcSwap::from_pointee(authenticator), RwLock::new(tls));
-        let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), Lists::default());
+        let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), PageShares::default());
         let engine = Arc::new(engine);
         let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
         Self {

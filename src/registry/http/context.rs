@@ -35,16 +35,16 @@ pub(super) struct RequestContext<'a> {
 
 impl RequestContext<'_> {
     /// Reads the tenant's state. The result contains nothing that can still be rolled back.
-    pub(super) async fn run<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
+    pub(super) async fn read<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
         let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
-        self.app.engine.run(self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
+        self.app.engine.read(self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
     }
 
     /// The same, after every overdue lease has been expired.
-    pub(super) async fn run_swept<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
+    pub(super) async fn read_swept<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
         let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
         let engine = &self.app.engine;
-        engine.run_swept(self.now, self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
+        engine.read_swept(self.now, self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
     }
 
     /// Changes the tenant's state, after every overdue lease has been expired. Fails if the change cannot be stored.

@@ -41,7 +41,7 @@ impl From<DomainError> for HttpError {
 
 /// The faults of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Type {
+enum FaultType {
     BadRequest,
     ServiceWithThisIdExists,
     InvalidLimit,
@@ -53,7 +53,7 @@ enum Type {
     SystemFailure,
 }
 
-impl Type {
+impl FaultType {
     fn name(self) -> &'static str {
         match self {
             Self::BadRequest => "badRequest",
@@ -83,32 +83,34 @@ impl HttpError {
     /// Returns the response; `id` is its id, and `base` the registry's own address as the client sees it.
     pub(super) fn answer(self, id: &str, base: &PublicUrl<'_>) -> Answer {
         let is_garbled = matches!(self, Self::Garbled); // the start of the next request cannot be found
-        let is_login = matches!(self, Self::Refused(DomainError::Busy(_)));
-        let is_busy = is_login || matches!(self, Self::Busy);
+        let is_deferred_login = matches!(self, Self::Refused(DomainError::Busy(_)));
+        let is_busy = is_deferred_login || matches!(self, Self::Busy);
         let (kind, message, details) = match self {
-            Self::Garbled => twice(Type::BadRequest, "Invalid transfer encoding".into()),
+            Self::Garbled => message_as_details(FaultType::BadRequest, "Invalid transfer encoding".into()),
             Self::TooLarge => return Answer::empty(StatusCode::PAYLOAD_TOO_LARGE).closing(),
             Self::TooSlow => return Answer::empty(StatusCode::REQUEST_TIMEOUT).closing(),
-            Self::Refused(refusal) => words(refusal),
+            Self::Refused(refusal) => describe(refusal),
             Self::RouteNotFound { requested } => {
                 let details = json!({ "requested_path": requested });
-                (Type::NotFound, "The page cannot be found.".into(), details)
+                (FaultType::NotFound, "The page cannot be found.".into(), details)
             }
-            Self::StorageUnavailable | Self::Busy => twice(Type::SystemFailure, "Internal Error".into()), // the log has the reason
-            Self::Forbidden(why) => (Type::Forbidden, "forbidden".into(), why.into()),
+            Self::StorageUnavailable | Self::Busy => {
+                message_as_details(FaultType::SystemFailure, "Internal Error".into())
+            } // the log has the reason
+            Self::Forbidden(why) => (FaultType::Forbidden, "forbidden".into(), why.into()),
             Self::RateReached { limit, period, path } => {
                 let details =
                     format!("Limit of {limit} requests in {period} seconds for path \"{path}\" has been reached");
-                (Type::RateLimitReached, "Rate limit has been reached.".into(), details.into())
+                (FaultType::RateLimitReached, "Rate limit has been reached.".into(), details.into())
             }
         };
         let code = kind.status();
         let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into() };
         let answer = Answer::json(code, &fault);
         if is_busy {
-            return if is_login { answer.retry().closing() } else { answer.retry() };
+            return if is_deferred_login { answer.retry().closing() } else { answer.retry() };
         }
-        if kind != Type::Unauthorized {
+        if kind != FaultType::Unauthorized {
             return if is_garbled { answer.closing() } else { answer };
         }
         // The Twisted client does not read this response. Twisted before 14 then receives nothing more on the
@@ -117,23 +119,23 @@ impl HttpError {
     }
 }
 
-fn words(refusal: DomainError) -> (Type, String, Value) {
+fn describe(refusal: DomainError) -> (FaultType, String, Value) {
     match refusal {
-        DomainError::Malformed(text) => twice(Type::BadRequest, text),
+        DomainError::Malformed(text) => message_as_details(FaultType::BadRequest, text),
         DomainError::Field { field, rule } => {
-            (Type::BadRequest, format!("Validation error for key '{field}'"), rule.into())
+            (FaultType::BadRequest, format!("Validation error for key '{field}'"), rule.into())
         }
         DomainError::Parameter { name, rule } => {
-            (Type::BadRequest, format!("Invalid value for '{name}' query string parameter"), rule.into())
+            (FaultType::BadRequest, format!("Invalid value for '{name}' query string parameter"), rule.into())
         }
-        DomainError::PageLimit(rule) => (Type::InvalidLimit, "Invalid limit".into(), rule.into()),
+        DomainError::PageLimit(rule) => (FaultType::InvalidLimit, "Invalid limit".into(), rule.into()),
         DomainError::ServiceExists(id) => {
-            twice(Type::ServiceWithThisIdExists, format!("Service with id {id} already exists."))
+            message_as_details(FaultType::ServiceWithThisIdExists, format!("Service with id {id} already exists."))
         }
         DomainError::Quota { resource, most } => {
             let name = resource.name();
             let details = format!("Limit for resource {name} has been reached. Maximum allowed objects: {most}");
-            (Type::LimitReached, "Resource limit has been reached".into(), details.into())
+            (FaultType::LimitReached, "Resource limit has been reached".into(), details.into())
         }
         DomainError::Missing { kind, key } => {
             let kind = match kind {
@@ -143,14 +145,14 @@ fn words(refusal: DomainError) -> (Type, String, Value) {
                 Kind::HeartbeatMarker => "HeartbeatMarker",
             };
             let details = format!("Object \"{kind}\" with key \"{key}\" does not exist");
-            (Type::NotFound, "object does not exist".into(), details.into())
+            (FaultType::NotFound, "object does not exist".into(), details.into())
         }
-        DomainError::Busy(why) => (Type::SystemFailure, "Service Unavailable".into(), why.into()),
-        DomainError::Unauthorized(why) => (Type::Unauthorized, "forbidden".into(), why.into()),
+        DomainError::Busy(why) => (FaultType::SystemFailure, "Service Unavailable".into(), why.into()),
+        DomainError::Unauthorized(why) => (FaultType::Unauthorized, "forbidden".into(), why.into()),
     }
 }
 
-fn twice(kind: Type, text: String) -> (Type, String, Value) {
+fn message_as_details(kind: FaultType, text: String) -> (FaultType, String, Value) {
     let details = Value::String(text.clone());
     (kind, text, details)
 }

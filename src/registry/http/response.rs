@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::public_url::PublicUrl;
-use super::resources::Held;
+use super::resources::ShareGuard;
 use crate::registry::model::Uuid1;
 
 /// JSON is indented by 4 blanks.
@@ -34,7 +34,7 @@ pub(super) struct Answer {
 /// A body that frees its share of the limit on unsent bytes once it was handed to the system.
 struct Unsent {
     text: Vec<u8>,
-    _held: Held,
+    _held: ShareGuard,
 }
 
 impl AsRef<[u8]> for Unsent {
@@ -86,7 +86,7 @@ impl Answer {
     }
 
     /// Makes a response with a page of a list, already written.
-    pub(super) fn page_of_list(text: Vec<u8>, held: Option<Held>) -> Self {
+    pub(super) fn page_of_list(text: Vec<u8>, held: Option<ShareGuard>) -> Self {
         match held {
             None => Self::text(StatusCode::OK, text),
             Some(held) => Self::text(StatusCode::OK, Bytes::from_owner(Unsent { text, _held: held })),

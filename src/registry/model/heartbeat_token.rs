@@ -40,7 +40,7 @@ impl Keys {
 
     /// Returns the heartbeat token of a lease for a deadline: a version-1 UUID with that time, bound to tenant and
     /// lease.
-    pub(crate) fn heartbeat(&self, ticks: u64, tenant: TenantId, incarnation: u64) -> Uuid1 {
+    pub(crate) fn heartbeat_token(&self, ticks: u64, tenant: TenantId, incarnation: u64) -> Uuid1 {
         let mut message = [0; 20];
         message[..8].copy_from_slice(&ticks.to_le_bytes());
         message[8..12].copy_from_slice(&tenant.to_le_bytes());
@@ -144,11 +144,15 @@ mod tests {
     #[test]
     fn heartbeat_token_is_bound_to_time_tenant_and_holder() {
         let keys = Keys::random().unwrap();
-        let token = keys.heartbeat(1_000, 7, 42);
-        assert_eq!(token, keys.heartbeat(1_000, 7, 42));
+        let token = keys.heartbeat_token(1_000, 7, 42);
+        assert_eq!(token, keys.heartbeat_token(1_000, 7, 42));
         assert_eq!(token.ticks(), 1_000);
-        let others = [keys.heartbeat(1_001, 7, 42), keys.heartbeat(1_000, 8, 42), keys.heartbeat(1_000, 7, 43)];
-        let foreign = Keys::random().unwrap().heartbeat(1_000, 7, 42);
+        let others = [
+            keys.heartbeat_token(1_001, 7, 42),
+            keys.heartbeat_token(1_000, 8, 42),
+            keys.heartbeat_token(1_000, 7, 43),
+        ];
+        let foreign = Keys::random().unwrap().heartbeat_token(1_000, 7, 42);
         assert!(others.iter().chain([&foreign]).all(|other| *other != token));
     }
 

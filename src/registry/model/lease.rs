@@ -18,7 +18,7 @@ pub(crate) struct Lease {
     /// When it expires, on the monotonic scale.
     pub(crate) deadline: u64,
     /// The deadline of its entry in the queue; never later than its own.
-    pub(crate) queued: u64,
+    pub(crate) queued_deadline: u64,
     /// The time in the newest token, in ticks; 0 if it is unknown, as after a restart.
     pub(crate) latest: u64,
     /// The time in the token before, until the newest has been used; otherwise 0.
@@ -36,7 +36,7 @@ impl Lease {
 
     /// Makes a lease of which only the incarnation is known, as it is read from the store.
     pub(crate) fn restored(incarnation: u64) -> Self {
-        Self { incarnation, last_seen: 0, deadline: 0, queued: 0, latest: 0, previous: 0 }
+        Self { incarnation, last_seen: 0, deadline: 0, queued_deadline: 0, latest: 0, previous: 0 }
     }
 
     pub(crate) fn last_seen(&self) -> Option<u64> {
@@ -45,14 +45,14 @@ impl Lease {
 
     /// Gives it its whole timeout, as after a restart. The caller must queue it.
     pub(crate) fn restart(&mut self, now: Now, timeout: u8) {
-        self.extend(now, timeout);
-        self.queued = self.deadline;
+        self.set_deadline(now, timeout);
+        self.queued_deadline = self.deadline;
     }
 
     /// Returns whether a heartbeat with this token renews it.
     pub(crate) fn accepts(&self, keys: &Keys, tenant: TenantId, token: Uuid1) -> bool {
         let is_current = self.latest == 0 || [self.previous, self.latest].contains(&token.ticks());
-        is_current && keys.heartbeat(token.ticks(), tenant, self.incarnation) == token
+        is_current && keys.heartbeat_token(token.ticks(), tenant, self.incarnation) == token
     }
 
     /// Renews it, and returns the next token; none if the token is not accepted.
@@ -67,7 +67,7 @@ impl Lease {
         if !self.accepts(keys, tenant, token) {
             return None;
         }
-        self.extend(now, timeout);
+        self.set_deadline(now, timeout);
         let next = if token.ticks() == self.previous {
             self.token(keys, tenant) // the response to the last heartbeat was lost
         } else {
@@ -80,20 +80,21 @@ impl Lease {
 
     /// Returns the newest token.
     pub(crate) fn token(&self, keys: &Keys, tenant: TenantId) -> Uuid1 {
-        keys.heartbeat(self.latest, tenant, self.incarnation)
+        keys.heartbeat_token(self.latest, tenant, self.incarnation)
     }
 
     /// Returns the deadline of a further entry in the queue, if it needs one: a deadline moves up only after the
     /// timeout was lowered; otherwise the entry that is there is early enough.
-    pub(crate) fn moved_up(&mut self) -> Option<u64> {
-        let is_earlier = self.deadline < self.queued;
+    #[must_use = "the entry would be missing from the queue"]
+    pub(crate) fn take_earlier_deadline(&mut self) -> Option<u64> {
+        let is_earlier = self.deadline < self.queued_deadline;
         is_earlier.then(|| {
-            self.queued = self.deadline;
-            self.queued
+            self.queued_deadline = self.deadline;
+            self.queued_deadline
         })
     }
 
-    fn extend(&mut self, now: Now, timeout: u8) {
+    fn set_deadline(&mut self, now: Now, timeout: u8) {
         self.deadline = now.mono + u64::from(timeout) * 1000;
     }
 

@@ -98,7 +98,7 @@ impl State {
     }
 
     /// Records that all changes were committed or rolled back, except those that still wait. Older events leave memory.
-    pub(crate) fn mark_durable<'a>(&mut self, waiting: impl Iterator<Item = &'a Change>) {
+    pub(crate) fn settle_except<'a>(&mut self, waiting: impl Iterator<Item = &'a Change>) {
         let touched = std::mem::take(&mut self.unkept);
         for change in waiting {
             self.mark_pending(std::slice::from_ref(change));
@@ -238,13 +238,13 @@ pub(super) mod tests {
             changes.into_iter().filter(|change| matches!(change.record, RecordChange::Event { .. })).collect();
         state.mark_pending(&events);
         assert_eq!(state.events(at(9), 1).len(), 0);
-        state.mark_durable(events[1..].iter());
+        state.settle_except(events[1..].iter());
         assert_eq!(state.tenants[&1].events.len(), 4, "the first is on disk, and old enough to go");
         let from = Uuid1::lowest(0);
         let Rest::OnDisk(until) = state.feed_part(1, from, &feed(), &mut Listing::default()) else { panic!() };
         let RecordChange::Event { id, .. } = events[1].record else { panic!() };
         assert_eq!(until, id);
-        state.mark_durable([].iter());
+        state.settle_except([].iter());
         assert_eq!(state.tenants[&1].events.len(), 2);
         assert_eq!(state.unkept.len(), 0);
     }

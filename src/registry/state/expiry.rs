@@ -56,12 +56,12 @@ impl State {
 
     /// Moves entries that are due soon to the deadlines of their leases, as far as they are first in the queue: so
     /// the task looks often only when a lease may really expire.
-    pub(crate) fn refresh(&mut self, soon: u64) {
+    pub(crate) fn requeue_renewed(&mut self, soon: u64) {
         while let Some(entry) = self.deadlines.pop_due(soon) {
-            let Some((lease, _)) = self.lease(&entry) else { continue };
+            let Some((lease, _)) = self.lease_of_current_entry(&entry) else { continue };
             let is_moved = lease.deadline > entry.due;
-            lease.queued = lease.deadline;
-            let queued = lease.queued;
+            lease.queued_deadline = lease.deadline;
+            let queued = lease.queued_deadline;
             self.deadlines.push(queued, entry.tenant, entry.owner);
             if !is_moved {
                 return;
@@ -75,11 +75,11 @@ impl State {
         let mut overdue = Vec::new();
         let Some(due) = self.next_deadline() else { return overdue };
         while let Some(entry) = self.deadlines.pop_due(due) {
-            let Some((lease, _)) = self.lease(&entry) else { continue };
+            let Some((lease, _)) = self.lease_of_current_entry(&entry) else { continue };
             if lease.deadline > due {
                 // Renewed since. If the real deadline has passed as well, its own entry will be due.
-                lease.queued = lease.deadline;
-                let queued = lease.queued;
+                lease.queued_deadline = lease.deadline;
+                let queued = lease.queued_deadline;
                 self.deadlines.push(queued, entry.tenant, entry.owner);
             } else {
                 let lease = lease.clone();
@@ -91,7 +91,7 @@ impl State {
     }
 
     /// Returns the lease of an entry, and its timeout; none if it is gone, or has another entry.
-    fn lease(&mut self, entry: &QueuedDeadline) -> Option<(&mut Lease, u8)> {
+    fn lease_of_current_entry(&mut self, entry: &QueuedDeadline) -> Option<(&mut Lease, u8)> {
         let tenant = self.tenants.get_mut(&entry.tenant)?;
         let (lease, timeout) = match &entry.owner {
             Owner::Session(id) => {
@@ -106,7 +106,7 @@ impl State {
                 }
             }
         };
-        (lease.queued == entry.due).then_some((lease, timeout))
+        (lease.queued_deadline == entry.due).then_some((lease, timeout))
     }
 
     fn expire(&mut self, now: Now, token: Uuid1, QueuedDeadline { due, tenant, owner }: QueuedDeadline) {
@@ -244,11 +244,11 @@ mod tests {
         let token = own(&mut state, at(0), "alive", 3);
         own(&mut state, at(500), "silent", 3);
         beat(&mut state, at(2_000), HeartbeatTarget::Service("alive"), token).unwrap();
-        state.refresh(2_999);
+        state.requeue_renewed(2_999);
         assert_eq!(state.next_deadline(), Some(3_000), "not soon");
-        state.refresh(3_000);
+        state.requeue_renewed(3_000);
         assert_eq!(state.next_deadline(), Some(3_500));
-        state.refresh(3_500);
+        state.requeue_renewed(3_500);
         assert_eq!(state.next_deadline(), Some(3_500), "nothing has moved it");
         state.sweep(at(5_000), usize::MAX);
         assert!(state.service(1, "alive", false).is_err() && state.service(1, "silent", false).is_err());

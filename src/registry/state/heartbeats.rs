@@ -14,8 +14,8 @@ use crate::registry::model::{Lease, ServiceKind, SessionId, TenantId};
 pub(crate) enum HeartbeatTarget<'a> {
     Session(&'a str),
     Service(&'a str),
-    /// The owner of the token: the id is of no session.
-    Unnamed(&'a str),
+    /// The owner of the token. The id, which belongs to no session, is only for the error.
+    ByToken(&'a str),
 }
 
 /// The token of a heartbeat, and its text as it was sent.
@@ -26,7 +26,7 @@ pub(crate) struct PresentedToken<'a> {
 }
 
 impl State {
-    /// Renews a lease and returns the next token. Expires nothing: a late heartbeat is as good as any.
+    /// Renews a lease and returns the next token. Expires nothing: a late heartbeat still renews a lease that has not been removed.
     pub(crate) fn beat(
         &mut self,
         now: Now,
@@ -35,7 +35,7 @@ impl State {
         shown: PresentedToken<'_>,
     ) -> Result<Uuid1, DomainError> {
         let PresentedToken { token, text } = shown;
-        let owner = matches!(who, HeartbeatTarget::Unnamed(_)).then(|| self.owner(id, token)).flatten();
+        let owner = matches!(who, HeartbeatTarget::ByToken(_)).then(|| self.owner(id, token)).flatten();
         let who = match &owner {
             Some(Owner::Session(session)) => HeartbeatTarget::Session(session.as_str()),
             Some(Owner::Service(service)) => HeartbeatTarget::Service(service),
@@ -43,11 +43,11 @@ impl State {
         };
         let tenant = self.tenants.entry(id).or_default();
         let next = match who {
-            HeartbeatTarget::Session(name) | HeartbeatTarget::Unnamed(name) => {
+            HeartbeatTarget::Session(name) | HeartbeatTarget::ByToken(name) => {
                 let session = SessionId::parse(name).and_then(|key| Some((key, tenant.sessions.get_mut(key)?)));
                 let (key, session) = session.ok_or_else(|| DomainError::missing(Kind::Session, name))?;
                 let next = session.lease.renew(now, &self.keys, id, session.timeout, token);
-                if let Some(due) = session.lease.moved_up() {
+                if let Some(due) = session.lease.take_earlier_deadline() {
                     self.deadlines.push(due, id, Owner::Session(key));
                 }
                 next
@@ -57,7 +57,7 @@ impl State {
                 match (&mut service.lease, service.info.kind) {
                     (Some(lease), ServiceKind::Standalone { timeout }) => {
                         let next = lease.renew(now, &self.keys, id, timeout, token);
-                        if let Some(due) = lease.moved_up() {
+                        if let Some(due) = lease.take_earlier_deadline() {
                             self.deadlines.push(due, id, Owner::Service(service.info.id.clone()));
                         }
                         next
@@ -158,8 +158,8 @@ mod tests {
         let forget = |state: &mut State| {
             let service = state.tenants.get_mut(&1).unwrap().services.get_mut("node-1").unwrap();
             let lease = service.lease.as_mut().unwrap();
-            let (deadline, queued) = (lease.deadline, lease.queued);
-            **lease = Lease { deadline, queued, ..Lease::restored(lease.incarnation) };
+            let (deadline, queued_deadline) = (lease.deadline, lease.queued_deadline);
+            **lease = Lease { deadline, queued_deadline, ..Lease::restored(lease.incarnation) };
         };
         forget(&mut state);
         let forged = Uuid1::new(second.ticks() + 1, 0);

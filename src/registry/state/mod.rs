@@ -162,12 +162,12 @@ impl State {
             }
             RecordChange::Session { id: session, after, .. } => {
                 if let Some(lease) = tenant.put_session(session, after) {
-                    self.deadlines.push(lease.queued, id, Owner::Session(session));
+                    self.deadlines.push(lease.queued_deadline, id, Owner::Session(session));
                 }
             }
             RecordChange::Service { id: service, after, .. } => {
                 if let Some(lease) = tenant.put_service(&service, after) {
-                    self.deadlines.push(lease.queued, id, Owner::Service(service));
+                    self.deadlines.push(lease.queued_deadline, id, Owner::Service(service));
                 }
             }
             RecordChange::Value { id, after: Some(value), .. } => {

@@ -12,7 +12,7 @@ use super::tests::{beat, new_service, new_session};
 use crate::registry::model::Now;
 use crate::registry::model::Uuid1;
 use crate::registry::model::{NewServiceKind, Quota};
-use crate::registry::store::{Backend, CommitError, Visit, Write, recovery};
+use crate::registry::store::{Backend, CommitError, RecordWrite, Visit, recovery};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -48,9 +48,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Written(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl Backend for Written {
-    fn commit(&self, requests: &[Vec<Write>]) -> Result<(), CommitError> {
+    fn commit(&self, requests: &[Vec<RecordWrite>]) -> Result<(), CommitError> {
         let mut records = self.0.lock().unwrap();
-        for Write { key, value } in requests.iter().flatten().cloned() {
+        for RecordWrite { key, value } in requests.iter().flatten().cloned() {
             match value {
                 Some(value) => records.insert(key, value),
                 None => records.remove(&key),
@@ -202,7 +202,7 @@ impl World {
     }
 
     fn write(&mut self) {
-        let writes: Vec<Write> = self.state.take_changes().iter().map(Write::of).collect();
+        let writes: Vec<RecordWrite> = self.state.take_changes().iter().map(RecordWrite::encode).collect();
         self.disk.commit(&[writes]).unwrap();
     }
 

@@ -117,7 +117,7 @@ fn build(file: &Path, store: &Path) -> io::Result<()> {
     let files = FjallBackend::open(store)?;
     let mut batch = Vec::new();
     read(file, |key, value| {
-        batch.push(record::Write { key: key.to_vec(), value: Some(value.to_vec()) });
+        batch.push(record::RecordWrite { key: key.to_vec(), value: Some(value.to_vec()) });
         if batch.len() < BATCH { Ok(()) } else { Ok(files.commit(&[std::mem::take(&mut batch)])?) }
     })?;
     Ok(files.commit(&[batch])?)
@@ -167,7 +167,7 @@ fn read(file: &Path, mut visit: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> i
         value.resize(value_length as usize, 0);
         from.take(&mut key)?;
         from.take(&mut value)?;
-        if key.first() != Some(&META) && record::read(&key, &value).is_none() {
+        if key.first() != Some(&META) && record::decode(&key, &value).is_none() {
             return Err(broken("it has a record that cannot be read"));
         }
         visit(&key, &value)?;

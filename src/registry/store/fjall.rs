@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::CommitError;
-use super::record::{KEYS, Write, is_event};
+use super::record::{RecordWrite, TOKEN_KEYS, is_event};
 use super::{Backend, Visit};
 
 /// How much is collected in memory before it is sorted into files, for each keyspace. Small: the whole registry is in
@@ -80,7 +80,7 @@ impl FjallBackend {
         }
         self.check_place()?;
         let again = Open::at(&self.path).map_err(io_error)?;
-        if !again.records.contains_key(KEYS).map_err(io_error)? {
+        if !again.records.contains_key(TOKEN_KEYS).map_err(io_error)? {
             return Err(io::Error::other(format!("what was in {} is gone; restore a backup", self.path.display())));
         }
         *open = Some(Arc::new(again));
@@ -89,7 +89,7 @@ impl FjallBackend {
 }
 
 impl Backend for FjallBackend {
-    fn commit(&self, requests: &[Vec<Write>]) -> Result<(), CommitError> {
+    fn commit(&self, requests: &[Vec<RecordWrite>]) -> Result<(), CommitError> {
         self.check_place()?;
         if self.open.read().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.reopen()?;
@@ -175,9 +175,9 @@ impl Open {
         if is_event(key) { &self.events } else { &self.records }
     }
 
-    fn commit<'a>(&self, writes: impl Iterator<Item = &'a Write>) -> fjall::Result<()> {
+    fn commit<'a>(&self, writes: impl Iterator<Item = &'a RecordWrite>) -> fjall::Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for Write { key, value } in writes {
+        for RecordWrite { key, value } in writes {
             match value {
                 Some(value) => batch.insert(self.keyspace(key), &key[..], &value[..]),
                 None => batch.remove(self.keyspace(key), &key[..]),
@@ -202,8 +202,8 @@ mod tests {
 
     use super::*;
 
-    fn put(key: &[u8]) -> Write {
-        Write { key: key.to_vec(), value: Some(b"x".to_vec()) }
+    fn put(key: &[u8]) -> RecordWrite {
+        RecordWrite { key: key.to_vec(), value: Some(b"x".to_vec()) }
     }
 
     /// A reader of a copy may stop reading, and the next commit must not wait for it.
@@ -211,7 +211,7 @@ mod tests {
     fn copy_ends_when_the_store_is_reopened() {
         let folder = tempfile::tempdir().unwrap();
         let files = FjallBackend::open(&folder.path().join("store")).unwrap();
-        files.commit(&[vec![put(KEYS)], vec![put(b"m/other")]]).unwrap();
+        files.commit(&[vec![put(TOKEN_KEYS)], vec![put(b"m/other")]]).unwrap();
         let (began, begun) = mpsc::channel();
         let (go_on, told) = mpsc::channel::<()>();
         let files = &files;
@@ -239,7 +239,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [path, aside] = ["store", "aside"].map(|name| folder.path().join(name));
         let files = FjallBackend::open(&path).unwrap();
-        files.commit(&[vec![put(KEYS)]]).unwrap();
+        files.commit(&[vec![put(TOKEN_KEYS)]]).unwrap();
         fs::rename(&path, &aside).unwrap();
         assert!(files.reopen().is_err() && !path.exists());
         fs::rename(&aside, &path).unwrap();

@@ -10,7 +10,7 @@ pub(super) mod record;
 pub(super) mod recovery;
 
 pub use backup::{backup, restore};
-pub(crate) use record::Write;
+pub(crate) use record::RecordWrite;
 pub(crate) use recovery::{OpenedStore, Opener};
 
 use std::fmt::Debug;
@@ -24,7 +24,7 @@ pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<bool> + 'a;
 pub(super) trait Backend: Debug + Send + Sync {
     /// Writes the changes of some requests, in order, and returns once they would survive a loss of power. A backend
     /// may divide them, but only between requests.
-    fn commit(&self, requests: &[Vec<Write>]) -> Result<(), CommitError>;
+    fn commit(&self, requests: &[Vec<RecordWrite>]) -> Result<(), CommitError>;
 
     /// Visits the records from the first key up to, and not including, the second.
     fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()>;

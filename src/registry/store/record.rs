@@ -2,7 +2,7 @@
 //!
 //! A key is a letter, the tenant, a letter for the kind, and the id. So each tenant is one range of keys, its events
 //! are the last part of that range, and a session is followed by the services in it. A record is read back as a
-//! [`Change`] with nothing before, so that a restart is the sum of all changes. Leases come back without their tokens
+//! [`Change`] with nothing before, so that recovery applies each record as a change. Leases come back without their tokens
 //! and deadlines, which are in memory only.
 
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::registry::model::{
     Event, EventKind, Lease, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId, ValueRemove, ValueUpdate,
 };
 
-pub(super) const KEYS: &[u8] = b"m/keys";
+pub(super) const TOKEN_KEYS: &[u8] = b"m/keys";
 /// The first byte of the keys of the registry itself.
 pub(super) const META: u8 = b'm';
 /// The first byte of all other keys; the tenant and the kind follow.
 const DATA: u8 = b'd';
 
-const VALUE: u8 = b'c';
+const CONFIG_VALUE: u8 = b'c';
 /// A session, and with [`SEPARATOR`] a service in it.
 const SESSION: u8 = b's';
 const TENANT: u8 = b't';
@@ -34,13 +34,13 @@ const SEPARATOR: char = '/';
 
 /// A change to the store: a key, and its new value, or none to remove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Write {
+pub(crate) struct RecordWrite {
     pub(crate) key: Vec<u8>,
     pub(crate) value: Option<Vec<u8>>,
 }
 
-impl Write {
-    pub(crate) fn of(Change { tenant, record }: &Change) -> Self {
+impl RecordWrite {
+    pub(crate) fn encode(Change { tenant, record }: &Change) -> Self {
         let value = |put: &mut dyn FnMut(&mut Vec<u8>)| {
             let mut value = Vec::new();
             put(&mut value);
@@ -60,7 +60,7 @@ impl Write {
                 (service_key(*tenant, id, kind), after)
             }
             RecordChange::Value { id, after, .. } => {
-                (key(*tenant, VALUE, id.as_bytes()), after.as_ref().map(|text| text.as_bytes().to_vec()))
+                (key(*tenant, CONFIG_VALUE, id.as_bytes()), after.as_ref().map(|text| text.as_bytes().to_vec()))
             }
             RecordChange::Event { id, after, .. } => {
                 (event_key(*tenant, *id), after.as_ref().map(|kind| value(&mut |to| put_event_kind(to, kind))))
@@ -130,7 +130,7 @@ pub(crate) fn event(key: &[u8], value: &[u8]) -> Option<Event> {
 }
 
 /// Reads a record, as the change that made it; none if this is no record.
-pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
+pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
     let (tenant, kind, id) = split(key)?;
     if kind == EVENT {
         let Event { id, kind } = event(key, value)?;
@@ -149,7 +149,7 @@ pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Change> {
             let after = value.service(id)?;
             RecordChange::Service { id: after.info.id.clone(), before: None, after: Some(after) }
         }
-        VALUE => {
+        CONFIG_VALUE => {
             RecordChange::Value { id: id.into(), before: None, after: Some(std::str::from_utf8(value.0).ok()?.into()) }
         }
         _ => return None,
@@ -337,8 +337,8 @@ mod tests {
     fn record_is_read_back_as_it_was_written() {
         let mut kinds = 0u64;
         for change in changes() {
-            let Write { key, value: Some(value) } = Write::of(&change) else { continue };
-            assert_eq!(read(&key, &value), Some(forget(change)));
+            let RecordWrite { key, value: Some(value) } = RecordWrite::encode(&change) else { continue };
+            assert_eq!(decode(&key, &value), Some(forget(change)));
             kinds |= 1 << (key[5] - b'a');
             if is_event(&key) {
                 kinds |= 1 << (26 + value[0]);
@@ -380,7 +380,7 @@ mod tests {
             event(EventKind::ValueRemove(Box::new(ValueRemove { id, old }))),
         ];
         let written = slots.map(|record| {
-            let Write { key, value } = Write::of(&Change { tenant: 7, record });
+            let RecordWrite { key, value } = RecordWrite::encode(&Change { tenant: 7, record });
             format!("{} {}", key.escape_ascii(), value.unwrap().escape_ascii())
         });
         assert_eq!(written.join("\n"), include_str!("record.txt").trim_end());
@@ -389,12 +389,12 @@ mod tests {
     #[test]
     fn truncated_record_is_rejected_or_shorter() {
         for change in changes() {
-            let Write { key, value: Some(value) } = Write::of(&change) else { continue };
+            let RecordWrite { key, value: Some(value) } = RecordWrite::encode(&change) else { continue };
             for end in 0..value.len() {
-                read(&key, &value[..end]); // does not panic; a value that ends with a list or text has a shorter form
+                decode(&key, &value[..end]); // does not panic; a value that ends with a list or text has a shorter form
             }
             for end in 0..6 {
-                assert_eq!(read(&key[..end], &value), None);
+                assert_eq!(decode(&key[..end], &value), None);
             }
         }
     }
@@ -405,7 +405,7 @@ mod tests {
         for tenant in [1, 2] {
             let (from, to) = records_of(tenant);
             for change in changes() {
-                let Write { key, .. } = Write::of(&Change { tenant, ..change });
+                let RecordWrite { key, .. } = RecordWrite::encode(&Change { tenant, ..change });
                 assert!(from <= key && (key < to) != is_event(&key), "{}", key.escape_ascii());
                 assert_eq!(tenant_of(&key), Some(tenant));
                 keys.push(key);

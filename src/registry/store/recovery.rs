@@ -9,7 +9,7 @@ use tokio::net::UnixListener;
 
 use super::data_dir::DataDir;
 use super::fjall::FjallBackend;
-use super::record::{self, KEYS, META, Write, event_key};
+use super::record::{self, META, RecordWrite, TOKEN_KEYS, event_key};
 use super::{Backend, backup};
 use crate::registry::Error;
 use crate::registry::model::Keys;
@@ -50,7 +50,7 @@ fn keys(disk: &dyn Backend) -> io::Result<Keys> {
     disk.scan(&[META], &[META + 1], &mut |key, value| {
         match key {
             FORMAT => format = Some(value.to_vec()),
-            KEYS => keys = Keys::of_bytes(value),
+            TOKEN_KEYS => keys = Keys::of_bytes(value),
             _ => {}
         }
         Ok(true)
@@ -67,8 +67,8 @@ fn keys(disk: &dyn Backend) -> io::Result<Keys> {
         }
         (None, None) => {
             let keys = Keys::random().map_err(|error| io::Error::other(error.to_string()))?;
-            let put = |key: &[u8], value: &[u8]| Write { key: key.to_vec(), value: Some(value.to_vec()) };
-            disk.commit(&[vec![put(FORMAT, CURRENT), put(KEYS, &keys.bytes())]])?;
+            let put = |key: &[u8], value: &[u8]| RecordWrite { key: key.to_vec(), value: Some(value.to_vec()) };
+            disk.commit(&[vec![put(FORMAT, CURRENT), put(TOKEN_KEYS, &keys.bytes())]])?;
             Ok(keys)
         }
         _ => Err(io::Error::other("its keys are damaged")),
@@ -102,7 +102,7 @@ fn load(disk: &dyn Backend, now: Now, state: &mut State) -> io::Result<()> {
 fn load_tenant(disk: &dyn Backend, now: Now, state: &mut State, tenant: TenantId) -> io::Result<()> {
     let (from, to) = record::records_of(tenant);
     disk.scan(&from, &to, &mut |key, value| {
-        state.restore(now, record::read(key, value).ok_or_else(|| unreadable(key))?);
+        state.restore(now, record::decode(key, value).ok_or_else(|| unreadable(key))?);
         Ok(true)
     })?;
     let (from, to) = (event_key(tenant, Uuid1::lowest(0)), event_key(tenant, Uuid1::of_parts(u64::MAX, u64::MAX)));
@@ -161,7 +161,7 @@ mod tests {
         let disk = FjallBackend::open(&folder.path().join("store")).unwrap();
         keys(&disk).unwrap();
         keys(&disk).unwrap();
-        disk.commit(&[vec![Write { key: FORMAT.to_vec(), value: Some(b"1".to_vec()) }]]).unwrap();
+        disk.commit(&[vec![RecordWrite { key: FORMAT.to_vec(), value: Some(b"1".to_vec()) }]]).unwrap();
         let error = keys(&disk).unwrap_err().to_string();
         assert!(error.contains("have format \"1\"") && error.contains("reads format \"2\""), "{error}");
     }

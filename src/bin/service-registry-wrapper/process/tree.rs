@@ -23,10 +23,10 @@ pub(crate) struct ProcessTree<'a> {
     /// The signals that the child was sent.
     forwarded: HashSet<i32>,
     /// The child's status, once it has exited.
-    ended: Option<ExitStatus>,
-    /// The descendants that were signalled since then.
+    exit_status: Option<ExitStatus>,
+    /// The descendants that were signalled since the child exited.
     signalled: HashSet<pid_t>,
-    is_logged: bool,
+    has_logged_termination: bool,
 }
 
 impl<'a> ProcessTree<'a> {
@@ -44,9 +44,9 @@ impl<'a> ProcessTree<'a> {
             foreground,
             inherited_children,
             forwarded,
-            ended: None,
+            exit_status: None,
             signalled,
-            is_logged: false,
+            has_logged_termination: false,
         }
     }
 
@@ -55,12 +55,12 @@ impl<'a> ProcessTree<'a> {
     }
 
     /// Returns the child's status if it has exited.
-    pub(crate) fn ended(&self) -> Option<ExitStatus> {
-        self.ended
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        self.exit_status
     }
 
     /// Records a signal that may come from the terminal.
-    pub(crate) fn hear(&mut self, signal: Received) {
+    pub(crate) fn record_key(&mut self, signal: Received) {
         self.foreground.hear(signal);
     }
 
@@ -78,7 +78,7 @@ impl<'a> ProcessTree<'a> {
             return;
         }
         debug!(signal = signals::name(signal), as_signal = signals::name(rewritten), "forwarded");
-        if self.ended.is_some() {
+        if self.exit_status.is_some() {
             descendants::signal_all(rewritten, &mut HashSet::new(), &self.inherited_children);
         } else if rewritten == libc::SIGCONT {
             if !self.foreground.resumed_together() {
@@ -94,7 +94,7 @@ impl<'a> ProcessTree<'a> {
     /// ones are continued, as systemd does.
     pub(crate) fn ask_to_end(&mut self, signal: i32) {
         self.forward(signal);
-        if self.child_config.rewritten(signal) == 0 || self.ended.is_some() {
+        if self.child_config.rewritten(signal) == 0 || self.exit_status.is_some() {
             return;
         }
         let signalled =
@@ -116,7 +116,7 @@ impl<'a> ProcessTree<'a> {
             wait::send(-self.child, signal);
         }
         let is_reached = !self.shares_group() && wait::leads_its_group(self.child);
-        if !is_reached && self.ended.is_none() {
+        if !is_reached && self.exit_status.is_none() {
             wait::send(self.child, signal);
         }
     }
@@ -133,8 +133,8 @@ impl<'a> ProcessTree<'a> {
         loop {
             match wait::next_change() {
                 // Another process may get the child's number afterwards.
-                Change::Exited(process, status) if process == self.child && self.ended.is_none() => {
-                    self.ended = Some(status);
+                Change::Exited(process, status) if process == self.child && self.exit_status.is_none() => {
+                    self.exit_status = Some(status);
                 }
                 Change::Exited(process, _) => self.reaped(process),
                 Change::Stopped(process, signal) if process == self.child => {
@@ -152,7 +152,7 @@ impl<'a> ProcessTree<'a> {
                 }
             }
         }
-        self.ended.is_some() && (childless || self.child_config.leave_orphans || self.has_no_descendants())
+        self.exit_status.is_some() && (childless || self.child_config.leave_orphans || self.has_no_descendants())
     }
 
     /// False if /proc does not show descendants: then the processes that `waitpid` knows count.
@@ -174,7 +174,7 @@ impl<'a> ProcessTree<'a> {
 
     /// Asks the remaining descendants to end, those included that were adopted since the last time.
     pub(crate) fn terminate_descendants(&mut self, signal: i32) {
-        if !std::mem::replace(&mut self.is_logged, true) {
+        if !std::mem::replace(&mut self.has_logged_termination, true) {
             info!("the command has exited; terminating its remaining descendants");
         }
         self.signal_all(signal);
@@ -198,7 +198,7 @@ impl<'a> ProcessTree<'a> {
 
     /// Takes the terminal back once the process tree is gone.
     pub(crate) fn take_back_foreground(&mut self) {
-        self.foreground.take_back(self.ended);
+        self.foreground.take_back(self.exit_status);
     }
 
     /// Returns whether a key (Ctrl-C) ended the child.

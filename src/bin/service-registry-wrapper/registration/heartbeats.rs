@@ -40,7 +40,7 @@ struct Progress {
 impl Heartbeats<'_> {
     /// Sends heartbeats until the registry answers that it does not know the session.
     pub(super) async fn until_lost(&self, session: &str, mut token: String) -> Error {
-        let opened = self.status.borrow().accepted;
+        let opened = self.status.borrow().heartbeat_sent;
         sleep(FIRST.saturating_sub(opened.map_or(FIRST, |opened| opened.elapsed()))).await;
         let mut progress = Progress::default();
         loop {
@@ -87,7 +87,7 @@ impl Heartbeats<'_> {
 
     fn accepted(&self, sent: Instant, has_recovered: bool, accepted: &mut u32) {
         self.status.send_modify(|status| {
-            status.accepted = Some(sent);
+            status.heartbeat_sent = Some(sent);
             if has_recovered {
                 status.recovered();
             }

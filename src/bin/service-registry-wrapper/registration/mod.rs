@@ -73,7 +73,7 @@ impl Registration {
             let (previous_session, preparation) = (previous_session.clone(), config.preparation());
             let (service, replace, has_fence) =
                 (config.service.clone(), config.replace, config.on_lost == OnLost::Stop);
-            let is_steady = matches!(config.on_registry_down, OnRegistryDown::Fail { .. });
+            let has_fixed_pause = matches!(config.on_registry_down, OnRegistryDown::Fail { .. });
             async move {
                 let prepared = match prepared {
                     Some(prepared) => prepared,
@@ -95,7 +95,7 @@ impl Registration {
                     sessions_never_confirmed: 0,
                     failed_verifications: 0,
                     has_fence,
-                    is_steady,
+                    has_fixed_pause,
                     events: send_event,
                     status: set_status,
                     desired: watch_desired,

@@ -12,10 +12,10 @@ pub(crate) struct RegistrationStatus {
     pub session: Option<(Client, String)>,
     pub registered: bool,
     /// When the last accepted heartbeat was sent. The creation of the session counts as one.
-    pub accepted: Option<Instant>,
+    pub heartbeat_sent: Option<Instant>,
     /// When the last request was sent whose response showed the service in the session. None while there is no place to
     /// lose: not registered yet, or taken out for maintenance.
-    pub held: Option<Instant>,
+    pub verified_sent: Option<Instant>,
     /// With the fence: why the place is lost.
     pub lost: Option<String>,
     /// Requests that failed since the last success, attempts to register and heartbeats alike.
@@ -28,7 +28,7 @@ impl RegistrationStatus {
     /// Returns the last moment at which the place was certainly the child's: its session was alive, and the service was
     /// in it.
     pub(crate) fn confirmed(&self) -> Option<Instant> {
-        self.accepted.map(|accepted| self.held.map_or(accepted, |held| held.min(accepted)))
+        self.heartbeat_sent.map(|accepted| self.verified_sent.map_or(accepted, |held| held.min(accepted)))
     }
 
     /// Counts a failed request.
@@ -54,7 +54,7 @@ impl RegistrationStatus {
             "maintenance": maintenance,
             "registry": self.session.as_ref().map(|(client, _)| client.registry_url().as_str()),
             "session": self.session.as_ref().map(|(_, session)| session),
-            "seconds_since_accepted_heartbeat": self.accepted.map(|sent| seconds(now.duration_since(sent))),
+            "seconds_since_accepted_heartbeat": self.heartbeat_sent.map(|sent| seconds(now.duration_since(sent))),
             "failures": self.failures,
             "seconds_to_next_attempt": self.next_attempt.map(|at| seconds(at.saturating_duration_since(now))),
             "last_error": self.last_error,

@@ -54,7 +54,7 @@ pub(super) struct RegistrationTask {
     /// A lost place stops the child.
     pub has_fence: bool,
     /// Attempts are a constant time apart, as `--abort-on-failure` counts them, until the first success.
-    pub is_steady: bool,
+    pub has_fixed_pause: bool,
     pub events: mpsc::UnboundedSender<RegistrationEvent>,
     pub status: watch::Sender<RegistrationStatus>,
     pub desired: DesiredWatch,
@@ -65,7 +65,7 @@ impl RegistrationTask {
         loop {
             match self.open_session().await {
                 Ok((id, token)) => {
-                    let opened = self.status.borrow().accepted;
+                    let opened = self.status.borrow().heartbeat_sent;
                     let error = self.run_session(&id, token).await;
                     self.session_lost(id, opened, error).await;
                 }
@@ -85,7 +85,7 @@ impl RegistrationTask {
         }
         self.status.send_modify(|status| {
             status.session = Some((client, session.id.clone()));
-            status.accepted = Some(sent);
+            status.heartbeat_sent = Some(sent);
         });
         Ok((session.id, session.token))
     }
@@ -108,7 +108,7 @@ impl RegistrationTask {
 
     async fn session_lost(&mut self, id: String, opened: Option<Instant>, error: Error) {
         info!("the registration is lost, registering again: {error}");
-        let accepted = self.status.borrow().accepted;
+        let accepted = self.status.borrow().heartbeat_sent;
         // If the registry was wrong, the session lives on and still holds the service.
         if self.status.borrow().registered {
             self.lost_session = Some(id.clone());
@@ -156,7 +156,7 @@ impl RegistrationTask {
         loop {
             let is_desired = self.desired.is_listed();
             if !is_desired {
-                self.status.send_if_modified(|status| status.held.take().is_some());
+                self.status.send_if_modified(|status| status.verified_sent.take().is_some());
             }
             let is_registered = self.status.borrow().registered;
             let outcome = if let Err(error) = self.take_state_over(session).await {
@@ -208,7 +208,7 @@ impl RegistrationTask {
                 // The response to an earlier attempt was lost.
                 Some(holder) if holder.session == session => {}
                 Some(holder) if self.has_fenced_place() && !self.was_ours(&holder.session) => {
-                    match self.lose_place(format!("{id} is held by {holder}")).await {}
+                    match self.lose_place(format!("{id} is held by {holder}")).await {} // never returns
                 }
                 Some(holder) if self.replace || self.was_ours(&holder.session) => {
                     let is_ours = self.was_ours(&holder.session);
@@ -229,10 +229,10 @@ impl RegistrationTask {
             Err(error) => return Err(error),
         }
         info!("registered {id} at {} (session {session})", client.registry_url());
-        self.is_steady = false;
+        self.has_fixed_pause = false;
         self.status.send_modify(|status| {
             status.registered = true;
-            status.held = Some(sent);
+            status.verified_sent = Some(sent);
             status.recovered();
         });
         self.send(RegistrationEvent::Registered);
@@ -256,7 +256,7 @@ impl RegistrationTask {
     /// Logs a failed attempt, once in a row of failures, and waits until the next one is due.
     async fn failed(&mut self, error: Error, event: fn(Error) -> RegistrationEvent) {
         let failures = self.status.borrow().failures.saturating_add(1);
-        let state = match (self.status.borrow().registered, self.is_steady) {
+        let state = match (self.status.borrow().registered, self.has_fixed_pause) {
             (true, _) => "still registered, will try again",
             (false, false) => "not registered, will try again",
             (false, true) => "not registered yet", // the start counts the attempts, and decides
@@ -279,7 +279,7 @@ impl RegistrationTask {
                 let interval = Duration::from_secs(self.service.interval.into());
                 let failures = failures.max(self.sessions_never_confirmed);
                 let retry_after = error.retry_after().unwrap_or_default();
-                delay(interval, self.is_steady, failures, retry_after, fastrand::f64())
+                delay(interval, self.has_fixed_pause, failures, retry_after, fastrand::f64())
             }
         };
         self.status.send_modify(|status| status.failed(error.to_string(), delay));
@@ -295,8 +295,8 @@ impl RegistrationTask {
 /// Returns the time to the next attempt: capped exponential backoff with full jitter, so that a fleet does not return
 /// in step, and within one interval. A registry may ask for more (`retry_after`), up to the interval. `random` is from
 /// 0 to 1.
-fn delay(interval: Duration, is_steady: bool, failures: u32, retry_after: Duration, random: f64) -> Duration {
-    let delay = if is_steady { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, random) };
+fn delay(interval: Duration, has_fixed_pause: bool, failures: u32, retry_after: Duration, random: f64) -> Duration {
+    let delay = if has_fixed_pause { BETWEEN_ATTEMPTS } else { backoff(failures, interval / 2, random) };
     delay.max(retry_after.min(interval))
 }
 
@@ -309,9 +309,9 @@ mod tests {
         for interval in (3..=120).map(Duration::from_secs) {
             for failures in (1..40).chain([u32::MAX]) {
                 for random in [0.0, 0.5, 1.0] {
-                    for is_steady in [false, true] {
+                    for has_fixed_pause in [false, true] {
                         let after = |retry_after| {
-                            delay(interval, is_steady, failures, Duration::from_secs(retry_after), random)
+                            delay(interval, has_fixed_pause, failures, Duration::from_secs(retry_after), random)
                         };
                         assert!((Duration::from_millis(100)..interval).contains(&after(0)), "{interval:?} {failures}");
                         assert_eq!(after(86_400), interval);

@@ -22,7 +22,7 @@ impl RegistrationTask {
                 if std::mem::take(&mut self.failed_verifications) > 0 {
                     info!("{id} is still registered");
                 }
-                self.status.send_modify(|status| status.held = Some(sent));
+                self.status.send_modify(|status| status.verified_sent = Some(sent));
                 return Ok(());
             }
             Ok(found) => Some(Holder::of(found)),
@@ -67,7 +67,7 @@ impl RegistrationTask {
 
     /// Returns whether the child has a place for whose loss it would be stopped.
     pub(super) fn has_fenced_place(&self) -> bool {
-        self.has_fence && self.status.borrow().held.is_some()
+        self.has_fence && self.status.borrow().verified_sent.is_some()
     }
 
     /// Reports the place as lost. The supervisor then stops the child, and ends this task.

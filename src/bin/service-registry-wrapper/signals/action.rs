@@ -18,22 +18,24 @@ pub(crate) enum Stage {
 pub(crate) enum Action {
     /// Reap exited children, and handle stopped ones.
     Reap,
+    /// Begin an orderly stop, in which the child receives it: withdraw first, and kill what remains in the end.
+    RequestStop,
     /// Forward it to the child.
     Forward,
     /// Give the child the foreground, and forward it.
-    GiveForeground,
+    ForwardInForeground,
     /// Keep it until the child is started.
     Defer,
     /// Exit without starting the child.
     Abort,
-    /// Stop, as the terminal demands of every process in the foreground.
-    Stop,
+    /// Suspend the wrapper, as the terminal demands of every process in the foreground.
+    Suspend,
     /// Nothing.
     Ignore,
 }
 
-/// Decides about a signal. `is_ignored`: the wrapper was started with the signal ignored. `shares_group`: the child is
-/// in the wrapper's process group.
+/// Decides about a signal. `is_ignored`: the child ignores it (the wrapper was started with the signal ignored), or
+/// never receives it. `shares_group`: the child is in the wrapper's process group.
 pub(crate) fn decide(stage: Stage, signal: Received, is_ignored: bool, shares_group: bool) -> Action {
     let ends = matches!(signal.number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP);
     let stops = matches!(signal.number, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
@@ -44,12 +46,13 @@ pub(crate) fn decide(stage: Stage, signal: Received, is_ignored: bool, shares_gr
     match (signal.number, signal.origin, stage) {
         (libc::SIGCHLD, ..) => Action::Reap,
         (_, Origin::Own, _) => Action::Ignore,
-        (_, _, Stage::Starting) if from_keys && stops => Action::Stop,
+        (_, _, Stage::Starting) if from_keys && stops => Action::Suspend,
         (_, _, Stage::Starting) if ends && !is_ignored => Action::Abort,
         (_, _, Stage::Starting) => Action::Defer,
         // A child in the wrapper's group has received it already; one in its own group has not.
         (_, _, Stage::Running) if from_keys && shares_group => Action::Ignore,
-        (_, _, Stage::Running) if from_keys => Action::GiveForeground,
+        (_, _, Stage::Running) if from_keys => Action::ForwardInForeground,
+        (libc::SIGTERM | libc::SIGINT, _, Stage::Running) if !is_ignored => Action::RequestStop,
         (_, _, Stage::Running) => Action::Forward,
     }
 }
@@ -69,10 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn signal_from_another_process_is_forwarded_to_a_running_child() {
+    fn signal_from_another_process_is_forwarded_or_requests_a_stop() {
         for (number, shares) in all().flat_map(|n| [(n, true), (n, false)]) {
-            let action = decide(Stage::Running, received(number, Origin::Other), false, shares);
-            assert_eq!(action, Action::Forward, "{number}");
+            let [action, ignored] = [false, true]
+                .map(|is_ignored| decide(Stage::Running, received(number, Origin::Other), is_ignored, shares));
+            let stops = [libc::SIGTERM, libc::SIGINT].contains(&number);
+            assert_eq!(action, if stops { Action::RequestStop } else { Action::Forward }, "{number}");
+            assert_eq!(ignored, Action::Forward, "{number} ignored");
         }
     }
 
@@ -82,9 +88,10 @@ mod tests {
             let shared = decide(Stage::Running, received(number, Origin::Kernel), false, true);
             let own = decide(Stage::Running, received(number, Origin::Kernel), false, false);
             if KEYS.contains(&number) {
-                assert_eq!((shared, own), (Action::Ignore, Action::GiveForeground), "{number}");
+                assert_eq!((shared, own), (Action::Ignore, Action::ForwardInForeground), "{number}");
             } else {
-                assert_eq!((shared, own), (Action::Forward, Action::Forward), "{number}");
+                let expected = if number == libc::SIGTERM { Action::RequestStop } else { Action::Forward };
+                assert_eq!((shared, own), (expected, expected), "{number}");
             }
         }
     }
@@ -99,7 +106,7 @@ mod tests {
             assert_eq!(at_start(Origin::Other, true), Action::Defer, "{number} ignored");
         }
         let key = |number| decide(Stage::Starting, received(number, Origin::Kernel), false, false);
-        assert_eq!((key(libc::SIGINT), key(libc::SIGTSTP)), (Action::Abort, Action::Stop));
+        assert_eq!((key(libc::SIGINT), key(libc::SIGTSTP)), (Action::Abort, Action::Suspend));
     }
 
     #[test]

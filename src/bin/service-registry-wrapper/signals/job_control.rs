@@ -12,7 +12,7 @@ use std::process::ExitStatus;
 use nix::libc::{self, pid_t};
 use nix::sys::termios::Termios;
 
-use super::terminal::{Stop, Terminal, is_sole_job, stop_self};
+use super::terminal::{Suspend, Terminal, is_sole_job, suspend_self};
 use super::{Origin, Received};
 use crate::options::ChildConfig;
 use crate::options::Scope;
@@ -103,14 +103,14 @@ impl Foreground {
         }
         if !self.own_group && !leads_its_group(self.child) {
             // A key stops both. But the wrapper would not learn that another process continues the child alone.
-            self.resumed_together = signal != libc::SIGSTOP && stop_self(signal, Stop::Wrapper);
+            self.resumed_together = signal != libc::SIGSTOP && suspend_self(signal, Suspend::Wrapper);
             return true;
         }
         if signal == libc::SIGSTOP {
-            stop_self(libc::SIGTSTP, Stop::Wrapper);
+            suspend_self(libc::SIGTSTP, Suspend::Wrapper);
             return true;
         }
-        let stopped = stop_self(signal, if self.keys.remove(&signal) { Stop::Wrapper } else { Stop::Group });
+        let stopped = suspend_self(signal, if self.keys.remove(&signal) { Suspend::Wrapper } else { Suspend::Group });
         stopped || asks // a child that asks would only be stopped again
     }
 

@@ -79,7 +79,7 @@ pub(super) fn is_sole_job() -> bool {
 
 /// The processes that stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum Suspend {
     Wrapper,
     /// All processes in the wrapper's process group.
     Group,
@@ -88,7 +88,7 @@ pub(crate) enum Stop {
 /// Stops like a program without handlers; returns after SIGCONT, which is left to be read.
 ///
 /// The kernel ignores these signals in an orphaned process group, which no shell could continue. Returns false then.
-pub(crate) fn stop_self(number: i32, who: Stop) -> bool {
+pub(crate) fn suspend_self(number: i32, who: Suspend) -> bool {
     let Ok(signal) = Signal::try_from(number) else { return false };
     if is_continued() {
         return true; // the shell was faster: a stop would undo its SIGCONT
@@ -96,8 +96,8 @@ pub(crate) fn stop_self(number: i32, who: Stop) -> bool {
     let mut only = SigSet::empty();
     only.add(signal);
     let sent = match who {
-        Stop::Wrapper => raise(signal),
-        Stop::Group => killpg(getpgrp(), signal),
+        Suspend::Wrapper => raise(signal),
+        Suspend::Group => killpg(getpgrp(), signal),
     };
     // The signal is blocked, and acts while it is unblocked for a moment.
     if sent.is_ok() && only.thread_unblock().is_ok() {

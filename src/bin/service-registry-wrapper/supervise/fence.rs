@@ -18,13 +18,13 @@ pub(crate) struct Fence {
 
 impl Fence {
     /// Returns when the child gets SIGTERM, if no later request confirms its place.
-    pub(crate) fn asks(self, sent: Instant) -> Instant {
+    pub(crate) fn sigterm_at(self, sent: Instant) -> Instant {
         sent + self.timeout.mul_f64(ASK)
     }
 
     /// Returns when it is killed. The registry counts from when it accepted the heartbeat, which is no earlier than it
     /// was sent.
-    pub(super) fn kills(self, sent: Instant) -> Instant {
+    pub(super) fn sigkill_at(self, sent: Instant) -> Instant {
         sent + self.timeout.mul_f64(KILL)
     }
 
@@ -49,10 +49,10 @@ mod tests {
             for answered in [Duration::ZERO, timeout / 8, timeout / 4] {
                 let sent = Instant::now();
                 advance(answered).await;
-                sleep_until(fence.asks(sent)).await;
+                sleep_until(fence.sigterm_at(sent)).await;
                 let asked = sent.elapsed();
                 assert!(asked >= timeout.mul_f64(0.63) + timeout / 4, "{timeout:?}: a heartbeat has its time");
-                sleep_until(fence.kills(sent)).await;
+                sleep_until(fence.sigkill_at(sent)).await;
                 let killed = sent.elapsed();
                 assert!(killed - asked >= timeout.mul_f64(0.06), "{timeout:?}: the child has time to end");
                 assert!(killed < timeout.mul_f64(0.96), "{timeout:?}: killed {killed:?} after the heartbeat");

@@ -30,7 +30,7 @@ use crate::process::ProcessTree;
 use crate::registration::{Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
 use crate::signals::action::decide;
 use crate::signals::{self, Action as SignalAction, Received, Signals, Stage};
-use shutdown::{Action, Event, Limits, Shutdown, Warning};
+use shutdown::{Event, Limits, Shutdown, ShutdownAction, Warning};
 
 /// Supervises the process tree of the child.
 pub(super) struct Supervisor<'a> {
@@ -84,7 +84,8 @@ impl<'a> Supervisor<'a> {
     /// Ends the child as a SIGTERM to the wrapper does, after the wrapper itself has failed.
     pub(super) async fn shut_down(&mut self, signals: &mut Signals) -> Result<ExitStatus, Failure> {
         self.shutdown = Shutdown::new(limits(self.config));
-        if let Some(status) = self.stop_event(libc::SIGTERM).and_then(|event| self.perform(event)) {
+        let request = self.stop_request(libc::SIGTERM);
+        if let Some(status) = self.perform(request) {
             return Ok(status);
         }
         Ok(self.until_gone(signals).await?)
@@ -106,31 +107,25 @@ impl<'a> Supervisor<'a> {
         if signal.number == libc::SIGUSR1 {
             panic::panic_point("signal");
         }
-        self.tree.hear(signal);
-        match decide(Stage::Running, signal, false, self.tree.shares_group()) {
+        self.tree.record_key(signal);
+        let is_ignored = signals::is_ignored(signal.number) || self.child_config().rewritten(signal.number) == 0;
+        match decide(Stage::Running, signal, is_ignored, self.tree.shares_group()) {
             SignalAction::Reap => {
                 let all_gone = self.tree.reap_all();
-                return self.tree.ended().map(|_| Event::Exited { all_gone });
+                return self.tree.exit_status().map(|_| Event::Exited { all_gone });
             }
-            SignalAction::GiveForeground => self.tree.give_foreground(signal.number),
-            SignalAction::Forward if matches!(signal.number, libc::SIGTERM | libc::SIGINT) => {
-                return self.stop_event(signal.number);
-            }
+            SignalAction::RequestStop => return Some(self.stop_request(signal.number)),
+            SignalAction::ForwardInForeground => self.tree.give_foreground(signal.number),
             SignalAction::Forward => self.tree.forward(signal.number),
-            SignalAction::Stop | SignalAction::Defer | SignalAction::Abort | SignalAction::Ignore => {}
+            SignalAction::Suspend | SignalAction::Defer | SignalAction::Abort | SignalAction::Ignore => {}
         }
         None
     }
 
-    /// A signal that the child does not receive, or ignores, is no request to stop: it is forwarded alone.
-    fn stop_event(&mut self, signal: i32) -> Option<Event> {
-        if signals::is_ignored(signal) || self.child_config().rewritten(signal) == 0 {
-            self.tree.forward(signal);
-            return None;
-        }
+    fn stop_request(&self, signal: i32) -> Event {
         let status = self.status.borrow();
         let (has_session, is_failing) = (status.session.is_some(), status.last_error.is_some());
-        Some(Event::StopRequested { signal, has_session, is_failing })
+        Event::StopRequested { signal, has_session, is_failing }
     }
 
     fn registration_event(&mut self) -> Event {
@@ -143,15 +138,15 @@ impl<'a> Supervisor<'a> {
         let mut is_finished = false;
         for action in self.shutdown.on(event, Instant::now()) {
             match action {
-                Action::StopHeartbeats => self.withdrawer.stop_heartbeats(),
-                Action::Signal(signal) => self.tree.ask_to_end(signal),
-                Action::TerminateDescendants(signal) => self.tree.terminate_descendants(signal),
-                Action::Kill => self.tree.kill(),
-                Action::Warn(warning) => self.warn(warning),
-                Action::Finish => is_finished = true,
+                ShutdownAction::StopHeartbeats => self.withdrawer.stop_heartbeats(),
+                ShutdownAction::Signal(signal) => self.tree.ask_to_end(signal),
+                ShutdownAction::TerminateDescendants(signal) => self.tree.terminate_descendants(signal),
+                ShutdownAction::Kill => self.tree.kill(),
+                ShutdownAction::Warn(warning) => self.warn(warning),
+                ShutdownAction::Finish => is_finished = true,
             }
         }
-        self.tree.ended().filter(|_| is_finished)
+        self.tree.exit_status().filter(|_| is_finished)
     }
 
     fn warn(&self, warning: Warning) {

@@ -45,7 +45,7 @@ pub(super) enum Event {
 
 /// An action for the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum ShutdownAction {
     StopHeartbeats,
     /// Sends a signal that asks the child to end, and continues what is stopped.
     Signal(i32),
@@ -81,7 +81,7 @@ pub(super) struct Shutdown {
     withdrawal: Withdrawal,
     /// Signals that wait for the withdrawal and the drain delay.
     deferred_signals: Vec<i32>,
-    drained_at: Option<Instant>,
+    drain_until: Option<Instant>,
     /// When the stop budget ends.
     budget_end: Option<Instant>,
     /// When the remaining processes are killed, or given up after that.
@@ -98,7 +98,7 @@ impl Shutdown {
             limits,
             withdrawal: Withdrawal::NotBegun,
             deferred_signals: Vec::new(),
-            drained_at: None,
+            drain_until: None,
             budget_end: None,
             deadline: None,
             is_killing: false,
@@ -120,7 +120,7 @@ impl Shutdown {
 
     /// When the next [`Event::TimerFired`] is due.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        [self.drained_at, self.deadline, self.fence_at()].into_iter().flatten().min()
+        [self.drain_until, self.deadline, self.fence_at()].into_iter().flatten().min()
     }
 
     /// When a withdrawal that still runs at the end is abandoned; none if no withdrawal is under way. The withdrawal
@@ -131,7 +131,7 @@ impl Shutdown {
     }
 
     /// Takes an event; returns what is to be done, in order.
-    pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+    pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<ShutdownAction> {
         match event {
             Event::StopRequested { signal, has_session, is_failing } => {
                 let can_wait = has_session && !(is_failing && self.limits.drain_delay.is_zero());
@@ -147,7 +147,7 @@ impl Shutdown {
         }
     }
 
-    fn stop_requested(&mut self, signal: i32, can_wait: bool, now: Instant) -> Vec<Action> {
+    fn stop_requested(&mut self, signal: i32, can_wait: bool, now: Instant) -> Vec<ShutdownAction> {
         if self.budget_end.is_none() {
             self.budget_end = self.limits.stop_budget.map(|budget| now + budget);
         }
@@ -162,7 +162,7 @@ impl Shutdown {
         self.send_deferred(now)
     }
 
-    fn withdrawn(&mut self, removed: bool, now: Instant) -> Vec<Action> {
+    fn withdrawn(&mut self, removed: bool, now: Instant) -> Vec<ShutdownAction> {
         self.withdrawal = Withdrawal::Done;
         if removed {
             self.limits.fence = None; // the stop has given the place up itself, and has bounds of its own
@@ -170,35 +170,35 @@ impl Shutdown {
         if !self.deferred_signals.is_empty() {
             // A short budget shortens the delay: the child must have time between its signal and SIGKILL.
             let longest = self.limits.stop_budget.map_or(Duration::MAX, |budget| budget / 2);
-            self.drained_at = Some(now + self.limits.drain_delay.min(longest));
+            self.drain_until = Some(now + self.limits.drain_delay.min(longest));
         }
         Vec::new()
     }
 
-    fn exited(&mut self, all_gone: bool, now: Instant) -> Vec<Action> {
+    fn exited(&mut self, all_gone: bool, now: Instant) -> Vec<ShutdownAction> {
         let mut actions = Vec::new();
         if !all_gone {
             let signal = if self.is_killing { libc::SIGKILL } else { libc::SIGTERM };
-            actions.push(Action::TerminateDescendants(signal));
-            self.set_deadline(now);
+            actions.push(ShutdownAction::TerminateDescendants(signal));
+            self.ensure_kill_deadline(now);
         }
         if !self.has_exited {
             self.has_exited = true;
-            actions.push(Action::StopHeartbeats);
+            actions.push(ShutdownAction::StopHeartbeats);
             if self.limits.deregister_on_exit && self.withdrawal == Withdrawal::NotBegun {
                 self.withdrawal = Withdrawal::Running;
             }
         }
         if all_gone {
-            actions.push(Action::Finish);
+            actions.push(ShutdownAction::Finish);
         }
         actions
     }
 
-    fn timer_fired(&mut self, now: Instant) -> Vec<Action> {
+    fn timer_fired(&mut self, now: Instant) -> Vec<ShutdownAction> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let mut actions = Vec::new();
-        if is_due(self.drained_at) {
+        if is_due(self.drain_until) {
             actions.extend(self.send_deferred(now));
         }
         if is_due(self.deadline) {
@@ -210,30 +210,30 @@ impl Shutdown {
         actions
     }
 
-    fn send_deferred(&mut self, now: Instant) -> Vec<Action> {
-        self.drained_at = None;
+    fn send_deferred(&mut self, now: Instant) -> Vec<ShutdownAction> {
+        self.drain_until = None;
         let signals = std::mem::take(&mut self.deferred_signals);
         if !signals.is_empty() {
-            self.set_deadline(now);
+            self.ensure_kill_deadline(now);
         }
-        signals.into_iter().map(Action::Signal).collect()
+        signals.into_iter().map(ShutdownAction::Signal).collect()
     }
 
-    fn out_of_time(&mut self, now: Instant) -> Vec<Action> {
+    fn out_of_time(&mut self, now: Instant) -> Vec<ShutdownAction> {
         (self.deadline, self.budget_end) = (None, None);
         if !self.is_killing {
             self.is_killing = true;
-            self.set_deadline(now);
-            return vec![Action::Warn(Warning::OutOfTime), Action::Kill];
+            self.ensure_kill_deadline(now);
+            return vec![ShutdownAction::Warn(Warning::OutOfTime), ShutdownAction::Kill];
         }
         if self.has_exited {
-            return vec![Action::Warn(Warning::Unkillable), Action::Finish];
+            return vec![ShutdownAction::Warn(Warning::Unkillable), ShutdownAction::Finish];
         }
         Vec::new() // the child's exit status is not there yet
     }
 
     /// The first reason to stop sets the deadline; the budget bounds it in any case.
-    fn set_deadline(&mut self, now: Instant) {
+    fn ensure_kill_deadline(&mut self, now: Instant) {
         let has_own = self.deadline.is_some() && self.deadline != self.budget_end;
         let own = if has_own { self.deadline } else { self.limits.stop_timeout.map(|timeout| now + timeout) };
         self.deadline = own.into_iter().chain(self.budget_end).min();
@@ -245,22 +245,22 @@ impl Shutdown {
     }
 
     fn fence_at(&self) -> Option<Instant> {
-        Some(self.fence()?.asks(self.confirmed?))
+        Some(self.fence()?.sigterm_at(self.confirmed?))
     }
 
-    fn place_lost(&mut self, now: Instant) -> Vec<Action> {
+    fn place_lost(&mut self, now: Instant) -> Vec<ShutdownAction> {
         let Some(fence) = self.fence() else { return Vec::new() };
-        self.fall(Warning::PlaceLost, now + fence.grace())
+        self.stop_by_fence(Warning::PlaceLost, now + fence.grace())
     }
 
-    fn place_unconfirmed(&mut self) -> Vec<Action> {
+    fn place_unconfirmed(&mut self) -> Vec<ShutdownAction> {
         let Some((fence, confirmed)) = self.fence().zip(self.confirmed) else { return Vec::new() };
-        self.fall(Warning::PlaceUnconfirmed, fence.kills(confirmed))
+        self.stop_by_fence(Warning::PlaceUnconfirmed, fence.sigkill_at(confirmed))
     }
 
-    fn fall(&mut self, warning: Warning, kill_at: Instant) -> Vec<Action> {
+    fn stop_by_fence(&mut self, warning: Warning, kill_at: Instant) -> Vec<ShutdownAction> {
         self.is_fenced = true;
         self.deadline = Some(self.deadline.map_or(kill_at, |deadline| deadline.min(kill_at)));
-        vec![Action::Warn(warning), Action::StopHeartbeats, Action::Signal(libc::SIGTERM)]
+        vec![ShutdownAction::Warn(warning), ShutdownAction::StopHeartbeats, ShutdownAction::Signal(libc::SIGTERM)]
     }
 }

@@ -6,7 +6,7 @@ use nix::libc;
 use tokio::time::Instant;
 
 use super::Fence;
-use super::shutdown::{Action, Event, Limits, Shutdown, Warning};
+use super::shutdown::{Event, Limits, Shutdown, ShutdownAction, Warning};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DEPTH: usize = 4;
@@ -96,25 +96,25 @@ impl Run {
         assert!(self.withdrawals <= 1, "the withdrawal begins once");
         if self.exits > 0 && !exited_before {
             assert!(
-                actions.contains(&Action::StopHeartbeats),
+                actions.contains(&ShutdownAction::StopHeartbeats),
                 "an exited child is not listed for longer than its session"
             );
         }
         self.check_timers();
     }
 
-    fn perform(&mut self, action: Action, exited_before: bool, all: &[Action]) {
+    fn perform(&mut self, action: ShutdownAction, exited_before: bool, all: &[ShutdownAction]) {
         match action {
-            Action::Signal(signal) => {
+            ShutdownAction::Signal(signal) => {
                 self.sent.push(signal);
                 self.stopped_at.get_or_insert(self.now);
             }
-            Action::TerminateDescendants(signal) => {
+            ShutdownAction::TerminateDescendants(signal) => {
                 assert!(self.exits > 0);
                 assert_eq!(signal == libc::SIGKILL, !self.kills.is_empty(), "SIGKILL follows the kill, not before");
                 self.stopped_at.get_or_insert(self.now);
             }
-            Action::Kill => {
+            ShutdownAction::Kill => {
                 let is_over = |from: Option<Instant>, limit: Option<Duration>| {
                     from.zip(limit).is_some_and(|(from, limit)| self.now >= from + limit)
                 };
@@ -127,19 +127,22 @@ impl Run {
                 self.kills.push(self.now);
                 assert_eq!(self.kills.len(), 1);
             }
-            Action::Warn(Warning::PlaceLost | Warning::PlaceUnconfirmed) => {
+            ShutdownAction::Warn(Warning::PlaceLost | Warning::PlaceUnconfirmed) => {
                 self.fences += 1;
                 assert!(self.limits.fence.is_some() && !exited_before && !self.is_removed);
-                assert!(all.contains(&Action::Signal(libc::SIGTERM)) && all.contains(&Action::StopHeartbeats));
+                assert!(
+                    all.contains(&ShutdownAction::Signal(libc::SIGTERM))
+                        && all.contains(&ShutdownAction::StopHeartbeats)
+                );
                 assert_eq!(self.fences, 1);
                 self.requested.push(libc::SIGTERM); // which the fence sends itself
             }
-            Action::Warn(Warning::Unkillable) => assert!(!self.kills.is_empty() && self.exits > 0),
-            Action::Finish => {
+            ShutdownAction::Warn(Warning::Unkillable) => assert!(!self.kills.is_empty() && self.exits > 0),
+            ShutdownAction::Finish => {
                 assert!(self.exits > 0, "finished without the child's status");
                 self.is_finished = true;
             }
-            Action::StopHeartbeats | Action::Warn(Warning::OutOfTime) => {}
+            ShutdownAction::StopHeartbeats | ShutdownAction::Warn(Warning::OutOfTime) => {}
         }
     }
 
@@ -229,7 +232,7 @@ fn drain_delay_is_at_most_half_the_budget() {
     assert_eq!(shutdown.on(request, start), []);
     assert_eq!(shutdown.on(Event::Withdrawn { removed: true }, start), []);
     assert_eq!(shutdown.next_timer(), Some(start + 4 * SECOND));
-    assert_eq!(shutdown.on(Event::TimerFired, start + 4 * SECOND), [Action::Signal(libc::SIGTERM)]);
+    assert_eq!(shutdown.on(Event::TimerFired, start + 4 * SECOND), [ShutdownAction::Signal(libc::SIGTERM)]);
     assert_eq!(shutdown.next_timer(), Some(start + 8 * SECOND));
 }
 

@@ -17,8 +17,8 @@ use crate::options::{OnRegistryDown, Options, WrapperConfig};
 use crate::process::{self, Change, Inherited, ProcessTree, SpawnContext, wait};
 use crate::registration::{Prepared, Preparing, Registration, RegistrationEvent, WrongOption};
 use crate::signals::action::decide;
-use crate::signals::terminal::{Terminal, stop_self};
-use crate::signals::{self, Action, Foreground, Origin, Received, Signals, Stage, Stop};
+use crate::signals::terminal::{Terminal, suspend_self};
+use crate::signals::{self, Action, Foreground, Origin, Received, Signals, Stage, Suspend};
 use crate::systemd::NotifyProxy;
 
 /// The longest time that a registry, or a file system, that does not answer may delay the start of the child.
@@ -160,8 +160,8 @@ impl Startup {
             Action::Abort => return Err(NotStarted::Signal(signal)),
             Action::Defer => self.deferred.push(signal.number),
             Action::Reap => while matches!(wait::next_change(), Change::Exited(..) | Change::Stopped(..)) {},
-            Action::Stop => drop(stop_self(signal.number, Stop::Wrapper)),
-            Action::Forward | Action::GiveForeground | Action::Ignore => {}
+            Action::Suspend => drop(suspend_self(signal.number, Suspend::Wrapper)),
+            Action::RequestStop | Action::Forward | Action::ForwardInForeground | Action::Ignore => {}
         }
         Ok(())
     }

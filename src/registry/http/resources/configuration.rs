@@ -14,14 +14,14 @@ pub(crate) async fn read(context: &RequestContext<'_>, path: &str) -> Result<Ans
     let namespace = match Target::of_path(path) {
         Target::Value(id) => {
             check_id(&id)?;
-            let value = context.run(Scope::Value(&id), |state| state.value(context.tenant, &id)).await?;
+            let value = context.read(Scope::Value(&id), |state| state.value(context.tenant, &id)).await?;
             return Ok(Answer::json(StatusCode::OK, &value));
         }
         Target::Namespace(namespace) => Some(namespace),
         Target::All => None,
     };
     let look = || async {
-        Ok(context.run(Scope::Values, |state| state.values(context.tenant, &page, namespace.as_deref())).await)
+        Ok(context.read(Scope::Values, |state| state.values(context.tenant, &page, namespace.as_deref())).await)
     };
     context.list(page.limit, page.marker.as_deref(), look).await
 }

@@ -16,7 +16,7 @@ pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpErr
     let feed = Feed { from, kind, strict: context.app.compatibility.strict_feed, limit };
     let look = || async {
         let start =
-            context.run_swept(Scope::Nothing, |state| state.feed_start(context.now, context.tenant, &feed)).await?;
+            context.read_swept(Scope::Nothing, |state| state.feed_start(context.now, context.tenant, &feed)).await?;
         context.app.engine.feed(context.tenant, start, &feed).await.map_err(|error| {
             tracing::error!(%error, "old events cannot be read");
             HttpError::StorageUnavailable

@@ -20,14 +20,14 @@ const PAGES_AT_A_TIME: usize = 16;
 const MAX_UNSENT_BYTES: usize = 32 << 20;
 /// The shares that pages need.
 #[derive(Debug)]
-pub(crate) struct Lists {
-    pub(super) turns: Arc<FairShare>,
+pub(crate) struct PageShares {
+    pub(super) slots: Arc<FairShare>,
     pub(super) unsent: Arc<FairShare>,
 }
 
-impl Default for Lists {
+impl Default for PageShares {
     fn default() -> Self {
-        Self { turns: FairShare::new(PAGES_AT_A_TIME), unsent: FairShare::new(MAX_UNSENT_BYTES) }
+        Self { slots: FairShare::new(PAGES_AT_A_TIME), unsent: FairShare::new(MAX_UNSENT_BYTES) }
     }
 }
 
@@ -63,12 +63,12 @@ struct Share {
 #[derive(Debug)]
 struct Waiting {
     amount: usize,
-    grant: oneshot::Sender<Held>,
+    grant: oneshot::Sender<ShareGuard>,
 }
 
 /// A share, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct ShareGuard {
     from: Arc<FairShare>,
     party: Party,
     amount: usize,
@@ -81,13 +81,13 @@ impl FairShare {
     }
 
     /// Takes a share, unless the party would have to wait.
-    pub(super) fn try_take(self: &Arc<Self>, party: Party, amount: usize) -> Option<Held> {
+    pub(super) fn try_take(self: &Arc<Self>, party: Party, amount: usize) -> Option<ShareGuard> {
         let amount = amount.min(self.total);
         self.lock().try_take(party, amount).then(|| self.held(party, amount))
     }
 
     /// Takes a share; none if that is impossible until the given time.
-    pub(super) async fn take(self: &Arc<Self>, party: Party, amount: usize, until: Instant) -> Option<Held> {
+    pub(super) async fn take(self: &Arc<Self>, party: Party, amount: usize, until: Instant) -> Option<ShareGuard> {
         let amount = amount.min(self.total);
         let granted = {
             let mut pool = self.lock();
@@ -101,8 +101,8 @@ impl FairShare {
         timeout_at(until, granted).await.ok()?.ok()
     }
 
-    fn held(self: &Arc<Self>, party: Party, amount: usize) -> Held {
-        Held { from: self.clone(), party, amount }
+    fn held(self: &Arc<Self>, party: Party, amount: usize) -> ShareGuard {
+        ShareGuard { from: self.clone(), party, amount }
     }
 
     fn give_back(self: &Arc<Self>, party: Party, amount: usize) {
@@ -122,7 +122,7 @@ impl Pool {
         let (free, of_tenant) = (self.free, self.held_by(party.0));
         let fits = self.shares.get_mut(&party).map_or_else(
             || Share::default().has_room_for(amount, of_tenant, free),
-            |share| share.is_idle() && share.has_room_for(amount, of_tenant, free),
+            |share| share.prune_and_is_idle() && share.has_room_for(amount, of_tenant, free),
         );
         if fits {
             self.take(party, amount);
@@ -150,7 +150,7 @@ impl Pool {
             share.held -= amount;
         }
         let mut grants = Vec::new();
-        while let Some((party, next)) = self.next_served() {
+        while let Some((party, next)) = self.pop_next_waiting() {
             self.take(party, next.amount);
             grants.push((party, next));
         }
@@ -159,11 +159,11 @@ impl Pool {
         grants
     }
 
-    fn next_served(&mut self) -> Option<(Party, Waiting)> {
+    fn pop_next_waiting(&mut self) -> Option<(Party, Waiting)> {
         let (free, held) = (self.free, &self.held);
         let able = self.shares.iter_mut().filter_map(|(party, share)| {
             let of_tenant = held.get(&party.0).copied().unwrap_or_default();
-            let next = if share.is_idle() { None } else { share.waiting.front() };
+            let next = if share.prune_and_is_idle() { None } else { share.waiting.front() };
             let is_able = next.is_some_and(|next| share.has_room_for(next.amount, of_tenant, free));
             is_able.then_some((of_tenant, *party, share))
         });
@@ -183,7 +183,7 @@ impl Share {
     }
 
     /// Removes waiting parties at the front that have stopped waiting.
-    fn is_idle(&mut self) -> bool {
+    fn prune_and_is_idle(&mut self) -> bool {
         while self.waiting.front().is_some_and(|next| next.grant.is_closed()) {
             self.waiting.pop_front();
         }
@@ -191,7 +191,7 @@ impl Share {
     }
 }
 
-impl Held {
+impl ShareGuard {
     /// Gives back what exceeds this size.
     pub(super) fn shrink(&mut self, amount: usize) {
         if let Some(more) = self.amount.checked_sub(amount).filter(|more| *more > 0) {
@@ -201,7 +201,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for ShareGuard {
     fn drop(&mut self) {
         self.from.give_back(self.party, self.amount);
     }
@@ -231,9 +231,9 @@ mod tests {
     #[tokio::test]
     async fn greedy_tenant_leaves_half_to_others() {
         let all = FairShare::new(16);
-        let greedy: Vec<Held> = (1..99).filter_map(|address| all.try_take(party(1, address), 1)).collect();
+        let greedy: Vec<ShareGuard> = (1..99).filter_map(|address| all.try_take(party(1, address), 1)).collect();
         assert_eq!((greedy.len(), free(&all)), (8, 8));
-        let others: Vec<Held> = (2..6).filter_map(|tenant| all.try_take(party(tenant, 1), 1)).collect();
+        let others: Vec<ShareGuard> = (2..6).filter_map(|tenant| all.try_take(party(tenant, 1), 1)).collect();
         assert_eq!(others.len(), 4);
         drop((greedy, others));
         let pool = all.lock();
@@ -243,8 +243,8 @@ mod tests {
     #[tokio::test]
     async fn greedy_address_leaves_some_to_others_of_its_tenant() {
         let all = FairShare::new(16);
-        let greedy: Vec<Held> = std::iter::from_fn(|| all.try_take(party(1, 1), 1)).collect();
-        let others: Vec<Held> = std::iter::from_fn(|| all.try_take(party(1, 2), 1)).collect();
+        let greedy: Vec<ShareGuard> = std::iter::from_fn(|| all.try_take(party(1, 1), 1)).collect();
+        let others: Vec<ShareGuard> = std::iter::from_fn(|| all.try_take(party(1, 2), 1)).collect();
         assert_eq!((greedy.len(), others.len()), (5, 2));
     }
 

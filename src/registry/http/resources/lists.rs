@@ -13,7 +13,7 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::fair_share::Lists;
+use super::fair_share::PageShares;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::response::{Answer, INDENT};
@@ -35,12 +35,12 @@ impl RequestContext<'_> {
         marker: Option<&str>,
         look: impl Fn() -> F,
     ) -> Result<Answer, HttpError> {
-        let Lists { turns, unsent } = &self.app.lists;
+        let PageShares { slots, unsent } = &self.app.lists;
         let party = (self.tenant, self.address);
         let until = Instant::now() + WAIT_LIMIT;
         let mut room = None;
         loop {
-            let turn = turns.take(party, 1, until).await.ok_or(HttpError::Busy)?;
+            let turn = slots.take(party, 1, until).await.ok_or(HttpError::Busy)?;
             let text = match self.page_text(look().await?, limit, marker).await {
                 Ok(text) => text,
                 Err(error) => return Ok(Answer::not_written(&error)),

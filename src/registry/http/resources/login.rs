@@ -102,7 +102,7 @@ pub(crate) async fn login(
         }
     }
     let login = login?;
-    app.engine.run(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
+    app.engine.read(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
     Ok(document(&login, base))
 }
 

@@ -11,4 +11,4 @@ pub(super) mod login;
 pub(super) mod services;
 pub(super) mod sessions;
 
-pub(crate) use fair_share::{Held, Lists};
+pub(crate) use fair_share::{PageShares, ShareGuard};

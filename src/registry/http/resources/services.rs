@@ -20,7 +20,7 @@ pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpErr
     let look = || async {
         let scope = Scope::Services { with_sessions };
         let services =
-            context.run_swept(scope, |state| state.services(context.tenant, &page, tag, with_sessions)).await;
+            context.read_swept(scope, |state| state.services(context.tenant, &page, tag, with_sessions)).await;
         Ok(services.map(|service| ShapedService { service, shape }))
     };
     context.list(page.limit, page.marker.as_deref(), look).await
@@ -43,7 +43,7 @@ pub(crate) async fn get(context: &RequestContext<'_>, id: &str) -> Result<Answer
     let shape = context.app.service_shape;
     let with_session = shape.needs_session();
     let scope = Scope::Service { id, with_session };
-    let service = context.run_swept(scope, |state| state.service(context.tenant, id, with_session)).await?;
+    let service = context.read_swept(scope, |state| state.service(context.tenant, id, with_session)).await?;
     Ok(Answer::json(StatusCode::OK, &ShapedService { service, shape }))
 }
 

@@ -11,13 +11,15 @@ use crate::registry::state::{HeartbeatTarget, State};
 
 pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let page = context.page()?;
-    let look = || async { Ok(context.run_swept(Scope::Sessions, |state| state.sessions(context.tenant, &page)).await) };
+    let look =
+        || async { Ok(context.read_swept(Scope::Sessions, |state| state.sessions(context.tenant, &page)).await) };
     context.list(page.limit, page.marker.as_deref(), look).await
 }
 
 pub(crate) async fn overview(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let page = context.page()?;
-    let look = || async { Ok(context.run_swept(Scope::Overview, |state| state.overview(context.tenant, &page)).await) };
+    let look =
+        || async { Ok(context.read_swept(Scope::Overview, |state| state.overview(context.tenant, &page)).await) };
     context.list(page.limit, page.marker.as_deref(), look).await
 }
 
@@ -30,7 +32,7 @@ pub(crate) async fn create(context: &RequestContext<'_>) -> Result<Answer, HttpE
 }
 
 pub(crate) async fn get(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
-    let session = context.run_swept(Scope::Session(id), |state| state.session(context.tenant, id)).await?;
+    let session = context.read_swept(Scope::Session(id), |state| state.session(context.tenant, id)).await?;
     Ok(Answer::json(StatusCode::OK, &session))
 }
 
@@ -48,7 +50,7 @@ pub(crate) async fn delete(context: &RequestContext<'_>, id: &str) -> Result<Ans
 pub(crate) async fn heartbeat(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
     let is_unset = id == "null" || id == "None"; // two clients send these for an id that they do not have
     let is_lenient = context.app.compatibility.lenient_heartbeats && is_unset;
-    beat(context, if is_lenient { HeartbeatTarget::Unnamed(id) } else { HeartbeatTarget::Session(id) }).await
+    beat(context, if is_lenient { HeartbeatTarget::ByToken(id) } else { HeartbeatTarget::Session(id) }).await
 }
 
 /// Renews a lease. The time counts from when the heartbeat is handled, not from its arrival: the lease gets its whole
@@ -56,9 +58,9 @@ pub(crate) async fn heartbeat(context: &RequestContext<'_>, id: &str) -> Result<
 pub(super) async fn beat(context: &RequestContext<'_>, target: HeartbeatTarget<'_>) -> Result<Answer, HttpError> {
     let token = presented_token(context.body)?;
     let beat = |state: &mut State| state.beat(context.now, context.tenant, target, token);
-    let token = match context.run(Scope::Nothing, beat).await {
+    let token = match context.read(Scope::Nothing, beat).await {
         // The lease may be gone only until a commit is rolled back, but a client that reads 404 gives up.
-        Err(_) => context.run(scope(target), beat).await?,
+        Err(_) => context.read(scope(target), beat).await?,
         Ok(token) => token,
     };
     Ok(Answer::token(StatusCode::OK, token))
@@ -69,6 +71,6 @@ fn scope(target: HeartbeatTarget<'_>) -> Scope<'_> {
     match target {
         HeartbeatTarget::Session(id) => Scope::Session(id),
         HeartbeatTarget::Service(id) => Scope::Service { id, with_session: false },
-        HeartbeatTarget::Unnamed(_) => Scope::Overview,
+        HeartbeatTarget::ByToken(_) => Scope::Overview,
     }
 }
