@@ -15,8 +15,8 @@ use nix::sys::stat::Mode;
 
 use crate::exit;
 use crate::exit::{Ending, Failure};
+use crate::options::Secret;
 use crate::options::{API_KEY, LogFormat};
-use crate::registration::Secret;
 
 /// Replaces each byte of a key.
 const NO_KEY: u8 = b'x';

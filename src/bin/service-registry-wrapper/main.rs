@@ -28,9 +28,8 @@ use tracing::warn;
 
 use event_loop::EventLoop;
 use exit::{Ending, Failure};
-use options::{LogSettings, Options, WrapperConfig};
+use options::{LogSettings, Options, Secret, WrapperConfig};
 use process::Inherited;
-use registration::Secret;
 use signals::Blocked;
 use supervise::startup::Startup;
 use supervise::{Supervisor, catch};

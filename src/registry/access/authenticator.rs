@@ -8,7 +8,6 @@ use super::password_hash::Secret;
 use super::quotas::Quotas;
 use super::turns::Lane;
 use super::users::{User, Users};
-use crate::registry::http::Json;
 use crate::registry::model::Now;
 use crate::registry::model::TenantId;
 use crate::registry::model::{Access, Keys};
@@ -239,13 +238,14 @@ fn tenant_id(text: &str) -> Option<TenantId> {
 /// The credentials of a login.
 #[derive(Hash)]
 pub(crate) struct Credentials<'a> {
-    name: &'a str,
-    tenant: Option<&'a str>,
-    proof: Proof<'a>,
+    pub(crate) name: &'a str,
+    pub(crate) tenant: Option<&'a str>,
+    pub(crate) proof: Proof<'a>,
 }
 
+/// What shows that they are right.
 #[derive(Hash)]
-enum Proof<'a> {
+pub(crate) enum Proof<'a> {
     ApiKey(&'a str),
     Password(&'a str),
     Token(&'a str),
@@ -256,30 +256,6 @@ impl<'a> Credentials<'a> {
     pub(crate) fn tried(&self) -> Option<&'a str> {
         let is_token = matches!(self.proof, Proof::Token(_));
         (!is_token).then_some(self.name)
-    }
-
-    pub(crate) fn read(body: &'a Json) -> Result<Self, DomainError> {
-        let auth = body.get("auth").ok_or_else(|| DomainError::malformed("auth is missing"))?;
-        let text = |form: &str, field: &str| {
-            let missing = || DomainError::Malformed(format!("auth.{form}.{field} is not a string"));
-            auth.get(form).and_then(|form| form.text(field)).ok_or_else(missing)
-        };
-        let tenant = match auth.get("tenantName") {
-            None | Some(Json::Null) => None,
-            Some(Json::Text(tenant)) => Some(&**tenant),
-            Some(_) => return Err(DomainError::malformed("auth.tenantName is not a string")),
-        };
-        const KEY: &str = "RAX-KSKEY:apiKeyCredentials";
-        const PASSWORD: &str = "passwordCredentials";
-        if auth.get(KEY).is_some() {
-            Ok(Self { name: text(KEY, "username")?, tenant, proof: Proof::ApiKey(text(KEY, "apiKey")?) })
-        } else if auth.get(PASSWORD).is_some() {
-            Ok(Self { name: text(PASSWORD, "username")?, tenant, proof: Proof::Password(text(PASSWORD, "password")?) })
-        } else if auth.get("token").is_some() {
-            Ok(Self { name: "", tenant, proof: Proof::Token(text("token", "id")?) })
-        } else {
-            Err(DomainError::Malformed(format!("auth needs {KEY}, {PASSWORD} or token")))
-        }
     }
 }
 

@@ -14,7 +14,7 @@ mod users;
 mod waiting;
 
 pub(crate) use authenticator::{
-    Authenticator, BAD_LOGIN, Credentials, Login, OPEN_TENANT_ID, TOO_MANY_LOGINS, TenantClaim,
+    Authenticator, BAD_LOGIN, Credentials, Login, OPEN_TENANT_ID, Proof, TOO_MANY_LOGINS, TenantClaim,
 };
 pub(crate) use login_throttle::{Attempt, LoginThrottle, Verdict};
 pub use password_hash::hash_key;

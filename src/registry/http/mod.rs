@@ -23,4 +23,3 @@ pub(super) use app::App;
 pub use connection::{Timeouts, Tls, TlsFiles};
 pub use forwarded::TrustedProxy;
 pub use representation::ServiceShape;
-pub(super) use request::Json;

@@ -11,12 +11,11 @@ use service_registry::client::{Region, ServicePayload};
 use service_registry::wire::Metadata;
 use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, SERVICE_ID};
 
+use super::access::{Access, Key, TlsFiles};
 use super::child_config::{ChildConfig, seconds};
 use super::lists;
 use super::{LogFormat, OnExit, OnLost, Options};
 use crate::options;
-use crate::registration::Preparation;
-use crate::registration::{Access, Key, TlsFiles};
 
 /// In bytes: the registry refuses larger bodies. The JSON around the values of one body is shorter than the difference.
 const LARGEST_BODY: usize = BODY - 60;
@@ -93,17 +92,6 @@ impl WrapperConfig {
             service,
             warnings,
         })
-    }
-
-    /// Returns the files to open before anything is contacted.
-    pub(crate) fn preparation(&self) -> Preparation {
-        Preparation {
-            access: self.access.clone(),
-            may_host: self.may_host,
-            state_dir: self.state_dir.clone(),
-            id: self.service.id.clone(),
-            status_socket: self.status_socket.clone(),
-        }
     }
 }
 
@@ -270,12 +258,13 @@ fn check_size(size: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registration::Preparation;
 
     /// Returns the error about these options, or an empty text.
     fn error_text(options: &[&str]) -> String {
         let arguments = ["service-registry-wrapper"].iter().chain(options).chain(&["true"]).map(OsString::from);
         let config = |options: &Options| {
-            let prepared = WrapperConfig::of(options)?.preparation().prepare();
+            let prepared = Preparation::of(&WrapperConfig::of(options)?).prepare();
             prepared.map_err(|wrong| wrong.error.context(options.origin(wrong.option)))
         };
         match Options::read(arguments).map_err(anyhow::Error::new).and_then(|options| config(&options)) {

@@ -4,6 +4,7 @@
 //! of the wrapper. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is
 //! harmless.
 
+mod access;
 mod child_config;
 mod command;
 mod config;
@@ -13,6 +14,7 @@ mod registration;
 mod registry;
 mod service;
 
+pub(crate) use access::{Access, Key, Secret};
 pub(crate) use child_config::ChildConfig;
 pub(crate) use config::{LogSettings, OnRegistryDown, Service, WrapperConfig};
 
@@ -28,8 +30,6 @@ pub(crate) use logging::{LogFormat, LoggingOptions};
 pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
 pub(super) use registry::{Region, RegistryOptions};
 pub(super) use service::ServiceOptions;
-
-use crate::registration::Secret;
 
 const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line takes precedence. All words from the first bare word on belong to COMMAND.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
 
-use crate::registration::Secret;
+use super::access::Secret;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]

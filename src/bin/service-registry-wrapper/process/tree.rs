@@ -98,7 +98,7 @@ impl<'a> ProcessTree<'a> {
             return;
         }
         let signalled =
-            |process| process == self.child || (!self.shares_group() && wait::group_of(process) == Some(self.child));
+            |process| process == self.child || (!self.shares_group() && signals::group_of(process) == Some(self.child));
         for process in descendants::stopped(signalled) {
             wait::send(process, libc::SIGCONT);
         }
@@ -115,7 +115,7 @@ impl<'a> ProcessTree<'a> {
         if !self.shares_group() {
             wait::send(-self.child, signal);
         }
-        let is_reached = !self.shares_group() && wait::leads_its_group(self.child);
+        let is_reached = !self.shares_group() && signals::leads_its_group(self.child);
         if !is_reached && self.exit_status.is_none() {
             wait::send(self.child, signal);
         }

@@ -5,7 +5,6 @@ use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::libc::{self, pid_t};
-use nix::unistd::{Pid, getpgid};
 use tracing::warn;
 
 use crate::signals;
@@ -46,12 +45,4 @@ pub(super) fn send(to: pid_t, signal: i32) {
     if sent == Err(Errno::EPERM) {
         warn!("{} may not be sent to process {}: it runs as another user", signals::name(signal), to.abs());
     }
-}
-
-pub(crate) fn leads_its_group(process: pid_t) -> bool {
-    group_of(process) == Some(process)
-}
-
-pub(super) fn group_of(process: pid_t) -> Option<pid_t> {
-    getpgid(Some(Pid::from_raw(process))).ok().map(Pid::as_raw)
 }

@@ -1,56 +1,23 @@
 //! The endpoints of registries, tried in turn, and the credentials for them, which may change.
 
-use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use service_registry::client::{Client, Error, Region};
+use service_registry::client::{Client, Error};
 use service_registry::files;
 use zeroize::Zeroizing;
 
 use super::embedded;
+use crate::options::{Access, Key, Secret};
 use crate::process::Blocking;
 
 /// In bytes; no key is longer.
 const LARGEST_KEY: u64 = 64 * 1024;
 /// How long the file system may take to read the key.
 const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(2);
-
-/// A key at one place in memory, which is overwritten when its last user drops it.
-pub(crate) type Secret = Arc<Zeroizing<String>>;
-
-/// The settings by which registries are reached.
-#[derive(Clone)]
-pub(crate) struct Access {
-    /// In the order in which they are tried; if there are none, the default address.
-    pub urls: Vec<String>,
-    pub auth_url: Option<String>,
-    pub region: Option<Region>,
-    pub credentials: Option<(String, Key)>,
-    pub tls_files: TlsFiles,
-    /// The time limit of one request.
-    pub limit: Duration,
-}
-
-/// The files for https.
-#[derive(Clone)]
-pub(crate) struct TlsFiles {
-    /// Authorities to trust besides the system's.
-    pub ca_file: Option<OsString>,
-    /// The client certificate and its key.
-    pub client: Option<(OsString, OsString)>,
-}
-
-/// An API key.
-#[derive(Clone)]
-pub(crate) enum Key {
-    Text(Secret),
-    /// Read again when the registry refuses the key.
-    File(OsString),
-}
 
 /// The endpoints, and which of them is current. Clones share this.
 #[derive(Clone)]

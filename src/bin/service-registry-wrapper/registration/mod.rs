@@ -19,7 +19,6 @@ mod verification;
 mod verification_schedule;
 
 pub(crate) use desired::Desired;
-pub(crate) use endpoints::{Access, Key, Secret, TlsFiles};
 pub(crate) use preparation::{Preparation, Prepared, Preparing, WrongOption};
 pub(crate) use status::RegistrationStatus;
 pub(crate) use task::RegistrationEvent;
@@ -70,7 +69,7 @@ impl Registration {
             prepared.endpoints.host();
         }
         let run = {
-            let (previous_session, preparation) = (previous_session.clone(), config.preparation());
+            let (previous_session, preparation) = (previous_session.clone(), Preparation::of(config));
             let (service, replace, has_fence) =
                 (config.service.clone(), config.replace, config.on_lost == OnLost::Stop);
             let has_fixed_pause = matches!(config.on_registry_down, OnRegistryDown::Fail { .. });

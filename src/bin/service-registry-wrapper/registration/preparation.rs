@@ -10,8 +10,9 @@ use service_registry::client::{self, Setting};
 use service_registry::files::own::OwnSocket;
 use tokio::sync::oneshot;
 
-use super::endpoints::{Access, Endpoints};
+use super::endpoints::Endpoints;
 use super::state_dir::PreviousSession;
+use crate::options::{Access, WrapperConfig};
 use crate::process::blocking;
 
 /// The files to open, and the settings that need them.
@@ -44,6 +45,16 @@ pub(crate) struct WrongOption {
 pub(crate) type Preparing = oneshot::Receiver<Result<Prepared, WrongOption>>;
 
 impl Preparation {
+    pub(crate) fn of(config: &WrapperConfig) -> Self {
+        Self {
+            access: config.access.clone(),
+            may_host: config.may_host,
+            state_dir: config.state_dir.clone(),
+            id: config.service.id.clone(),
+            status_socket: config.status_socket.clone(),
+        }
+    }
+
     pub(crate) fn begin(self) -> Preparing {
         if self.access.names_files() || self.state_dir.is_some() || self.status_socket.is_some() {
             return blocking::begin(|| self.prepare());

@@ -12,11 +12,10 @@ use std::process::ExitStatus;
 use nix::libc::{self, pid_t};
 use nix::sys::termios::Termios;
 
-use super::terminal::{Suspend, Terminal, is_sole_job, suspend_self};
+use super::terminal::{Suspend, Terminal, is_sole_job, leads_its_group, suspend_self};
 use super::{Origin, Received};
 use crate::options::ChildConfig;
 use crate::options::Scope;
-use crate::process::wait::leads_its_group;
 use crate::signals;
 
 /// The child's place on the terminal, if there is one.

@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::fcntl::{OFlag, open};
-use nix::libc;
+use nix::libc::{self, pid_t};
 use nix::sys::signal::{SigSet, Signal, killpg, raise};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal.
 pub(crate) struct Terminal {
@@ -114,4 +114,12 @@ fn is_continued() -> bool {
         let mut waiting: libc::sigset_t = std::mem::zeroed();
         libc::sigpending(&mut waiting) == 0 && libc::sigismember(&waiting, libc::SIGCONT) == 1
     }
+}
+
+pub(crate) fn leads_its_group(process: pid_t) -> bool {
+    group_of(process) == Some(process)
+}
+
+pub(crate) fn group_of(process: pid_t) -> Option<pid_t> {
+    getpgid(Some(Pid::from_raw(process))).ok().map(Pid::as_raw)
 }

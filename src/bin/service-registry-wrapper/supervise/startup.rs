@@ -15,7 +15,7 @@ use crate::event_loop::EventLoop;
 use crate::exit::{self, Ending, Failure};
 use crate::options::{OnRegistryDown, Options, WrapperConfig};
 use crate::process::{self, Change, Inherited, ProcessTree, SpawnContext, wait};
-use crate::registration::{Prepared, Preparing, Registration, RegistrationEvent, WrongOption};
+use crate::registration::{Preparation, Prepared, Preparing, Registration, RegistrationEvent, WrongOption};
 use crate::signals::action::decide;
 use crate::signals::terminal::{Terminal, suspend_self};
 use crate::signals::{self, Action, Foreground, Origin, Received, Signals, Stage, Suspend};
@@ -83,7 +83,7 @@ impl Startup {
         options: &Options,
         config: &WrapperConfig,
     ) -> Result<Registration, NotStarted> {
-        let mut preparing = config.preparation().begin();
+        let mut preparing = Preparation::of(config).begin();
         let prepared = self.wait_for(timeout(START_DELAY, prepared(options, &mut preparing))).await?;
         let prepared = match prepared {
             Ok(prepared) => Some(prepared?),

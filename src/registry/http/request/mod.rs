@@ -6,6 +6,7 @@ pub(super) mod body;
 pub(crate) mod configuration;
 pub(crate) mod events;
 mod json;
+pub(crate) mod login;
 pub(crate) mod pagination;
 mod query;
 pub(crate) mod services;

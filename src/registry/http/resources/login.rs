@@ -14,13 +14,13 @@ use serde::Serialize;
 use crate::registry::access::Lane;
 use crate::registry::access::Place;
 use crate::registry::access::{Attempt, Verdict};
-use crate::registry::access::{BAD_LOGIN, Credentials, Login, TOO_MANY_LOGINS};
+use crate::registry::access::{BAD_LOGIN, Login, TOO_MANY_LOGINS};
 use crate::registry::engine::Scope;
 use crate::registry::http::app::App;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::public_url::PublicUrl;
 use crate::registry::http::request::Json;
-use crate::registry::http::request::validation;
+use crate::registry::http::request::{self, validation};
 use crate::registry::http::response::Answer;
 use crate::registry::model::Now;
 use crate::registry::state::DomainError;
@@ -82,7 +82,7 @@ pub(crate) async fn login(
     from: IpAddr,
 ) -> Result<Answer, HttpError> {
     validation::body(body)?;
-    let credentials = Credentials::read(body)?;
+    let credentials = request::login::credentials(body)?;
     let authenticator = app.authenticator.load();
     let tried = credentials.tried().filter(|_| !authenticator.is_open());
     let attempt = tried.map(|name| app.login_throttle.attempt(name, from, &credentials, authenticator.generation()));
