@@ -96,12 +96,13 @@ async fn live(
     process::close_inherited();
     let status_socket = registration.status_socket.take();
     let (desired, status) = (registration.desired.clone(), registration.status.clone());
+    let memory_status = status.clone();
     let supervised = async {
         tokio::select! {
             status = supervisor.until_gone(&mut signals) => status.map_err(Failure::from),
             never = systemd::notify(config, notify.as_ref(), &mut registration) => match never {},
             never = control::answer(status_socket, &config.service.id, child, desired, status) => match never {},
-            never = memory::release_code_when_idle(event_loop) => match never {},
+            never = memory::release_code(event_loop, config.service.interval, memory_status) => match never {},
         }
     };
     let outcome = match catch(supervised).await {
