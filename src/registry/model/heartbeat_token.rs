@@ -3,22 +3,41 @@
 //! Both carry a SipHash-2-4 under a secret 128-bit key: a keyed hash made for authenticating short messages, whose
 //! 64 bits fit a UUID. A general MAC would be cut to those 61 bits anyway.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use siphasher::sip::SipHasher24;
 use siphasher::sip128;
 
 use super::ids::TenantId;
 use super::uuid::Uuid1;
 
+/// The longest timeout of a lease, in seconds.
+const LONGEST_TIMEOUT: u8 = 120;
+
 /// The keys of tokens. They suffice to make tokens.
 pub(crate) struct Keys {
     heartbeat: [u8; 16],
     access: [u8; 16],
+    /// The last millisecond in which a token was issued, and the number of tokens in it.
+    issued: AtomicU64,
 }
 
+/// The most tokens of one millisecond that are told apart.
+const MOST_A_MS: u64 = 83;
+
 impl Keys {
+    /// Returns a number that orders tokens of the same deadline, in milliseconds, by when they were issued: a longer
+    /// `timeout` (seconds) shows an earlier time, and within a millisecond they are counted.
+    pub(crate) fn order(&self, now_ms: u64, timeout: u8) -> u64 {
+        let last = self.issued.load(Ordering::Relaxed);
+        let number = if last >> 8 == now_ms { (last & 0xff).saturating_add(1).min(MOST_A_MS) } else { 0 };
+        self.issued.store(now_ms << 8 | number, Ordering::Relaxed); // under the lock of the state
+        u64::from(LONGEST_TIMEOUT.saturating_sub(timeout)) * (MOST_A_MS + 1) + number
+    }
+
     /// Makes new keys, which void all tokens of other keys.
     pub(crate) fn random() -> Result<Self, getrandom::Error> {
-        let mut keys = Self { heartbeat: [0; 16], access: [0; 16] };
+        let mut keys = Self { heartbeat: [0; 16], access: [0; 16], issued: AtomicU64::new(0) };
         getrandom::fill(&mut keys.heartbeat)?;
         getrandom::fill(&mut keys.access)?;
         Ok(keys)
@@ -35,7 +54,7 @@ impl Keys {
     /// Reads stored keys; none if the bytes are no keys.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let (heartbeat, access) = bytes.split_first_chunk()?;
-        Some(Self { heartbeat: *heartbeat, access: access.try_into().ok()? })
+        Some(Self { heartbeat: *heartbeat, access: access.try_into().ok()?, issued: AtomicU64::new(0) })
     }
 
     /// Returns the heartbeat token of a lease for a deadline: a version-1 UUID with that time, bound to tenant and

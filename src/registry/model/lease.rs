@@ -100,9 +100,9 @@ impl Lease {
 
     fn issue_token(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> Uuid1 {
         let deadline = now.wall + u64::from(timeout) * 1000;
-        let mut low = fastrand::u64(..);
+        let mut low = keys.order(now.wall, timeout);
         while self.previous == ticks_in(deadline, low) {
-            low += 1; // two heartbeats in one millisecond drew the same number
+            low += 1; // more heartbeats in one millisecond than are told apart
         }
         self.latest = ticks_in(deadline, low);
         self.token(keys, tenant)

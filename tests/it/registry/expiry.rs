@@ -217,3 +217,36 @@ fn events_older_than_thirty_days_are_gone() {
     let events = client.get(&format!("/events?marker={first}")).json();
     assert_eq!(events["values"].as_array().map(Vec::len), Some(1));
 }
+
+/// Leases whose timeouts fall into the same millisecond expire in the order in which they were last heard.
+#[test]
+fn timeouts_of_one_millisecond_keep_the_order_of_heartbeats() {
+    let server = Server::open();
+    let mut client = server.client();
+    create(&mut client, "longer", 20);
+    server.advance(10_000);
+    let ids: Vec<String> = (0..80).map(|number| format!("node-{number:02}")).collect();
+    for id in &ids {
+        create(&mut client, id, 10);
+    }
+    server.advance(11_000);
+    let events = client.get("/events?limit=1000&type=service.timeout").json();
+    let told: Vec<&str> =
+        events["values"].as_array().unwrap().iter().map(|event| event["payload"]["id"].as_str().unwrap()).collect();
+    let expected: Vec<&str> = std::iter::once("longer").chain(ids.iter().map(String::as_str)).collect();
+    assert_eq!(told, expected);
+}
+
+/// The original could store tags of one and two characters, but not list services by them.
+#[test]
+fn short_tags_can_be_searched_for() {
+    let server = Server::open();
+    let mut client = server.client();
+    client.create("/services", json!({"id": "node-1", "heartbeat_timeout": 30, "tags": ["db", "x"]}));
+    for tag in ["db", "x"] {
+        assert_eq!(client.get(&format!("/services?tag={tag}")).json()["metadata"]["count"], 1, "{tag}");
+    }
+    for tag in ["", "'", "a%20b"] {
+        assert_eq!(client.get(&format!("/services?tag={tag}")).status, 400, "{tag}");
+    }
+}

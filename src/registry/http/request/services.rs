@@ -14,7 +14,7 @@ pub(crate) fn check_id(id: &str) -> Result<(), DomainError> {
 pub(crate) fn tag<'a>(values: &[&'a str]) -> Result<Option<&'a str>, DomainError> {
     match values {
         [] => Ok(None),
-        [tag] => validation::parameter("tag", tag, validation::service_id).map(|()| Some(*tag)),
+        [tag] => validation::parameter("tag", tag, validation::tag_parameter).map(|()| Some(*tag)),
         _ => Err(DomainError::Parameter { name: "tag", rule: "Not a string".into() }),
     }
 }

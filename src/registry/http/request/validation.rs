@@ -84,7 +84,13 @@ pub(crate) fn service_id(text: &str) -> Rule<()> {
     invalid_unless(text.bytes().all(|byte| is_word(byte) || byte == b'.'))
 }
 
-/// The same, for a field.
+/// A tag to search for: the characters of ids. The original refused tags of one or two characters, which can be stored.
+pub(crate) fn tag_parameter(text: &str) -> Rule<()> {
+    let is_short = !text.is_empty() && text.len() < *SERVICE_ID.start();
+    if is_short && text.bytes().all(|byte| is_word(byte) || byte == b'.') { Ok(()) } else { service_id(text) }
+}
+
+/// The same as [`service_id`], for a field.
 pub(crate) fn service_id_field(value: &Json) -> Rule<&str> {
     let Json::Text(text) = value else { return Err("Not a string".into()) };
     service_id(text).map(|()| text.as_str())
