@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::client::error::{Error, printable};
 
-/// The URL to which all paths of the API are appended: `http://host:port[/prefix]/v1.0`.
+/// The URL to which all paths of the API are appended: `http://host:port/v1.0`.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiUrl(Url);
 
@@ -13,13 +13,19 @@ impl ApiUrl {
     pub(crate) fn parse(given: &str) -> Result<Self, Error> {
         let mut url = parse(given, "registry URL")?;
         let path = url.path().trim_end_matches('/');
-        let path = path.strip_suffix("/v1.0").unwrap_or(path).trim_end_matches('/').to_owned();
-        if path.rsplit('/').nth(1) == Some("v1.0") {
+        if path.starts_with("/v1.0/") {
             return Err(Error::invalid(
                 "the registry URL goes on behind /v1.0; leave that out, logging in tells the account",
             ));
         }
-        url.set_path(&format!("{path}/v1.0"));
+        if !matches!(path, "" | "/v1.0") {
+            let origin = url.origin().ascii_serialization();
+            return Err(Error::invalid(format!(
+                "the registry URL has the path {}, but the API is at /v1.0; did you mean {origin}?",
+                printable(path)
+            )));
+        }
+        url.set_path("/v1.0");
         Ok(Self(url))
     }
 
@@ -78,10 +84,28 @@ pub(crate) fn not_empty<'a>(id: &'a str, what: &str) -> Result<&'a str, Error> {
 }
 
 fn parse(given: &str, what: &str) -> Result<Url, Error> {
+    // A text with `@` is not repeated: it may contain a password.
+    let is_plain = !given.contains('@');
+    let authority = given.split_once("://").map(|(_, behind)| behind.split(['/', '?', '#']).next().unwrap_or_default());
+    let Some(authority) = authority else {
+        let cure = if is_plain && !given.is_empty() {
+            format!("did you mean http://{}?", printable(given))
+        } else {
+            "write http://host:port or https://host".to_owned()
+        };
+        return Err(Error::invalid(format!("the {what} does not begin with http:// or https://; {cure}")));
+    };
+    if authority.matches(':').count() > 1 && !authority.contains(['[', '@']) {
+        return Err(Error::invalid(format!(
+            "the {what} has an IPv6 address without brackets; write it as in http://[::1]:7117"
+        )));
+    }
     let url = Url::parse(given).map_err(|error| {
-        // The text is not repeated here: it may contain a password, for which it was refused.
         Error::invalid(format!("the {what} is no URL ({error}); write http://host:port or https://host"))
     })?;
+    if url.port() == Some(0) {
+        return Err(Error::invalid(format!("the {what} has port 0, on which nothing listens; write the real port")));
+    }
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = printable(url.scheme());
         return Err(Error::invalid(format!(
@@ -113,13 +137,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn wrong_url_is_refused_with_a_cure() {
+        for (given, cure) in [
+            ("h:7117", "did you mean http://h:7117?"),
+            ("http://h/registry/", "did you mean http://h?"),
+            ("http://h/v1.0/7777", "goes on behind /v1.0"),
+            ("http://h:0", "port 0"),
+            ("http://::1:80", "http://[::1]:7117"),
+        ] {
+            let error = ApiUrl::parse(given).unwrap_err().to_string();
+            assert!(error.contains(cure), "{error}");
+        }
+        assert!(!ApiUrl::parse("joe:key@h").unwrap_err().to_string().contains("key"));
+    }
+
+    #[test]
     fn version_and_trailing_slashes_are_accepted() {
         for given in ["http://h:1", "http://h:1/", "http://h:1/v1.0", "http://h:1/v1.0/", "http://h:1//"] {
             assert_eq!(ApiUrl::parse(given).unwrap().url().as_str(), "http://h:1/v1.0", "{given}");
         }
-        let below = ApiUrl::parse("https://h/registry/").unwrap();
-        assert_eq!(below.url().as_str(), "https://h/registry/v1.0");
-        assert_eq!(below.login().as_str(), "https://h/v2.0/tokens");
+        assert_eq!(ApiUrl::parse("https://h").unwrap().login().as_str(), "https://h/v2.0/tokens");
         for given in ["http://a", "http://a/v2.0", "http://a/v2.0/", "http://a/v2.0/tokens"] {
             assert_eq!(parse_login(given).unwrap().as_str(), "http://a/v2.0/tokens", "{given}");
         }

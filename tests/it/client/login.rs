@@ -278,7 +278,7 @@ async fn token_that_seems_expired_is_used() {
 #[test]
 fn invalid_settings_are_refused_without_secrets() {
     for (builder, said) in [
-        (Client::builder().registry_url("localhost"), "the registry URL is no URL"),
+        (Client::builder().registry_url("localhost"), "the registry URL does not begin with http://"),
         (Client::builder().credentials("a", "b").auth_url("ftp://x"), "the auth URL begins with ftp:"),
         (Client::builder().request_timeout(Duration::ZERO), "a request timeout of zero"),
         (Client::builder().ca_file("/nowhere/ca.pem"), "cannot use the CA file /nowhere/ca.pem: "),
