@@ -54,6 +54,37 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
     text(read(path, most)?)
 }
 
+/// Reads an input that holds a secret.
+///
+/// # Errors
+///
+/// As [`read`], and [`io::ErrorKind::PermissionDenied`] if every user may read it.
+pub fn read_secret(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = open(path)?;
+    refuse_public(&file)?;
+    read_all(file, most)
+}
+
+/// Returns an error if every user may read the file, and it is not an inherited pipe.
+///
+/// # Errors
+///
+/// Those of the system, and [`io::ErrorKind::PermissionDenied`].
+pub fn refuse_public(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = file.metadata()?;
+        if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
+            let cure = "all users may read it; run chmod o-r";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, cure));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
 /// Reads an open file to its end. The bytes are overwritten in memory when they are dropped, and no copy stays behind:
 /// the standard library's function copies through the stack.
 ///

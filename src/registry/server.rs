@@ -107,6 +107,11 @@ impl Registry {
 pub struct Control(Arc<App>);
 
 impl Control {
+    /// Returns as soon as the lock on the registry's data could be taken, which every request needs.
+    pub fn wait_responsive(&self) {
+        self.0.engine().wait_responsive();
+    }
+
     /// Replaces the users. Tokens of users that are gone, or have other credentials, are void.
     pub fn replace_users(&self, users: Users) {
         self.0.replace_users(users);

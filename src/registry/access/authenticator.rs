@@ -63,6 +63,8 @@ struct Listed {
 struct Known {
     user: User,
     number: u64,
+    /// The user's name, for the log.
+    name: Arc<str>,
 }
 
 /// A successful login.
@@ -95,7 +97,7 @@ impl Authenticator {
         for user in users {
             let secrets = [&user.api_key, &user.password].into_iter().flatten();
             listed.hashes.extend(secrets.filter(|secret| secret.is_hash()).cloned());
-            let known = Arc::new(Known { number: number(&keys, &user), user });
+            let known = Arc::new(Known { number: number(&keys, &user), name: user.name.as_str().into(), user });
             listed.by_name.insert(known.user.name.clone(), known.clone());
             listed.by_number.insert(known.number, known);
         }
@@ -141,18 +143,21 @@ impl Authenticator {
         self.quotas.get(&tenant).unwrap_or(&self.default_quotas)
     }
 
-    /// Decides whether a request may act for the tenant that it names.
-    pub(crate) fn admit(&self, now: Now, credentials_hash: TenantClaim<'_>) -> Result<TenantId, DomainError> {
-        let named = credentials_hash.header.or(credentials_hash.path).ok_or(DomainError::Unauthorized(NO_TENANT))?;
-        if credentials_hash.path.is_some_and(|path| path != named) {
+    /// Decides whether a request may act for the tenant that it names. Returns the tenant, and the name of the user; an
+    /// open registry has none.
+    pub(crate) fn admit(&self, now: Now, claim: TenantClaim<'_>) -> Result<(TenantId, Option<Arc<str>>), DomainError> {
+        let named = claim.header.or(claim.path).ok_or(DomainError::Unauthorized(NO_TENANT))?;
+        if claim.path.is_some_and(|path| path != named) {
             return Err(DomainError::Unauthorized(BAD_TOKEN));
         }
         let tenant = tenant_id(named);
         let allowed = match &self.access {
-            AccessRule::Open => tenant,
+            AccessRule::Open => tenant.map(|tenant| (tenant, None)),
             AccessRule::Listed(_) => {
-                let token = credentials_hash.token.ok_or(DomainError::Unauthorized(NO_TOKEN))?;
-                tenant.filter(|tenant| self.owner(now, token).is_some_and(|(known, _)| known.user.tenant == *tenant))
+                let token = claim.token.ok_or(DomainError::Unauthorized(NO_TOKEN))?;
+                let known = self.owner(now, token).map(|(known, _)| known);
+                let known = known.filter(|known| Some(known.user.tenant) == tenant);
+                known.map(|known| (known.user.tenant, Some(known.name.clone())))
             }
         };
         allowed.ok_or(DomainError::Unauthorized(BAD_TOKEN))

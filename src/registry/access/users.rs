@@ -50,10 +50,16 @@ impl Users {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let in_file = |reason: String| Error::Users(format!("{}: {reason}", path.display()));
         let text = files::read_text(path, LARGEST).map_err(|error| in_file(error.to_string()))?;
-        Self::parse(&text).map_err(|error| match error {
+        let users = Self::parse(&text).map_err(|error| match error {
             Error::Users(reason) => in_file(reason),
             other => other,
-        })
+        })?;
+        let has_plain = |user: &User| [&user.api_key, &user.password].into_iter().flatten().any(|key| !key.is_hash());
+        if users.users.iter().any(has_plain) {
+            let refused = |error: std::io::Error| in_file(format!("it has plain keys, and {error}"));
+            files::refuse_public(&files::open(path).map_err(refused)?).map_err(refused)?;
+        }
+        Ok(users)
     }
 
     /// Reads the text of a users file:
@@ -74,7 +80,10 @@ impl Users {
     ///
     /// [`Error::Users`] if the text is no users file, or has no user in it.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let file: File = toml::from_str(text).map_err(|error| Error::Users(one_line(&error.to_string())))?;
+        let file: File = toml::from_str(text).map_err(|error| {
+            let format = "service-registry(1) describes the format (USERS FILE)";
+            Error::Users(format!("{}; {format}", one_line(&error.to_string())))
+        })?;
         if file.user.is_empty() {
             let cure = "add one for each user (service-registry hash-key makes hashes of keys)";
             return Err(Error::Users(format!("there is no [[user]] in it; {cure}")));

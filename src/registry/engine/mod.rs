@@ -77,6 +77,11 @@ impl Engine {
         drop(self.act_locked(Wait::Own, None, create_tenants));
     }
 
+    /// Returns as soon as the lock was free, which every request needs.
+    pub(super) fn wait_responsive(&self) {
+        drop(self.shared.lock());
+    }
+
     pub(super) fn now(&self) -> Now {
         self.clock.now()
     }

@@ -80,6 +80,10 @@ impl App {
         Self { service_shape, ..self }
     }
 
+    pub(in crate::registry) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Replaces the users.
     pub(in crate::registry) fn replace_users(&self, users: Users) {
         self.authenticator.store(Arc::new(self.authenticator.load().with(users)));

@@ -1,5 +1,7 @@
 //! The credentials of a request: its token, and the tenant that it names in the path or in a header.
 
+use std::sync::Arc;
+
 use hyper::header::{HeaderMap, HeaderName};
 
 use super::error::HttpError;
@@ -11,7 +13,7 @@ use crate::registry::model::{Now, TenantId};
 const TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
-/// Checks the token, and returns the tenant that the request may use.
+/// Checks the token, and returns the tenant that the request may use, and the user.
 pub(super) fn admit(
     authenticator: &Authenticator,
     now: Now,
@@ -19,7 +21,7 @@ pub(super) fn admit(
     query: &Query<'_>,
     tenant: Option<&str>,
     rest: &str,
-) -> Result<TenantId, HttpError> {
+) -> Result<(TenantId, Option<Arc<str>>), HttpError> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
     let named = header(TENANT_ID);
     let is_bare = authenticator.is_open() && named.is_none() && router::is_resource(rest);

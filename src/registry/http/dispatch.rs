@@ -1,12 +1,13 @@
 //! The life of a request: checked in the order that the API has always had, handed to its resource, answered and
 //! logged.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderMap, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -42,6 +43,7 @@ struct Notes {
     /// When the whole request had arrived.
     now: Option<Now>,
     tenant: Option<TenantId>,
+    user: Option<Arc<str>>,
     /// The credentials were right, or none were needed.
     is_admitted: bool,
     usage: Option<(Arc<Quotas>, Usage)>,
@@ -60,12 +62,13 @@ pub(super) async fn handle(app: &App, request: Request<Incoming>, caller: Caller
         Ok(answer) => answer,
         Err(error) => error.answer(&id, &base),
     };
-    if let Some((quotas, usage)) = notes.usage {
+    if let Some((quotas, usage)) = notes.usage.take() {
         answer = resources::limits::headers(answer, now, &quotas.rates[usage.rate], usage.used);
     }
-    log(&parts, &answer, started, notes.tenant, &id);
+    let client = || forwarded::client(caller.address, &parts.headers, &app.trusted_proxies);
+    log(&parts, &answer, started, &notes, client, &id);
     let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"));
-    (answer.into_response(id), notes.is_admitted)
+    (answer.into_response(id, is_for_terminal(&parts.headers)), notes.is_admitted)
 }
 
 /// Checks a request and finds its resource. The order of the checks is part of the API: the first that fails decides.
@@ -106,8 +109,8 @@ async fn authorize_and_route(
         Area::Login | Area::Elsewhere => return Err(no_page()),
     };
     let query = &Query::parse(parts.uri.query());
-    let tenant = admit(authenticator, now, &parts.headers, query, tenant, rest)?;
-    (notes.tenant, notes.is_admitted) = (Some(tenant), true);
+    let (tenant, user) = admit(authenticator, now, &parts.headers, query, tenant, rest)?;
+    (notes.tenant, notes.user, notes.is_admitted) = (Some(tenant), user, true);
     let quotas = authenticator.quotas(tenant);
     let context = RequestContext { app, now, tenant, address: caller.address, quotas, base, path, query, body };
     let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
@@ -119,14 +122,21 @@ async fn authorize_and_route(
     route(&context, &parts.method, rest, no_page).await
 }
 
+/// Returns whether the client is one that prints responses on a terminal.
+fn is_for_terminal(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
+    agent.starts_with(b"curl/") || agent.starts_with(b"Wget/") || agent.starts_with(b"HTTPie/")
+}
+
 /// Logs a request. Successful heartbeats are logged on demand only: each lease causes one every few seconds.
-fn log(parts: &Parts, answer: &Answer, started: Instant, tenant: Option<TenantId>, response: &str) {
+fn log(parts: &Parts, answer: &Answer, started: Instant, notes: &Notes, client: impl Fn() -> IpAddr, response: &str) {
+    let (tenant, user) = (notes.tenant, notes.user.as_deref());
     let (method, path, status) = (&parts.method, parts.uri.path(), answer.status().as_u16());
-    let ms = || started.elapsed().as_secs_f64() * 1000.0;
+    let ms = || (started.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
     if status == 200 && method == Method::POST && path.ends_with("/heartbeat") {
-        tracing::debug!(%method, path, status, ms = ms(), tenant, response, "request");
+        tracing::debug!(%method, path, status, ms = ms(), client = %client(), user, tenant, response, "request");
     } else {
-        tracing::info!(%method, path, status, ms = ms(), tenant, response, "request");
+        tracing::info!(%method, path, status, ms = ms(), client = %client(), user, tenant, response, "request");
     }
 }
 

@@ -10,6 +10,9 @@ use hyper::http::request::Parts;
 use super::error::HttpError;
 use crate::registry::state::DomainError;
 
+/// The longest host name, in characters (RFC 1035, 2.3.4).
+const LONGEST_NAME: usize = 255;
+
 /// Returns the host that the request names: the authority of a target in absolute form, otherwise `Host`, which
 /// HTTP/1.1 requires exactly once (RFC 9112, 3.2).
 pub(super) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
@@ -32,8 +35,13 @@ pub(super) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
 pub(super) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), HttpError> {
     let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or("?"));
     if host.is_some_and(|host| !is_own(host, local, names)) {
+        let name = host.map_or("", name_of).chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect::<String>();
         return Err(HttpError::Forbidden(
-            "Host is neither a loopback name nor the address the registry listens on".into(),
+            format!(
+                "Host {name} is neither a loopback name nor the address the registry listens on; \
+                 start the registry with --host-name={name}"
+            )
+            .into(),
         ));
     }
     let of_own_pages = |origin: &str| origin.split_once("://").map(|(_, authority)| authority) == host;

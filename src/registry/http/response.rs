@@ -29,6 +29,8 @@ pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// The body ends with a line feed that only people get.
+    has_line_feed: bool,
 }
 
 /// A body that frees its share of the limit on unsent bytes once it was handed to the system.
@@ -46,7 +48,7 @@ impl AsRef<[u8]> for Unsent {
 impl Answer {
     /// Makes a response without a body.
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), has_line_feed: false }
     }
 
     /// Makes a response with a body in JSON.
@@ -54,7 +56,10 @@ impl Answer {
         let mut text = Vec::with_capacity(256);
         let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(INDENT));
         match body.serialize(&mut serializer) {
-            Ok(()) => Self::text(status, text),
+            Ok(()) => {
+                text.push(b'\n');
+                Self::text(status, text)
+            }
             Err(error) => Self::not_written(&error),
         }
     }
@@ -67,7 +72,7 @@ impl Answer {
 
     /// Makes the response to a heartbeat: the most frequent one, always of the same form.
     pub(super) fn token(status: StatusCode, token: Uuid1) -> Self {
-        Self::text(status, ["{\n    \"token\": \"", token.text(&mut [0; _]), "\"\n}"].concat().into_bytes())
+        Self::text(status, ["{\n    \"token\": \"", token.text(&mut [0; _]), "\"\n}\n"].concat().into_bytes())
     }
 
     /// Makes a response with a constant text in JSON.
@@ -85,7 +90,7 @@ impl Answer {
             .header(CACHE_CONTROL, HeaderValue::from_static("no-cache")) // it shows the version
     }
 
-    /// Makes a response with a page of a list, already written.
+    /// Makes a response with a page of a list, already written, with a line feed at its end.
     pub(super) fn page_of_list(text: Vec<u8>, held: Option<ShareGuard>) -> Self {
         match held {
             None => Self::text(StatusCode::OK, text),
@@ -93,8 +98,9 @@ impl Answer {
         }
     }
 
+    /// `text` ends with a line feed.
     fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
-        Self { body: text.into(), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
+        Self { body: text.into(), has_line_feed: true, ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
     }
 
     /// Adds a `Location`.
@@ -133,8 +139,12 @@ impl Answer {
         self.status
     }
 
-    /// Returns the HTTP response. It always has a length: some clients read no body without it.
-    pub(super) fn into_response(mut self, id: HeaderValue) -> Response<Full<Bytes>> {
+    /// Returns the HTTP response. It always has a length: some clients read no body without it. On a terminal, the
+    /// body should end with a line feed; other clients get what the original sent.
+    pub(super) fn into_response(mut self, id: HeaderValue, is_for_terminal: bool) -> Response<Full<Bytes>> {
+        if self.has_line_feed && !is_for_terminal {
+            self.body.truncate(self.body.len() - 1);
+        }
         if self.status != StatusCode::NO_CONTENT {
             self.headers.insert(CONTENT_LENGTH, self.body.len().into());
         }

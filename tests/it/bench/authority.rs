@@ -1,5 +1,7 @@
 //! Authorities, and certificates that they have signed.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
@@ -34,7 +36,9 @@ impl Authority {
         let issuer: &Issuer<'_, _> = &self.issuer;
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
-        std::fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
+        let private = self.path(&format!("{file}.key"));
+        std::fs::write(&private, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&private, Permissions::from_mode(0o600)).unwrap();
         std::fs::write(self.path(file), certificate.pem()).unwrap();
     }
 

@@ -279,7 +279,7 @@ impl Registry {
         }
         let mut process = Running::start(&mut command);
         let line = process.line("listening on http");
-        let url = line.split("listening on ").nth(1).unwrap().trim().to_owned();
+        let url = line.split("listening on ").nth(1).unwrap().split('"').next().unwrap().trim().to_owned();
         Self { process, url }
     }
 }
@@ -319,6 +319,6 @@ pub fn compare_with_manual(help: &str, page: &str) {
 
 /// `-t` and `--tags` of `.B -t, --tags=TAG` or `-t, --tags <TAG>`.
 fn options_of(line: &str) -> Vec<String> {
-    let words = line.split([' ', ',', '=', '.']);
+    let words = line.split([' ', ',', '=', '.', '[']);
     words.filter(|word| word.starts_with('-')).map(str::to_owned).collect()
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use service_registry::registry::Config;
 
 use crate::bench::durable::{client, run, start};
+use crate::bench::files::mode;
 use crate::bench::{Client, Server, USERS};
 use crate::bench::{Registry, Running, clean, eventually, free_address, need};
 
@@ -70,6 +71,7 @@ fn logins_and_creation_times_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let users = folder.path().join("users.toml");
     std::fs::write(&users, USERS).unwrap();
+    mode(&users, 0o600);
     let at = free_address();
     let options = ["--data-dir", folder.path().to_str().unwrap(), "--users", users.to_str().unwrap()];
     let mut registry = Registry::start_at(&at, &options);

@@ -125,6 +125,7 @@ fn hanging_users_file_delays_no_request() {
     let library = library(scratch.path(), "hanging.c");
     let (users, switch) = (scratch.path().join("users"), scratch.path().join("users.hangs"));
     fs::write(&users, USERS).unwrap();
+    mode(&users, 0o600);
     fs::write(&switch, "").unwrap();
     let start = || {
         let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));

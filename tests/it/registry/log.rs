@@ -22,7 +22,7 @@ fn serve(log: &Path, options: &[&str]) -> (Running, Client) {
     command.arg(env!("CARGO_BIN_EXE_service-registry")).args(["serve", "--in-memory", "--listen", "127.0.0.1:0"]);
     let mut process = Running::start(command.args(options));
     let line = process.line("listening on http://");
-    (process, Client::new(line.rsplit('/').next().unwrap().parse().unwrap()))
+    (process, Client::new(line.rsplit('/').next().unwrap().trim_end_matches(['"', '}']).parse().unwrap()))
 }
 
 /// A pipe that has a name, and its end to read from.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bench::authority::Authority;
 use crate::bench::registry::{connect, read_answer};
+use crate::bench::users::{hash_of, key_login};
 use crate::bench::{Client, USERS};
 use crate::bench::{Registry, Running, clean, compare_with_manual, eventually};
 
@@ -214,4 +215,102 @@ fn continued_server_expires_no_lease() {
         assert_eq!(client.get("/services").json()["metadata"]["count"], 1);
         assert_eq!(client.get("/events?type=services.timeout").json()["values"], json!([]));
     }
+}
+
+/// The sentence of the registry's refusal, which its client repeats without a cure of its own.
+#[test]
+fn foreign_host_is_told_the_option_that_allows_it() {
+    let registry = Registry::start();
+    let answer = client(&registry).send("GET", "@/v1.0/services", &[("Host", "web.internal:80")], "");
+    let (status, kind, details) = answer.fault();
+    assert_eq!((status, &*kind), (403, "forbiddenError"));
+    assert!(details.contains("Host web.internal ") && details.contains("--host-name=web.internal"), "{details}");
+}
+
+#[test]
+fn person_at_a_terminal_gets_a_line_feed() {
+    let registry = Registry::start();
+    for (agent, end) in [("curl/7.88.1", "}\n"), ("node-fetch", "}")] {
+        let answer = client(&registry).send("GET", "@/v1.0/services", &[("User-Agent", agent)], "");
+        assert!(answer.body.ends_with(end), "{agent}: {answer:?}");
+    }
+}
+
+#[test]
+fn failure_to_listen_names_its_origin_and_cure() {
+    let unavailable = refused(&["--listen=192.0.2.1:7117", "--open"]);
+    assert!(
+        unavailable.0 == 1 && unavailable.1.contains("--listen 192.0.2.1:7117") && unavailable.1.contains("ip address")
+    );
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    let mut process = Running::start(command.args(["serve", "--in-memory"]).env("SERVICE_REGISTRY_LISTEN", "nonsense"));
+    assert_eq!(process.end().code(), Some(2));
+    let said = process.said_to_the_end();
+    assert!(said.contains("SERVICE_REGISTRY_LISTEN nonsense: ") && !said.contains("--listen nonsense"), "{said}");
+}
+
+#[test]
+fn secrets_that_every_user_may_read_are_refused() {
+    let readable = |file: &std::path::Path| {
+        std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    };
+    let plain = users_file(USERS);
+    readable(plain.path());
+    let (code, said) = refused(&["--listen=127.0.0.1:0", "--users", plain.path().to_str().unwrap()]);
+    assert!(code == 1 && said.contains("plain keys") && said.contains("chmod o-r"), "{said}");
+    let hashed = users_file(&format!("[[user]]\nname='ann'\ntenant=1\napi_key_hash='{}'\n", hash_of("key")));
+    readable(hashed.path());
+    let _registry = Registry::start_with(&["--users", hashed.path().to_str().unwrap()]);
+    let authority = Authority::new();
+    let (certificate, key) = (authority.path("server"), authority.path("server.key"));
+    readable(key.as_ref());
+    let (code, said) = refused(&["--listen=127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key]);
+    assert!(code == 1 && said.contains("--tls-key") && said.contains("chmod o-r"), "{said}");
+}
+
+#[test]
+fn log_names_client_and_user_and_failed_logins() {
+    let file = users_file(USERS);
+    let options = ["--users", file.path().to_str().unwrap(), "--trusted-proxy=127.0.0.1"];
+    let mut registry = Registry::start_with(&options);
+    let mut joe = client(&registry).logged_in("joe", "joes-key");
+    assert_eq!(joe.send("GET", "/services", &[("X-Forwarded-For", "192.0.2.7")], "").status, 200);
+    let line = registry.process.line("path=\"/v1.0/7777/services\"");
+    assert!(
+        line.contains("client=192.0.2.7") && line.contains("user=\"joe\"") && line.contains("tenant=7777"),
+        "{line}"
+    );
+    assert_eq!(key_login(&mut client(&registry), "eve", "guess"), 401);
+    let line = registry.process.line("failed login");
+    assert!(line.contains("client=127.0.0.1") && line.contains("user=\"eve\""), "{line}");
+}
+
+/// The messages of sd_notify(3), to a socket in the place of systemd's.
+#[test]
+fn service_manager_is_notified() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
+    command.args(["serve", "--listen=127.0.0.1:0"]).env("NOTIFY_SOCKET", &path);
+    command.env("STATE_DIRECTORY", folder.path().join("state")).env("WATCHDOG_USEC", "200000");
+    let mut process = Running::start(&mut command);
+    let next = |part: &str| loop {
+        let mut text = [0; 4096];
+        let length = manager.recv(&mut text).unwrap();
+        let text = String::from_utf8_lossy(&text[..length]).into_owned();
+        if text.contains(part) {
+            return text;
+        }
+    };
+    assert!(next("READY=1").contains("STATUS=listening on 127.0.0.1:"));
+    next("WATCHDOG=1");
+    process.signal(Signal::SIGHUP);
+    assert!(next("RELOADING=1").contains("MONOTONIC_USEC="));
+    next("READY=1");
+    process.signal(Signal::SIGTERM);
+    next("STOPPING=1");
+    assert_eq!(process.end().code(), Some(0));
+    assert!(folder.path().join("state/store").exists(), "the unit's state directory is the default");
 }

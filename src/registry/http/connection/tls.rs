@@ -50,7 +50,7 @@ impl Tls {
             }
         };
         let no_key = |error: &dyn std::fmt::Display| in_file(&paths.key, &format_args!("no private key: {error}"));
-        let pem = files::read(&paths.key, LARGEST_PEM).map_err(|error| no_key(&error))?;
+        let pem = files::read_secret(&paths.key, LARGEST_PEM).map_err(|error| no_key(&error))?;
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| no_key(&error))?;
         let certificates = certificates(&paths.certificate)?;
         let mut config = builder.with_single_cert(certificates, key).map_err(|error| {

@@ -104,6 +104,7 @@ impl RequestContext<'_> {
         metadata.serialize(&mut Serializer::with_formatter(&mut text, json.clone()))?;
         json.end_object_value(&mut text)?;
         json.end_object(&mut text)?;
+        text.push(b'\n');
         text.shrink_to_fit();
         Ok(text)
     }

@@ -101,6 +101,10 @@ pub(crate) async fn login(
             Err(_) => pause(place.as_ref(), app.login_throttle.failed(now, attempt) - now).await,
         }
     }
+    if let Err(DomainError::Unauthorized(_)) = &login {
+        // A line that fail2ban can match; docs/access.md has the filter.
+        tracing::warn!(client = %from, user = tried, "failed login");
+    }
     let login = login?;
     app.engine.read(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
     Ok(document(&login, base))
