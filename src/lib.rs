@@ -13,4 +13,7 @@ pub mod files;
 pub mod logging;
 #[cfg(feature = "registry")]
 pub mod registry;
+#[cfg(feature = "programs")]
+#[doc(hidden)] // for the programs of this package
+pub mod variables;
 pub mod wire;

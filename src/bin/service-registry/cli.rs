@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use service_registry::registry::TrustedProxy;
+use service_registry::variables::boolean;
 
 /// The service registry: service-registry-wrapper and other clients of the v1.0 API register in it.
 #[derive(Debug, Parser)]
@@ -21,8 +22,18 @@ pub(super) struct Cli {
 impl Cli {
     /// Reads arguments and environment; exits if they are wrong, or ask for help.
     pub(super) fn read() -> Self {
-        let matches = without_empty_variables(Self::command()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let command = without_empty_variables(Self::command());
+        let matches = command.clone().get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if let (Command::Serve(serve), Some((name, given))) = (&mut cli.command, matches.subcommand()) {
+            let options = command.find_subcommand(name).into_iter().flat_map(Parsed::get_arguments);
+            let of_environment =
+                options.filter(|option| given.value_source(option.get_id().as_str()) == Some(ValueSource::EnvVariable));
+            serve.variables = of_environment
+                .filter_map(|option| Some((option.get_id().to_string(), option.get_env()?.to_str()?.to_owned())))
+                .collect();
+        }
+        cli
     }
 }
 
@@ -40,10 +51,11 @@ pub(super) struct Log {
     #[arg(long, value_name = "FORMAT", env = "SERVICE_REGISTRY_LOG_FORMAT", default_value = "text", global = true)]
     pub(super) log_format: Format,
     /// Log more (twice: everything)
-    #[arg(short, long, action = ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, env = "SERVICE_REGISTRY_VERBOSE", global = true)]
     pub(super) verbose: u8,
     /// Log less (twice: errors only)
-    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, action = ArgAction::Count, env = "SERVICE_REGISTRY_QUIET", global = true)]
+    #[arg(conflicts_with = "verbose")]
     pub(super) quiet: u8,
 }
 
@@ -95,13 +107,17 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
     pub(super) data_dir: Option<PathBuf>,
     /// Keep all data in memory, also with --data-dir: it is lost at the exit
-    #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub(super) in_memory: bool,
     /// How long events are kept: a number followed by s, m, h or d, such as 12h
     #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", default_value = "30d", value_parser = duration)]
     pub(super) events_retention: Duration,
     /// Without --users: allow other machines as well
-    #[arg(long, env = "SERVICE_REGISTRY_OPEN", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SERVICE_REGISTRY_OPEN")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub(super) open: bool,
     /// Without --users: a host name under which clients reach this machine; repeatable, or separated by ','
     ///
@@ -129,7 +145,9 @@ pub(super) struct Serve {
     /// Hide events that old clients do not know
     ///
     /// That is `service.remove` for a service in a session: some old clients stop reading the feed at it.
-    #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub(super) strict_feed: bool,
     /// Members of services in lists
     #[arg(long, value_name = "SHAPE", env = "SERVICE_REGISTRY_SERVICE_SHAPE", default_value = "form")]
@@ -137,8 +155,21 @@ pub(super) struct Serve {
     /// Accept heartbeats for the sessions `null` and `None` as those of the token's owner
     ///
     /// Some old clients send them; otherwise the response is 404, and their sessions expire.
-    #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub(super) lenient_heartbeats: bool,
+    /// The options that came from the environment, with the names of their variables.
+    #[arg(skip)]
+    variables: Vec<(String, String)>,
+}
+
+impl Serve {
+    /// Returns the name that the user wrote: `--listen`, or `SERVICE_REGISTRY_LISTEN`.
+    pub(super) fn origin(&self, option: &str) -> String {
+        let variable = self.variables.iter().find(|(id, _)| id == option).map(|(_, variable)| variable.clone());
+        variable.unwrap_or_else(|| format!("--{}", option.replace('_', "-")))
+    }
 }
 
 /// The members of services.

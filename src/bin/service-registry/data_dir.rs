@@ -8,10 +8,15 @@ use service_registry::registry;
 use crate::cli::{Backup, Restore};
 use crate::exit::Failure;
 
-/// Returns the given data directory, or the default: the system's for root, otherwise one in the user's home.
+/// Returns the given data directory. The default is the one that systemd made for the unit (`StateDirectory=`), otherwise the
+/// system's for root, and one in the home of other users.
 pub(super) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return Ok(given);
+    }
+    if let Some(of_unit) = std::env::var("STATE_DIRECTORY").ok().filter(|paths| paths.starts_with('/')) {
+        let first = of_unit.split(':').next().unwrap_or_default(); // one path for each word of StateDirectory=
+        return Ok(PathBuf::from(first));
     }
     if nix::unistd::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/service-registry"));

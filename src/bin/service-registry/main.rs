@@ -12,8 +12,9 @@ use cli::{Cli, Command};
 fn main() -> std::process::ExitCode {
     let cli = Cli::read();
     logging::start(&cli.log);
+    service_registry::variables::warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let outcome = match cli.command {
-        Command::Serve(options) => serve::run(options),
+        Command::Serve(options) => serve::run(options, cli.log.log_format),
         Command::Backup(options) => data_dir::backup(options),
         Command::Restore(options) => data_dir::restore(options),
         Command::Status(options) => commands::wrapper::status(&options),

@@ -1,17 +1,19 @@
 //! `service-registry serve`.
 
+mod notify;
 mod reload;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::json;
 use service_registry::registry::{Config, Error, Registry, ServiceShape, Tls, TlsFiles, Users};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Serve, Shape};
+use crate::cli::{Format, Serve, Shape};
 use crate::data_dir;
 use crate::exit::Failure;
 use reload::Reload;
@@ -23,16 +25,16 @@ const RESERVED: usize = 64;
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serves until it is told to stop.
-pub(super) fn run(options: Serve) -> Result<(), Failure> {
+pub(super) fn run(options: Serve, format: Format) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     // As a task: then the thread that sees a new connection accepts it. A future in `block_on` runs in this thread,
     // which would have to be woken up for each connection.
-    let outcome = runtime.block_on(runtime.spawn(serve(options))).context("serving");
+    let outcome = runtime.block_on(runtime.spawn(serve(options, format))).context("serving");
     runtime.shutdown_timeout(SHUTDOWN_LIMIT); // otherwise it would wait for a backup that is not read
     outcome?
 }
 
-async fn serve(options: Serve) -> Result<(), Failure> {
+async fn serve(options: Serve, format: Format) -> Result<(), Failure> {
     let mut stop = Stop::new().context("watching for signals")?;
     let hangup = signal(SignalKind::hangup()).context("watching for signals")?;
     // In a thread: a file system may not answer, and signals must be handled all the same.
@@ -41,11 +43,14 @@ async fn serve(options: Serve) -> Result<(), Failure> {
         opened = opening => opened.context("opening the files")??,
         () = stop.requested() => return Ok(()),
     };
-    let reloading = reload.keep(hangup, registry.control());
-    announce(registry.local_addr(), is_secure)?;
+    let control = registry.control();
+    let reloading = reload.keep(hangup, control.clone());
+    announce(registry.local_addr(), is_secure, format)?;
+    notify::ready(registry.local_addr());
     tokio::select! {
         served = registry.serve(stop.requested()) => served.context("listening")?,
         () = reloading => {}
+        () = notify::feed_watchdog(control) => {}
     }
     tracing::info!("stopped");
     Ok(())
@@ -58,7 +63,7 @@ fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
     let config = config(&options, tls.as_ref())?;
     let listener = listen(&options)?;
     let config = set_data_dir(config, &options)?;
-    let registry = Registry::bind(config, listener).map_err(|error| with_option(error, &options.listen))?;
+    let registry = Registry::bind(config, listener).map_err(|error| with_option(error, &options))?;
     Ok((registry, reload, tls.is_some()))
 }
 
@@ -79,15 +84,17 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
         )));
     }
     let config = match &options.users {
-        Some(file) => Config::with_users(Users::read(file).map_err(|error| anyhow!("--users: {error}"))?),
+        Some(file) => {
+            Config::with_users(Users::read(file).map_err(|error| anyhow!("{}: {error}", options.origin("users")))?)
+        }
         None => Config::anonymous().allow_remote_anonymous(options.open).host_names(options.host_name.iter().cloned()),
     };
     let config = match tls {
-        Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(files, &error))?),
+        Some(files) => config.tls(Tls::read(files).map_err(|error| tls_option(options, files, &error))?),
         None => config,
     };
     let config = config.trusted_proxies(options.trusted_proxy.iter().copied());
-    let config = config.max_connections(connections(options.max_connections));
+    let config = config.max_connections(connections(options));
     let config = config.strict_feed(options.strict_feed).lenient_heartbeats(options.lenient_heartbeats);
     let shape = match options.service_shape {
         Shape::Form => ServiceShape::Form,
@@ -97,17 +104,17 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
 }
 
 /// Adds the option of the wrong file to an error.
-fn tls_option(files: &TlsFiles, error: &Error) -> anyhow::Error {
+fn tls_option(options: &Serve, files: &TlsFiles, error: &Error) -> anyhow::Error {
     let wrong = match error {
         Error::Tls { file, .. } => file.as_ref(),
         _ => None,
     };
     let option = match wrong {
-        Some(file) if Some(file) == files.client_ca.as_ref() => "--tls-client-ca",
-        Some(file) if *file == files.key => "--tls-key",
-        _ => "--tls-cert",
+        Some(file) if Some(file) == files.client_ca.as_ref() => "tls_client_ca",
+        Some(file) if *file == files.key => "tls_key",
+        _ => "tls_cert",
     };
-    anyhow!("{option}: {error}")
+    anyhow!("{}: {error}", options.origin(option))
 }
 
 /// Logs the data directory before it is opened.
@@ -122,15 +129,16 @@ fn set_data_dir(config: Config, options: &Serve) -> Result<Config, Failure> {
 }
 
 /// Returns the number of connections: the requested one, or as many as there are descriptors for.
-fn connections(asked: u32) -> usize {
-    let asked = usize::try_from(asked).unwrap_or(usize::MAX);
+fn connections(options: &Serve) -> usize {
+    let asked = usize::try_from(options.max_connections).unwrap_or(usize::MAX);
     let most = raise_file_limit().unwrap_or_else(|error| {
         tracing::warn!(%error, "the limit on open files cannot be raised");
         usize::MAX
     });
     let possible = most.saturating_sub(RESERVED).max(1);
     if possible < asked {
-        tracing::warn!("--max-connections: {possible} instead of {asked}, since only {most} files may be open");
+        let name = options.origin("max_connections");
+        tracing::warn!("{name}: {possible} instead of {asked}, since only {most} files may be open");
     }
     asked.min(possible)
 }
@@ -145,27 +153,36 @@ fn raise_file_limit() -> nix::Result<usize> {
 }
 
 fn listen(options: &Serve) -> Result<TcpListener, Failure> {
-    let given = &options.listen;
+    let (name, given) = (options.origin("listen"), &options.listen);
     let addresses: Vec<SocketAddr> = given
         .to_socket_addrs()
-        .map_err(|error| Failure::usage(anyhow!("--listen {given}: {error}; give ADDRESS:PORT, as in 127.0.0.1:7117")))?
+        .map_err(|error| Failure::usage(anyhow!("{name} {given}: {error}; give ADDRESS:PORT, as in 127.0.0.1:7117")))?
         .collect();
     // Checked before listening, so that no other machine gets in even for a moment.
     if let Some(beyond) =
         addresses.iter().find(|address| options.users.is_none() && !options.open && !address.ip().is_loopback())
     {
-        return Err(with_option(Error::NotLoopback(*beyond), given));
+        return Err(with_option(Error::NotLoopback(*beyond), options));
     }
-    let cure = "choose another with --listen, or stop what is listening there";
-    let listener =
-        TcpListener::bind(&addresses[..]).with_context(|| format!("--listen {given}: cannot listen ({cure})"))?;
+    let listener = TcpListener::bind(&addresses[..]).map_err(|error| {
+        let cure = match error.kind() {
+            ErrorKind::PermissionDenied => {
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= in a unit); choose \
+                 another port, or let a proxy have this one"
+            }
+            ErrorKind::AddrNotAvailable => "this machine does not have the address; `ip address` shows those it has",
+            _ => "choose another address, or stop what is listening there",
+        };
+        anyhow!("{name} {given}: cannot listen: {error}; {cure}")
+    })?;
     Ok(listener)
 }
 
-fn with_option(error: Error, given: &str) -> Failure {
+fn with_option(error: Error, options: &Serve) -> Failure {
+    let (name, given) = (options.origin("listen"), &options.listen);
     match error {
         Error::NotLoopback(address) => Failure::usage(anyhow!(
-            "--listen {given}: without users everyone may come in, so {address} would let other machines in; \
+            "{name} {given}: without users everyone may come in, so {address} would let other machines in; \
              listen on 127.0.0.1, say who may come in with --users FILE, or say --open if everyone may"
         )),
         other => other.into(),
@@ -173,10 +190,14 @@ fn with_option(error: Error, given: &str) -> Failure {
 }
 
 /// Prints the one line on stdout, for which a script can wait.
-fn announce(address: SocketAddr, is_secure: bool) -> anyhow::Result<()> {
+fn announce(address: SocketAddr, is_secure: bool, format: Format) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     let scheme = if is_secure { "https" } else { "http" };
-    writeln!(stdout, "listening on {scheme}://{address}").and_then(|()| stdout.flush()).context("writing to stdout")
+    let line = match format {
+        Format::Text => format!("listening on {scheme}://{address}"),
+        Format::Json => json!({"message": format!("listening on {scheme}://{address}")}).to_string(),
+    };
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("writing to stdout")
 }
 
 /// The two signals that stop the registry.
@@ -195,5 +216,6 @@ impl Stop {
             _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping"),
         }
+        notify::stopping();
     }
 }

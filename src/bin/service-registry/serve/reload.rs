@@ -12,6 +12,8 @@ use service_registry::registry::{Control, Error, Tls, TlsFiles, Users};
 use tokio::signal::unix::Signal;
 use tokio::time::{sleep, timeout};
 
+use super::notify;
+
 /// The longest time until a change is noticed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -59,6 +61,9 @@ impl Reload {
                 _ = hangup.recv() => true,
                 () = sleep(CHECK_INTERVAL) => false,
             };
+            if is_told {
+                notify::reloading();
+            }
             // In a thread: while a file system does not answer, requests are served.
             let mut looking = tokio::task::spawn_blocking(move || {
                 let found = self.look(is_told);
@@ -84,6 +89,9 @@ impl Reload {
             }
             if let Some(tls) = found.tls {
                 tell("--tls-cert", tls.map(|tls| control.replace_tls(tls)));
+            }
+            if is_told {
+                notify::reloaded();
             }
         }
     }

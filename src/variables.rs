@@ -1,0 +1,129 @@
+//! The environment variables of the two programs. A misspelt one would have no effect, and nobody would notice: the
+//! programs warn about it.
+
+/// What the names of all variables begin with.
+pub const PREFIX: &str = "SERVICE_REGISTRY_";
+
+/// The variables of both programs, without the prefix. Both know all of them, since an environment may be shared.
+const KNOWN: [&str; 51] = [
+    "ABORT_ON_FAILURE",
+    "API_KEY",
+    "API_KEY_FILE",
+    "AUTH_URL",
+    "CA_FILE",
+    "CLIENT_CERT",
+    "CLIENT_KEY",
+    "DATA_DIR",
+    "DRAIN_DELAY",
+    "EVENTS_RETENTION",
+    "EXIT_MAP",
+    "HOST_NAMES",
+    "ID",
+    "INTERVAL",
+    "IN_MEMORY",
+    "LEAVE_ORPHANS",
+    "LENIENT_HEARTBEATS",
+    "LISTEN",
+    "LOG_FORMAT",
+    "MAX_CONNECTIONS",
+    "METADATA",
+    "NOTIFY_WHEN",
+    "ON_EXIT",
+    "ON_LOST",
+    "ON_REGISTRY_DOWN",
+    "OPEN",
+    "PARENT_DEATH_SIGNAL",
+    "QUIET",
+    "REGION",
+    "REPLACE",
+    "RERAISE",
+    "RETRIES",
+    "REWRITE_SIGNAL",
+    "SERVICE_SHAPE",
+    "SESSION_METADATA",
+    "SIGNAL_SCOPE",
+    "STATE_DIR",
+    "STATUS_SOCKET",
+    "STOP_BUDGET",
+    "STOP_TIMEOUT",
+    "STRICT_FEED",
+    "TAGS",
+    "TLS_CERT",
+    "TLS_CLIENT_CA",
+    "TLS_KEY",
+    "TRUSTED_PROXIES",
+    "URL",
+    "USERNAME",
+    "USERS",
+    "VERBOSE",
+    "WARN_ON_REAP",
+];
+
+/// How similar a known name must be to be suggested, from 0 to 1.
+const SIMILAR: f64 = 0.8;
+
+/// Returns whether a variable with this name has an effect, or is not one of these programs at all.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_none_or(|rest| KNOWN.contains(&rest))
+}
+
+/// Returns a warning about a variable that has no effect.
+#[must_use]
+pub fn warning(name: &str) -> String {
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+    // A name in front of or behind the right one, as in REGISTRY_URL, is a likely mistake; otherwise a wrong letter is.
+    let likeness = |known: &str| {
+        let is_part = rest.len() > known.len() && (rest.ends_with(known) || rest.starts_with(known));
+        let part = if is_part && known.len() > 2 { 0.85 } else { 0.0 };
+        strsim::jaro_winkler(rest, known).max(part)
+    };
+    let best = KNOWN.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    match best.filter(|best| likeness(best) >= SIMILAR) {
+        Some(best) => format!("{name} has no effect: there is no such variable; did you mean {PREFIX}{best}?"),
+        None => format!("{name} has no effect: there is no such variable (--help lists them)"),
+    }
+}
+
+/// Returns the warnings about this process's environment.
+#[must_use]
+pub fn warnings() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| !is_known(name)).map(|name| warning(&name)).collect()
+}
+
+/// Parses the value of an option that is on or off, on the command line and in the environment.
+///
+/// # Errors
+///
+/// The words that are allowed.
+pub fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err("write true, yes, on or 1, or false, no, off or 0"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_name_gets_the_nearest_one() {
+        for (wrong, right) in [
+            ("REGISTRY_URL", "URL"),
+            ("URLS", "URL"),
+            ("TAG", "TAGS"),
+            ("INTERVALL", "INTERVAL"),
+            ("API_KEYFILE", "API_KEY_FILE"),
+            ("USER", "USERS"),
+            ("STATEDIR", "STATE_DIR"),
+        ] {
+            let text = warning(&format!("{PREFIX}{wrong}"));
+            assert!(text.ends_with(&format!("did you mean {PREFIX}{right}?")), "{text}");
+        }
+        assert!(warning("SERVICE_REGISTRY_COLOUR").contains("--help"));
+        assert!(is_known("SERVICE_REGISTRY_URL") && is_known("PATH") && !is_known("SERVICE_REGISTRY_URI"));
+    }
+}
