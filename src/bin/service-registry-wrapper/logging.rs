@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::stat::fstat;
 use serde_json::json;
 use service_registry::logging::{LineWriter, timestamp};
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
@@ -67,9 +68,25 @@ struct Text;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'w> FormatFields<'w> + 'static> FormatEvent<S, N> for Text {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        line.write_str(&prefix(*event.metadata().level()))?;
-        context.format_fields(line.by_ref(), event)?;
+        let metadata = event.metadata();
+        line.write_str(&prefix(*metadata.level()))?;
+        if *metadata.level() <= Level::INFO && metadata.target().starts_with("service_registry_wrapper") {
+            event.record(&mut Sentence(&mut line)); // its fields repeat what it says, for JSON
+        } else {
+            context.format_fields(line.by_ref(), event)?;
+        }
         writeln!(line)
+    }
+}
+
+/// Writes the message of an event without its fields.
+struct Sentence<'a, 'w>(&'a mut Writer<'w>);
+
+impl Visit for Sentence<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            let _ = write!(self.0, "{value:?}"); // the writer collects the line in memory
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The protocol of sd_notify(3): datagrams of NAME=VALUE lines, with descriptors.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::IoSlice;
@@ -23,7 +23,7 @@ use nix::unistd::geteuid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::options::{NotifyWhen, WrapperConfig};
 use crate::process::descendants;
@@ -42,6 +42,9 @@ const LONGEST_RETRY: Duration = Duration::from_millis(20);
 /// Attempts to send; together they take a second.
 const ATTEMPTS: u32 = 55;
 
+/// The time after which the wrapper says that systemd may be waiting for the child.
+const READY_HINT: Duration = Duration::from_secs(15);
+
 /// Infinity, for systemd.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -51,6 +54,8 @@ pub(super) struct NotifyProxy {
     systemd: UnixAddr,
     /// The child's NOTIFY_SOCKET.
     pub address: OsString,
+    /// The child has reported that it is ready.
+    has_sent_ready: Cell<bool>,
     /// A message that was read and not forwarded yet.
     unsent: RefCell<Option<Rc<Message>>>,
 }
@@ -82,7 +87,13 @@ impl NotifyProxy {
         socket.set_nonblocking(true).context("notifications")?;
         setsockopt(&socket, sockopt::PassCred, &true).context("notifications")?;
         let address = format!("@{name}").into();
-        Ok(Some(Self { socket: register(socket)?, systemd, address, unsent: RefCell::default() }))
+        Ok(Some(Self {
+            socket: register(socket)?,
+            systemd,
+            address,
+            has_sent_ready: Cell::new(false),
+            unsent: RefCell::default(),
+        }))
     }
 
     /// Forwards messages. Returns an error only.
@@ -130,15 +141,24 @@ impl NotifyProxy {
 
     /// Sends a message. systemd's queue may be full for a moment; the wrapper never blocks on it.
     async fn send(&self, text: &[u8], descriptors: &[RawFd]) {
-        let rights = [ControlMessage::ScmRights(descriptors)];
-        let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+        let mut descriptors = descriptors;
         let mut pause = FIRST_RETRY;
         for _ in 0..ATTEMPTS {
+            let rights = [ControlMessage::ScmRights(descriptors)];
+            let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
             let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
             let socket = self.socket.get_ref().as_raw_fd();
             match sendmsg(socket, &[IoSlice::new(text)], rights, flags, Some(&self.systemd)) {
                 Ok(_) => return,
                 Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => sleep(pause).await,
+                Err(Errno::ETOOMANYREFS) if !descriptors.is_empty() => {
+                    descriptors = &[];
+                    warn!(
+                        "a notification of the command goes to systemd without its descriptors: this user may not \
+                         have this many on their way (ulimit -n)"
+                    );
+                    continue;
+                }
                 Err(error) => return warn!("a notification did not reach systemd: {}", error.desc()),
             }
             pause = (pause * 2).min(LONGEST_RETRY);
@@ -164,7 +184,16 @@ pub(super) async fn notify(
                 registration.registered().await;
             }
             Some(NotifyWhen::Spawned) => {}
-            None => return,
+            None => {
+                sleep(READY_HINT).await;
+                if !proxy.has_sent_ready.get() {
+                    info!(
+                        "the command has not sent READY=1 to systemd; if the unit has Type=notify and the command \
+                         sends no notifications, set --notify-when=spawned"
+                    );
+                }
+                return;
+            }
         }
         proxy.say("READY=1").await;
     };
@@ -199,6 +228,9 @@ impl Message {
 
     async fn send_by(&self, notify_proxy: &NotifyProxy) {
         let text = without_main_pid(&self.text);
+        if text.split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
+            notify_proxy.has_sent_ready.set(true);
+        }
         let descriptors: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         if !text.is_empty() || !descriptors.is_empty() {
             notify_proxy.send(&text, &descriptors).await;

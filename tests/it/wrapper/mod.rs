@@ -8,6 +8,7 @@ mod files;
 mod identity;
 mod life;
 mod log;
+mod mistakes;
 mod names;
 mod options;
 mod panic;

@@ -53,7 +53,7 @@ fn wrong_option_is_reported_before_any_effect() {
     for (wrong, named) in [
         (&["--id=a"][..], "--id: \"a\" has 1 characters"),
         (&[], "--id is missing"),
-        (&["--id=web0", "--interval=2"], "--interval: \"2\" is not a number of seconds from 3 to 120"),
+        (&["--id=web0", "--interval=2"], "--interval: \"2\" is not a whole number of seconds from 3 to 120"),
         (&["--id=web0", "--tags=a,,b"], "--tags: tag 2 is empty"),
         (&["--id=web0", "--metadata=port"], "--metadata: \"port\" is not key=value"),
         (&["--id=web0", "--session-metadata=x="], "--session-metadata: key \"x\" has no value"),

@@ -71,7 +71,7 @@ pub(crate) struct LogSettings {
 
 impl WrapperConfig {
     pub(crate) fn of(options: &Options) -> Result<Self> {
-        let mut warnings = Vec::new();
+        let mut warnings = options.unknown_variables.clone();
         let service = service(options)?;
         let on_registry_down = on_registry_down(options, &mut warnings)?;
         let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
@@ -110,8 +110,15 @@ fn given(value: &Option<String>) -> Option<&str> {
 }
 
 fn service(options: &Options) -> Result<Service> {
-    let id =
-        given(&options.service.id).context("--id is missing: give the service an id, such as --id=my-host1-api0")?;
+    let id = given(&options.service.id).with_context(|| {
+        let behind = options.behind_command().map_or_else(String::new, |(first, option)| {
+            let (first, option) = (first.display(), option.display());
+            format!(
+                "; options end at the first word that is no option, which is {first} here, and {option} is behind it"
+            )
+        });
+        format!("--id is missing: give the service an id, such as --id=my-host1-api0{behind}")
+    })?;
     check_id(id).with_context(|| options.origin("id"))?;
     let tags = lists::tags(&options.service.tags).with_context(|| options.origin("tags"))?;
     let metadata = lists::metadata(&options.service.metadata).with_context(|| options.origin("metadata"))?;
@@ -136,7 +143,7 @@ fn check_id(id: &str) -> Result<()> {
 
 fn interval(seconds: &str) -> Result<u32> {
     let number = seconds.parse::<u32>().ok().filter(|number| HEARTBEAT_TIMEOUT.contains(number));
-    number.with_context(|| format!("{} is not a number of seconds from 3 to 120", lists::quoted(seconds)))
+    number.with_context(|| format!("{} is not a whole number of seconds from 3 to 120", lists::quoted(seconds)))
 }
 
 fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnRegistryDown> {
@@ -193,6 +200,8 @@ fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(
     match (given(&options.registry.username), key) {
         (Some(name), Some(key)) => Ok(Some((name.to_owned(), key))),
         (Some(_), None) => bail!("{} is given without a key: add --api-key-file", options.origin("username")),
+        // A unit file may name a key for all its instances, also for those whose registry has no users.
+        (None, Some(Key::File(_))) if options.origin("api_key_file").starts_with("SERVICE_REGISTRY_") => Ok(None),
         (None, Some(_)) => bail!("an API key is given without a user: add --username"),
         (None, None) => Ok(None),
     }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use service_registry::variables;
 
 pub(crate) use command::{CommandOptions, NotifyWhen, Scope};
 pub(crate) use logging::{LogFormat, LoggingOptions};
@@ -66,6 +67,10 @@ pub(super) struct Options {
     /// The options that came from the environment, so that an error names what the user wrote.
     #[arg(skip)]
     from_environment: Vec<String>,
+
+    /// Warnings about variables without effect.
+    #[arg(skip)]
+    unknown_variables: Vec<String>,
 }
 
 /// Environment variables that contain or lead to a secret. The child does not get them.
@@ -89,14 +94,25 @@ impl Options {
     pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         // The environment is searched once; usually nothing has to be done about it.
-        for (name, value) in std::env::vars_os().filter(|(name, value)| is_odd(name, value)) {
+        let mut unknown = Vec::new();
+        for (name, value) in std::env::vars_os().filter(|(name, _)| is_own(name)) {
+            if let Some(name) = name.to_str().filter(|name| !variables::is_known(name)) {
+                unknown.push(variables::warning(name));
+            }
+            if !value.is_empty() && value.to_str().is_some() {
+                continue;
+            }
             command = if value.is_empty() { without(command, &name) } else { command };
             if is_unreadable(&command, &name, &value) {
                 let text = format!("the variable {} is not UTF-8; write it again", name.display());
                 return Err(command.error(ErrorKind::InvalidUtf8, text));
             }
         }
-        let matches = command.try_get_matches_from_mut(arguments).map_err(|error| name_variable(&command, error))?;
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| match error.kind() {
+            ErrorKind::InvalidUtf8 => name_garbled(&mut command, &arguments, error),
+            _ => name_variable(&command, error),
+        })?;
         let mut options = Self::from_arg_matches(&matches)?;
         for [one, other] in RIVALS {
             if typed(&matches, one) && !typed(&matches, other) {
@@ -110,6 +126,7 @@ impl Options {
             .filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::EnvVariable))
             .map(ToString::to_string)
             .collect();
+        options.unknown_variables = unknown;
         options.registry.key = options.registry.api_key.take().map(|key| Arc::new(key.into()));
         Ok(options)
     }
@@ -136,6 +153,17 @@ impl Options {
         }
     }
 
+    /// Returns the first word of the command, and the first of its arguments that looks like an option of the wrapper.
+    fn behind_command(&self) -> Option<(&OsStr, &OsStr)> {
+        let (first, arguments) = self.command.split_first()?;
+        let command = Self::command();
+        let is_own = |argument: &&OsString| {
+            let name = argument.to_str().and_then(|text| text.strip_prefix("--")?.split('=').next());
+            name.is_some_and(|name| command.get_arguments().any(|option| option.get_long() == Some(name)))
+        };
+        Some((first, arguments.iter().find(is_own)?))
+    }
+
     fn forget(&mut self, option: &str) {
         match option {
             "api_key" => self.registry.api_key = None,
@@ -148,9 +176,8 @@ impl Options {
     }
 }
 
-/// Returns whether a variable is the wrapper's, and empty or not UTF-8.
-fn is_odd(name: &OsStr, value: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"SERVICE_REGISTRY_") && (value.is_empty() || value.to_str().is_none())
+fn is_own(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(variables::PREFIX.as_bytes())
 }
 
 /// Removes an empty variable.
@@ -172,6 +199,9 @@ fn is_unreadable(command: &Command, variable: &OsStr, value: &OsStr) -> bool {
 
 /// Replaces the option in clap's error by the variable that was wrong.
 fn name_variable(command: &Command, mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::UnknownArgument {
+        error.remove(ContextKind::Suggested); // to write `-- --tag` would make it the command
+    }
     let context = |kind| error.get(kind).map(ToString::to_string);
     if let (Some(option), Some(value)) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue)) {
         let found = command.get_arguments().find(|known| known.to_string() == option).and_then(Arg::get_env);
@@ -180,6 +210,15 @@ fn name_variable(command: &Command, mut error: clap::Error) -> clap::Error {
         }
     }
     error
+}
+
+/// Names the argument that is not UTF-8.
+fn name_garbled(command: &mut Command, arguments: &[OsString], error: clap::Error) -> clap::Error {
+    match arguments.iter().find(|argument| argument.to_str().is_none()) {
+        Some(garbled) => command
+            .error(ErrorKind::InvalidUtf8, format!("the argument {} is not UTF-8; write it again", garbled.display())),
+        None => error,
+    }
 }
 
 fn typed(matches: &ArgMatches, option: &str) -> bool {

@@ -9,8 +9,16 @@ use super::access::Secret;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
 pub(crate) struct RegistryOptions {
-    /// The registry; of several, separated by ',', the next one is tried if one does not answer. Default:
-    /// http://127.0.0.1:7117, hosted by the wrapper itself if nothing listens there
+    #[cfg_attr(
+        feature = "registry",
+        doc = "The registry; of several, separated by ',', the next one is tried if one does not answer. Default: \
+               http://127.0.0.1:7117, hosted by the wrapper itself if nothing listens there"
+    )]
+    #[cfg_attr(
+        not(feature = "registry"),
+        doc = "The registry; of several, separated by ',', the next one is tried if one does not answer. Default: \
+               http://127.0.0.1:7117 (in a container, that is the container itself)"
+    )]
     #[arg(long, value_name = "URL,...", env = "SERVICE_REGISTRY_URL", hide_env_values = true)]
     pub registry_url: Vec<String>,
 

@@ -122,6 +122,11 @@ impl<'a> ProcessTree<'a> {
     }
 
     /// The child is in the wrapper's process group, and signals go to the child alone.
+    /// Returns whether the wrapper has sent this signal to the child.
+    pub(crate) fn was_sent(&self, signal: i32) -> bool {
+        self.forwarded.contains(&signal)
+    }
+
     pub(crate) fn shares_group(&self) -> bool {
         !self.foreground.own_group
     }

@@ -47,7 +47,9 @@ mod present {
             }
         };
         thread::Builder::new().name("registry".to_owned()).spawn(body).context("no thread")?;
-        info!("hosting a registry at {url} (look: curl {url}/v1.0/services)");
+        // As process 1 it is probably in a container, where loopback is the container's own.
+        let reach = if std::process::id() == 1 { "; only programs in this container reach it" } else { "" };
+        info!("no --registry-url given: hosting a registry at {url} (look: curl {url}/v1.0/services){reach}");
         Ok(())
     }
 }

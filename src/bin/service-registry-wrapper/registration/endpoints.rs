@@ -64,6 +64,15 @@ impl Endpoints {
         self.lock().clients.len()
     }
 
+    /// Returns what to add to an error if no registry was named.
+    pub(super) fn hint(&self) -> &'static str {
+        if self.lock().access.urls.is_empty() {
+            "; no --registry-url was given, so the wrapper looks on this machine (in a container: in this container only)"
+        } else {
+            ""
+        }
+    }
+
     /// Hosts a registry if the options allow it and no other process does. Returns whether that has just begun.
     pub(super) fn host(&self) -> bool {
         self.may_host && embedded::host()

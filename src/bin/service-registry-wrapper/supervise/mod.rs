@@ -15,6 +15,7 @@ pub(super) mod startup;
 pub(crate) use fence::Fence;
 pub(crate) use panic::catch;
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use anyhow::{Result, anyhow};
 use nix::libc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::exit::{self, Ending, Failure};
 use crate::options::{ChildConfig, OnExit, OnLost, WrapperConfig};
@@ -39,12 +40,15 @@ pub(super) struct Supervisor<'a> {
     shutdown: Shutdown,
     withdrawer: Withdrawer,
     status: watch::Receiver<RegistrationStatus>,
+    started: Instant,
 }
 
 impl<'a> Supervisor<'a> {
     pub(super) fn new(tree: ProcessTree<'a>, config: &'a WrapperConfig, registration: &Registration) -> Self {
         let (withdrawer, status) = (registration.withdrawer.clone(), registration.status.clone());
-        Self { tree, config, shutdown: Shutdown::new(limits(config)), withdrawer, status }
+        let (id, pid) = (&config.service.id, tree.child());
+        info!(id, pid, "{id}: started, pid {pid}");
+        Self { tree, config, shutdown: Shutdown::new(limits(config)), withdrawer, status, started: Instant::now() }
     }
 
     /// Forwards signals that came before there was a child.
@@ -91,8 +95,9 @@ impl<'a> Supervisor<'a> {
         Ok(self.until_gone(signals).await?)
     }
 
-    /// Turns the child's status into the wrapper's.
+    /// Turns the child's status into the wrapper's, and logs how the child has ended.
     pub(super) fn ending(&self, status: ExitStatus) -> Result<Ending, Failure> {
+        self.log_end(status);
         if self.shutdown.is_fenced() {
             let id = &self.config.service.id;
             let why = anyhow!("{id} could not be kept registered, and --on-lost=stop is in force");
@@ -163,6 +168,26 @@ impl<'a> Supervisor<'a> {
             Warning::Unkillable => warn!(
                 "leaving processes that cannot be killed (they wait inside the kernel) or found (there is no /proc)"
             ),
+        }
+    }
+
+    fn log_end(&self, status: ExitStatus) {
+        let (id, pid) = (&self.config.service.id, self.tree.child());
+        let seconds = self.started.elapsed().as_secs();
+        match (status.code(), status.signal()) {
+            (Some(code), _) => {
+                info!(id, pid, status = code, seconds, "{id}: exited with status {code} after {seconds} s")
+            }
+            (None, signal) => {
+                let signal = signals::name(signal.unwrap_or_default());
+                let how = match (status.core_dumped(), status.signal().is_some_and(|signal| self.tree.was_sent(signal)))
+                {
+                    (true, _) => " (core dumped)",
+                    (false, true) => ", which the wrapper forwarded",
+                    (false, false) => "",
+                };
+                info!(id, pid, signal = %signal, seconds, "{id}: killed by {signal}{how} after {seconds} s");
+            }
         }
     }
 
