@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
-use crate::bench::clean;
+use crate::bench::wrapper::service;
+use crate::bench::{Registry, clean, executable, need};
 
 fn said(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
@@ -105,4 +106,20 @@ fn end_of_the_child_is_one_line() {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["id"], &line["status"]), (&"web0".into(), &3.into()), "{line}");
     assert!(line["pid"].is_u64(), "{line}");
+}
+
+/// User-mode emulators turn vfork into fork, so the child's memory is a copy.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn exec_error_is_reported_under_user_mode_emulation() {
+    need("qemu-x86_64");
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    executable(&script, "#!/no/such/interpreter\n");
+    let registry = Registry::start();
+    let mut command = clean("qemu-x86_64");
+    command.arg(env!("CARGO_BIN_EXE_service-registry-wrapper")).args(["--id=web0", "--registry-url", &registry.url]);
+    let (code, text) = said(command.arg(&script));
+    assert!(code == Some(126) && text.contains("interpreter"), "{code:?}: {text}");
+    assert!(service(&registry, "web0").is_none(), "it was withdrawn");
 }
