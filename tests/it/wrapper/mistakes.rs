@@ -56,6 +56,10 @@ fn wrong_variable_is_named_with_its_cure() {
         assert!(parts.iter().all(|part| text.contains(part)), "{name}: {text}");
         assert!(text.matches("has no effect").count() <= 1, "once: {text}");
     }
+    let mut command = program();
+    let (_, text) =
+        said(command.args(["--id=web9", "--tags=db,web server", "--registry-url=http://127.0.0.1:1", "true"]));
+    assert!(text.contains("--tags: no client can search for \"web server\"") && !text.contains("\"db\""), "{text}");
     let (_, text) = said(program().env("SERVICE_REGISTRY_LISTEN", "[::]:1").args([
         "--id=web9",
         "--registry-url=http://127.0.0.1:1",

@@ -73,6 +73,12 @@ impl WrapperConfig {
     pub(crate) fn of(options: &Options) -> Result<Self> {
         let mut warnings = options.unknown_variables.clone();
         let service = service(options)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        for tag in service.payload.tags.iter().filter(|tag| !tag.chars().all(is_plain)) {
+            let (name, tag) = (options.origin("tags"), lists::quoted(tag));
+            warnings
+                .push(format!("{name}: no client can search for {tag}: a search takes letters, digits, _, - and ."));
+        }
         let on_registry_down = on_registry_down(options, &mut warnings)?;
         let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
         let path = |option: &Option<OsString>| option.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
