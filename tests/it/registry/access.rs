@@ -321,3 +321,20 @@ fn login_response_names_https() {
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!(answer["access"]["serviceCatalog"][0]["endpoints"][0]["publicURL"], json!(format!("{url}/v1.0/1")));
 }
+
+/// The original wrapper sends such logins when it is run as documented.
+#[test]
+fn open_registry_accepts_logins_without_credentials() {
+    let server = Server::open();
+    let key = "RAX-KSKEY:apiKeyCredentials";
+    for body in [
+        json!({}),
+        json!({"auth": {}}),
+        json!({"auth": {key: {"username": "", "apiKey": ""}}}),
+        json!({"auth": {key: {"username": 7, "apiKey": 7}}}),
+    ] {
+        assert_eq!(server.client().send("POST", "@/v2.0/tokens", &[], body.to_string()).status, 200, "{body}");
+    }
+    let server = Server::start(Config::with_users(Users::parse(USERS).unwrap()));
+    assert_eq!(server.client().send("POST", "@/v2.0/tokens", &[], "{}").status, 400);
+}

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::bench::wrapper::service;
 use crate::bench::{Misbehaving, Reply};
-use crate::bench::{Registry, Running, kill_raw, wrapper};
+use crate::bench::{Registry, Running, kill_raw, request, wrapper};
 
 fn wrapped(registry: &str) -> Command {
     let mut command = wrapper(registry);
@@ -186,4 +186,14 @@ async fn key_can_come_from_an_inherited_descriptor() {
     ]);
     let _wrapped = Running::start(&mut shell);
     assert!(registry.requests(1).await[0].body.contains("from-a-pipe"));
+}
+
+#[test]
+fn holder_with_heartbeats_of_its_own_is_named_as_such() {
+    let registry = Registry::start();
+    let own = serde_json::json!({"id": "web0", "heartbeat_timeout": 30, "metadata": {"host": "h7"}}).to_string();
+    assert_eq!(request(&registry.url, "POST", "/v1.0/services", &own).unwrap().0, 201);
+    let mut wrapped = Running::start(wrapper(&registry.url).args(["--id=web0", "sleep", "1000"]));
+    let line = wrapped.line("web0 is held by");
+    assert!(line.contains("a client that sends heartbeats for the service itself") && line.contains("h7"), "{line}");
 }

@@ -7,6 +7,7 @@ use service_registry::wire::Service as Found;
 
 /// The session that holds a service id, and the metadata of the service.
 pub(super) struct Holder {
+    /// Empty for a service with heartbeats of its own.
     pub session: String,
     metadata: String,
 }
@@ -20,7 +21,7 @@ impl Holder {
     pub fn of(found: Found) -> Self {
         let (session, metadata) = match found {
             Found::InSession(service) => (service.session_id, service.metadata),
-            Found::Own(service) => ("of its own".to_owned(), service.metadata),
+            Found::Own(service) => (String::new(), service.metadata),
         };
         let metadata = if metadata.is_empty() { String::new() } else { format!(" {metadata:?}") };
         Self { session, metadata }
@@ -29,6 +30,9 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session {}{}", self.session, self.metadata)
+        match self.session.as_str() {
+            "" => write!(f, "a client that sends heartbeats for the service itself{}", self.metadata),
+            session => write!(f, "session {session}{}", self.metadata),
+        }
     }
 }
