@@ -62,10 +62,15 @@ const KNOWN: [&str; 51] = [
 /// How similar a known name must be to be suggested, from 0 to 1.
 const SIMILAR: f64 = 0.8;
 
-/// Returns whether a variable with this name has an effect, or is not one of these programs at all.
+/// Returns whether a variable with this name has an effect, or does not come from a user of these programs.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    name.strip_prefix(PREFIX).is_none_or(|rest| KNOWN.contains(&rest))
+    name.strip_prefix(PREFIX).is_none_or(|rest| KNOWN.contains(&rest) || is_of_kubernetes(rest))
+}
+
+/// Kubernetes sets such variables in every container if a service has the name `service-registry`.
+fn is_of_kubernetes(rest: &str) -> bool {
+    rest == "SERVICE_HOST" || rest == "PORT" || rest.starts_with("SERVICE_PORT") || rest.starts_with("PORT_")
 }
 
 /// Returns a warning about a variable that has no effect.
@@ -124,6 +129,9 @@ mod tests {
             assert!(text.ends_with(&format!("did you mean {PREFIX}{right}?")), "{text}");
         }
         assert!(warning("SERVICE_REGISTRY_COLOUR").contains("--help"));
+        for name in ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_7117_TCP_ADDR"] {
+            assert!(is_known(&format!("{PREFIX}{name}")), "{name}");
+        }
         assert!(is_known("SERVICE_REGISTRY_URL") && is_known("PATH") && !is_known("SERVICE_REGISTRY_URI"));
     }
 }

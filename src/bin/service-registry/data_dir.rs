@@ -8,8 +8,8 @@ use service_registry::registry;
 use crate::cli::{Backup, Restore};
 use crate::exit::Failure;
 
-/// Returns the given data directory. The default is the one that systemd made for the unit (`StateDirectory=`), otherwise the
-/// system's for root, and one in the home of other users.
+/// Returns the given data directory. The default is the one that systemd made for the unit (`StateDirectory=`),
+/// otherwise the system's for root, and one in the home of other users.
 pub(super) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return Ok(given);

@@ -26,7 +26,8 @@ pub(crate) struct PresentedToken<'a> {
 }
 
 impl State {
-    /// Renews a lease and returns the next token. Expires nothing: a late heartbeat still renews a lease that has not been removed.
+    /// Renews a lease and returns the next token. Expires nothing: a late heartbeat still renews a lease that has not
+    /// been removed.
     pub(crate) fn beat(
         &mut self,
         now: Now,

@@ -2,8 +2,8 @@
 //!
 //! A key is a letter, the tenant, a letter for the kind, and the id. So each tenant is one range of keys, its events
 //! are the last part of that range, and a session is followed by the services in it. A record is read back as a
-//! [`Change`] with nothing before, so that recovery applies each record as a change. Leases come back without their tokens
-//! and deadlines, which are in memory only.
+//! [`Change`] with nothing before, so that recovery applies each record as a change. Leases come back without their
+//! tokens and deadlines, which are in memory only.
 
 use std::sync::Arc;
 

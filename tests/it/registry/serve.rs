@@ -314,3 +314,13 @@ fn service_manager_is_notified() {
     assert_eq!(process.end().code(), Some(0));
     assert!(folder.path().join("state/store").exists(), "the unit's state directory is the default");
 }
+
+#[test]
+fn users_without_tls_beyond_loopback_are_warned_about() {
+    let file = users_file(USERS);
+    let users = ["--users", file.path().to_str().unwrap()];
+    let said = Registry::start_at("0.0.0.0:0", &users).process.said();
+    assert!(said.contains("--listen: keys and tokens cross the network as they are"), "{said}");
+    let said = Registry::start_with(&users).process.said();
+    assert!(!said.contains("cross the network"), "{said}");
+}

@@ -22,7 +22,7 @@ fn json_line_longer_than_a_pipe_is_written_whole() {
     assert_eq!(request(&registry.url, "POST", "/v1.0/services", &service.to_string()).unwrap().0, 201);
     let mut command = wrapper(&registry.url);
     let mut running = Running::start(command.args(["--log-format=json", "--id=web0", "sleep", "1000"]));
-    let line = running.line("is held by session");
+    let line = running.line("web0 is held by");
     assert!(line.len() > 4096, "{} bytes", line.len());
     let message = objects(&line)[0]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("key-8") && message.ends_with("--replace would take it over"), "{message}");

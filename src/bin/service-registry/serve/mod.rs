@@ -62,6 +62,13 @@ fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
     let reload = Reload::new(options.users.clone(), tls.clone());
     let config = config(&options, tls.as_ref())?;
     let listener = listen(&options)?;
+    let reached = listener.local_addr().context("listening")?.ip();
+    if options.users.is_some() && tls.is_none() && !reached.is_loopback() {
+        let name = options.origin("listen");
+        tracing::warn!(
+            "{name}: keys and tokens cross the network as they are; add --tls-cert and --tls-key, or a proxy with TLS"
+        );
+    }
     let config = set_data_dir(config, &options)?;
     let registry = Registry::bind(config, listener).map_err(|error| with_option(error, &options))?;
     Ok((registry, reload, tls.is_some()))

@@ -29,8 +29,9 @@ pub(super) fn stopping() {
     send(&[NotifyState::Stopping]);
 }
 
-/// Feeds the manager's watchdog (`WatchdogSec=`) at half its interval, as sd_watchdog_enabled(3) recommends, while the registry can
-/// serve a request: its event loop runs, and the lock on its data is free. A disk that fails is no reason for a restart.
+/// Feeds the manager's watchdog (`WatchdogSec=`) at half its interval, as sd_watchdog_enabled(3) recommends, while the
+/// registry can serve a request: its event loop runs, and the lock on its data is free. A disk that fails is no reason
+/// for a restart.
 pub(super) async fn feed_watchdog(control: Control) {
     let Some(interval) = sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero()) else {
         return std::future::pending().await;
