@@ -1,11 +1,10 @@
 //! The endpoints of registries, tried in turn, and the credentials for them, which may change.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use service_registry::client::{Client, Error};
 use service_registry::files;
 use zeroize::Zeroizing;
@@ -179,21 +178,12 @@ impl Key {
             Self::Text(key) => Ok(key.clone()),
             Self::File(file) => {
                 let place = || format!("API key file {}", file.display());
-                let text = read_private(Path::new(file)).with_context(place)?;
+                let bytes = files::read_secret(Path::new(file), LARGEST_KEY).with_context(place)?;
+                let text = files::text(bytes).with_context(place)?;
                 let key = Zeroizing::new(text.trim().to_owned());
                 ensure!(!key.is_empty(), "{} is empty; it should hold the API key", place());
                 Ok(Arc::new(key))
             }
         }
     }
-}
-
-/// Reads a file with a secret. Refuses it if all users may read it.
-fn read_private(file: &Path) -> Result<Zeroizing<String>> {
-    let file = files::open(file)?;
-    let metadata = file.metadata()?;
-    if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
-        bail!("all users may read it; run chmod o-r");
-    }
-    Ok(files::text(files::read_all(file, LARGEST_KEY)?)?)
 }
