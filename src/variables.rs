@@ -1,5 +1,7 @@
-//! The environment variables of the two programs. A misspelt one would have no effect, and nobody would notice: the
+//! What the command lines of the two programs share: their environment variables, and the words for switches. A misspelt variable would have no effect, and nobody would notice: the
 //! programs warn about it.
+
+use clap::{Arg, ArgAction};
 
 /// What the names of all variables begin with.
 pub const PREFIX: &str = "SERVICE_REGISTRY_";
@@ -97,12 +99,18 @@ pub fn warnings() -> Vec<String> {
     names.filter(|name| !is_known(name)).map(|name| warning(&name)).collect()
 }
 
-/// Parses the value of an option that is on or off, on the command line and in the environment.
-///
-/// # Errors
-///
-/// The words that are allowed.
-pub fn boolean(text: &str) -> Result<bool, &'static str> {
+/// Lets an option without a value (a switch) have one, with the same words on the command line and in the environment.
+#[must_use]
+pub fn accept_words(option: Arg) -> Arg {
+    if !matches!(option.get_action(), ArgAction::SetTrue) {
+        return option;
+    }
+    let option = option.action(ArgAction::Set).num_args(0..=1).require_equals(true);
+    let option = option.default_value("false").default_missing_value("true").hide_default_value(true);
+    option.value_name("BOOL").value_parser(boolean)
+}
+
+fn boolean(text: &str) -> Result<bool, &'static str> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use service_registry::registry::TrustedProxy;
-use service_registry::variables::boolean;
+use service_registry::variables;
 
 /// The service registry: service-registry-wrapper and other clients of the v1.0 API register in it.
 #[derive(Debug, Parser)]
@@ -22,7 +22,7 @@ pub(super) struct Cli {
 impl Cli {
     /// Reads arguments and environment; exits if they are wrong, or ask for help.
     pub(super) fn read() -> Self {
-        let command = without_empty_variables(Self::command());
+        let command = adapted(Self::command());
         let matches = command.clone().get_matches();
         let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         if let (Command::Serve(serve), Some((name, given))) = (&mut cli.command, matches.subcommand()) {
@@ -37,11 +37,12 @@ impl Cli {
     }
 }
 
-fn without_empty_variables(command: Parsed) -> Parsed {
+/// Switches accept words, and an empty variable counts as not given.
+fn adapted(command: Parsed) -> Parsed {
     let is_empty = |option: &Arg| option.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     command
-        .mut_args(|option| if is_empty(&option) { option.env(None::<&str>) } else { option })
-        .mut_subcommands(without_empty_variables)
+        .mut_args(|option| variables::accept_words(if is_empty(&option) { option.env(None::<&str>) } else { option }))
+        .mut_subcommands(adapted)
 }
 
 /// The options of the log.
@@ -108,16 +109,12 @@ pub(super) struct Serve {
     pub(super) data_dir: Option<PathBuf>,
     /// Keep all data in memory, also with --data-dir: it is lost at the exit
     #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub(super) in_memory: bool,
     /// How long events are kept: a number followed by s, m, h or d, such as 12h
     #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", default_value = "30d", value_parser = duration)]
     pub(super) events_retention: Duration,
     /// Without --users: allow other machines as well
     #[arg(long, env = "SERVICE_REGISTRY_OPEN")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub(super) open: bool,
     /// Without --users: a host name under which clients reach this machine; repeatable, or separated by ','
     ///
@@ -146,8 +143,6 @@ pub(super) struct Serve {
     ///
     /// That is `service.remove` for a service in a session: some old clients stop reading the feed at it.
     #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub(super) strict_feed: bool,
     /// Members of services in lists
     #[arg(long, value_name = "SHAPE", env = "SERVICE_REGISTRY_SERVICE_SHAPE", default_value = "form")]
@@ -156,8 +151,6 @@ pub(super) struct Serve {
     ///
     /// Some old clients send them; otherwise the response is 404, and their sessions expire.
     #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub(super) lenient_heartbeats: bool,
     /// The options that came from the environment, with the names of their variables.
     #[arg(skip)]
@@ -250,6 +243,16 @@ mod tests {
     #[test]
     fn command_line_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_variable_is_known() {
+        let command = Cli::command();
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            for variable in command.get_arguments().filter_map(Arg::get_env) {
+                assert!(variables::is_known(variable.to_str().unwrap()), "{}", variable.display());
+            }
+        }
     }
 
     #[test]

@@ -47,6 +47,7 @@ fn wrong_variable_is_named_with_its_cure() {
         ("SERVICE_REGISTRY_REPLACE", "maybe", 2, &["SERVICE_REGISTRY_REPLACE", "write true, yes, on or 1"][..]),
         ("SERVICE_REGISTRY_INTERVAL", "4.5", 2, &["SERVICE_REGISTRY_INTERVAL: \"4.5\" is not a whole number"]),
         ("SERVICE_REGISTRY_REGISTRY_URL", "http://a", 0, &["REGISTRY_URL has no effect", "SERVICE_REGISTRY_URL?"]),
+        ("SERVICE_REGISTRY_API_KEY_FILE", "/no/such/file", 0, &["web9: exited with status 0"]),
         ("SERVICE_REGISTRY_TAG", "www", 0, &["did you mean SERVICE_REGISTRY_TAGS?"]),
     ] {
         let mut command = program();

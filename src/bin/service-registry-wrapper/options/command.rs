@@ -1,7 +1,6 @@
 //! The options about the command.
 
-use clap::{ArgAction, Args, ValueEnum};
-use service_registry::variables::boolean;
+use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Command")]
@@ -32,14 +31,10 @@ pub(crate) struct CommandOptions {
 
     /// Do not terminate the remaining descendants of COMMAND
     #[arg(long, env = "SERVICE_REGISTRY_LEAVE_ORPHANS", hide_env_values = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub leave_orphans: bool,
 
     /// Log each process that the wrapper reaps and has not started
     #[arg(long, env = "SERVICE_REGISTRY_WARN_ON_REAP", hide_env_values = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub warn_on_reap: bool,
 
     /// Exit with another status than COMMAND; repeatable
@@ -48,8 +43,6 @@ pub(crate) struct CommandOptions {
 
     /// Die of the signal that killed COMMAND, or that came before its start, instead of exiting with 128+n
     #[arg(long, env = "SERVICE_REGISTRY_RERAISE", hide_env_values = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub reraise: bool,
 
     /// Signal that COMMAND gets when the wrapper is killed; none: no signal

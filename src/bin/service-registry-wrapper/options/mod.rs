@@ -92,7 +92,7 @@ const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "regio
 impl Options {
     /// Reads arguments and environment.
     pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
+        let mut command = Self::command().mut_args(variables::accept_words);
         // The environment is searched once; usually nothing has to be done about it.
         let mut unknown = Vec::new();
         for (name, value) in std::env::vars_os().filter(|(name, _)| is_own(name)) {
@@ -108,9 +108,18 @@ impl Options {
                 return Err(command.error(ErrorKind::InvalidUtf8, text));
             }
         }
-        let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| match error.kind() {
-            ErrorKind::InvalidUtf8 => name_garbled(&mut command, &arguments, error),
+        let mut garbled = None; // kept apart: no copy of the arguments, which may hold a key
+        let arguments = arguments.into_iter().inspect(|argument| {
+            if garbled.is_none() && argument.to_str().is_none() {
+                garbled = Some(argument.clone());
+            }
+        });
+        let matches = command.try_get_matches_from_mut(arguments);
+        let matches = matches.map_err(|error| match (error.kind(), &garbled) {
+            (ErrorKind::InvalidUtf8, Some(garbled)) => {
+                let text = format!("the argument {} is not UTF-8; write it again", garbled.display());
+                command.error(ErrorKind::InvalidUtf8, text)
+            }
             _ => name_variable(&command, error),
         })?;
         let mut options = Self::from_arg_matches(&matches)?;
@@ -212,15 +221,18 @@ fn name_variable(command: &Command, mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Names the argument that is not UTF-8.
-fn name_garbled(command: &mut Command, arguments: &[OsString], error: clap::Error) -> clap::Error {
-    match arguments.iter().find(|argument| argument.to_str().is_none()) {
-        Some(garbled) => command
-            .error(ErrorKind::InvalidUtf8, format!("the argument {} is not UTF-8; write it again", garbled.display())),
-        None => error,
-    }
-}
-
 fn typed(matches: &ArgMatches, option: &str) -> bool {
     matches.value_source(option) == Some(ValueSource::CommandLine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_is_known() {
+        for variable in Options::command().get_arguments().filter_map(Arg::get_env) {
+            assert!(variables::is_known(variable.to_str().unwrap()), "{}", variable.display());
+        }
+    }
 }

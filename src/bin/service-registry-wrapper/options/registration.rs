@@ -2,16 +2,13 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgAction, Args, ValueEnum};
-use service_registry::variables::boolean;
+use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registration")]
 pub(crate) struct RegistrationOptions {
     /// Do not start COMMAND before the service is registered; exit 100 if it cannot be
     #[arg(long, env = "SERVICE_REGISTRY_ABORT_ON_FAILURE", hide_env_values = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub abort_on_failure: bool,
 
     /// With --abort-on-failure: number of attempts to register, 2 seconds apart [default: 15]
@@ -29,8 +26,6 @@ pub(crate) struct RegistrationOptions {
 
     /// Take the id over from any other holder
     #[arg(long, env = "SERVICE_REGISTRY_REPLACE", hide_env_values = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(hide_default_value = true, action = ArgAction::Set, value_name = "BOOL", value_parser = boolean)]
     pub replace: bool,
 
     /// When the registration is lost, or not confirmed any more: keep COMMAND running, or stop it before another
