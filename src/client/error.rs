@@ -306,11 +306,6 @@ fn no_answer(phase: Phase, url: &str, why: NoAnswer, cause: Cause, detail: &str)
     }
 }
 
-/// Returns whether an open registry refuses the name by which it was asked. Its fault has no type of its own for that.
-fn is_about_host(fault: Option<&Fault>) -> bool {
-    fault.and_then(|fault| fault.details.as_str()).is_some_and(|details| details.contains("--host-name="))
-}
-
 fn refused(phase: Phase, method: &str, url: &str, status: u16, fault: Option<&Fault>) -> String {
     let mut text = format!("{phase}{method} {url} was refused with {status}");
     if let Some(fault) = fault {
@@ -323,7 +318,8 @@ fn refused(phase: Phase, method: &str, url: &str, status: u16, fault: Option<&Fa
         }
     }
     text.push_str(match (phase, status) {
-        (_, 403) if is_about_host(fault) => "", // the registry says what to do
+        // An open registry refuses a host or an origin; its fault has the cure.
+        (_, 403) if fault.is_some_and(|fault| fault.kind == "forbiddenError") => "",
         (Phase::Login, 400..=403) => "; check user name and API key",
         (Phase::Login, 404) => "; check the address for logging in",
         (_, 401 | 403) => "; give a user name and an API key that this registry knows",

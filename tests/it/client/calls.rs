@@ -247,6 +247,18 @@ async fn every_fault_is_retryable_or_not() {
     }
 }
 
+/// An open registry says itself what to do about a foreign host.
+#[tokio::test]
+async fn forbidden_host_gets_the_registrys_cure_alone() {
+    let cure = "start the registry with --host-name=web";
+    let page = Reply::Answer { status: 403, headers: vec![], body: "<html>".to_owned() };
+    for (reply, end) in [(Reply::fault(403, "forbiddenError", cure), cure), (page, "that this registry knows")] {
+        let (_server, client) = told(reply).await;
+        let error = client.services().get("web0").await.unwrap_err().to_string();
+        assert!(error.ends_with(end), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn parts_of_a_session_are_joined() {
     let entry = |session: &str, services: &[&str]| {
