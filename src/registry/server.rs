@@ -109,7 +109,7 @@ pub struct Control(Arc<App>);
 impl Control {
     /// Returns as soon as the lock on the registry's data could be taken, which every request needs.
     pub fn wait_responsive(&self) {
-        self.0.engine().wait_responsive();
+        self.0.engine.wait_responsive();
     }
 
     /// Replaces the users. Tokens of users that are gone, or have other credentials, are void.

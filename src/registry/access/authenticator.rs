@@ -52,7 +52,7 @@ enum AccessRule {
 
 #[derive(Debug, Default)]
 struct Listed {
-    by_name: HashMap<String, Arc<Known>>,
+    by_name: HashMap<Arc<str>, Arc<Known>>,
     /// By the number in their tokens.
     by_number: HashMap<u64, Arc<Known>>,
     /// Every hash in the file, in order.
@@ -63,8 +63,6 @@ struct Listed {
 struct Known {
     user: User,
     number: u64,
-    /// The user's name, for the log.
-    name: Arc<str>,
 }
 
 /// A successful login.
@@ -97,7 +95,7 @@ impl Authenticator {
         for user in users {
             let secrets = [&user.api_key, &user.password].into_iter().flatten();
             listed.hashes.extend(secrets.filter(|secret| secret.is_hash()).cloned());
-            let known = Arc::new(Known { number: number(&keys, &user), name: user.name.as_str().into(), user });
+            let known = Arc::new(Known { number: number(&keys, &user), user });
             listed.by_name.insert(known.user.name.clone(), known.clone());
             listed.by_number.insert(known.number, known);
         }
@@ -157,7 +155,7 @@ impl Authenticator {
                 let token = claim.token.ok_or(DomainError::Unauthorized(NO_TOKEN))?;
                 let known = self.owner(now, token).map(|(known, _)| known);
                 let known = known.filter(|known| Some(known.user.tenant) == tenant);
-                known.map(|known| (known.user.tenant, Some(known.name.clone())))
+                known.map(|known| (known.user.tenant, Some(known.user.name.clone())))
             }
         };
         allowed.ok_or(DomainError::Unauthorized(BAD_TOKEN))
@@ -208,7 +206,7 @@ impl Authenticator {
             let expires = now.wall + TOKEN_LIFE_MS;
             (Access { expires, user: known.number }.seal(&self.keys, nonce), expires)
         });
-        Ok(Login { name: user.name.clone(), tenant: user.tenant, token, expires })
+        Ok(Login { name: user.name.to_string(), tenant: user.tenant, token, expires })
     }
 
     /// Returns the login to an open registry, with a token that the registry will not ask for: clients expect one.

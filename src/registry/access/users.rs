@@ -29,7 +29,7 @@ pub struct Users {
 /// A user.
 #[derive(Clone)]
 pub(super) struct User {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) tenant: TenantId,
     pub(super) api_key: Option<Arc<Secret>>,
     pub(super) password: Option<Arc<Secret>>,
@@ -100,7 +100,7 @@ impl Users {
         if entry.name.is_empty() {
             return Err("name must not be empty".into());
         }
-        if self.users.iter().any(|user| user.name == entry.name) {
+        if self.users.iter().any(|user| *user.name == *entry.name) {
             return Err("name is there twice; give each user one [[user]] section".into());
         }
         if !(1..=MAX_TENANT).contains(&entry.tenant) {
@@ -121,7 +121,7 @@ impl Users {
             }
         }
         let Entry { name, tenant, .. } = entry;
-        self.users.push(User { name, tenant, api_key, password });
+        self.users.push(User { name: name.into(), tenant, api_key, password });
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ const MOST_WAITING: usize = 500;
 /// Everything that requests need.
 #[derive(Debug)]
 pub(in crate::registry) struct App {
-    pub(super) engine: Arc<Engine>,
+    pub(in crate::registry) engine: Arc<Engine>,
     pub(super) authenticator: ArcSwap<Authenticator>,
     tls: RwLock<Option<Tls>>,
     pub(super) login_throttle: LoginThrottle,
@@ -78,10 +78,6 @@ impl App {
 
     pub(in crate::registry) fn with_shape(self, service_shape: ServiceShape) -> Self {
         Self { service_shape, ..self }
-    }
-
-    pub(in crate::registry) fn engine(&self) -> &Engine {
-        &self.engine
     }
 
     /// Replaces the users.
