@@ -1,5 +1,5 @@
-//! Releases code and constants, of the program and of its libraries, from memory: 0.7 MB (30 %) of a sleeping wrapper,
-//! and 10 % of the time of its exit, for 0.2 ms of processor time a heartbeat.
+//! Releases code and constants, of the program and of its libraries, from memory. It takes 6 % off the memory of a
+//! sleeping wrapper and up to 8 % off its exit, which would otherwise take up to 1.65 times as long as tini's.
 //!
 //! They are pages of files, which the kernel maps a few at a time when they are first touched.
 
