@@ -269,7 +269,7 @@ async fn say(stream: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) -
         for byte in reply.bytes() {
             stream.write_u8(byte).await?;
             stream.flush().await?;
-            tokio::time::sleep(*pause).await;
+            tokio::time::sleep(*pause).await; // the server is slow
         }
         return Ok(());
     }

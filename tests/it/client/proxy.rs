@@ -21,7 +21,7 @@ async fn ask(variable: &str, proxy: &str, url: &str, authority: Option<&std::pat
 }
 
 #[tokio::test]
-#[ignore = "a part of the others"]
+#[ignore = "the other tests run it, in a process whose environment names a proxy"]
 async fn child_process_calls_through_the_environments_proxy() {
     let mut client = service_registry::client::Client::builder().registry_url(&std::env::var("ASKED_URL").unwrap());
     if let Ok(file) = std::env::var("ASKED_CA") {

@@ -174,21 +174,17 @@ impl<'a> Supervisor<'a> {
     fn log_end(&self, status: ExitStatus) {
         let (id, pid) = (&self.config.service.id, self.tree.child());
         let seconds = self.started.elapsed().as_secs();
-        match (status.code(), status.signal()) {
-            (Some(code), _) => {
-                info!(id, pid, status = code, seconds, "{id}: exited with status {code} after {seconds} s")
-            }
-            (None, signal) => {
-                let signal = signals::name(signal.unwrap_or_default());
-                let how = match (status.core_dumped(), status.signal().is_some_and(|signal| self.tree.was_sent(signal)))
-                {
-                    (true, _) => " (core dumped)",
-                    (false, true) => ", which the wrapper forwarded",
-                    (false, false) => "",
-                };
-                info!(id, pid, signal = %signal, seconds, "{id}: killed by {signal}{how} after {seconds} s");
-            }
-        }
+        let Some(number) = status.signal() else {
+            let code = status.code().unwrap_or_default();
+            return info!(id, pid, status = code, seconds, "{id}: exited with status {code} after {seconds} s");
+        };
+        let signal = signals::name(number);
+        let how = match (status.core_dumped(), self.tree.was_sent(number)) {
+            (true, _) => " (core dumped)",
+            (false, true) => ", which the wrapper forwarded",
+            (false, false) => "",
+        };
+        info!(id, pid, signal = %signal, seconds, "{id}: killed by {signal}{how} after {seconds} s");
     }
 
     fn child_config(&self) -> &ChildConfig {
