@@ -1,5 +1,5 @@
-//! What the command lines of the two programs share: their environment variables, and the words for switches. A misspelt variable would have no effect, and nobody would notice: the
-//! programs warn about it.
+//! What the command lines of the two programs share: their environment variables, and the words for switches. A
+//! misspelt variable would have no effect, and nobody would notice: the programs warn about it.
 
 use clap::{Arg, ArgAction};
 
