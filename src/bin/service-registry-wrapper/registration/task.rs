@@ -263,7 +263,7 @@ impl RegistrationTask {
         };
         // The holder of an id in use was logged already.
         if failures == 1 && !error.is_fault(ID_IN_USE) {
-            warn!("{} is {state}: {error}{}", self.service.id, self.endpoints.hint());
+            warn!("{} is {state}: {error}{}", self.service.id, self.endpoints.hint(&error));
         } else {
             debug!(failures, "still failing: {error}");
         }
