@@ -28,7 +28,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 
 /// How long anything that must happen may take. Generous: a test that meets it is broken, not slow.
@@ -43,6 +43,15 @@ pub fn need(program: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     assert!(found, "this test needs {program}: install it (.ci/run knows Debian's package)");
+}
+
+/// Returns whether this runs as root. If not, says what is left out: the tests' own capture of output does not hide it.
+pub fn is_root_for(what: &str) -> bool {
+    let is_root = geteuid().is_root();
+    if !is_root {
+        let _ = writeln!(std::io::stderr(), "left out, it needs root: {what}");
+    }
+    is_root
 }
 
 /// A command with nothing in its environment but what a program needs to run, and no signal ignored.
