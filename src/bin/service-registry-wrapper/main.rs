@@ -12,6 +12,7 @@ mod exit;
 mod logging;
 mod memory;
 mod options;
+mod placeholders;
 mod process;
 mod protection;
 mod registration;

@@ -47,7 +47,7 @@ fn program_is_registered_before_it_starts_and_heartbeated() {
     let child: i32 = wrapped.ready();
     let registered = service(&registry, "web0").expect("registered before the first line of the child");
     let session = format!("/v1.0/sessions/{}", registered["session_id"].as_str().unwrap());
-    assert_eq!(get(&registry.url, &session).unwrap().1["metadata"], json!({"rack": "r7"}));
+    assert_eq!(get(&registry.url, &session).unwrap().1["metadata"]["rack"], "r7");
     // Two different times of a heartbeat, the later one more than a timeout after the start: without heartbeats it
     // would have expired.
     let first = eventually("the first heartbeat", || get(&registry.url, &session).unwrap().1["last_seen"].as_u64());

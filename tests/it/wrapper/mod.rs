@@ -13,6 +13,7 @@ mod names;
 mod options;
 mod panic;
 mod place;
+mod placeholders;
 mod refusals;
 mod secrets;
 mod start;

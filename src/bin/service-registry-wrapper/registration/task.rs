@@ -213,13 +213,14 @@ impl RegistrationTask {
                 Some(holder) if self.replace || self.was_ours(&holder.session) => {
                     let is_ours = self.was_ours(&holder.session);
                     let why = if is_ours { "which was this wrapper's" } else { "as --replace says" };
-                    warn!("{id} is held by {holder}; replacing it, {why}");
+                    warn!("{id} is held by {}; replacing it, {why}", holder.describe(&client).await);
                     client.services().remove(id).await?;
                     sent = Instant::now();
                     client.services().create(session, id, &self.service.payload).await?;
                 }
                 Some(holder) => {
                     if self.status.borrow().failures == 0 {
+                        let holder = holder.describe(&client).await;
                         warn!("{id} is held by {holder} until that expires; --replace would take it over");
                     }
                     return Err(error);
