@@ -39,7 +39,7 @@ pub(crate) enum RegistrationEvent {
 pub(super) struct RegistrationTask {
     pub endpoints: Endpoints,
     pub service: Service,
-    /// Take the service over from any other holder.
+    /// Take the service over from any other holder, until it is registered for the first time.
     pub replace: bool,
     pub previous_session: Option<PreviousSession>,
     /// A session that was this service's, until it is revoked.
@@ -219,7 +219,11 @@ impl RegistrationTask {
                     client.services().create(session, id, &self.service.payload).await?;
                 }
                 Some(holder) => {
-                    if self.status.borrow().failures == 0 {
+                    if self.status.borrow().registered {
+                        let holder = holder.describe(&client).await;
+                        warn!("{id} was taken over by {holder}; registering it again once that is gone");
+                        self.status.send_modify(|status| status.registered = false);
+                    } else if self.status.borrow().failures == 0 {
                         let holder = holder.describe(&client).await;
                         warn!("{id} is held by {holder} until that expires; --replace would take it over");
                     }
@@ -231,6 +235,7 @@ impl RegistrationTask {
         }
         info!("registered {id} at {} (session {session})", client.registry_url());
         self.has_fixed_pause = false;
+        self.replace = false; // two wrappers would take the id from each other for ever
         self.status.send_modify(|status| {
             status.registered = true;
             status.verified_sent = Some(sent);

@@ -43,8 +43,10 @@ impl RegistrationTask {
             };
             match self.lose_place(why).await {}
         }
-        warn!("{id} is not in the registry any more, though its session is; registering it again");
-        self.status.send_modify(|status| status.registered = false);
+        if holder.is_none() {
+            warn!("{id} is not in the registry any more, though its session is; registering it again");
+            self.status.send_modify(|status| status.registered = false);
+        }
         self.register(session).await
     }
 
