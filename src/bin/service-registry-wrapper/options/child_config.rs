@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::lists;
 use super::lists::quoted;
-use super::{NotifyWhen, Options, Scope};
+use super::{NotifyWhen, OnLost, Options, Scope};
 
 /// The settings of the wrapper as a parent.
 #[derive(Clone, Debug)]
@@ -32,9 +32,10 @@ pub(crate) struct ChildConfig {
 }
 
 impl ChildConfig {
-    pub(super) fn of(options: &Options) -> Result<Self> {
+    pub(super) fn of(options: &Options, on_lost: OnLost) -> Result<Self> {
         let named = |option| move || options.origin(option);
-        let death = options.parent.parent_death_signal.as_str();
+        let given = options.parent.parent_death_signal.as_deref().filter(|signal| !signal.is_empty());
+        let death = given.unwrap_or(if on_lost == OnLost::Stop { "SIGKILL" } else { "SIGTERM" });
         Ok(Self {
             rewrites: rewrites(&options.parent.rewrite_signal).with_context(named("rewrite_signal"))?,
             scope: options.parent.signal_scope,

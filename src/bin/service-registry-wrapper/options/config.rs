@@ -84,17 +84,18 @@ impl WrapperConfig {
         let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
         let path = |option: &Option<OsString>| option.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         let drain_delay = seconds(&options.parent.drain_delay).with_context(|| options.origin("drain_delay"))?;
+        let on_lost = options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep });
         Ok(Self {
             access: access(options, service.interval, &mut warnings)?,
             may_host: urls(options).is_empty(),
             on_registry_down,
-            on_lost: options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
+            on_lost,
             on_exit: options.registration.on_exit,
             drain_delay: drain_delay.unwrap_or_default(),
             replace: options.registration.replace,
             state_dir: path(&options.registration.state_dir),
             status_socket: path(&options.registration.status_socket),
-            child_config: ChildConfig::of(options)?,
+            child_config: ChildConfig::of(options, on_lost)?,
             command: options.command.clone(),
             service,
             warnings,

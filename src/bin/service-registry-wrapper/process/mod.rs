@@ -2,7 +2,8 @@
 //!
 //! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and
 //! signals processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in
-//! /proc; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
+//! /proc; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread. `watchdog` is a second process that kills them when the wrapper
+//! cannot, and `watchdog_process` what runs in it.
 
 pub(super) mod blocking;
 pub(super) mod descendants;
@@ -12,6 +13,8 @@ mod lookup;
 mod spawn;
 mod tree;
 pub(super) mod wait;
+mod watchdog;
+mod watchdog_process;
 
 pub(crate) use blocking::Blocking;
 pub(crate) use descriptors::{check_fd_limit, close_inherited};
@@ -19,3 +22,4 @@ pub(crate) use lookup::find;
 pub(crate) use spawn::{Inherited, SpawnContext, spawn};
 pub(crate) use tree::ProcessTree;
 pub(crate) use wait::Change;
+pub(crate) use watchdog::Watchdog;

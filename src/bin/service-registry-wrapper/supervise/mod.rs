@@ -17,7 +17,6 @@ pub(crate) use panic::catch;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use nix::libc;
@@ -25,9 +24,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
+use crate::boot_time::{BootSleep, BootTime};
 use crate::exit::{self, Ending, Failure};
-use crate::options::{ChildConfig, OnExit, OnLost, WrapperConfig};
-use crate::process::ProcessTree;
+use crate::options::{ChildConfig, OnExit, WrapperConfig};
+use crate::process::{ProcessTree, Watchdog};
 use crate::registration::{Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
 use crate::signals::action::decide;
 use crate::signals::{self, Action as SignalAction, Received, Signals, Stage};
@@ -39,6 +39,7 @@ pub(super) struct Supervisor<'a> {
     config: &'a WrapperConfig,
     shutdown: Shutdown,
     withdrawer: Withdrawer,
+    watchdog: Option<&'a mut Watchdog>,
     status: watch::Receiver<RegistrationStatus>,
     started: Instant,
 }
@@ -48,7 +49,8 @@ impl<'a> Supervisor<'a> {
         let (withdrawer, status) = (registration.withdrawer.clone(), registration.status.clone());
         let (id, pid) = (&config.service.id, tree.child());
         info!(id, pid, "{id}: started, pid {pid}");
-        Self { tree, config, shutdown: Shutdown::new(limits(config)), withdrawer, status, started: Instant::now() }
+        let shutdown = Shutdown::new(limits(config));
+        Self { tree, config, shutdown, withdrawer, watchdog: None, status, started: Instant::now() }
     }
 
     /// Forwards signals that came before there was a child.
@@ -62,24 +64,33 @@ impl<'a> Supervisor<'a> {
         let withdrawer = self.withdrawer.clone();
         let withdrawal = async move { withdrawer.withdraw().await };
         tokio::pin!(withdrawal);
-        let has_fence = self.config.on_lost == OnLost::Stop;
+        let fence = Fence::of(self.config);
+        // tokio's timers stand still while the machine is suspended.
+        let mut fence_timer = fence.map(|_| BootSleep::new()).transpose()?;
         self.status.mark_changed();
         let status = loop {
             let event = tokio::select! {
                 signal = signals.next() => self.signal_event(signal?),
                 removed = &mut withdrawal, if self.shutdown.is_withdrawing() => Some(Event::Withdrawn { removed }),
                 () = at(self.shutdown.next_timer()) => Some(Event::TimerFired),
-                Ok(()) = self.status.changed(), if has_fence => Some(self.registration_event()),
+                Ok(()) = self.status.changed(), if fence.is_some() => Some(self.registration_event()),
+                () = fired(&mut fence_timer) => Some(self.registration_event()),
             };
             if let Some(event) = event
                 && let Some(status) = self.perform(event)
             {
                 break status;
             }
+            if let Some((fence, timer)) = fence.zip(fence_timer.as_mut()) {
+                timer.set(self.status.borrow().confirmed().map(|confirmed| fence.sigterm_at(confirmed)))?;
+                self.arm_watchdog();
+            }
             tokio::task::yield_now().await; // to heartbeats and timers, however many signals arrive
         };
-        if let Some(bound) = self.shutdown.withdrawal_bound(Instant::now(), WITHDRAWAL) {
-            let _ = timeout_at(bound, withdrawal).await;
+        if let Some(bound) = self.shutdown.withdrawal_bound(Instant::now(), WITHDRAWAL)
+            && timeout_at(bound, withdrawal).await.is_err()
+        {
+            info!("the registry has not confirmed the withdrawal in time; the session is left to expire");
         }
         self.tree.take_back_foreground();
         Ok(status)
@@ -88,6 +99,7 @@ impl<'a> Supervisor<'a> {
     /// Ends the child as a SIGTERM to the wrapper does, after the wrapper itself has failed.
     pub(super) async fn shut_down(&mut self, signals: &mut Signals) -> Result<ExitStatus, Failure> {
         self.shutdown = Shutdown::new(limits(self.config));
+        self.withdrawer.because("the wrapper failed");
         let request = self.stop_request(libc::SIGTERM);
         if let Some(status) = self.perform(request) {
             return Ok(status);
@@ -98,7 +110,15 @@ impl<'a> Supervisor<'a> {
     /// Turns the child's status into the wrapper's, and logs how the child has ended.
     pub(super) fn ending(&self, status: ExitStatus) -> Result<Ending, Failure> {
         self.log_end(status);
-        if self.shutdown.is_fenced() {
+        let was_killed = status.signal() == Some(libc::SIGKILL);
+        let has_fired = was_killed && self.watchdog.as_ref().is_some_and(|watchdog| watchdog.has_fired());
+        if has_fired && !self.shutdown.is_fenced() {
+            warn!(
+                "the wrapper did not run for too long; its watchdog has killed the command before another process \
+                 could take its place"
+            );
+        }
+        if self.shutdown.is_fenced() || has_fired {
             let id = &self.config.service.id;
             let why = anyhow!("{id} could not be kept registered, and --on-lost=stop is in force");
             return Err(Failure::new(exit::NOT_REGISTERED, why));
@@ -117,9 +137,15 @@ impl<'a> Supervisor<'a> {
         match decide(Stage::Running, signal, is_ignored, self.tree.shares_group()) {
             SignalAction::Reap => {
                 let all_gone = self.tree.reap_all();
-                return self.tree.exit_status().map(|_| Event::Exited { all_gone });
+                let status = self.tree.exit_status()?;
+                let is_fenced = self.shutdown.is_fenced();
+                self.withdrawer.because(&if is_fenced { FENCED.to_owned() } else { describe(status) });
+                return Some(Event::Exited { all_gone });
             }
-            SignalAction::RequestStop => return Some(self.stop_request(signal.number)),
+            SignalAction::RequestStop => {
+                self.withdrawer.because(&format!("stopped by {}", signals::name(signal.number)));
+                return Some(self.stop_request(signal.number));
+            }
             SignalAction::ForwardInForeground => self.tree.give_foreground(signal.number),
             SignalAction::Forward => self.tree.forward(signal.number),
             SignalAction::Suspend | SignalAction::Defer | SignalAction::Abort | SignalAction::Ignore => {}
@@ -135,7 +161,14 @@ impl<'a> Supervisor<'a> {
 
     fn registration_event(&mut self) -> Event {
         let status = self.status.borrow_and_update();
-        Event::Registration { confirmed: status.confirmed(), is_lost: status.lost.is_some() }
+        Event::Registration { confirmed: status.confirmed().map(BootTime::to_instant), is_lost: status.lost.is_some() }
+    }
+
+    fn arm_watchdog(&mut self) {
+        let deadline = self.shutdown.fence_kill_at().map(BootTime::of);
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.arm(deadline);
+        }
     }
 
     /// Performs what the shutdown decides. Returns the child's status once all is over.
@@ -198,8 +231,25 @@ fn limits(config: &WrapperConfig) -> Limits {
         stop_timeout: config.child_config.stop_timeout,
         stop_budget: config.child_config.stop_budget,
         deregister_on_exit: config.on_exit == OnExit::Deregister,
-        fence: (config.on_lost == OnLost::Stop)
-            .then_some(Fence { timeout: Duration::from_secs(config.service.interval.into()) }),
+        fence: Fence::of(config),
+    }
+}
+
+/// Why a service is withdrawn whose child the fence has stopped.
+const FENCED: &str = "stopped by --on-lost=stop";
+
+/// Why a service is withdrawn whose child has ended.
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited {code}"),
+        (None, signal) => format!("killed by {}", signals::name(signal.unwrap_or_default())),
+    }
+}
+
+async fn fired(timer: &mut Option<BootSleep>) {
+    match timer {
+        Some(timer) => timer.fired().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,6 +13,9 @@ use tokio::time::Instant;
 
 use super::Fence;
 
+/// The longest time that the withdrawal after the child's exit takes.
+const AFTER_EXIT: Duration = Duration::from_millis(500);
+
 /// The bounds that the options give.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
@@ -82,6 +85,8 @@ pub(super) struct Shutdown {
     /// Signals that wait for the withdrawal and the drain delay.
     deferred_signals: Vec<i32>,
     drain_until: Option<Instant>,
+    /// When a withdrawal that the child's exit began is abandoned.
+    withdrawal_end: Option<Instant>,
     /// When the stop budget ends.
     budget_end: Option<Instant>,
     /// When the remaining processes are killed, or given up after that.
@@ -99,6 +104,7 @@ impl Shutdown {
             withdrawal: Withdrawal::NotBegun,
             deferred_signals: Vec::new(),
             drain_until: None,
+            withdrawal_end: None,
             budget_end: None,
             deadline: None,
             is_killing: false,
@@ -127,7 +133,14 @@ impl Shutdown {
     /// has a bound of its own, `longest`.
     pub(super) fn withdrawal_bound(&self, now: Instant, longest: Duration) -> Option<Instant> {
         let is_out_of_time = self.is_killing && self.limits.stop_budget.is_some();
-        (self.is_withdrawing() && !is_out_of_time).then(|| self.budget_end.unwrap_or(now + longest))
+        let bound = self.withdrawal_end.into_iter().chain(self.budget_end).min();
+        (self.is_withdrawing() && !is_out_of_time).then(|| bound.unwrap_or(now + longest))
+    }
+
+    /// When the fence has the child and its descendants killed. The watchdog does it if the wrapper cannot.
+    pub(super) fn fence_kill_at(&self) -> Option<Instant> {
+        let fence = self.limits.fence?;
+        if self.is_fenced { self.deadline } else { Some(fence.sigkill_at(self.confirmed?)) }
     }
 
     /// Takes an event; returns what is to be done, in order.
@@ -181,13 +194,19 @@ impl Shutdown {
             let signal = if self.is_killing { libc::SIGKILL } else { libc::SIGTERM };
             actions.push(ShutdownAction::TerminateDescendants(signal));
             self.ensure_kill_deadline(now);
+            if !self.is_killing {
+                self.deadline = self.deadline.into_iter().chain(self.fence_kill_at()).min();
+            }
         }
         if !self.has_exited {
             self.has_exited = true;
             actions.push(ShutdownAction::StopHeartbeats);
-            if self.limits.deregister_on_exit && self.withdrawal == Withdrawal::NotBegun {
-                self.withdrawal = Withdrawal::Running;
-            }
+        }
+        // With the fence, no place is given away while a descendant lives.
+        let is_free = all_gone || self.limits.fence.is_none();
+        if self.limits.deregister_on_exit && self.withdrawal == Withdrawal::NotBegun && is_free {
+            self.withdrawal = Withdrawal::Running;
+            self.withdrawal_end = Some(now + AFTER_EXIT);
         }
         if all_gone {
             actions.push(ShutdownAction::Finish);

@@ -1,0 +1,183 @@
+//! What runs in the watchdog: it waits until the deadline, or until the wrapper is killed, and kills the child and its
+//! descendants then.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::libc::{self, pid_t};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_name;
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::{getpid, setsid};
+
+use super::descendants::{Identity, children_of, descendants_of};
+use super::descriptors::close_all_but;
+use super::watchdog::{ChildProcess, Message, Settings, pidfd_open, receive};
+use crate::boot_time::{BootTime, BootTimer};
+
+/// How often descendants are looked for that were started while others were killed.
+const ROUNDS: usize = 100;
+
+/// From Linux 6.9 on: the signal goes to the group that the process leads or has led.
+const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+
+pub(super) struct WatchdogProcess {
+    socket: RawFd,
+    wrapper: pid_t,
+    settings: Settings,
+    /// Children of the wrapper that do not descend from the child; the watchdog is one.
+    excluded: HashSet<pid_t>,
+    deadline: Option<BootTime>,
+    child: Option<ChildProcess>,
+    child_has_exited: bool,
+    wrapper_has_ended: bool,
+    /// The descendants as they were at the last message, for when the wrapper is killed: they have other parents then.
+    known: Vec<Identity>,
+}
+
+impl WatchdogProcess {
+    /// Lives. The process ends when this returns.
+    pub(super) fn run(socket: RawFd, wrapper: pid_t, settings: Settings) {
+        let _ = setsid(); // so that signals to the wrapper's group and from its terminal do not reach this process
+        let _ = set_name(c"registry-fence");
+        close_all_but(socket); // no pipe stays open for this process
+        let mut watchdog = Self {
+            socket,
+            wrapper,
+            settings,
+            excluded: children_of(wrapper).into_iter().chain([getpid().as_raw()]).collect(),
+            deadline: None,
+            child: None,
+            child_has_exited: false,
+            wrapper_has_ended: false,
+            known: Vec::new(),
+        };
+        let Ok(timer) = BootTimer::new() else { return }; // the wrapper sees that it is gone
+        while !watchdog.is_done() && timer.set(watchdog.deadline).is_ok() {
+            watchdog.wait(&timer);
+        }
+    }
+
+    /// Waits for an event, and handles it.
+    #[expect(unsafe_code, reason = "the socket is a number on both sides of the fork")]
+    fn wait(&mut self, timer: &BootTimer) {
+        // SAFETY: the socket is open as long as this process lives.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.socket) };
+        let mut waits = Vec::with_capacity(3);
+        if !self.wrapper_has_ended {
+            waits.push(PollFd::new(socket, PollFlags::POLLIN));
+        }
+        if let Some(child) = &self.child {
+            waits.push(PollFd::new(timer.as_fd(), PollFlags::POLLIN));
+            if !self.child_has_exited {
+                waits.push(PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        let _ = poll(&mut waits, PollTimeout::NONE); // every signal is blocked
+        self.child_has_exited |= self.child.as_ref().is_some_and(|child| is_readable(child.pidfd.as_fd()));
+        let mut is_new = false;
+        while !self.wrapper_has_ended {
+            match receive(self.socket) {
+                Some(Message::Deadline(deadline)) => self.deadline = deadline,
+                Some(Message::Child(child)) => self.child = Some(child),
+                Some(Message::End) => self.wrapper_has_ended = true,
+                None => break,
+            }
+            is_new = true;
+        }
+        if is_new {
+            self.look();
+        }
+    }
+
+    /// Returns whether nothing is left to wait for, after it has done what is to be done.
+    fn is_done(&mut self) -> bool {
+        let is_over = self.deadline.is_some_and(|deadline| deadline <= BootTime::now());
+        // The kernel sends the child the parent-death signal. If that does not end it, the deadline does.
+        let is_orphaned = self.wrapper_has_ended && self.child_has_exited;
+        if self.child.is_some() && (is_over || (is_orphaned && !self.settings.leaves_orphans)) {
+            let _ = send(self.socket, &[0], MsgFlags::MSG_NOSIGNAL); // the wrapper may be gone
+            self.kill_all();
+            return true;
+        }
+        let is_released = self.deadline.is_none() && !self.settings.is_tied;
+        self.wrapper_has_ended && (self.child_has_exited || self.child.is_none() || is_released)
+    }
+
+    /// Records the descendants. Of those that it knows it keeps the ones that live: their parents may have exited.
+    fn look(&mut self) {
+        let found = self.descendants();
+        let mut known: HashSet<Identity> = self.known.drain(..).filter(|process| process.lives()).collect();
+        known.extend(found.into_iter().filter_map(Identity::of));
+        self.known = known.into_iter().collect();
+    }
+
+    /// The child's descendants, as far as /proc shows them: from the wrapper downwards while it lives, since it adopts
+    /// orphans.
+    fn descendants(&self) -> Vec<pid_t> {
+        let child = self.child.as_ref().filter(|_| !self.child_has_exited).map(|child| child.pid);
+        let known = self.known.iter().map(|process| process.pid);
+        let roots = [self.wrapper].into_iter().filter(|_| !self.wrapper_has_ended).chain(child).chain(known);
+        let mut all: Vec<_> = roots.flat_map(|root| descendants_of(root, &self.excluded).unwrap_or_default()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Kills the child first, then its group and its descendants, until there are no new ones.
+    fn kill_all(&mut self) {
+        if let Some(child) = &self.child {
+            child.kill();
+        }
+        if self.settings.leaves_orphans {
+            return;
+        }
+        let mut killed = HashSet::new();
+        for _ in 0..ROUNDS {
+            self.look();
+            let before = killed.len();
+            for &process in &self.known {
+                if killed.insert(process) {
+                    process.kill();
+                }
+            }
+            if killed.len() == before {
+                return;
+            }
+        }
+    }
+}
+
+impl ChildProcess {
+    fn kill(&self) {
+        pidfd_kill(self.pidfd.as_fd(), 0);
+        if self.leads_group {
+            pidfd_kill(self.pidfd.as_fd(), PIDFD_SIGNAL_PROCESS_GROUP);
+        }
+    }
+}
+
+impl Identity {
+    fn kill(self) {
+        // The pidfd is of this process if the process still is the same one afterwards.
+        if let Ok(pidfd) = pidfd_open(self.pid)
+            && self.lives()
+        {
+            pidfd_kill(pidfd.as_fd(), 0);
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the C library has no function for this")]
+fn pidfd_kill(pidfd: BorrowedFd<'_>, flags: libc::c_uint) {
+    // SAFETY: takes numbers, and no information about the signal.
+    unsafe {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, none, flags);
+    }
+}
+
+fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
+    let mut wait = [PollFd::new(descriptor, PollFlags::POLLIN)];
+    poll(&mut wait, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
