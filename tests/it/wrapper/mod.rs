@@ -21,3 +21,4 @@ mod stop;
 mod systemd;
 mod terminal;
 mod tree;
+mod watchdog;

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use nix::libc::{self, pid_t};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,6 +19,10 @@ use crate::boot_time::{BootTime, BootTimer};
 /// How often descendants are looked for that were started while others were killed.
 const ROUNDS: usize = 100;
 
+/// From the child's start to the first look at its descendants. Each further one is twice as long after the one before
+/// it, since most programs start their processes first; besides, the watchdog looks whenever the deadline moves.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+
 /// From Linux 6.9 on: the signal goes to the group that the process leads or has led.
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 
@@ -31,8 +36,10 @@ pub(super) struct WatchdogProcess {
     child: Option<ChildProcess>,
     child_has_exited: bool,
     wrapper_has_ended: bool,
-    /// The descendants as they were at the last message, for when the wrapper is killed: they have other parents then.
+    /// The descendants as they were at the last look, for when the wrapper is killed: they have other parents then.
     known: Vec<Identity>,
+    /// From one look to the next.
+    pause: Duration,
 }
 
 impl WatchdogProcess {
@@ -51,6 +58,7 @@ impl WatchdogProcess {
             child_has_exited: false,
             wrapper_has_ended: false,
             known: Vec::new(),
+            pause: FIRST_LOOK,
         };
         let Ok(timer) = BootTimer::new() else { return }; // the wrapper sees that it is gone
         while !watchdog.is_done() && timer.set(watchdog.deadline).is_ok() {
@@ -73,7 +81,8 @@ impl WatchdogProcess {
                 waits.push(PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN));
             }
         }
-        let _ = poll(&mut waits, PollTimeout::NONE); // every signal is blocked
+        let pause = self.child.as_ref().and_then(|_| PollTimeout::try_from(self.pause).ok());
+        let is_time = poll(&mut waits, pause.unwrap_or(PollTimeout::NONE)) == Ok(0); // every signal is blocked
         self.child_has_exited |= self.child.as_ref().is_some_and(|child| is_readable(child.pidfd.as_fd()));
         let mut is_new = false;
         while !self.wrapper_has_ended {
@@ -85,7 +94,10 @@ impl WatchdogProcess {
             }
             is_new = true;
         }
-        if is_new {
+        if is_time {
+            self.pause = self.pause.saturating_mul(2);
+        }
+        if is_new || is_time {
             self.look();
         }
     }

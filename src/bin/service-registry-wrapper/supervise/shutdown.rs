@@ -126,7 +126,7 @@ impl Shutdown {
 
     /// When the next [`Event::TimerFired`] is due.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        [self.drain_until, self.deadline, self.fence_at()].into_iter().flatten().min()
+        [self.drain_until, self.kill_at(), self.fence_at()].into_iter().flatten().min()
     }
 
     /// When a withdrawal that still runs at the end is abandoned; none if no withdrawal is under way. The withdrawal
@@ -194,9 +194,6 @@ impl Shutdown {
             let signal = if self.is_killing { libc::SIGKILL } else { libc::SIGTERM };
             actions.push(ShutdownAction::TerminateDescendants(signal));
             self.ensure_kill_deadline(now);
-            if !self.is_killing {
-                self.deadline = self.deadline.into_iter().chain(self.fence_kill_at()).min();
-            }
         }
         if !self.has_exited {
             self.has_exited = true;
@@ -220,7 +217,7 @@ impl Shutdown {
         if is_due(self.drain_until) {
             actions.extend(self.send_deferred(now));
         }
-        if is_due(self.deadline) {
+        if is_due(self.kill_at()) {
             actions.extend(self.out_of_time(now));
         }
         if is_due(self.fence_at()) {
@@ -249,6 +246,13 @@ impl Shutdown {
             return vec![ShutdownAction::Warn(Warning::Unkillable), ShutdownAction::Finish];
         }
         Vec::new() // the child's exit status is not there yet
+    }
+
+    /// When the remaining processes are killed, or given up after that. The fence holds for descendants as well, but
+    /// lets the child end first.
+    fn kill_at(&self) -> Option<Instant> {
+        let by_fence = self.fence_kill_at().filter(|_| self.has_exited && !self.is_killing);
+        self.deadline.into_iter().chain(by_fence).min()
     }
 
     /// The first reason to stop sets the deadline; the budget bounds it in any case.
