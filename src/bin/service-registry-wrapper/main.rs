@@ -64,7 +64,7 @@ fn wrap(options: &Options, blocked: Blocked) -> Result<Ending, Failure> {
     process::check_fd_limit(&blocked.fd)?;
     let program = process::find(config.command.first().context("no command")?)?;
     let _ = set_child_subreaper(true); // without it (old kernels) orphans go to process 1
-    let mut watchdog = Watchdog::of(&config); // before there is a second thread
+    let mut watchdog = Watchdog::of(&config.child_config); // before there is a second thread
     let event_loop = EventLoop::new()?;
     let inherited = Inherited { mask: blocked.inherited_mask, sigchld: blocked.inherited_sigchld, core_limit };
     let ending = event_loop.run(live(options, &config, &program, blocked, &inherited, watchdog.as_mut(), &event_loop));

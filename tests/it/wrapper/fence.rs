@@ -129,15 +129,15 @@ fn child_is_gone_before_its_session_when_its_wrapper_cannot_run() {
 fn is_gone_in_time(registry: &str, id: &str, fault: Fault) {
     let scratch = tempfile::tempdir().unwrap();
     let ticks = scratch.path().join("ticks");
-    let start = |option: &str, command: &[&str]| {
+    let start = |command: &[&str]| {
         let mut wrapped = wrapper(registry);
-        wrapped.args([&format!("--id={id}"), "--interval=3", "--on-registry-down=wait:60", option]).args(command);
+        wrapped.args([&format!("--id={id}"), "--interval=3", "--on-registry-down=wait:60"]).args(command);
         Running::start(wrapped.arg(child("ticking.py")).arg(&ticks))
     };
-    let mut first = start("--on-lost=stop", &["--parent-death-signal=none", "python3"]);
+    let mut first = start(&["--on-lost=stop", "--parent-death-signal=none", "python3"]);
     let pid = first.ready();
-    // Waits for the id, and has no child until then.
-    let mut second = start("--on-registry-down=fail", &["sh", "-c", "echo second"]);
+    // It waits for the id, and has no child until then.
+    let mut second = start(&["sh", "-c", "echo second"]);
     second.line("is held by");
     let child = Pid::from_raw(pid);
     match fault {

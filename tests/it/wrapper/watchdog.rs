@@ -130,14 +130,32 @@ fn killed_watchdog_is_reported_and_harms_nothing() {
     let mut running = Running::start(fenced(&registry, &["--interval=3"]).arg("python3").arg(child("signals.py")));
     running.ready();
     kill_raw(watchdog_of(&running), 9);
-    let line = running.line("its watchdog does not answer");
-    assert!(line.contains("--on-lost=stop: if the wrapper itself is stopped or killed"), "{line}");
+    let line = running.line("the watchdog does not answer");
+    assert!(line.contains("if the wrapper itself is stopped or killed"), "{line}");
     running.signal(Signal::SIGUSR1);
     running.line("got 10");
     running.signal(Signal::SIGTERM);
     running.line("got 15");
     running.signal(Signal::SIGTERM);
     assert_eq!(running.end().code(), Some(0));
+}
+
+/// The child outlives the parent-death signal until the stop timeout: by then the watchdog knows its helper.
+#[test]
+fn watchdog_kills_what_outlives_the_parent_death_signal() {
+    let registry = Registry::start();
+    let script = "trap '' TERM; setsid sleep 1000 & echo pids $$ $!; while :; do sleep 0.1; done";
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--watchdog", "--stop-timeout=1", "sh", "-c", script]);
+    let mut running = Running::start(&mut command);
+    let line = running.line("pids");
+    let pids: Vec<i32> = line.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
+    running.signal(Signal::SIGKILL);
+    running.end();
+    assert!(exists(pids[0]), "it has the stop timeout");
+    for pid in pids {
+        eventually("the end of every process", || (!exists(pid) || stat(pid)[0] == "Z").then_some(()));
+    }
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) struct ChildConfig {
     pub reraise: bool,
     /// The signal that the child gets when the wrapper is killed; 0 for none.
     pub parent_death_signal: i32,
+    /// A watchdog kills the child and its descendants when the wrapper is killed.
+    pub watchdog: bool,
     pub notify_when: Option<NotifyWhen>,
 }
 
@@ -50,6 +52,7 @@ impl ChildConfig {
             } else {
                 signal(death).with_context(named("parent_death_signal"))?
             },
+            watchdog: options.parent.watchdog || on_lost == OnLost::Stop,
             notify_when: options.parent.notify_when,
         })
     }

@@ -119,7 +119,7 @@ const STEPS: [&str; 7] = [
     "cannot restore the limit on core dumps",
     "cannot restore SIGCHLD",
     "cannot restore the blocked signals",
-    "cannot make the command known to the watchdog of --on-lost=stop",
+    "cannot make the command known to the watchdog",
 ];
 const GROUP: u8 = 0;
 const TIE: u8 = 1;

@@ -1,5 +1,5 @@
-//! The wrapper's side of the watchdog, a second process that kills the child when its place is about to be given away
-//! and the wrapper cannot do it: because it is stopped, starved or killed.
+//! The wrapper's side of the watchdog, a second process that kills the child and its descendants when the wrapper is
+//! killed, or when their place is about to be given away while the wrapper is stopped, starved or killed.
 //!
 //! The watchdog is a fork of the wrapper from before there is a second thread. *Not* an exec of the program: that takes
 //! the loader's time, needs /proc, and a hidden command line. *Not* a process that shares the wrapper's memory: the
@@ -10,6 +10,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::ptr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
@@ -22,7 +23,7 @@ use tracing::warn;
 
 use super::watchdog_process::WatchdogProcess;
 use crate::boot_time::BootTime;
-use crate::options::{OnLost, WrapperConfig};
+use crate::options::ChildConfig;
 
 /// In bytes. Pages that are not touched take no memory.
 const STACK: usize = 256 * 1024;
@@ -40,8 +41,9 @@ pub(crate) struct Watchdog {
 pub(super) struct Settings {
     /// Descendants of the child are to survive it.
     pub leaves_orphans: bool,
-    /// The kernel signals the child when the wrapper is killed.
-    pub is_tied: bool,
+    /// How long after the wrapper's end the child is killed, which the kernel has sent the parent-death signal; none if
+    /// it may run on until its place is lost.
+    pub kill_after: Option<Duration>,
 }
 
 /// A message to the watchdog.
@@ -64,13 +66,17 @@ pub(super) struct ChildProcess {
 impl Watchdog {
     /// Starts it, if the options ask for it. Must be called before there is a second thread: a fork has only the one
     /// that calls it, and locks that others hold stay locked.
-    pub(crate) fn of(config: &WrapperConfig) -> Option<Self> {
+    pub(crate) fn of(config: &ChildConfig) -> Option<Self> {
         let settings = Settings {
-            leaves_orphans: config.child_config.leave_orphans,
-            is_tied: config.child_config.parent_death_signal != 0,
+            leaves_orphans: config.leave_orphans,
+            kill_after: match config.parent_death_signal {
+                0 => None,
+                libc::SIGKILL => Some(Duration::ZERO),
+                _ => config.stop_timeout,
+            },
         };
-        let started = (config.on_lost == OnLost::Stop).then(|| Self::start(settings))?;
-        started.inspect_err(|error| warn!("--on-lost=stop: {WITHOUT}: {error:#}")).ok()
+        let started = config.watchdog.then(|| Self::start(settings))?;
+        started.inspect_err(|error| warn!("the watchdog cannot be started: {error:#}; {WITHOUT}")).ok()
     }
 
     #[expect(unsafe_code, reason = "a fork whose end sends no SIGCHLD")]
@@ -111,7 +117,7 @@ impl Watchdog {
             && !std::mem::replace(&mut self.is_lost, true)
             && !self.has_fired()
         {
-            warn!("--on-lost=stop: {WITHOUT}: its watchdog does not answer: {}", error.desc());
+            warn!("the watchdog does not answer: {}; {WITHOUT}", error.desc());
         }
     }
 
@@ -133,7 +139,8 @@ impl Watchdog {
 }
 
 /// What a wrapper without a watchdog says.
-const WITHOUT: &str = "if the wrapper itself is stopped or killed, nothing stops the command in time";
+const WITHOUT: &str =
+    "if the wrapper itself is stopped or killed, nothing stops the command and its descendants in time";
 
 /// Returns whether the next process that this one starts would be process 1 of another pid namespace: that must be the
 /// child, and the watchdog's end would end it.

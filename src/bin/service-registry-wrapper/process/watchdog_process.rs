@@ -89,7 +89,11 @@ impl WatchdogProcess {
             match receive(self.socket) {
                 Some(Message::Deadline(deadline)) => self.deadline = deadline,
                 Some(Message::Child(child)) => self.child = Some(child),
-                Some(Message::End) => self.wrapper_has_ended = true,
+                Some(Message::End) => {
+                    self.wrapper_has_ended = true;
+                    let own = self.settings.kill_after.map(|time| BootTime::now() + time);
+                    self.deadline = self.deadline.into_iter().chain(own).min();
+                }
                 None => break,
             }
             is_new = true;
@@ -105,15 +109,14 @@ impl WatchdogProcess {
     /// Returns whether nothing is left to wait for, after it has done what is to be done.
     fn is_done(&mut self) -> bool {
         let is_over = self.deadline.is_some_and(|deadline| deadline <= BootTime::now());
-        // The kernel sends the child the parent-death signal. If that does not end it, the deadline does.
+        // The kernel has sent the child the parent-death signal. If that does not end it, the deadline does.
         let is_orphaned = self.wrapper_has_ended && self.child_has_exited;
         if self.child.is_some() && (is_over || (is_orphaned && !self.settings.leaves_orphans)) {
             let _ = send(self.socket, &[0], MsgFlags::MSG_NOSIGNAL); // the wrapper may be gone
             self.kill_all();
             return true;
         }
-        let is_released = self.deadline.is_none() && !self.settings.is_tied;
-        self.wrapper_has_ended && (self.child_has_exited || self.child.is_none() || is_released)
+        self.wrapper_has_ended && (self.child_has_exited || self.child.is_none() || self.deadline.is_none())
     }
 
     /// Records the descendants. Of those that it knows it keeps the ones that live: their parents may have exited.
