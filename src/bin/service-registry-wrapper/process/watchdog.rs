@@ -206,10 +206,11 @@ pub(super) fn receive(socket: RawFd) -> Option<Message> {
                 leads_group: leads_group != 0,
             }))
         }
-        _ => {
+        (8, _) => {
             let deadline = u64::from_ne_bytes(text);
             Some(Message::Deadline((deadline > 0).then(|| BootTime::from_nanoseconds(deadline))))
         }
+        _ => None, // a pidfd that could not be received: too many files are open
     }
 }
 
