@@ -10,12 +10,12 @@ In each round the first wrapper is registered, and at a random moment of its int
     kill    SIGKILL of the wrapper
     cut     its network namespace loses its connection
 
-The child and two helpers, one in a session of its own, ignore SIGTERM. A checker reads the registry's list and /proc after it,
-at least every 20 ms. An overlap is a process of the first child that runs while the second wrapper's service is listed, or while
-the first one's is not listed any more. A round in which the checker looked away for longer is repeated. After SIGKILL the helper in a session of its own is left out for the first half second of
-its life: nothing tells then that it was the child's. Exits with 1 after any overlap, or a round whose second wrapper is not
-registered. Needs root, Linux, Python 3, iproute2 and util-linux. --option replaces the options of the
-first wrapper: with --option=--on-lost=keep the trial must fail.
+The child and two helpers, one in a session of its own, ignore SIGTERM. A checker reads the registry's list, and /proc after
+it, at least every 20 ms. An overlap is a process of the first child that runs while the second wrapper's service is listed, or
+while the first one's is not listed any more. A round in which the checker looked away for longer is repeated. After SIGKILL the
+helper in a session of its own is left out for the first half second of its life: nothing tells then that it was the child's.
+Exits with 1 after any overlap, or a round whose second wrapper is not registered. Needs root, Linux, Python 3, iproute2 and
+util-linux. --option replaces the options of the first wrapper: with --option=--on-lost=keep the trial must fail.
 """
 import argparse
 import http.client
@@ -137,7 +137,7 @@ class Round:
         self.faulted = time.monotonic()
 
     def is_known(self, pid):
-        """Whether the wrapper's second process has seen this one: that looks 0.05, 0.15, 0.35, 0.75 s after the start."""
+        """Whether the watchdog has seen this process: it looks 0.05, 0.15, 0.35, 0.75 s after the start."""
         with open(f"/proc/{pid}/stat", "rb") as stat, open("/proc/uptime") as uptime:
             started = int(stat.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
             return float(uptime.read().split()[0]) - started > 0.5

@@ -2,8 +2,8 @@
 //!
 //! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and
 //! signals processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in
-//! /proc; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread. `watchdog` is a second process that kills them when the wrapper
-//! cannot, and `watchdog_process` what runs in it.
+//! /proc; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread; `watchdog` is a
+//! second process that kills the child and its descendants when the wrapper cannot.
 
 pub(super) mod blocking;
 pub(super) mod descendants;
@@ -14,7 +14,6 @@ mod spawn;
 mod tree;
 pub(super) mod wait;
 mod watchdog;
-mod watchdog_process;
 
 pub(crate) use blocking::Blocking;
 pub(crate) use descriptors::{check_fd_limit, close_inherited};

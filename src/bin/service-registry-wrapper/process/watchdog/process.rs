@@ -2,19 +2,20 @@
 //! descendants then.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use nix::libc::{self, pid_t};
+use nix::libc::pid_t;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_name;
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{getpid, setsid};
 
-use super::descendants::{Identity, children_of, descendants_of};
-use super::descriptors::close_all_but;
-use super::watchdog::{ChildProcess, Message, Settings, pidfd_open, receive};
+use super::message::{ChildProcess, Message, receive};
+use super::pidfd::{PIDFD_SIGNAL_PROCESS_GROUP, pidfd_kill, pidfd_open};
 use crate::boot_time::{BootTime, BootTimer};
+use crate::process::descendants::{Identity, children_of, descendants_of};
+use crate::process::descriptors::close_all_but;
 
 /// How often descendants are looked for that were started while others were killed.
 const ROUNDS: usize = 100;
@@ -23,8 +24,15 @@ const ROUNDS: usize = 100;
 /// it, since most programs start their processes first; besides, the watchdog looks whenever the deadline moves.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 
-/// From Linux 6.9 on: the signal goes to the group that the process leads or has led.
-const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+/// What the watchdog must know of the options.
+#[derive(Clone, Copy)]
+pub(super) struct Settings {
+    /// Descendants of the child are to survive it.
+    pub leaves_orphans: bool,
+    /// How long after the wrapper's end the child is killed, which the kernel has sent the parent-death signal; none if
+    /// it may run on until its place is lost.
+    pub kill_after: Option<Duration>,
+}
 
 pub(super) struct WatchdogProcess {
     socket: RawFd,
@@ -180,15 +188,6 @@ impl Identity {
         {
             pidfd_kill(pidfd.as_fd(), 0);
         }
-    }
-}
-
-#[expect(unsafe_code, reason = "the C library has no function for this")]
-fn pidfd_kill(pidfd: BorrowedFd<'_>, flags: libc::c_uint) {
-    // SAFETY: takes numbers, and no information about the signal.
-    unsafe {
-        let none = std::ptr::null::<libc::siginfo_t>();
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, none, flags);
     }
 }
 
