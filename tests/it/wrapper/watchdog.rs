@@ -183,3 +183,23 @@ fn first_process_of_a_pid_namespace_has_no_watchdog() {
     running.line("would be process 1 of a pid namespace");
     assert_eq!(running.end().code(), Some(7), "{}", running.said());
 }
+
+#[test]
+fn stop_with_the_fence_ends_with_the_childs_status_at_its_own_bound() {
+    let registry = Registry::start();
+    let script = "trap '' TERM; echo trapped $$; while :; do sleep 0.1; done";
+    for is_stuck in [false, true] {
+        let mut command = fenced(&registry, &["-v", "--interval=60", "--stop-timeout=1"]);
+        let mut running = Running::start(command.args(["sh", "-c", script]));
+        let child = running.line("trapped").rsplit(' ').next().unwrap().parse().unwrap();
+        running.signal(Signal::SIGTERM);
+        eventually("the withdrawal", || service(&registry, "web0").is_none().then_some(()));
+        if is_stuck {
+            running.line("forwarded"); // the stop timeout has begun
+            running.signal(Signal::SIGSTOP);
+            eventually("the kill", || (stat(child)[0] == "Z").then_some(()));
+            running.signal(Signal::SIGCONT);
+        }
+        assert_eq!(running.end().code(), Some(137), "{}", running.said());
+    }
+}

@@ -83,7 +83,6 @@ impl<'a> Supervisor<'a> {
             }
             if let Some((fence, timer)) = fence.zip(fence_timer.as_mut()) {
                 timer.set(self.status.borrow().confirmed().map(|confirmed| fence.sigterm_at(confirmed)))?;
-                self.arm_watchdog();
             }
             tokio::task::yield_now().await; // to heartbeats and timers, however many signals arrive
         };
@@ -110,7 +109,7 @@ impl<'a> Supervisor<'a> {
     /// Turns the child's status into the wrapper's, and logs how the child has ended.
     pub(super) fn ending(&self, status: ExitStatus) -> Result<Ending, Failure> {
         self.log_end(status);
-        let was_killed = status.signal() == Some(libc::SIGKILL);
+        let was_killed = status.signal() == Some(libc::SIGKILL) && !self.shutdown.has_given_up_place();
         let has_fired = was_killed && self.watchdog.as_ref().is_some_and(|watchdog| watchdog.has_fired());
         if has_fired && !self.shutdown.is_fenced() {
             warn!(
@@ -165,7 +164,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn arm_watchdog(&mut self) {
-        let deadline = self.shutdown.fence_kill_at().map(BootTime::of);
+        let deadline = self.shutdown.watchdog_deadline().map(BootTime::of);
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.arm(deadline);
         }
@@ -174,7 +173,9 @@ impl<'a> Supervisor<'a> {
     /// Performs what the shutdown decides. Returns the child's status once all is over.
     fn perform(&mut self, event: Event) -> Option<ExitStatus> {
         let mut is_finished = false;
-        for action in self.shutdown.on(event, Instant::now()) {
+        let actions = self.shutdown.on(event, Instant::now());
+        self.arm_watchdog(); // first: the wrapper may be stopped at any moment
+        for action in actions {
             match action {
                 ShutdownAction::StopHeartbeats => self.withdrawer.stop_heartbeats(),
                 ShutdownAction::Signal(signal) => self.tree.ask_to_end(signal),

@@ -95,6 +95,7 @@ pub(super) struct Shutdown {
     has_exited: bool,
     confirmed: Option<Instant>,
     is_fenced: bool,
+    has_given_up_place: bool,
 }
 
 impl Shutdown {
@@ -111,6 +112,7 @@ impl Shutdown {
             has_exited: false,
             confirmed: None,
             is_fenced: false,
+            has_given_up_place: false,
         }
     }
 
@@ -122,6 +124,11 @@ impl Shutdown {
     /// The fence has stopped the child.
     pub(super) fn is_fenced(&self) -> bool {
         self.is_fenced
+    }
+
+    /// A stop has withdrawn the service, so that its place is not the child's any more.
+    pub(super) fn has_given_up_place(&self) -> bool {
+        self.has_given_up_place
     }
 
     /// When the next [`Event::TimerFired`] is due.
@@ -137,8 +144,14 @@ impl Shutdown {
         (self.is_withdrawing() && !is_out_of_time).then(|| bound.unwrap_or(now + longest))
     }
 
-    /// When the fence has the child and its descendants killed. The watchdog does it if the wrapper cannot.
-    pub(super) fn fence_kill_at(&self) -> Option<Instant> {
+    /// When the watchdog kills the child and its descendants if the wrapper cannot: at the fence, or at the bound of a
+    /// stop that has given the place up.
+    pub(super) fn watchdog_deadline(&self) -> Option<Instant> {
+        if self.has_given_up_place { self.deadline.filter(|_| !self.is_killing) } else { self.fence_kill_at() }
+    }
+
+    /// When the fence has the child and its descendants killed.
+    fn fence_kill_at(&self) -> Option<Instant> {
         let fence = self.limits.fence?;
         if self.is_fenced { self.deadline } else { Some(fence.sigkill_at(self.confirmed?)) }
     }
@@ -178,7 +191,8 @@ impl Shutdown {
     fn withdrawn(&mut self, removed: bool, now: Instant) -> Vec<ShutdownAction> {
         self.withdrawal = Withdrawal::Done;
         if removed {
-            self.limits.fence = None; // the stop has given the place up itself, and has bounds of its own
+            // The stop has given the place up itself, and has bounds of its own.
+            self.has_given_up_place = self.limits.fence.take().is_some();
         }
         if !self.deferred_signals.is_empty() {
             // A short budget shortens the delay: the child must have time between its signal and SIGKILL.

@@ -161,7 +161,10 @@ impl Run {
 
     fn check_timers(&self) {
         if let Some(at) = self.fence_kill_at().filter(|_| self.kills.is_empty() && !self.is_finished) {
-            assert!(self.shutdown.fence_kill_at().is_some_and(|armed| armed <= at), "the watchdog would be too late");
+            assert!(
+                self.shutdown.watchdog_deadline().is_some_and(|armed| armed <= at),
+                "the watchdog would be too late"
+            );
             let is_timed = self.shutdown.next_timer().is_some_and(|timer| timer <= at.max(self.now));
             assert!(is_timed, "nothing stops what is left of the child in time");
         }
@@ -288,4 +291,18 @@ fn withdrawal_after_the_exit_takes_at_most_half_a_second() {
     let actions = shutdown.on(Event::Exited { all_gone: true }, start);
     assert_eq!(actions, [ShutdownAction::StopHeartbeats, ShutdownAction::Finish]);
     assert_eq!(shutdown.withdrawal_bound(start, 2 * SECOND), Some(start + SECOND / 2));
+}
+
+#[test]
+fn watchdog_keeps_the_bound_of_a_stop_that_gave_the_place_up() {
+    let start = Instant::now();
+    let limits =
+        Limits { stop_timeout: Some(5 * SECOND), fence: Some(Fence { timeout: 30 * SECOND }), ..Limits::default() };
+    let mut shutdown = Shutdown::new(limits);
+    shutdown.on(Event::Registration { confirmed: Some(start), is_lost: false }, start);
+    assert_eq!(shutdown.watchdog_deadline(), Some(start + SECOND.mul_f64(28.5)));
+    shutdown.on(Event::StopRequested { signal: libc::SIGTERM, has_session: true, is_failing: false }, start);
+    shutdown.on(Event::Withdrawn { removed: true }, start);
+    assert_eq!(shutdown.on(Event::TimerFired, start), [ShutdownAction::Signal(libc::SIGTERM)]);
+    assert_eq!(shutdown.watchdog_deadline(), Some(start + 5 * SECOND));
 }
