@@ -1,42 +1,128 @@
 //! The protocol of the wrapper's status socket: one line with a request, one line of JSON back, with a member `error`
-//! if the request failed.
+//! if the request failed. Also the places where wrappers and those who ask them expect the sockets.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-/// In bytes; every request is shorter.
-pub const LONGEST_REQUEST: u64 = 64;
+use serde::{Deserialize, Serialize};
+
+use crate::wire::Metadata;
+
+/// In bytes; every request is shorter. The registry refuses tags and metadata of more than 5000 bytes.
+pub const LONGEST_REQUEST: u64 = 16 << 10;
 
 /// In bytes; every reply is shorter.
 pub const LONGEST_REPLY: u64 = 64 << 10;
 
+/// In characters: the most of the reason for maintenance.
+const LONGEST_REASON: usize = 200;
+
+/// The directory of sockets below a runtime directory.
+const FOLDER: &str = "service-registry";
+
 /// A request to a wrapper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Report the state of the registration.
+    /// `status`: report the state of the registration.
     Status,
-    /// Take the service out of the registry (`true`), or put it back.
-    Maintenance(bool),
+    /// `maintenance on`, or `maintenance on REASON`: take the service out of the registry.
+    MaintenanceOn(String),
+    /// `maintenance off`: put it back.
+    MaintenanceOff,
+    /// `update JSON`: change what is registered.
+    Update(Update),
+}
+
+/// New tags and metadata of a service; those that are not given stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    /// All tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// The whole metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
 }
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Status => "status",
-            Self::Maintenance(true) => "maintenance on",
-            Self::Maintenance(false) => "maintenance off",
-        })
+        match self {
+            Self::Status => f.write_str("status"),
+            Self::MaintenanceOn(reason) if reason.is_empty() => f.write_str("maintenance on"),
+            Self::MaintenanceOn(reason) => write!(f, "maintenance on {reason}"),
+            Self::MaintenanceOff => f.write_str("maintenance off"),
+            Self::Update(update) => {
+                write!(f, "update {}", serde_json::to_string(update).map_err(|_| fmt::Error)?)
+            }
+        }
     }
 }
 
 impl FromStr for Request {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = [Self::Status, Self::Maintenance(true), Self::Maintenance(false)];
-        let found = known.into_iter().find(|request| request.to_string() == text.trim());
-        found.ok_or("say status, maintenance on, or maintenance off")
+        let text = text.trim();
+        match text {
+            "status" => return Ok(Self::Status),
+            "maintenance on" => return Ok(Self::MaintenanceOn(String::new())),
+            "maintenance off" => return Ok(Self::MaintenanceOff),
+            _ => {}
+        }
+        if let Some(given) = text.strip_prefix("maintenance on ") {
+            return reason(given).map(Self::MaintenanceOn);
+        }
+        if let Some(update) = text.strip_prefix("update ") {
+            return serde_json::from_str(update).map(Self::Update).map_err(|error| format!("update: {error}"));
+        }
+        Err("say status, maintenance on [REASON], maintenance off, or update {\"tags\": [...], \"metadata\": {...}}".into())
     }
+}
+
+/// Checks the reason for maintenance.
+///
+/// # Errors
+///
+/// The rule that it breaks.
+pub fn reason(given: &str) -> Result<String, String> {
+    let given = given.trim();
+    if given.chars().any(char::is_control) {
+        return Err("the reason has a control character; give one line of text".into());
+    }
+    let length = given.chars().count();
+    if length > LONGEST_REASON {
+        return Err(format!("the reason has {length} characters; give at most {LONGEST_REASON}"));
+    }
+    Ok(given.to_owned())
+}
+
+/// Returns the default path of the socket of the wrapper with this id: in the directory that systemd made for the unit,
+/// in that of the user's login, or in `/run`. Nobody but root can make the last one.
+#[must_use]
+pub fn default_socket(id: &str) -> PathBuf {
+    let first = |paths: &OsStr| env::split_paths(paths).next().filter(|path| path.is_absolute());
+    let named = |name: &str| env::var_os(name).and_then(|paths| first(&paths));
+    let folder = named("RUNTIME_DIRECTORY");
+    let folder = folder.unwrap_or_else(|| named("XDG_RUNTIME_DIR").unwrap_or_else(|| "/run".into()).join(FOLDER));
+    folder.join(format!("{id}.sock"))
+}
+
+/// Returns the directories in which wrappers of this machine may have their sockets, as far as this user can read
+/// them: those of the two defaults, and those that systemd makes for the instances of a unit.
+#[must_use]
+pub fn socket_folders() -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::from("/run").join(FOLDER)];
+    folders.extend(env::var_os("XDG_RUNTIME_DIR").map(|own| PathBuf::from(own).join(FOLDER)));
+    let below = |path: &str| std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    folders.extend(below("/run/user").map(|user| user.path().join(FOLDER)));
+    folders.extend(below("/run/service-registry-wrapper").map(|instance| instance.path()));
+    folders.sort();
+    folders.dedup();
+    folders
 }
 
 #[cfg(test)]
@@ -45,9 +131,20 @@ mod tests {
 
     #[test]
     fn every_request_is_read_as_it_is_written() {
-        for request in [Request::Status, Request::Maintenance(true), Request::Maintenance(false)] {
+        let metadata = Metadata::from([("port".to_owned(), "80".to_owned())]);
+        for request in [
+            Request::Status,
+            Request::MaintenanceOn(String::new()),
+            Request::MaintenanceOn("new disks, until 5 pm".into()),
+            Request::MaintenanceOff,
+            Request::Update(Update { tags: Some(vec!["a".into()]), metadata: None }),
+            Request::Update(Update { tags: None, metadata: Some(metadata) }),
+        ] {
             assert_eq!(format!("{request}\n").parse(), Ok(request));
         }
-        assert!("stop".parse::<Request>().is_err());
+        for wrong in ["stop", "update", "update {", "update {\"tag\": []}", "maintenance on a\tb"] {
+            assert!(wrong.parse::<Request>().is_err(), "{wrong}");
+        }
+        assert!(reason(&"x".repeat(LONGEST_REASON)).is_ok() && reason(&"x".repeat(LONGEST_REASON + 1)).is_err());
     }
 }

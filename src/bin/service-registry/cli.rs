@@ -85,10 +85,16 @@ pub(super) enum Command {
     ///
     /// No registry may be running in the directory. Every session gets its full timeout again.
     Restore(Restore),
-    /// Print the state of a wrapper as JSON
+    /// Print the state of a wrapper as JSON, or of all wrappers of this machine as a table
     Status(Status),
     /// Take the service of a running wrapper out of the registry, or put it back
+    ///
+    /// With --state-dir, the wrapper keeps this over restarts.
     Maintenance(Maintenance),
+    /// Change the tags or the metadata of a running wrapper's service, without touching the program
+    ///
+    /// The next start of the wrapper has those of its options again.
+    Update(Update),
     /// Print the hash of the key on stdin, for `api_key_hash` or `password_hash` in the users file
     HashKey,
 }
@@ -197,11 +203,32 @@ pub(super) struct Restore {
     pub(super) force: bool,
 }
 
+/// The wrapper to ask.
+#[derive(Args, Debug)]
+pub(super) struct Wrapper {
+    /// The service id of the wrapper
+    pub(super) id: Option<String>,
+    /// Without an id: the wrapper's --status-socket
+    #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_STATUS_SOCKET")]
+    pub(super) socket: Option<PathBuf>,
+}
+
 #[derive(Args, Debug)]
 pub(super) struct Status {
-    /// The wrapper's --status-socket
-    #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_STATUS_SOCKET")]
-    pub(super) socket: PathBuf,
+    #[command(flatten)]
+    pub(super) wrapper: Wrapper,
+    /// Form of the list of all wrappers
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    pub(super) output: Output,
+}
+
+/// The form of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// A table for people
+    Table,
+    /// A JSON array
+    Json,
 }
 
 #[derive(Args, Debug)]
@@ -209,7 +236,22 @@ pub(super) struct Maintenance {
     /// on: out of the registry; off: back into it
     pub(super) switch: Switch,
     #[command(flatten)]
-    pub(super) status: Status,
+    pub(super) wrapper: Wrapper,
+    /// Why, for those who look at the state of the wrapper: at most 200 characters
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(super) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Update {
+    #[command(flatten)]
+    pub(super) wrapper: Wrapper,
+    /// All tags, separated by ','; an empty value removes them
+    #[arg(short, long, value_name = "TAG,...")]
+    pub(super) tags: Option<String>,
+    /// The whole metadata, separated by ','; an empty value removes it
+    #[arg(short, long, value_name = "KEY=VALUE,...")]
+    pub(super) metadata: Option<String>,
 }
 
 /// The state of maintenance.

@@ -19,6 +19,7 @@ fn main() -> std::process::ExitCode {
         Command::Restore(options) => data_dir::restore(options),
         Command::Status(options) => commands::wrapper::status(&options),
         Command::Maintenance(options) => commands::wrapper::maintenance(&options),
+        Command::Update(options) => commands::wrapper::update(&options),
         Command::HashKey => commands::hash_key::run(),
     };
     match outcome {

@@ -1,38 +1,137 @@
-//! `service-registry status` and `maintenance`: requests to a running wrapper, over its `--status-socket`.
+//! `service-registry status`, `maintenance` and `update`: requests to running wrappers, over their status sockets.
 
 use std::io::{BufRead, BufReader, Read, Write, stdout};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
-use service_registry::control::{LONGEST_REPLY, Request};
+use service_registry::control::{self, LONGEST_REPLY, Request, default_socket, socket_folders};
 
-use crate::cli::{Maintenance, Status, Switch};
+use crate::cli::{Maintenance, Output, Status, Switch, Update, Wrapper};
 use crate::exit::Failure;
 
 /// The wrapper itself takes at most half of it.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
+/// Prints the state of one wrapper, or of all of this machine.
 pub(crate) fn status(options: &Status) -> Result<(), Failure> {
-    ask(options, Request::Status)
+    if options.wrapper.socket.is_some() || options.wrapper.id.is_some() {
+        return tell(&options.wrapper, &Request::Status);
+    }
+    let all: Vec<Value> = sockets().iter().filter_map(|socket| ask(socket, &Request::Status).ok()).collect();
+    let text = match options.output {
+        Output::Json => format!("{:#}\n", Value::Array(all)),
+        Output::Table if all.is_empty() => {
+            "no wrapper answers on this machine (root sees those of all users)\n".to_owned()
+        }
+        Output::Table => table(&all),
+    };
+    Ok(stdout().write_all(text.as_bytes()).context("writing to stdout")?)
 }
 
 pub(crate) fn maintenance(options: &Maintenance) -> Result<(), Failure> {
-    ask(&options.status, Request::Maintenance(options.switch == Switch::On))
+    let reason = control::reason(&options.reason).map_err(|error| Failure::usage(anyhow!("--reason: {error}")))?;
+    let request = match options.switch {
+        Switch::On => Request::MaintenanceOn(reason),
+        Switch::Off => Request::MaintenanceOff,
+    };
+    tell(&options.wrapper, &request)
 }
 
-fn ask(options: &Status, request: Request) -> Result<(), Failure> {
-    let named = || format!("--socket {}; does the wrapper run, with --status-socket?", options.socket.display());
-    let mut socket = UnixStream::connect(&options.socket).with_context(named)?;
-    socket.set_read_timeout(Some(REPLY_LIMIT)).with_context(named)?;
-    writeln!(socket, "{request}").with_context(named)?;
-    let mut line = String::new();
-    BufReader::new(socket.take(LONGEST_REPLY)).read_line(&mut line).with_context(named)?;
-    let reply: Value = serde_json::from_str(&line).with_context(named)?;
+pub(crate) fn update(options: &Update) -> Result<(), Failure> {
+    let request = control::Update {
+        tags: options.tags.as_ref().map(|tags| split(tags)),
+        metadata: options.metadata.as_ref().map(|pairs| pairs_of(&split(pairs))).transpose().map_err(Failure::usage)?,
+    };
+    if request == control::Update::default() {
+        return Err(Failure::usage(anyhow!("nothing to change: give --tags, --metadata, or both")));
+    }
+    tell(&options.wrapper, &Request::Update(request))
+}
+
+/// Splits at commas; an empty text has no items. The wrapper checks them as it checks its own options.
+fn split(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+fn pairs_of(items: &[String]) -> Result<service_registry::wire::Metadata> {
+    let pair = |item: &String| {
+        let (key, value) = item.split_once('=').with_context(|| format!("--metadata: {item:?} is not key=value"))?;
+        ensure!(!key.is_empty() && !value.is_empty(), "--metadata: {item:?} needs a key and a value");
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    items.iter().map(pair).collect()
+}
+
+/// Sends a request to the wrapper that the options name, and prints the reply.
+fn tell(wrapper: &Wrapper, request: &Request) -> Result<(), Failure> {
+    let socket = match (&wrapper.id, &wrapper.socket) {
+        (Some(id), _) => find(id)?,
+        (None, Some(socket)) => socket.clone(),
+        (None, None) => return Err(Failure::usage(anyhow!("which wrapper? Give its service id, or its --socket"))),
+    };
+    let reply = ask(&socket, request)?;
     writeln!(stdout(), "{reply:#}").context("writing to stdout")?;
     match reply["error"].as_str() {
         Some(error) => Err(anyhow!("{error}").into()),
         None => Ok(()),
     }
+}
+
+fn ask(path: &Path, request: &Request) -> Result<Value> {
+    let named = || format!("socket {}; does the wrapper run, and listen there?", path.display());
+    let mut socket = UnixStream::connect(path).with_context(named)?;
+    socket.set_read_timeout(Some(REPLY_LIMIT)).with_context(named)?;
+    writeln!(socket, "{request}").with_context(named)?;
+    let mut line = String::new();
+    BufReader::new(socket.take(LONGEST_REPLY)).read_line(&mut line).with_context(named)?;
+    serde_json::from_str(&line).with_context(named)
+}
+
+/// Returns the socket of the wrapper with this id.
+fn find(id: &str) -> Result<PathBuf> {
+    let name = format!("{id}.sock");
+    let found = sockets().into_iter().find(|socket| socket.file_name().is_some_and(|file| file == name.as_str()));
+    let own = default_socket(id);
+    let looked = || {
+        let folders: Vec<String> = socket_folders().iter().map(|folder| folder.display().to_string()).collect();
+        format!("no wrapper with the id {id} has a socket in {}; name one with --socket", folders.join(", "))
+    };
+    found.or_else(|| own.exists().then_some(own)).with_context(looked)
+}
+
+fn sockets() -> Vec<PathBuf> {
+    let files = socket_folders().into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+    let mut sockets: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+    sockets.retain(|path| path.extension().is_some_and(|extension| extension == "sock"));
+    sockets.sort();
+    sockets
+}
+
+fn table(all: &[Value]) -> String {
+    // A socket of another user may reply with anything; control characters would reach the terminal.
+    let text = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        other => other.to_string(),
+    };
+    let row = |status: &Value| {
+        let state = match (&status["registered"], &status["reason"]) {
+            (Value::Bool(true), _) => "registered".to_owned(),
+            (_, Value::Null) => "not registered".to_owned(),
+            (_, reason) => text(reason),
+        };
+        [&status["id"], &status["child_pid"], &status["registry"]].map(text).into_iter().chain([state]).collect()
+    };
+    let mut rows: Vec<Vec<String>> = vec![["ID", "PID", "REGISTRY", "STATE"].map(str::to_owned).to_vec()];
+    rows.extend(all.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [0, 1, 2].map(width);
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}  {}\n", cells.join("  "), row[3])
+    };
+    rows.iter().map(line).collect()
 }
