@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction};
 pub const PREFIX: &str = "SERVICE_REGISTRY_";
 
 /// The variables of both programs, without the prefix. Both know all of them, since an environment may be shared.
-const KNOWN: [&str; 51] = [
+const KNOWN: [&str; 55] = [
     "ABORT_ON_FAILURE",
     "API_KEY",
     "API_KEY_FILE",
@@ -32,11 +32,15 @@ const KNOWN: [&str; 51] = [
     "NOTIFY_WHEN",
     "ON_EXIT",
     "ON_LOST",
+    "ON_NOT_READY",
     "ON_REGISTRY_DOWN",
     "OPEN",
     "PARENT_DEATH_SIGNAL",
     "QUIET",
+    "READY_FD",
+    "READY_TIMEOUT",
     "REGION",
+    "REGISTER_WHEN",
     "REPLACE",
     "RERAISE",
     "RETRIES",

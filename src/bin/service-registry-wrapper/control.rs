@@ -61,7 +61,7 @@ async fn converse(
     let (from, mut to) = caller.split();
     timeout(REQUEST_LIMIT, BufReader::new(from.take(LONGEST_REQUEST)).read_line(&mut line)).await??;
     let reply = match line.parse() {
-        Ok(Request::Status) => status.borrow().as_json(id, child, desired.has_maintenance()),
+        Ok(Request::Status) => status.borrow().as_json(id, child, desired),
         Ok(Request::Maintenance(is_on)) => set_maintenance(is_on, id, child, desired, status).await,
         Err(error) => json!({"error": error}),
     };
@@ -78,8 +78,10 @@ async fn set_maintenance(
     status: &mut watch::Receiver<RegistrationStatus>,
 ) -> Value {
     desired.set_maintenance(is_on);
-    let is_done = timeout(REQUEST_LIMIT, status.wait_for(|status| status.registered != is_on)).await.is_ok();
-    let mut reply = status.borrow().as_json(id, child, is_on);
+    // Another reason may keep the service out when the maintenance ends.
+    let is_done = |status: &RegistrationStatus| status.registered == desired.reason().is_none();
+    let is_done = timeout(REQUEST_LIMIT, status.wait_for(is_done)).await.is_ok();
+    let mut reply = status.borrow().as_json(id, child, desired);
     if !is_done {
         reply["error"] = json!("not done yet; the wrapper continues to try");
     }

@@ -13,6 +13,7 @@ mod names;
 mod options;
 mod panic;
 mod place;
+mod readiness;
 mod secrets;
 mod start;
 mod stop;

@@ -14,7 +14,7 @@ use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, SERVICE_ID};
 use super::access::{Access, Key, TlsFiles};
 use super::child_config::{ChildConfig, seconds};
 use super::lists;
-use super::{LogFormat, OnExit, OnLost, Options};
+use super::{LogFormat, OnExit, OnLost, Options, Readiness, given};
 use crate::options;
 
 /// In bytes: the registry refuses larger bodies. The JSON around the values of one body is shorter than the difference.
@@ -27,6 +27,7 @@ pub(crate) struct WrapperConfig {
     /// No URL was given, so the wrapper may host the registry itself.
     pub may_host: bool,
     pub on_registry_down: OnRegistryDown,
+    pub readiness: Readiness,
     pub on_lost: OnLost,
     pub on_exit: OnExit,
     /// Between the withdrawal and SIGTERM to the child.
@@ -87,6 +88,7 @@ impl WrapperConfig {
             access: access(options, service.interval, &mut warnings)?,
             may_host: urls(options).is_empty(),
             on_registry_down,
+            readiness: Readiness::of(options, &service.payload.metadata, &mut warnings)?,
             on_lost: options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
             on_exit: options.registration.on_exit,
             drain_delay: drain_delay.unwrap_or_default(),
@@ -108,11 +110,6 @@ impl LogSettings {
             level: i16::from(options.logging.verbose) - i16::from(options.logging.quiet),
         }
     }
-}
-
-/// Returns a value unless it is empty.
-fn given(value: &Option<String>) -> Option<&str> {
-    value.as_deref().filter(|value| !value.is_empty())
 }
 
 fn service(options: &Options) -> Result<Service> {

@@ -16,6 +16,6 @@ pub(super) mod wait;
 pub(crate) use blocking::Blocking;
 pub(crate) use descriptors::{check_fd_limit, close_inherited};
 pub(crate) use lookup::find;
-pub(crate) use spawn::{Inherited, SpawnContext, spawn};
+pub(crate) use spawn::{ChildChannels, Inherited, SpawnContext, spawn};
 pub(crate) use tree::ProcessTree;
 pub(crate) use wait::Change;

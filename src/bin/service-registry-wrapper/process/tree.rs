@@ -54,6 +54,10 @@ impl<'a> ProcessTree<'a> {
         self.child
     }
 
+    pub(crate) fn inherited_children(&self) -> &HashSet<pid_t> {
+        &self.inherited_children
+    }
+
     /// Returns the child's status if it has exited.
     pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
         self.exit_status

@@ -3,14 +3,22 @@
 use tokio::sync::watch;
 
 /// The reasons that keep the service out of the registry. Each has one writer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Reasons {
     maintenance: bool,
+    /// What the child has not done yet, or does not do any more.
+    not_ready: Option<String>,
+    /// Not a reason to leave the registry: why the child is to be stopped.
+    stop: Option<String>,
 }
 
 impl Reasons {
-    fn is_listed(self) -> bool {
-        !self.maintenance
+    /// Returns the reason in words, as the log and the status socket have it; nothing if the service should be listed.
+    fn describe(&self) -> Option<String> {
+        if self.maintenance {
+            return Some("maintenance".to_owned());
+        }
+        self.not_ready.as_ref().map(|why| format!("not ready: {why}"))
     }
 }
 
@@ -22,9 +30,9 @@ pub(crate) struct Desired(watch::Sender<Reasons>);
 #[derive(Clone)]
 pub(super) struct DesiredWatch(watch::Receiver<Reasons>);
 
-/// Returns both ends; at first no reason keeps the service out.
-pub(super) fn channel() -> (Desired, DesiredWatch) {
-    let (set, seen) = watch::channel(Reasons::default());
+/// Returns both ends. At first the service is kept out only if something has to be waited for.
+pub(super) fn channel(not_ready: Option<String>) -> (Desired, DesiredWatch) {
+    let (set, seen) = watch::channel(Reasons { not_ready, ..Reasons::default() });
     (Desired(set), DesiredWatch(seen))
 }
 
@@ -37,12 +45,45 @@ impl Desired {
     pub(crate) fn has_maintenance(&self) -> bool {
         self.0.borrow().maintenance
     }
+
+    /// Keeps the service out of the registry while the child is not ready, and says why.
+    pub(crate) fn set_not_ready(&self, why: Option<String>) {
+        self.0.send_modify(|reasons| reasons.not_ready = why);
+    }
+
+    /// Returns why the child is not ready.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        self.0.borrow().not_ready.clone()
+    }
+
+    /// Waits until the child is ready.
+    pub(crate) async fn ready(&self) {
+        let _ = self.0.subscribe().wait_for(|reasons| reasons.not_ready.is_none()).await; // this is a sender itself
+    }
+
+    /// Returns why the service is kept out of the registry.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.0.borrow().describe()
+    }
+
+    /// Asks for the child to be stopped.
+    pub(crate) fn request_stop(&self, why: String) {
+        self.0.send_modify(|reasons| reasons.stop = Some(why));
+    }
+
+    /// Waits until the child is to be stopped; returns why.
+    pub(crate) async fn stop_requested(&self) -> String {
+        let mut seen = self.0.subscribe();
+        let reasons = seen.wait_for(|reasons| reasons.stop.is_some()).await;
+        reasons.ok().and_then(|reasons| reasons.stop.clone()).unwrap_or_default()
+    }
 }
 
 impl DesiredWatch {
-    /// Returns whether the service should be listed; [`changed`](Self::changed) then waits for changes after this.
-    pub(super) fn is_listed(&mut self) -> bool {
-        self.0.borrow_and_update().is_listed()
+    /// Returns why the service should be out of the registry, if it should; [`changed`](Self::changed) then waits for
+    /// changes after this.
+    pub(super) fn reason(&mut self) -> Option<String> {
+        self.0.borrow_and_update().describe()
     }
 
     /// Waits for a change. Never returns if there can be none any more.
@@ -59,12 +100,24 @@ mod tests {
 
     #[tokio::test]
     async fn maintenance_keeps_the_service_out_until_it_ends() {
-        let (desired, mut watch) = channel();
-        assert!(watch.is_listed());
+        let (desired, mut watch) = channel(None);
+        assert_eq!(watch.reason(), None);
         for is_on in [true, false] {
             desired.set_maintenance(is_on);
             watch.changed().await;
-            assert_eq!((watch.is_listed(), desired.has_maintenance()), (!is_on, is_on));
+            assert_eq!((watch.reason().is_some(), desired.has_maintenance()), (is_on, is_on));
         }
+    }
+
+    #[tokio::test]
+    async fn service_is_out_while_any_reason_is_left() {
+        let (desired, mut watch) = channel(Some("it does not listen".to_owned()));
+        assert_eq!(watch.reason().unwrap(), "not ready: it does not listen");
+        desired.set_maintenance(true);
+        desired.set_not_ready(None);
+        desired.ready().await;
+        assert_eq!(watch.reason().unwrap(), "maintenance");
+        desired.set_maintenance(false);
+        assert_eq!((watch.reason(), desired.reason()), (None, None));
     }
 }

@@ -60,7 +60,7 @@ impl Registration {
     /// Starts the task. It registers as soon as everything is prepared; without `prepared`, preparing still goes on.
     pub(crate) fn begin(config: &WrapperConfig, preparing: Preparing, prepared: Option<Prepared>) -> Self {
         let (send_event, events) = unbounded_channel();
-        let (desired, watch_desired) = desired::channel();
+        let (desired, watch_desired) = desired::channel(config.readiness.awaited());
         let (set_status, status) = watch::channel(RegistrationStatus::default());
         let previous_session = Arc::new(OnceLock::new());
         let (give_socket, status_socket) = oneshot::channel();
@@ -117,6 +117,12 @@ impl Registration {
     /// Waits until the service has been registered for the first time.
     pub(super) async fn registered(&mut self) {
         while !self.was_registered && self.next_event().await.is_some() {}
+    }
+
+    /// Waits until the service is registered, or a session is open for a service that has to wait.
+    pub(super) async fn session_or_service(&mut self) {
+        use RegistrationEvent::{Registered, SessionOpened};
+        while !matches!(self.next_event().await, None | Some(Registered | SessionOpened)) {}
     }
 }
 

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use service_registry::client::Client;
 use tokio::time::Instant;
 
+use super::desired::Desired;
+
 #[derive(Clone, Default)]
 pub(crate) struct RegistrationStatus {
     /// The open session, and the client of its registry.
@@ -44,14 +46,15 @@ impl RegistrationStatus {
     }
 
     /// Returns the reply to `service-registry status`.
-    pub(crate) fn as_json(&self, id: &str, child: i32, maintenance: bool) -> Value {
+    pub(crate) fn as_json(&self, id: &str, child: i32, desired: &Desired) -> Value {
         let now = Instant::now();
         let seconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;
         json!({
             "id": id,
             "child_pid": child,
             "registered": self.registered,
-            "maintenance": maintenance,
+            "maintenance": desired.has_maintenance(),
+            "reason": desired.reason(),
             "registry": self.session.as_ref().map(|(client, _)| client.registry_url().as_str()),
             "session": self.session.as_ref().map(|(_, session)| session),
             "seconds_since_accepted_heartbeat": self.heartbeat_sent.map(|sent| seconds(now.duration_since(sent))),

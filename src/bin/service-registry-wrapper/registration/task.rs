@@ -28,6 +28,8 @@ const ID_IN_USE: &str = "serviceWithThisIdExists";
 /// An event for the start, which waits for the registration.
 pub(crate) enum RegistrationEvent {
     Registered,
+    /// A session is open, and a reason keeps the service out of the registry.
+    SessionOpened,
     /// An attempt failed; another follows.
     Failed(Error),
     /// A file that the options name cannot be read yet.
@@ -131,13 +133,22 @@ impl RegistrationTask {
     /// any more.
     async fn run_session(&mut self, id: &str, token: String) -> Error {
         let schedule = VerificationSchedule::new(self.service.interval, self.has_fence);
-        if self.desired.is_listed() {
+        if self.desired.reason().is_none() {
             // Usually the last request before the child is started, so nothing runs beside it.
             match self.register(id).await {
                 Ok(()) => {}
                 Err(error) if error.is_not_found() => return error,
                 Err(error) => self.failed(error, RegistrationEvent::Failed).await,
             }
+        } else {
+            info!(
+                "opened session {id} at {}; {} is not registered yet",
+                self.endpoints.current().registry_url(),
+                self.service.id
+            );
+            self.has_fixed_pause = false;
+            self.status.send_modify(RegistrationStatus::recovered);
+            self.send(RegistrationEvent::SessionOpened);
         }
         let heartbeats = Heartbeats {
             endpoints: self.endpoints.clone(),
@@ -154,17 +165,17 @@ impl RegistrationTask {
     /// Keeps the service in the registry while it is desired there, and out of it otherwise.
     async fn reconcile(&mut self, session: &str, schedule: &VerificationSchedule) -> Error {
         loop {
-            let is_desired = self.desired.is_listed();
-            if !is_desired {
+            let reason = self.desired.reason();
+            if reason.is_some() {
                 self.status.send_if_modified(|status| status.verified_sent.take().is_some());
             }
             let is_registered = self.status.borrow().registered;
             let outcome = if let Err(error) = self.take_state_over(session).await {
                 Err(error)
-            } else if is_desired && !is_registered {
+            } else if reason.is_none() && !is_registered {
                 self.register(session).await
-            } else if is_registered && !is_desired {
-                self.take_out().await
+            } else if let Some(reason) = reason.as_ref().filter(|_| is_registered) {
+                self.take_out(reason).await
             } else {
                 let interval = Duration::from_secs(self.service.interval.into());
                 let failed = self.failed_verifications;
@@ -173,7 +184,7 @@ impl RegistrationTask {
                     () = self.desired.changed() => continue,
                     () = schedule.wait(retry) => {}
                 }
-                if is_desired { self.verify(session).await } else { Ok(()) }
+                if reason.is_none() { self.verify(session).await } else { Ok(()) }
             };
             match outcome {
                 Err(error) if error.is_not_found() => return error,
@@ -239,13 +250,13 @@ impl RegistrationTask {
         Ok(())
     }
 
-    /// Takes the service out of the registry. The session stays.
-    async fn take_out(&mut self) -> Result<(), Error> {
+    /// Takes the service out of the registry, for this reason. The session stays.
+    async fn take_out(&mut self, reason: &str) -> Result<(), Error> {
         match self.endpoints.current().services().remove(&self.service.id).await {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
         }
-        info!("{} is out of the registry", self.service.id);
+        info!("{} is out of the registry: {reason}", self.service.id);
         self.status.send_modify(|status| {
             status.registered = false;
             status.failures = 0;

@@ -26,9 +26,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use crate::exit::{self, Ending, Failure};
-use crate::options::{ChildConfig, OnExit, OnLost, WrapperConfig};
+use crate::options::{ChildConfig, OnExit, OnLost, OnNotReady, WrapperConfig};
 use crate::process::ProcessTree;
-use crate::registration::{Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
+use crate::registration::{Desired, Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
 use crate::signals::action::decide;
 use crate::signals::{self, Action as SignalAction, Received, Signals, Stage};
 use shutdown::{Event, Limits, Shutdown, ShutdownAction, Warning};
@@ -40,7 +40,12 @@ pub(super) struct Supervisor<'a> {
     shutdown: Shutdown,
     withdrawer: Withdrawer,
     status: watch::Receiver<RegistrationStatus>,
+    desired: Desired,
     started: Instant,
+    /// An option may ask for a stop that no signal asks for.
+    may_stop: bool,
+    /// Why such a stop was begun.
+    stop_reason: Option<String>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -48,7 +53,17 @@ impl<'a> Supervisor<'a> {
         let (withdrawer, status) = (registration.withdrawer.clone(), registration.status.clone());
         let (id, pid) = (&config.service.id, tree.child());
         info!(id, pid, "{id}: started, pid {pid}");
-        Self { tree, config, shutdown: Shutdown::new(limits(config)), withdrawer, status, started: Instant::now() }
+        Self {
+            tree,
+            config,
+            shutdown: Shutdown::new(limits(config)),
+            withdrawer,
+            status,
+            desired: registration.desired.clone(),
+            started: Instant::now(),
+            may_stop: config.readiness.on_not_ready == OnNotReady::Stop,
+            stop_reason: None,
+        }
     }
 
     /// Forwards signals that came before there was a child.
@@ -69,6 +84,7 @@ impl<'a> Supervisor<'a> {
                 signal = signals.next() => self.signal_event(signal?),
                 removed = &mut withdrawal, if self.shutdown.is_withdrawing() => Some(Event::Withdrawn { removed }),
                 () = at(self.shutdown.next_timer()) => Some(Event::TimerFired),
+                why = self.desired.stop_requested(), if self.may_stop => self.stop_for(why),
                 Ok(()) = self.status.changed(), if has_fence => Some(self.registration_event()),
             };
             if let Some(event) = event
@@ -103,6 +119,10 @@ impl<'a> Supervisor<'a> {
             let why = anyhow!("{id} could not be kept registered, and --on-lost=stop is in force");
             return Err(Failure::new(exit::NOT_REGISTERED, why));
         }
+        if let Some(why) = &self.stop_reason {
+            let why = anyhow!("{}: the command was stopped: {why}", self.config.service.id);
+            return Err(Failure::new(exit::NOT_REGISTERED, why));
+        }
         Ok(Ending::of_child(status, self.tree.was_interrupted(status), &self.config.child_config))
     }
 
@@ -125,6 +145,17 @@ impl<'a> Supervisor<'a> {
             SignalAction::Suspend | SignalAction::Defer | SignalAction::Abort | SignalAction::Ignore => {}
         }
         None
+    }
+
+    /// Begins a stop as SIGTERM does, unless one is under way.
+    fn stop_for(&mut self, why: String) -> Option<Event> {
+        self.may_stop = false;
+        if self.shutdown.has_begun() {
+            return None;
+        }
+        warn!("{why}; stopping the command");
+        self.stop_reason = Some(why);
+        Some(self.stop_request(libc::SIGTERM))
     }
 
     fn stop_request(&self, signal: i32) -> Event {
