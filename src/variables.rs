@@ -7,18 +7,25 @@ use clap::{Arg, ArgAction};
 pub const PREFIX: &str = "SERVICE_REGISTRY_";
 
 /// The variables of both programs, without the prefix. Both know all of them, since an environment may be shared.
-const KNOWN: [&str; 55] = [
+const KNOWN: [&str; 64] = [
     "ABORT_ON_FAILURE",
     "API_KEY",
     "API_KEY_FILE",
     "AUTH_URL",
     "CA_FILE",
+    "CHECK",
+    "CHECK_ACCEPT_3XX",
+    "CHECK_INTERVAL",
+    "CHECK_START_PERIOD",
+    "CHECK_TIMEOUT",
     "CLIENT_CERT",
     "CLIENT_KEY",
     "DATA_DIR",
     "DRAIN_DELAY",
     "EVENTS_RETENTION",
     "EXIT_MAP",
+    "FALL",
+    "FLAP_LIMIT",
     "HOST_NAMES",
     "ID",
     "INTERVAL",
@@ -34,6 +41,7 @@ const KNOWN: [&str; 55] = [
     "ON_LOST",
     "ON_NOT_READY",
     "ON_REGISTRY_DOWN",
+    "ON_UNHEALTHY",
     "OPEN",
     "PARENT_DEATH_SIGNAL",
     "QUIET",
@@ -45,6 +53,7 @@ const KNOWN: [&str; 55] = [
     "RERAISE",
     "RETRIES",
     "REWRITE_SIGNAL",
+    "RISE",
     "SERVICE_SHAPE",
     "SESSION_METADATA",
     "SIGNAL_SCOPE",

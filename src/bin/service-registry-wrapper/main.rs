@@ -99,7 +99,7 @@ async fn live(
     };
     let child = tree.child();
     let inherited_children = tree.inherited_children().clone();
-    let watched = Watched { child, inherited_children, notify: notify.as_ref(), ready_pipe };
+    let watched = Watched { child, inherited_children, notify: notify.as_ref(), inherited, awaited: tree.awaited() };
     let mut supervisor = Supervisor::new(tree, config, &registration);
     let mut signals = startup.hand_over(&mut supervisor);
     process::close_inherited();
@@ -110,7 +110,7 @@ async fn live(
         tokio::select! {
             status = supervisor.until_gone(&mut signals) => status.map_err(Failure::from),
             never = systemd::notify(config, notify.as_ref(), &mut registration) => match never {},
-            never = health::watch(config, watched, &health_desired) => match never {},
+            never = health::watch(config, watched, ready_pipe, &health_desired) => match never {},
             never = control::answer(status_socket, &config.service.id, child, desired, status) => match never {},
             never = memory::release_code(event_loop, config.service.interval, memory_status) => match never {},
         }

@@ -5,6 +5,7 @@ mod exit;
 mod faults;
 mod fence;
 mod files;
+mod health;
 mod identity;
 mod life;
 mod log;

@@ -1,11 +1,17 @@
 //! Whether the child can serve: the service waits outside of the registry until it can.
 //!
 //! In reading order: `readiness` waits until the child says that it is ready; `listening` waits until it listens on a
-//! port, with the sockets that `listeners` finds. Each writes a reason into `Desired`, which the registration follows.
+//! port, with the sockets that `listeners` finds; `checks` runs the checks, which are `probes` and `exec`, and `verdict`
+//! decides, as a pure machine, what their outcomes mean. Each writes a reason into `Desired`, which the registration
+//! follows.
 
+mod checks;
+mod exec;
 mod listeners;
 mod listening;
+mod probes;
 mod readiness;
+mod verdict;
 
 pub(super) use readiness::ReadyPipe;
 
@@ -19,32 +25,45 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::options::{OnNotReady, Readiness, RegisterWhen, WrapperConfig};
+use crate::process::{Awaited, Inherited};
 use crate::registration::Desired;
 use crate::systemd::NotifyProxy;
 
-/// What is known of the child.
+/// What the checks know of the child, and need to start processes beside it.
 pub(super) struct Watched<'a> {
     pub child: pid_t,
     /// Children of the wrapper that do not descend from the child.
     pub inherited_children: HashSet<pid_t>,
     pub notify: Option<&'a NotifyProxy>,
-    pub ready_pipe: Option<ReadyPipe>,
+    pub inherited: &'a Inherited,
+    pub awaited: Awaited,
 }
 
 /// Keeps the reasons up to date that come from the child. Never returns.
-pub(super) async fn watch(config: &WrapperConfig, watched: Watched<'_>, desired: &Desired) -> Infallible {
-    if config.readiness.when == RegisterWhen::Start {
+pub(super) async fn watch(
+    config: &WrapperConfig,
+    watched: Watched<'_>,
+    pipe: Option<ReadyPipe>,
+    desired: &Desired,
+) -> Infallible {
+    if config.readiness.when == RegisterWhen::Start && config.health.is_none() {
         return pending().await;
     }
     // On the heap, so that a wrapper without it is no larger.
-    let (never, ()) = Box::pin(async {
+    let (never, ..) = Box::pin(async {
         let ready = async {
             match config.readiness.when {
                 RegisterWhen::Listening => listening::watch(&config.readiness, &watched, desired).await,
-                _ => readiness::watch(watched, desired).await,
+                RegisterWhen::Ready => readiness::watch(watched.notify, pipe, desired).await,
+                RegisterWhen::Start | RegisterWhen::Healthy => pending().await,
             }
         };
-        tokio::join!(ready, limit(&config.readiness, desired))
+        let checks = async {
+            if let Some(health) = &config.health {
+                checks::run(health, &config.service.id, &watched, desired).await;
+            }
+        };
+        tokio::join!(ready, limit(&config.readiness, desired), checks)
     })
     .await;
     never
@@ -54,7 +73,7 @@ pub(super) async fn watch(config: &WrapperConfig, watched: Watched<'_>, desired:
 async fn limit(readiness: &Readiness, desired: &Desired) {
     let Some(limit) = readiness.timeout else { return };
     tokio::select! {
-        () = desired.ready() => {}
+        () = desired.serving() => {}
         () = sleep(limit) => too_late(limit, readiness.on_not_ready, desired),
     }
 }

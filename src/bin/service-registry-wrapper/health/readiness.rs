@@ -13,9 +13,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tracing::{info, warn};
 
-use super::Watched;
 use crate::options::Readiness;
 use crate::registration::Desired;
+use crate::systemd::NotifyProxy;
 
 /// The pipe behind `--ready-fd`.
 pub(crate) struct ReadyPipe {
@@ -45,16 +45,16 @@ impl ReadyPipe {
 }
 
 /// Waits until the child says that it is ready. Never returns.
-pub(super) async fn watch(watched: Watched<'_>, desired: &Desired) -> Infallible {
+pub(super) async fn watch(notify: Option<&NotifyProxy>, pipe: Option<ReadyPipe>, desired: &Desired) -> Infallible {
     let notified = async {
-        match watched.notify {
+        match notify {
             Some(notify) => notify.ready().await,
             None => pending().await,
         }
         "READY=1".to_owned()
     };
     let written = async {
-        let Some(pipe) = watched.ready_pipe else { return pending().await };
+        let Some(pipe) = pipe else { return pending().await };
         let number = pipe.number;
         match line(pipe).await {
             Ok(()) => format!("a line on descriptor {number}"),

@@ -14,7 +14,7 @@ use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, SERVICE_ID};
 use super::access::{Access, Key, TlsFiles};
 use super::child_config::{ChildConfig, seconds};
 use super::lists;
-use super::{LogFormat, OnExit, OnLost, Options, Readiness, given};
+use super::{Health, LogFormat, OnExit, OnLost, Options, Readiness, given};
 use crate::options;
 
 /// In bytes: the registry refuses larger bodies. The JSON around the values of one body is shorter than the difference.
@@ -28,6 +28,8 @@ pub(crate) struct WrapperConfig {
     pub may_host: bool,
     pub on_registry_down: OnRegistryDown,
     pub readiness: Readiness,
+    /// None without a check.
+    pub health: Option<Health>,
     pub on_lost: OnLost,
     pub on_exit: OnExit,
     /// Between the withdrawal and SIGTERM to the child.
@@ -82,13 +84,15 @@ impl WrapperConfig {
         }
         let on_registry_down = on_registry_down(options, &mut warnings)?;
         let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
+        let health = Health::of(options, &mut warnings)?;
         let path = |option: &Option<OsString>| option.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         let drain_delay = seconds(&options.parent.drain_delay).with_context(|| options.origin("drain_delay"))?;
         Ok(Self {
             access: access(options, service.interval, &mut warnings)?,
             may_host: urls(options).is_empty(),
             on_registry_down,
-            readiness: Readiness::of(options, &service.payload.metadata, &mut warnings)?,
+            readiness: Readiness::of(options, &service.payload.metadata, health.is_some(), &mut warnings)?,
+            health,
             on_lost: options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
             on_exit: options.registration.on_exit,
             drain_delay: drain_delay.unwrap_or_default(),

@@ -8,6 +8,7 @@ mod access;
 mod child_config;
 mod command;
 mod config;
+mod health;
 mod lists;
 mod logging;
 mod readiness;
@@ -28,6 +29,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use service_registry::variables;
 
 pub(crate) use command::{CommandOptions, NotifyWhen, Scope};
+pub(crate) use health::{Check, Health, HealthOptions, OnUnhealthy};
 pub(crate) use logging::{LogFormat, LoggingOptions};
 pub(crate) use readiness::{OnNotReady, Readiness, ReadinessOptions, RegisterWhen};
 pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
@@ -38,7 +40,7 @@ const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line takes precedence. All words from the first bare word on belong to COMMAND.
 
 Exit status: that of COMMAND, or 128+n if signal n killed it; 2: wrong options; 100: with --abort-on-failure the service could \
-not be registered, with --on-lost=stop not be kept registered, or with --on-not-ready=stop COMMAND was not ready in time; 125: the wrapper itself failed; 126: COMMAND cannot be \
+not be registered, with --on-lost=stop not be kept registered, with --on-not-ready=stop COMMAND was not ready in time, or with --on-unhealthy=stop was unhealthy; 125: the wrapper itself failed; 126: COMMAND cannot be \
 executed; 127: COMMAND was not found.";
 
 /// Make a program discoverable: register it in a service registry, run it, heartbeat while it runs, exit with its
@@ -55,6 +57,9 @@ pub(super) struct Options {
 
     #[command(flatten)]
     pub readiness: ReadinessOptions,
+
+    #[command(flatten)]
+    pub health: HealthOptions,
 
     #[command(flatten)]
     pub registry: RegistryOptions,

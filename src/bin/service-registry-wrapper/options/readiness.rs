@@ -15,7 +15,7 @@ use super::{Options, given};
 #[command(next_help_heading = "Readiness")]
 pub(crate) struct ReadinessOptions {
     /// Register the service when COMMAND is about to start, when it listens on a TCP port (that of --metadata=port=N, or
-    /// any), or when it is ready (READY=1 of sd_notify, or a line to --ready-fd)
+    /// any), when it is ready (READY=1 of sd_notify, or a line to --ready-fd), or when its checks pass
     #[arg(long, value_name = "WHEN", env = "SERVICE_REGISTRY_REGISTER_WHEN", hide_env_values = true)]
     #[arg(default_value = "start")]
     pub register_when: RegisterWhen,
@@ -42,6 +42,8 @@ pub(crate) enum RegisterWhen {
     Listening,
     /// COMMAND says that it is ready
     Ready,
+    /// The checks of COMMAND pass
+    Healthy,
 }
 
 /// The consequence of a program that is not ready in time.
@@ -66,9 +68,19 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     /// `metadata` is the service's.
-    pub(super) fn of(options: &Options, metadata: &Metadata, warnings: &mut Vec<String>) -> Result<Self> {
+    pub(super) fn of(
+        options: &Options,
+        metadata: &Metadata,
+        has_checks: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
         let given_options = &options.readiness;
         let when = given_options.register_when;
+        ensure!(
+            when != RegisterWhen::Healthy || has_checks,
+            "{}=healthy waits for a check: add --check",
+            options.origin("register_when")
+        );
         let fd =
             given(&given_options.ready_fd).map(descriptor).transpose().with_context(|| options.origin("ready_fd"))?;
         ensure!(
@@ -96,10 +108,11 @@ impl Readiness {
         Ok(Self { when, port, fd, timeout, on_not_ready })
     }
 
-    /// What the wrapper waits for before it registers the service, in words; nothing if it does not wait.
+    /// What the child has to do before the wrapper registers the service, in words; nothing if it does not wait for
+    /// the child.
     pub(crate) fn awaited(&self) -> Option<String> {
         match (self.when, self.port, self.fd) {
-            (RegisterWhen::Start, ..) => None,
+            (RegisterWhen::Start | RegisterWhen::Healthy, ..) => None,
             (RegisterWhen::Listening, Some(port), _) => Some(format!("the command does not listen on TCP port {port}")),
             (RegisterWhen::Listening, None, _) => Some("the command does not listen on any TCP port".to_owned()),
             (RegisterWhen::Ready, _, Some(fd)) => {

@@ -2,8 +2,9 @@
 //!
 //! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and
 //! signals processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in
-//! /proc; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
+//! /proc; `awaited` are processes besides the child; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
 
+mod awaited;
 pub(super) mod blocking;
 pub(super) mod descendants;
 mod descriptors;
@@ -13,6 +14,7 @@ mod spawn;
 mod tree;
 pub(super) mod wait;
 
+pub(crate) use awaited::Awaited;
 pub(crate) use blocking::Blocking;
 pub(crate) use descriptors::{check_fd_limit, close_inherited};
 pub(crate) use lookup::find;

@@ -52,6 +52,8 @@ pub(crate) struct SpawnContext<'a> {
     pub notify_socket: Option<&'a OsStr>,
     /// Descriptors of the wrapper, and the numbers that they have in the child.
     pub descriptors: &'a [(RawFd, RawFd)],
+    /// The process that LISTEN_PID and the like name, if it is not the started one.
+    pub named_process: Option<libc::pid_t>,
     /// The wrapper hosts a registry when it finds none.
     pub may_host: bool,
 }
@@ -194,7 +196,7 @@ impl ExecImage<'_> {
     fn exec_in_child(&mut self, arguments: &[*const libc::c_char], environment: &[*const libc::c_char]) -> StepError {
         // SAFETY: getpid cannot fail, and the C library keeps no copy of the number.
         let own = unsafe { libc::getpid() };
-        self.environment.set_process_id(own);
+        self.environment.set_process_id(self.context.named_process.unwrap_or(own));
         if let Err(error) = self.setup_child(own) {
             return error;
         }

@@ -8,6 +8,8 @@ struct Reasons {
     maintenance: bool,
     /// What the child has not done yet, or does not do any more.
     not_ready: Option<String>,
+    /// What the checks have found.
+    unhealthy: Option<String>,
     /// Not a reason to leave the registry: why the child is to be stopped.
     stop: Option<String>,
 }
@@ -18,7 +20,8 @@ impl Reasons {
         if self.maintenance {
             return Some("maintenance".to_owned());
         }
-        self.not_ready.as_ref().map(|why| format!("not ready: {why}"))
+        let not_ready = self.not_ready.as_ref().map(|why| format!("not ready: {why}"));
+        not_ready.or_else(|| self.unhealthy.as_ref().map(|why| format!("unhealthy: {why}")))
     }
 }
 
@@ -31,8 +34,8 @@ pub(crate) struct Desired(watch::Sender<Reasons>);
 pub(super) struct DesiredWatch(watch::Receiver<Reasons>);
 
 /// Returns both ends. At first the service is kept out only if something has to be waited for.
-pub(super) fn channel(not_ready: Option<String>) -> (Desired, DesiredWatch) {
-    let (set, seen) = watch::channel(Reasons { not_ready, ..Reasons::default() });
+pub(super) fn channel(not_ready: Option<String>, unhealthy: Option<String>) -> (Desired, DesiredWatch) {
+    let (set, seen) = watch::channel(Reasons { not_ready, unhealthy, ..Reasons::default() });
     (Desired(set), DesiredWatch(seen))
 }
 
@@ -59,6 +62,21 @@ impl Desired {
     /// Waits until the child is ready.
     pub(crate) async fn ready(&self) {
         let _ = self.0.subscribe().wait_for(|reasons| reasons.not_ready.is_none()).await; // this is a sender itself
+    }
+
+    /// Keeps the service out of the registry while the checks fail, and says why.
+    pub(crate) fn set_unhealthy(&self, why: Option<String>) {
+        self.0.send_if_modified(|reasons| std::mem::replace(&mut reasons.unhealthy, why.clone()) != why);
+    }
+
+    pub(crate) fn is_unhealthy(&self) -> bool {
+        self.0.borrow().unhealthy.is_some()
+    }
+
+    /// Waits until the child is ready, and its checks do not fail.
+    pub(crate) async fn serving(&self) {
+        let is_serving = |reasons: &Reasons| reasons.not_ready.is_none() && reasons.unhealthy.is_none();
+        let _ = self.0.subscribe().wait_for(is_serving).await; // as above
     }
 
     /// Returns why the service is kept out of the registry.
@@ -100,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn maintenance_keeps_the_service_out_until_it_ends() {
-        let (desired, mut watch) = channel(None);
+        let (desired, mut watch) = channel(None, None);
         assert_eq!(watch.reason(), None);
         for is_on in [true, false] {
             desired.set_maintenance(is_on);
@@ -111,13 +129,16 @@ mod tests {
 
     #[tokio::test]
     async fn service_is_out_while_any_reason_is_left() {
-        let (desired, mut watch) = channel(Some("it does not listen".to_owned()));
+        let (desired, mut watch) = channel(Some("it does not listen".to_owned()), Some("tcp:80: refused".to_owned()));
         assert_eq!(watch.reason().unwrap(), "not ready: it does not listen");
         desired.set_maintenance(true);
         desired.set_not_ready(None);
         desired.ready().await;
         assert_eq!(watch.reason().unwrap(), "maintenance");
         desired.set_maintenance(false);
+        assert_eq!(watch.reason().unwrap(), "unhealthy: tcp:80: refused");
+        desired.set_unhealthy(None);
+        desired.serving().await;
         assert_eq!((watch.reason(), desired.reason()), (None, None));
     }
 }

@@ -36,7 +36,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use url::Url;
 
-use crate::options::{OnLost, OnRegistryDown, WrapperConfig};
+use crate::options::{OnLost, OnRegistryDown, RegisterWhen, WrapperConfig};
 use state_dir::PreviousSession;
 use task::{BETWEEN_ATTEMPTS, RegistrationTask};
 
@@ -60,7 +60,8 @@ impl Registration {
     /// Starts the task. It registers as soon as everything is prepared; without `prepared`, preparing still goes on.
     pub(crate) fn begin(config: &WrapperConfig, preparing: Preparing, prepared: Option<Prepared>) -> Self {
         let (send_event, events) = unbounded_channel();
-        let (desired, watch_desired) = desired::channel(config.readiness.awaited());
+        let unchecked = (config.readiness.when == RegisterWhen::Healthy).then(|| "no check has passed yet".to_owned());
+        let (desired, watch_desired) = desired::channel(config.readiness.awaited(), unchecked);
         let (set_status, status) = watch::channel(RegistrationStatus::default());
         let previous_session = Arc::new(OnceLock::new());
         let (give_socket, status_socket) = oneshot::channel();

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use crate::exit::{self, Ending, Failure};
-use crate::options::{ChildConfig, OnExit, OnLost, OnNotReady, WrapperConfig};
+use crate::options::{ChildConfig, OnExit, OnLost, OnNotReady, OnUnhealthy, WrapperConfig};
 use crate::process::ProcessTree;
 use crate::registration::{Desired, Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
 use crate::signals::action::decide;
@@ -61,7 +61,8 @@ impl<'a> Supervisor<'a> {
             status,
             desired: registration.desired.clone(),
             started: Instant::now(),
-            may_stop: config.readiness.on_not_ready == OnNotReady::Stop,
+            may_stop: config.readiness.on_not_ready == OnNotReady::Stop
+                || config.health.as_ref().is_some_and(|health| health.on_unhealthy == OnUnhealthy::Stop),
             stop_reason: None,
         }
     }

@@ -124,6 +124,7 @@ impl Startup {
             foreground: foreground.at_start(),
             notify_socket: channels.notify_socket,
             descriptors: channels.ready_fd.as_slice(),
+            named_process: None,
             may_host: config.may_host,
         };
         let child = process::spawn(program, &config.command, &context)?;
