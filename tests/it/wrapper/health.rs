@@ -18,7 +18,10 @@ use crate::bench::{Misbehaving, Registry, Reply, Running, child, eventually, get
 /// A wrapper that checks four times a second, around a program that prints its signals.
 fn checked(registry: &str, options: &[&str]) -> Command {
     let mut command = wrapper(registry);
-    command.args(["--id=web0", "--interval=5", "--check-interval=0.25", "--flap-limit=0"]).args(options);
+    command
+        .args(["--id=web0", "--interval=5", "--check-interval=0.25"])
+        .args(options)
+        .env("SERVICE_REGISTRY_FLAP_LIMIT", "0");
     command.arg("python3").arg(child("signals.py"));
     command
 }
@@ -290,7 +293,6 @@ fn hanging_check_delays_no_heartbeat() {
     let last_seen = || get(&registry.url, &format!("/v1.0/sessions/{session}")).unwrap().1["last_seen"].as_u64();
     for _ in 0..3 {
         let before = last_seen();
-        assert!(before.is_some());
         eventually("a heartbeat", || (last_seen() > before).then_some(()));
     }
     assert!(is_listed(&registry));

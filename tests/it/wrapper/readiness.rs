@@ -168,6 +168,14 @@ signal.pause()
     assert!(service(&registry, "web0").is_some());
 }
 
+/// As in a virtual machine whose host wants to know.
+#[test]
+fn notify_socket_that_cannot_be_read_is_reported() {
+    let mut command = wrapper("http://127.0.0.1:1");
+    command.env("NOTIFY_SOCKET", "vsock:2:1234").args(["--id=web0", "--register-when=ready", "sleep", "1000"]);
+    Running::start(&mut command).line("READY=1 of the command does not go through the wrapper");
+}
+
 #[test]
 fn line_on_the_ready_descriptor_registers_the_service() {
     need("python3");

@@ -49,7 +49,13 @@ pub(super) async fn watch(notify: Option<&NotifyProxy>, pipe: Option<ReadyPipe>,
     let notified = async {
         match notify {
             Some(notify) => notify.ready().await,
-            None => pending().await,
+            None => {
+                warn!(
+                    "READY=1 of the command does not go through the wrapper: NOTIFY_SOCKET is of another kind, or no \
+                     socket could be opened; only --ready-fd can say that the command is ready"
+                );
+                pending().await
+            }
         }
         "READY=1".to_owned()
     };
