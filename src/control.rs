@@ -9,8 +9,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Metadata;
-
 /// In bytes; every request is shorter. The registry refuses tags and metadata of more than 5000 bytes.
 pub const LONGEST_REQUEST: u64 = 16 << 10;
 
@@ -36,16 +34,16 @@ pub enum Request {
     Update(Update),
 }
 
-/// New tags and metadata of a service; those that are not given stay.
+/// New tags and metadata of a service, as the values of the wrapper's options; those that are not given stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Update {
-    /// All tags.
+    /// As in `--tags`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tags: Option<Vec<String>>,
-    /// The whole metadata.
+    pub tags: Option<String>,
+    /// As in `--metadata`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<String>,
 }
 
 impl fmt::Display for Request {
@@ -79,7 +77,7 @@ impl FromStr for Request {
         if let Some(update) = text.strip_prefix("update ") {
             return serde_json::from_str(update).map(Self::Update).map_err(|error| format!("update: {error}"));
         }
-        Err("say status, maintenance on [REASON], maintenance off, or update {\"tags\": [...], \"metadata\": {...}}".into())
+        Err("say status, maintenance on [REASON], maintenance off, or update {\"tags\": \"...\", \"metadata\": \"...\"}".into())
     }
 }
 
@@ -131,18 +129,17 @@ mod tests {
 
     #[test]
     fn every_request_is_read_as_it_is_written() {
-        let metadata = Metadata::from([("port".to_owned(), "80".to_owned())]);
         for request in [
             Request::Status,
             Request::MaintenanceOn(String::new()),
             Request::MaintenanceOn("new disks, until 5 pm".into()),
             Request::MaintenanceOff,
-            Request::Update(Update { tags: Some(vec!["a".into()]), metadata: None }),
-            Request::Update(Update { tags: None, metadata: Some(metadata) }),
+            Request::Update(Update { tags: Some("a,b".into()), metadata: None }),
+            Request::Update(Update { tags: None, metadata: Some("port=80,motto=\"\u{e4}\"".into()) }),
         ] {
             assert_eq!(format!("{request}\n").parse(), Ok(request));
         }
-        for wrong in ["stop", "update", "update {", "update {\"tag\": []}", "maintenance on a\tb"] {
+        for wrong in ["stop", "update", "update {", "update {\"tag\": \"a\"}", "maintenance on a\tb"] {
             assert!(wrong.parse::<Request>().is_err(), "{wrong}");
         }
         assert!(reason(&"x".repeat(LONGEST_REASON)).is_ok() && reason(&"x".repeat(LONGEST_REASON + 1)).is_err());

@@ -43,6 +43,9 @@ pub use resources::{ServiceList, Stale};
 pub use resources::{ServicePayload, ServiceUpdate, Services};
 pub use schedule::backoff;
 
+#[doc(hidden)] // for the programs of this package
+pub use transport::HttpProbe;
+
 use resources::ResponseCache;
 use transport::{Answer, Call, Transport};
 

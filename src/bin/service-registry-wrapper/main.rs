@@ -10,6 +10,7 @@ mod control;
 mod entry;
 mod event_loop;
 mod exit;
+mod health;
 mod logging;
 mod memory;
 mod options;
@@ -21,6 +22,7 @@ mod signals;
 mod supervise;
 mod systemd;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -30,8 +32,10 @@ use tracing::warn;
 
 use event_loop::EventLoop;
 use exit::{Ending, Failure};
-use options::{LogSettings, Options, Secret, WrapperConfig};
-use process::{Inherited, Watchdog};
+use health::{ReadyPipe, Watched};
+use options::{LogSettings, Options, RegisterWhen, Secret, WrapperConfig};
+use process::{ChildChannels, Inherited, Watchdog};
+use registration::Desired;
 use signals::Blocked;
 use supervise::startup::Startup;
 use supervise::{Supervisor, catch};
@@ -87,28 +91,37 @@ async fn live(
     event_loop: &EventLoop,
 ) -> Result<Ending, Failure> {
     let mut startup = Startup::new(blocked.listen()?, watchdog);
-    let notify = NotifyProxy::open();
+    let notify = NotifyProxy::open(config.readiness.when == RegisterWhen::Ready);
+    let ready_pipe = ReadyPipe::open(&config.readiness)?;
     let mut registration = match catch(startup.register(options, config)).await {
         Ok(registration) => registration,
         Err(reason) => return reason.ending(config, None).await,
     };
-    let started = startup.start_child(config, program, inherited, &mut registration, notify.as_ref(), event_loop);
+    let channels = ChildChannels {
+        notify_socket: notify.as_ref().map(|notify| notify.address.as_os_str()),
+        ready_fd: ready_pipe.as_ref().map(ReadyPipe::for_child),
+    };
+    let started = startup.start_child(config, program, inherited, &mut registration, channels, event_loop);
     let tree = match catch(started).await {
         Ok(tree) => tree,
         Err(reason) => return reason.ending(config, Some(&registration)).await,
     };
     let child = tree.child();
+    let inherited_children = tree.inherited_children().clone();
+    let watched = Watched { child, inherited_children, notify: notify.as_ref(), inherited, awaited: tree.awaited() };
     let mut supervisor = Supervisor::new(tree, config, &registration);
     let mut signals = startup.hand_over(&mut supervisor);
     process::close_inherited();
-    let status_socket = registration.status_socket.take();
+    let control_files = registration.control.take();
     let (desired, status) = (registration.desired.clone(), registration.status.clone());
-    let memory_status = status.clone();
+    let (memory_status, health_desired) = (status.clone(), desired.clone());
     let supervised = async {
         tokio::select! {
             status = supervisor.until_gone(&mut signals) => status.map_err(Failure::from),
             never = systemd::notify(config, notify.as_ref(), &mut registration) => match never {},
-            never = control::answer(status_socket, &config.service.id, child, desired, status) => match never {},
+            never = health::watch(config, watched, ready_pipe, &health_desired) => match never {},
+            never = control::answer(control_files, config, child, &desired, status) => match never {},
+            never = follow_addresses(config, &desired) => match never {},
             never = memory::release_code(event_loop, config.service.interval, memory_status) => match never {},
         }
     };
@@ -121,4 +134,17 @@ async fn live(
         notify.finish().await;
     }
     outcome
+}
+
+/// Describes the service again when the addresses of this machine change, if options name one. Never returns.
+async fn follow_addresses(config: &WrapperConfig, desired: &Desired) -> Infallible {
+    if !config.service.texts.name_addresses() {
+        return std::future::pending().await;
+    }
+    placeholders::watch_addresses(|| {
+        if let Err(error) = desired.look_up_again() {
+            warn!("the description of the service stays as it is: {error:#}");
+        }
+    })
+    .await
 }

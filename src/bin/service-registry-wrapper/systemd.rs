@@ -1,9 +1,11 @@
 //! Notifications to systemd. systemd accepts them from the process that it started, which is the wrapper. So the child
 //! gets a socket of the wrapper's, and the wrapper forwards what arrives there.
 //!
+//! With `--register-when=ready` there is such a socket without systemd as well, and the wrapper reads READY=1 there.
+//!
 //! The protocol of sd_notify(3): datagrams of NAME=VALUE lines, with descriptors.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::IoSlice;
@@ -22,6 +24,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, UnixCredentials, send
 use nix::unistd::geteuid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -48,37 +51,39 @@ const READY_HINT: Duration = Duration::from_secs(15);
 /// Infinity, for systemd.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Forwards notifications from the child to systemd.
+/// Receives notifications from the child, and forwards them to systemd.
 pub(super) struct NotifyProxy {
     socket: AsyncFd<UnixDatagram>,
-    systemd: UnixAddr,
+    /// None without systemd.
+    systemd: Option<UnixAddr>,
     /// The child's NOTIFY_SOCKET.
     pub address: OsString,
     /// The child has reported that it is ready.
-    has_sent_ready: Cell<bool>,
+    has_sent_ready: watch::Sender<bool>,
     /// A message that was read and not forwarded yet.
     unsent: RefCell<Option<Rc<Message>>>,
 }
 
 impl NotifyProxy {
-    /// Opens the socket for the child; none if there is no systemd to notify. Must be called inside the event loop.
-    pub(super) fn open() -> Option<Self> {
-        Self::bind().unwrap_or_else(|error| {
+    /// Opens the socket for the child; none if there is no systemd to notify, unless the wrapper itself wants to know when
+    /// the child is ready. Must be called inside the event loop.
+    pub(super) fn open(wants_ready: bool) -> Option<Self> {
+        Self::bind(wants_ready).unwrap_or_else(|error| {
             warn!("the command's notifications do not go through the wrapper, and systemd may refuse them: {error:#}");
             None
         })
     }
 
-    fn bind() -> Result<Option<Self>> {
-        let Some(target) = std::env::var_os("NOTIFY_SOCKET").filter(|target| !target.is_empty()) else {
-            return Ok(None);
-        };
+    fn bind(wants_ready: bool) -> Result<Option<Self>> {
+        let target = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
         let systemd = match target.as_bytes() {
-            [b'@', name @ ..] => UnixAddr::new_abstract(name),
-            path @ [b'/', ..] => UnixAddr::new(path),
-            _ => return Ok(None), // a socket of a virtual machine's host, which accepts notifications from every process
+            [] if wants_ready => None,
+            [b'@', name @ ..] => Some(UnixAddr::new_abstract(name)),
+            path @ [b'/', ..] => Some(UnixAddr::new(path)),
+            // None, or a socket of a virtual machine's host, which accepts notifications from every process.
+            _ => return Ok(None),
         };
-        let systemd = systemd.with_context(|| format!("NOTIFY_SOCKET {}", target.display()))?;
+        let systemd = systemd.transpose().with_context(|| format!("NOTIFY_SOCKET {}", target.display()))?;
         // In the abstract namespace: a child that changes its user or its root directory can still use it.
         let name = format!("service-registry-wrapper/{}/{:x}", std::process::id(), fastrand::u64(..));
         let socket = SocketAddr::from_abstract_name(&name)
@@ -91,7 +96,7 @@ impl NotifyProxy {
             socket: register(socket)?,
             systemd,
             address,
-            has_sent_ready: Cell::new(false),
+            has_sent_ready: watch::Sender::new(false),
             unsent: RefCell::default(),
         }))
     }
@@ -123,6 +128,11 @@ impl NotifyProxy {
         }
     }
 
+    /// Waits until the child has reported that it is ready.
+    pub(super) async fn ready(&self) {
+        let _ = self.has_sent_ready.subscribe().wait_for(|has_sent| *has_sent).await; // this is the sender itself
+    }
+
     /// Sends a message on the child's behalf.
     async fn say(&self, text: &str) {
         self.send(text.as_bytes(), &[]).await;
@@ -141,6 +151,7 @@ impl NotifyProxy {
 
     /// Sends a message. systemd's queue may be full for a moment; the wrapper never blocks on it.
     async fn send(&self, text: &[u8], descriptors: &[RawFd]) {
+        let Some(systemd) = &self.systemd else { return };
         let mut descriptors = descriptors;
         let mut pause = FIRST_RETRY;
         for _ in 0..ATTEMPTS {
@@ -148,7 +159,7 @@ impl NotifyProxy {
             let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
             let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
             let socket = self.socket.get_ref().as_raw_fd();
-            match sendmsg(socket, &[IoSlice::new(text)], rights, flags, Some(&self.systemd)) {
+            match sendmsg(socket, &[IoSlice::new(text)], rights, flags, Some(systemd)) {
                 Ok(_) => return,
                 Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => sleep(pause).await,
                 Err(Errno::ETOOMANYREFS) if !descriptors.is_empty() => {
@@ -175,6 +186,9 @@ pub(super) async fn notify(
 ) -> Infallible {
     let Some(proxy) = proxy else { return std::future::pending().await };
     let on_behalf = async {
+        if proxy.systemd.is_none() {
+            return;
+        }
         match config.child_config.notify_when {
             Some(NotifyWhen::Registered) => {
                 if !registration.status.borrow().registered {
@@ -186,7 +200,7 @@ pub(super) async fn notify(
             Some(NotifyWhen::Spawned) => {}
             None => {
                 sleep(READY_HINT).await;
-                if !proxy.has_sent_ready.get() {
+                if !*proxy.has_sent_ready.borrow() {
                     info!(
                         "the command has not sent READY=1 to systemd; if the unit has Type=notify and the command \
                          sends no notifications, set --notify-when=spawned"
@@ -229,7 +243,7 @@ impl Message {
     async fn send_by(&self, notify_proxy: &NotifyProxy) {
         let text = without_main_pid(&self.text);
         if text.split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
-            notify_proxy.has_sent_ready.set(true);
+            notify_proxy.has_sent_ready.send_replace(true);
         }
         let descriptors: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         if !text.is_empty() || !descriptors.is_empty() {

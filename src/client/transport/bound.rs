@@ -45,7 +45,7 @@ impl std::error::Error for TooMuch {}
 
 impl fmt::Display for TooMuch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("more was sent than any registry sends")
+        f.write_str("more was sent than is accepted")
     }
 }
 

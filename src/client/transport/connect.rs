@@ -72,6 +72,11 @@ impl Kind {
         Self { tls: url.scheme() == "https" || (proxy && proxy_wants_tls()), proxy }
     }
 
+    /// The kind for a URL that is never requested through a proxy.
+    pub(super) fn direct(url: &Url) -> Self {
+        Self { tls: url.scheme() == "https", proxy: false }
+    }
+
     /// Builds the HTTP client for URLs of this kind.
     pub(crate) fn build(&self, tls_files: &TlsFiles) -> Result<Http, Error> {
         let tls = if self.tls { verifying(tls_files)? } else { never_used()? };

@@ -143,7 +143,9 @@ fn help_and_manual_list_the_same_options() {
         process.end();
         process.said_to_the_end()
     };
-    let all = [&[][..], &["serve"], &["backup"], &["restore"], &["status"], &["maintenance"], &["update"]].map(help).join("\n");
+    let all = [&[][..], &["serve"], &["backup"], &["restore"], &["status"], &["maintenance"], &["update"]]
+        .map(help)
+        .join("\n");
     compare_with_manual(&all, "service-registry.1");
 }
 

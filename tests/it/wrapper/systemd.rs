@@ -99,6 +99,17 @@ for text in sys.argv[1:]:
 }
 
 #[test]
+fn notification_is_forwarded_and_registers_the_service() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (registry, manager) = (Registry::start(), Manager::start(scratch.path()));
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--register-when=ready", "python3", "-c"]).env("NOTIFY_SOCKET", &manager.path);
+    let mut running = Running::start(command.arg(speaker("s.send(b'READY=1')\nimport time\ntime.sleep(1000)")));
+    running.line("registered web0");
+    assert_eq!(manager.hear().0, "READY=1");
+}
+
+#[test]
 fn notifications_before_the_childs_exit_arrive() {
     let scratch = tempfile::tempdir().unwrap();
     let manager = Manager::start(scratch.path());

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use service_registry::client::{Region, ServicePayload};
 use service_registry::wire::Metadata;
 use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIRS, SERVICE_ID};
@@ -14,7 +14,7 @@ use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIR
 use super::access::{Access, Key, TlsFiles};
 use super::child_config::{ChildConfig, seconds};
 use super::lists;
-use super::{LogFormat, OnExit, OnLost, Options};
+use super::{Health, LogFormat, OnExit, OnLost, Options, Readiness, ServiceTexts, given};
 use crate::options;
 use crate::placeholders::{self, expand};
 
@@ -28,6 +28,9 @@ pub(crate) struct WrapperConfig {
     /// No URL was given, so the wrapper may host the registry itself.
     pub may_host: bool,
     pub on_registry_down: OnRegistryDown,
+    pub readiness: Readiness,
+    /// None without a check.
+    pub health: Option<Health>,
     pub on_lost: OnLost,
     pub on_exit: OnExit,
     /// Between the withdrawal and SIGTERM to the child.
@@ -56,6 +59,8 @@ pub(crate) enum OnRegistryDown {
 #[derive(Clone)]
 pub(crate) struct Service {
     pub id: String,
+    pub texts: ServiceTexts,
+    /// What the texts say at the start. Ports that are not known yet are 65535 in it.
     pub payload: ServicePayload,
     pub session_metadata: Metadata,
     /// Heartbeat timeout in seconds.
@@ -82,6 +87,7 @@ impl WrapperConfig {
         }
         let on_registry_down = on_registry_down(options, &mut warnings)?;
         let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
+        let health = Health::of(options, &mut warnings)?;
         let path = |option: &Option<OsString>| option.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         let drain_delay = seconds(&options.parent.drain_delay).with_context(|| options.origin("drain_delay"))?;
         let on_lost = options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep });
@@ -89,6 +95,8 @@ impl WrapperConfig {
             access: access(options, service.interval, &mut warnings)?,
             may_host: urls(options).is_empty(),
             on_registry_down,
+            readiness: Readiness::of(options, &service, health.is_some(), &mut warnings)?,
+            health,
             on_lost,
             on_exit: options.registration.on_exit,
             drain_delay: drain_delay.unwrap_or_default(),
@@ -112,11 +120,6 @@ impl LogSettings {
     }
 }
 
-/// Returns a value unless it is empty.
-fn given(value: &Option<String>) -> Option<&str> {
-    value.as_deref().filter(|value| !value.is_empty())
-}
-
 fn service(options: &Options) -> Result<Service> {
     let id = given(&options.service.id).with_context(|| {
         let behind = options.behind_command().map_or_else(String::new, |(first, option)| {
@@ -127,19 +130,22 @@ fn service(options: &Options) -> Result<Service> {
         });
         format!("--id is missing: give the service an id, such as --id=my-host1-api0{behind}")
     })?;
-    let id = expand(id, placeholders::value).with_context(|| options.origin("id"))?;
+    // The session is opened, and files are named for the id, before the command listens.
+    let value = |name: &str, argument: Option<&str>| match name {
+        "port" => Some(Err(anyhow!("{{port}} can stand in --tags and --metadata only"))),
+        _ => placeholders::value(name, argument, &[]),
+    };
+    let id = expand(id, &value).with_context(|| options.origin("id"))?;
     check_id(&id).with_context(|| options.origin("id"))?;
-    let tags = lists::tags(&options.service.tags).with_context(|| options.origin("tags"))?;
-    let metadata = lists::metadata(&options.service.metadata).with_context(|| options.origin("metadata"))?;
-    let session_metadata =
-        lists::metadata(&options.service.session_metadata).with_context(|| options.origin("session_metadata"))?;
-    let payload = ServicePayload { tags, metadata };
-    let size = id.len() + size_on_the_wire(&payload.tags)? + size_on_the_wire(&payload.metadata)?;
-    check_size(size).with_context(|| options.origin("metadata"))?;
+    let texts = ServiceTexts { tags: options.service.tags.clone(), metadata: options.service.metadata.clone() };
+    let unknown_ports = vec![u16::MAX; texts.ports_needed()];
+    let payload = texts.payload(&id, &unknown_ports, |option| options.origin(option))?;
+    let session_metadata = lists::metadata(&options.service.session_metadata, value)
+        .with_context(|| options.origin("session_metadata"))?;
     check_size(size_on_the_wire(&session_metadata)?).with_context(|| options.origin("session_metadata"))?;
     let session_metadata = with_defaults(session_metadata, &options.command);
     let interval = interval(&options.service.interval).with_context(|| options.origin("interval"))?;
-    Ok(Service { id, payload, session_metadata, interval })
+    Ok(Service { id, texts, payload, session_metadata, interval })
 }
 
 /// Adds who holds the session, so that others can find the process: each pair only if its key was not given, and all
@@ -161,6 +167,10 @@ fn with_defaults(given: Metadata, command: &[OsString]) -> Metadata {
     }
     let is_small = all.len() <= PAIRS && size_on_the_wire(&all).is_ok_and(|size| check_size(size).is_ok());
     if is_small { all } else { given }
+}
+
+pub(super) fn check_payload(id: &str, payload: &ServicePayload) -> Result<()> {
+    check_size(id.len() + size_on_the_wire(&payload.tags)? + size_on_the_wire(&payload.metadata)?)
 }
 
 fn check_id(id: &str) -> Result<()> {

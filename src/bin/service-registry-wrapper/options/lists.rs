@@ -4,11 +4,11 @@ use anyhow::{Result, bail, ensure};
 use service_registry::wire::Metadata;
 use service_registry::wire::limits::{KEY_OR_VALUE, PAIRS, TAG, TAGS};
 
-use crate::placeholders::{self, expand};
+use crate::placeholders::{Value, expand};
 
 /// Parses the tags in the values of an option, and expands their placeholders; an empty value has none.
-pub(super) fn tags(values: &[String]) -> Result<Vec<String>> {
-    let tags = values.iter().flat_map(|value| split(value)).map(|tag| expand(&tag, placeholders::value));
+pub(super) fn tags(values: &[String], value: impl Value) -> Result<Vec<String>> {
+    let tags = values.iter().flat_map(|value| split(value)).map(|tag| expand(&tag, &value));
     let tags = tags.collect::<Result<Vec<String>>>()?;
     for (position, tag) in tags.iter().enumerate() {
         ensure!(!tag.is_empty(), "tag {} is empty; remove a ','", position + 1);
@@ -19,7 +19,7 @@ pub(super) fn tags(values: &[String]) -> Result<Vec<String>> {
 }
 
 /// Parses the pairs in the values of an option, and expands the placeholders in their values. The first `=` splits a pair; of two pairs with one key the last counts.
-pub(super) fn metadata(values: &[String]) -> Result<Metadata> {
+pub(super) fn metadata(values: &[String], value_of: impl Value) -> Result<Metadata> {
     let mut pairs = Metadata::new();
     for item in values.iter().flat_map(|value| split(value)) {
         let Some((key, value)) = item.split_once('=') else {
@@ -31,7 +31,7 @@ pub(super) fn metadata(values: &[String]) -> Result<Metadata> {
             "key {} has no value; the registry takes values of 1 to 255 characters",
             quoted(key)
         );
-        let value = expand(value, placeholders::value)?;
+        let value = expand(value, &value_of)?;
         check_length("key", key, *KEY_OR_VALUE.end())?;
         check_length("value", &value, *KEY_OR_VALUE.end())?;
         pairs.insert(key.to_owned(), value);
@@ -80,12 +80,16 @@ pub(super) fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn none(_: &str, _: Option<&str>) -> Option<Result<String>> {
+        None
+    }
+
     fn tags_of(list: &str) -> Result<Vec<String>> {
-        tags(&[list.to_owned()])
+        tags(&[list.to_owned()], none)
     }
 
     fn pairs_of(list: &str) -> String {
-        match metadata(&[list.to_owned()]) {
+        match metadata(&[list.to_owned()], none) {
             Ok(pairs) => format!("{pairs:?}"),
             Err(error) => error.to_string(),
         }
@@ -97,7 +101,7 @@ mod tests {
         assert_eq!(tags_of("x").unwrap(), ["x"], "one character is enough");
         assert_eq!(tags_of("a\\,b,c\\d").unwrap(), ["a,b", "c\\d"]);
         assert!(tags_of("").unwrap().is_empty());
-        assert_eq!(tags(&["a,b".into(), "c".into()]).unwrap(), ["a", "b", "c"], "repeating adds");
+        assert_eq!(tags(&["a,b".into(), "c".into()], none).unwrap(), ["a", "b", "c"], "repeating adds");
     }
 
     #[test]

@@ -8,8 +8,10 @@ mod access;
 mod child_config;
 mod command;
 mod config;
+mod health;
 mod lists;
 mod logging;
+mod readiness;
 mod registration;
 mod registry;
 mod service;
@@ -27,16 +29,19 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use service_registry::variables;
 
 pub(crate) use command::{CommandOptions, NotifyWhen, Scope};
+pub(crate) use health::{Check, Health, HealthOptions, OnUnhealthy};
 pub(crate) use logging::{LogFormat, LoggingOptions};
+pub(crate) use readiness::{OnNotReady, Readiness, ReadinessOptions, RegisterWhen};
 pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
 pub(super) use registry::{Region, RegistryOptions};
 pub(super) use service::ServiceOptions;
+pub(crate) use service::ServiceTexts;
 
 const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line takes precedence. All words from the first bare word on belong to COMMAND.
 
 Exit status: that of COMMAND, or 128+n if signal n killed it; 2: wrong options; 100: with --abort-on-failure the service could \
-not be registered, or with --on-lost=stop not be kept registered; 125: the wrapper itself failed; 126: COMMAND cannot be \
+not be registered, with --on-lost=stop not be kept registered, with --on-not-ready=stop COMMAND was not ready in time, or with --on-unhealthy=stop was unhealthy; 125: the wrapper itself failed; 126: COMMAND cannot be \
 executed; 127: COMMAND was not found.";
 
 /// Make a program discoverable: register it in a service registry, run it, heartbeat while it runs, exit with its
@@ -50,6 +55,12 @@ pub(super) struct Options {
 
     #[command(flatten)]
     pub registration: RegistrationOptions,
+
+    #[command(flatten)]
+    pub readiness: ReadinessOptions,
+
+    #[command(flatten)]
+    pub health: HealthOptions,
 
     #[command(flatten)]
     pub registry: RegistryOptions,
@@ -183,6 +194,11 @@ impl Options {
             _ => self.logging.quiet = 0,
         }
     }
+}
+
+/// Returns a value unless it is empty.
+fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|value| !value.is_empty())
 }
 
 fn is_own(name: &OsStr) -> bool {

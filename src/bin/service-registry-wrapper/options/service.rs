@@ -1,6 +1,11 @@
-//! The options about the service.
+//! The options about the service, and what they make of it.
 
+use anyhow::{Context, Result};
 use clap::Args;
+use service_registry::client::ServicePayload;
+
+use super::{config, lists};
+use crate::placeholders;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Service")]
@@ -26,4 +31,42 @@ pub(crate) struct ServiceOptions {
     #[arg(short, long, value_name = "SECONDS", env = "SERVICE_REGISTRY_INTERVAL", hide_env_values = true)]
     #[arg(default_value = "30")]
     pub interval: String,
+}
+
+/// The texts that describe the service, with their placeholders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServiceTexts {
+    pub tags: Vec<String>,
+    pub metadata: Vec<String>,
+}
+
+impl ServiceTexts {
+    /// Returns the description of the service. `ports` are those that the command listens on; `origin` names the
+    /// option in an error.
+    ///
+    /// # Errors
+    ///
+    /// Texts that break a rule of the API, and values that cannot be found.
+    pub(crate) fn payload(&self, id: &str, ports: &[u16], origin: impl Fn(&str) -> String) -> Result<ServicePayload> {
+        let value = |name: &str, argument: Option<&str>| placeholders::value(name, argument, ports);
+        let tags = lists::tags(&self.tags, value).with_context(|| origin("tags"))?;
+        let metadata = lists::metadata(&self.metadata, value).with_context(|| origin("metadata"))?;
+        let payload = ServicePayload { tags, metadata };
+        config::check_payload(id, &payload).with_context(|| origin("metadata"))?;
+        Ok(payload)
+    }
+
+    /// Returns how many ports the placeholders need.
+    pub(crate) fn ports_needed(&self) -> usize {
+        self.all().map(|text| placeholders::ports_needed(text)).max().unwrap_or(0)
+    }
+
+    /// Returns whether a placeholder stands for an address of this machine.
+    pub(crate) fn name_addresses(&self) -> bool {
+        self.all().any(|text| text.contains("{ip"))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.tags.iter().chain(&self.metadata)
+    }
 }

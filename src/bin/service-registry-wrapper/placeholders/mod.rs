@@ -1,14 +1,21 @@
 //! Placeholders in the values of options, such as `{hostname}` and `{ip:eth0}`.
 //!
-//! `mod.rs` finds them in a text, `value` has their names, `address` finds the addresses of this machine. Nothing is
-//! looked up for a text without placeholders.
+//! `mod.rs` finds them in a text, `value` has their names, `address` finds the addresses of this machine, and `watch`
+//! waits until these change. Nothing is looked up for a text without placeholders.
 
 mod address;
 mod value;
+mod watch;
 
-pub(crate) use value::{hostname, value};
+pub(crate) use value::{hostname, ports_needed, value};
+pub(crate) use watch::watch_addresses;
 
 use anyhow::Result;
+
+/// Returns the value of a placeholder by its name and its argument; nothing for a name that is none.
+pub(crate) trait Value: Fn(&str, Option<&str>) -> Option<Result<String>> {}
+
+impl<F: Fn(&str, Option<&str>) -> Option<Result<String>>> Value for F {}
 
 /// Replaces the placeholders in a text. `{{` becomes a brace; anything else in braces stays as it is. `value` returns
 /// nothing for a name that it does not know.
@@ -16,7 +23,7 @@ use anyhow::Result;
 /// # Errors
 ///
 /// Those of `value`.
-pub(crate) fn expand(text: &str, value: impl Fn(&str, Option<&str>) -> Option<Result<String>>) -> Result<String> {
+pub(crate) fn expand(text: &str, value: &impl Value) -> Result<String> {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
@@ -59,7 +66,7 @@ mod tests {
             ("fails", _) => Some((|| bail!("no such thing"))()),
             _ => None,
         };
-        expand(text, value).unwrap_or_else(|error| error.to_string())
+        expand(text, &value).unwrap_or_else(|error| error.to_string())
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The names of placeholders, and where their values come from.
 
+use std::cell::Cell;
 use std::env;
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
@@ -12,13 +13,18 @@ use nix::libc::AI_CANONNAME;
 use nix::unistd::gethostname;
 
 use super::address::{Family, Place, find};
+use super::expand;
 
 /// How long the resolver may take for the full name of this machine. The start of the command waits for it.
 const RESOLVER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Returns the value of a placeholder; nothing for a name that is none.
-pub(crate) fn value(name: &str, argument: Option<&str>) -> Option<Result<String>> {
+/// Returns the value of a placeholder; nothing for a name that is none. `ports` are those that the command listens on.
+pub(crate) fn value(name: &str, argument: Option<&str>, ports: &[u16]) -> Option<Result<String>> {
     let value = match (name, argument) {
+        ("port", _) => {
+            let port = ports.get(port_number(argument)? - 1);
+            port.map(u16::to_string).with_context(|| format!("the command listens on {} ports", ports.len()))
+        }
         ("hostname", None) => hostname(),
         ("fqdn", None) => fqdn(),
         ("ip", place) => address(Family::V4, place),
@@ -30,6 +36,23 @@ pub(crate) fn value(name: &str, argument: Option<&str>) -> Option<Result<String>
     };
     let whole = || argument.map_or_else(|| format!("{{{name}}}"), |argument| format!("{{{name}:{argument}}}"));
     Some(value.with_context(whole))
+}
+
+/// Returns the most ports that a text has placeholders for.
+pub(crate) fn ports_needed(text: &str) -> usize {
+    let most = Cell::new(0);
+    let note = |name: &str, argument: Option<&str>| {
+        let number = (name == "port").then(|| port_number(argument)).flatten()?;
+        most.set(most.get().max(number));
+        Some(Ok(String::new()))
+    };
+    let _ = expand(text, &note); // nothing fails in it
+    most.get()
+}
+
+/// Reads the argument of `{port}`, `{port:1}`, `{port:2}`.
+fn port_number(argument: Option<&str>) -> Option<usize> {
+    argument.map_or(Some(1), |number| number.parse().ok().filter(|number| *number > 0))
 }
 
 pub(crate) fn hostname() -> Result<String> {
@@ -78,4 +101,20 @@ fn canonical_name(hostname: &str) -> Option<String> {
 fn uuid() -> &'static str {
     static UUID: OnceLock<String> = OnceLock::new();
     UUID.get_or_init(|| uuid::Uuid::new_v4().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_counted_and_found_by_their_order() {
+        for (text, needed) in [("a", 0), ("{port}", 1), ("{port:2}", 2), ("{port}-{port:3}", 3), ("{{port}{port:x}", 0)]
+        {
+            assert_eq!(ports_needed(text), needed, "{text}");
+        }
+        let port = |argument| value("port", argument, &[80, 443]).map(Result::ok);
+        assert_eq!([None, Some("1"), Some("2")].map(port), ["80", "80", "443"].map(|port| Some(Some(port.into()))));
+        assert_eq!((port(Some("3")), port(Some("0"))), (Some(None), None));
+    }
 }

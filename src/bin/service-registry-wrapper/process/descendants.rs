@@ -38,7 +38,7 @@ pub(crate) fn children() -> HashSet<pid_t> {
 
 /// Returns the wrapper's descendants, parents before children, without inherited children and their descendants;
 /// nothing if /proc does not show them.
-pub(super) fn descendants(inherited_children: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
+pub(crate) fn descendants(inherited_children: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
     descendants_of(std::process::id().cast_signed(), inherited_children)
 }
 

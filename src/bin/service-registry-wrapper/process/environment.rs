@@ -25,7 +25,7 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// `notify_socket` replaces NOTIFY_SOCKET.
+    /// `notify_socket` is the child's NOTIFY_SOCKET, in place of the wrapper's.
     pub(super) fn for_child(notify_socket: Option<&OsStr>) -> Self {
         let wrapper = std::process::id().to_string();
         let mut environment = Self { strings: Vec::new(), process_ids: Vec::new() };
@@ -47,6 +47,11 @@ impl Environment {
                 }
                 environment.strings.push(string.into_bytes_with_nul());
             }
+        }
+        if let Some(socket) = notify_socket.filter(|_| std::env::var_os("NOTIFY_SOCKET").is_none())
+            && let Ok(string) = CString::new([b"NOTIFY_SOCKET=", socket.as_bytes()].concat())
+        {
+            environment.strings.push(string.into_bytes_with_nul());
         }
         environment
     }

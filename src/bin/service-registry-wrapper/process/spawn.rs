@@ -10,14 +10,14 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
 use anyhow::{Context, anyhow};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::resource::rlim_t;
@@ -27,7 +27,6 @@ use nix::unistd::pipe2;
 use super::environment::Environment;
 use super::watchdog::introduce;
 use crate::exit::{self, Failure};
-use crate::options::ChildConfig;
 
 /// In bytes. A handful of system calls need a few hundred.
 const STACK: usize = 16 * 1024;
@@ -44,17 +43,30 @@ pub(crate) struct Inherited {
 /// The settings of a start, besides the command.
 pub(crate) struct SpawnContext<'a> {
     pub inherited: &'a Inherited,
-    pub child_config: &'a ChildConfig,
+    /// The signal that the child gets when the wrapper is killed; 0 for none.
+    pub parent_death_signal: i32,
     /// The child leads a process group of its own.
     pub own_group: bool,
     /// The terminal whose foreground the child gets.
     pub foreground: Option<RawFd>,
-    /// The child's NOTIFY_SOCKET, if there is a systemd to notify.
+    /// The child's NOTIFY_SOCKET, if it is not the wrapper's own.
     pub notify_socket: Option<&'a OsStr>,
+    /// Descriptors of the wrapper, and the numbers that they have in the child.
+    pub descriptors: &'a [(RawFd, RawFd)],
+    /// The process that LISTEN_PID and the like name, if it is not the started one.
+    pub named_process: Option<libc::pid_t>,
     /// The socket on which the child makes itself known to the watchdog, if there is one.
     pub watchdog: Option<RawFd>,
     /// The wrapper hosts a registry when it finds none.
     pub may_host: bool,
+}
+
+/// The ways in which the child can say that it is ready.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ChildChannels<'a> {
+    pub notify_socket: Option<&'a OsStr>,
+    /// A descriptor of the wrapper, and its number in the child.
+    pub ready_fd: Option<(RawFd, RawFd)>,
 }
 
 /// Starts the program at this path. Returns its process id.
@@ -112,12 +124,13 @@ struct ExecImage<'a> {
 }
 
 /// The steps before exec, by the number that the child reports.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "cannot make a process group",
     "cannot tie the command to the wrapper",
     "the wrapper died before the command was tied to it",
     "cannot restore the limit on core dumps",
     "cannot restore SIGCHLD",
+    "cannot give the command its descriptors",
     "cannot restore the blocked signals",
     "cannot make the command known to the watchdog",
 ];
@@ -126,10 +139,11 @@ const TIE: u8 = 1;
 const ORPHANED: u8 = 2;
 const CORE_LIMIT: u8 = 3;
 const SIGCHLD: u8 = 4;
-const MASK: u8 = 5;
-const INTRODUCTION: u8 = 6;
+const DESCRIPTORS: u8 = 5;
+const MASK: u8 = 6;
+const INTRODUCTION: u8 = 7;
 /// Not a step: the program itself cannot be executed.
-const EXEC: u8 = 7;
+const EXEC: u8 = 8;
 
 /// The step that failed, and the error.
 type StepError = (u8, Errno);
@@ -145,6 +159,7 @@ impl ExecImage<'_> {
         let (arguments, environment) = (array(&self.arguments), self.environment.pointers());
         // Without a descriptor for it the child is started all the same; its errors then show as exit status 127.
         let (report, reporter) = pipe2(OFlag::O_CLOEXEC).ok().unzip();
+        let reporter = reporter.and_then(|reporter| self.out_of_the_way(reporter));
         let reporting = reporter.as_ref().map(AsRawFd::as_raw_fd);
         let mut stack = vec![0; STACK];
         let child = Box::new(|| {
@@ -171,12 +186,22 @@ impl ExecImage<'_> {
         Ok((pid, error))
     }
 
+    /// Moves the descriptor for errors, if the child is to have another one with its number.
+    fn out_of_the_way(&self, reporter: OwnedFd) -> Option<OwnedFd> {
+        let highest = self.context.descriptors.iter().map(|&(_, number)| number).max();
+        let Some(highest) = highest.filter(|&highest| reporter.as_raw_fd() <= highest) else { return Some(reporter) };
+        let moved = fcntl(&reporter, FcntlArg::F_DUPFD_CLOEXEC(highest + 1)).ok()?;
+        #[expect(unsafe_code, reason = "fcntl returns a number")]
+        // SAFETY: the kernel has just opened it, for this process alone.
+        Some(unsafe { OwnedFd::from_raw_fd(moved) })
+    }
+
     /// Runs in the child. Returns only if something failed.
     #[expect(unsafe_code, reason = "system calls between fork and exec")]
     fn exec_in_child(&mut self, arguments: &[*const libc::c_char], environment: &[*const libc::c_char]) -> StepError {
         // SAFETY: getpid cannot fail, and the C library keeps no copy of the number.
         let own = unsafe { libc::getpid() };
-        self.environment.set_process_id(own);
+        self.environment.set_process_id(self.context.named_process.unwrap_or(own));
         if let Err(error) = self.setup_child(own) {
             return error;
         }
@@ -189,7 +214,7 @@ impl ExecImage<'_> {
     #[expect(unsafe_code, reason = "system calls between fork and exec")]
     fn setup_child(&self, own: libc::pid_t) -> Result<(), StepError> {
         let failed = |step| move |error| (step, error);
-        let SpawnContext { inherited, child_config, .. } = self.context;
+        let SpawnContext { inherited, parent_death_signal, descriptors, .. } = *self.context;
         // SAFETY: system calls with numbers for arguments; no handler is installed.
         unsafe {
             if self.context.own_group {
@@ -203,8 +228,8 @@ impl ExecImage<'_> {
             if let Some(scheduling) = &self.scheduling {
                 libc::syscall(libc::SYS_sched_setattr, 0, scheduling, 0); // without the permission there is no cure
             }
-            if child_config.parent_death_signal != 0 {
-                let tied = Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, child_config.parent_death_signal));
+            if parent_death_signal != 0 {
+                let tied = Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, parent_death_signal));
                 tied.map_err(failed(TIE))?;
                 // In a pid namespace that begins with the child, its parent is 0.
                 if ![self.wrapper, 0].contains(&libc::getppid()) {
@@ -222,6 +247,11 @@ impl ExecImage<'_> {
                 set.map_err(failed(CORE_LIMIT))?;
             }
             signal(Signal::SIGCHLD, inherited.sigchld).map_err(failed(SIGCHLD))?;
+            for &(own, number) in descriptors {
+                // A descriptor that has its number already would keep close-on-exec.
+                let given = if own == number { libc::fcntl(own, libc::F_SETFD, 0) } else { libc::dup2(own, number) };
+                Errno::result(given).map_err(failed(DESCRIPTORS))?;
+            }
             // Last: pending signals act from here on.
             let unblocked = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&inherited.mask), None);
             unblocked.map_err(failed(MASK))

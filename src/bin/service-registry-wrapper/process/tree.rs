@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use nix::libc::{self, pid_t};
 use tracing::{debug, info, warn};
 
+use super::awaited::Awaited;
 use super::descendants;
 use super::wait::{self, Change};
 use crate::options::ChildConfig;
@@ -20,6 +21,8 @@ pub(crate) struct ProcessTree<'a> {
     foreground: Foreground,
     /// Children of a shell that exec'd the wrapper. They do not descend from the child.
     inherited_children: HashSet<pid_t>,
+    /// Processes that the wrapper started besides the child.
+    awaited: Awaited,
     /// The signals that the child was sent.
     forwarded: HashSet<i32>,
     /// The child's status, once it has exited.
@@ -43,6 +46,7 @@ impl<'a> ProcessTree<'a> {
             child_config,
             foreground,
             inherited_children,
+            awaited: Awaited::default(),
             forwarded,
             exit_status: None,
             signalled,
@@ -52,6 +56,15 @@ impl<'a> ProcessTree<'a> {
 
     pub(crate) fn child(&self) -> pid_t {
         self.child
+    }
+
+    /// The processes that the wrapper starts besides the child.
+    pub(crate) fn awaited(&self) -> Awaited {
+        self.awaited.clone()
+    }
+
+    pub(crate) fn inherited_children(&self) -> &HashSet<pid_t> {
+        &self.inherited_children
     }
 
     /// Returns the child's status if it has exited.
@@ -140,7 +153,10 @@ impl<'a> ProcessTree<'a> {
                 // Another process may get the child's number afterwards.
                 Change::Exited(process, status) if process == self.child && self.exit_status.is_none() => {
                     self.exit_status = Some(status);
+                    // They do not descend from the child, and nobody waits for their end.
+                    self.inherited_children.extend(self.awaited.end());
                 }
+                Change::Exited(process, status) if self.awaited.reaped(process, status) => {}
                 Change::Exited(process, _) => self.reaped(process),
                 Change::Stopped(process, signal) if process == self.child => {
                     // The signal that continues a stopped wrapper is read like any other. Where the wrapper did not

@@ -36,12 +36,19 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use url::Url;
 
-use crate::options::{OnLost, OnRegistryDown, WrapperConfig};
+use crate::options::{OnLost, OnRegistryDown, RegisterWhen, WrapperConfig};
+pub(crate) use state_dir::MaintenanceFile;
 use state_dir::PreviousSession;
 use task::{BETWEEN_ATTEMPTS, RegistrationTask};
 
 /// The longest time that a withdrawal may delay anything.
 pub(crate) const WITHDRAWAL: Duration = Duration::from_secs(2);
+
+/// The files by which the wrapper is controlled, as far as options name them.
+pub(super) struct ControlFiles {
+    pub socket: Option<OwnSocket>,
+    pub maintenance: Option<MaintenanceFile>,
+}
 
 /// The handle of the registration task.
 pub(super) struct Registration {
@@ -50,8 +57,8 @@ pub(super) struct Registration {
     pub withdrawer: Withdrawer,
     pub status: watch::Receiver<RegistrationStatus>,
     pub desired: Desired,
-    /// Delivers the status socket, if there is to be one.
-    pub status_socket: Option<oneshot::Receiver<OwnSocket>>,
+    /// Delivers what the control of the wrapper needs.
+    pub control: Option<oneshot::Receiver<ControlFiles>>,
     /// The registry; none while files are still being read.
     pub url: Option<Url>,
 }
@@ -60,16 +67,18 @@ impl Registration {
     /// Starts the task. It registers as soon as everything is prepared; without `prepared`, preparing still goes on.
     pub(crate) fn begin(config: &WrapperConfig, preparing: Preparing, prepared: Option<Prepared>) -> Self {
         let (send_event, events) = unbounded_channel();
-        let (desired, watch_desired) = desired::channel();
+        let unchecked = (config.readiness.when == RegisterWhen::Healthy).then(|| "no check has passed yet".to_owned());
+        let (desired, watch_desired) = desired::channel(&config.service, config.readiness.awaited(), unchecked);
         let (set_status, status) = watch::channel(RegistrationStatus::default());
         let previous_session = Arc::new(OnceLock::new());
-        let (give_socket, status_socket) = oneshot::channel();
+        let (give_files, control) = oneshot::channel();
         let url = prepared.as_ref().map(|prepared| prepared.endpoints.current().registry_url().clone());
         if let Some(prepared) = &prepared {
             prepared.endpoints.host();
         }
         let run = {
             let (previous_session, preparation) = (previous_session.clone(), Preparation::of(config));
+            let maintained = desired.clone();
             let (service, replace, has_fence) =
                 (config.service.clone(), config.replace, config.on_lost == OnLost::Stop);
             let has_fixed_pause = matches!(config.on_registry_down, OnRegistryDown::Fail { .. });
@@ -78,9 +87,12 @@ impl Registration {
                     Some(prepared) => prepared,
                     None => until_prepared(preparing, &preparation, &send_event).await,
                 };
-                if let Some(socket) = prepared.status_socket {
-                    let _ = give_socket.send(socket); // the wrapper may be about to exit
+                if let Some(reason) = prepared.maintenance {
+                    info!("{} is in maintenance since before the start: {reason}", service.id);
+                    maintained.set_maintenance(Some(reason));
                 }
+                let files = ControlFiles { socket: prepared.status_socket, maintenance: prepared.maintenance_file };
+                let _ = give_files.send(files); // the wrapper may be about to exit
                 if let Some(session) = &prepared.previous_session {
                     let _ = previous_session.set(session.clone()); // it is set nowhere else
                 }
@@ -104,7 +116,7 @@ impl Registration {
         };
         let task = tokio::spawn(run).abort_handle();
         let withdrawer = Withdrawer { task, status: status.clone(), previous_session, reason: Arc::default() };
-        Self { events, was_registered: false, withdrawer, status, desired, status_socket: Some(status_socket), url }
+        Self { events, was_registered: false, withdrawer, status, desired, control: Some(control), url }
     }
 
     /// Returns the next event; nothing if the task has ended, which it does not by itself.
@@ -117,6 +129,12 @@ impl Registration {
     /// Waits until the service has been registered for the first time.
     pub(super) async fn registered(&mut self) {
         while !self.was_registered && self.next_event().await.is_some() {}
+    }
+
+    /// Waits until the service is registered, or a session is open for a service that has to wait.
+    pub(super) async fn session_or_service(&mut self) {
+        use RegistrationEvent::{Registered, SessionOpened};
+        while !matches!(self.next_event().await, None | Some(Registered | SessionOpened)) {}
     }
 }
 

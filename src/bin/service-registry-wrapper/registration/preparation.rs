@@ -11,7 +11,7 @@ use service_registry::files::own::OwnSocket;
 use tokio::sync::oneshot;
 
 use super::endpoints::Endpoints;
-use super::state_dir::PreviousSession;
+use super::state_dir::{MaintenanceFile, PreviousSession};
 use crate::options::{Access, WrapperConfig};
 use crate::process::blocking;
 
@@ -33,6 +33,9 @@ pub(crate) struct Prepared {
     /// A session to revoke.
     pub to_revoke: Option<String>,
     pub status_socket: Option<OwnSocket>,
+    pub maintenance_file: Option<MaintenanceFile>,
+    /// The reason of a maintenance that was begun before the start.
+    pub maintenance: Option<String>,
 }
 
 /// An option (by its name in `options`) that cannot work, and why.
@@ -69,6 +72,7 @@ impl Preparation {
         let may_host = self.may_host;
         let endpoints = Endpoints::new(self.access, key, may_host)
             .map_err(|error| WrongOption { option: option_of(&error), error: error.into() })?;
+        let maintenance_file = self.state_dir.clone().map(|folder| MaintenanceFile::new(folder, &self.id));
         let previous_session = self
             .state_dir
             .map(|folder| PreviousSession::open(folder, &self.id))
@@ -77,7 +81,8 @@ impl Preparation {
         let listen = |path: PathBuf| OwnSocket::listen(&path).with_context(|| path.display().to_string());
         let status_socket = self.status_socket.map(listen).transpose().map_err(wrong("status_socket"))?;
         let to_revoke = previous_session.as_ref().and_then(|previous_session| previous_session.take_over_blocking().1);
-        Ok(Prepared { endpoints, to_revoke, previous_session, status_socket })
+        let maintenance = maintenance_file.as_ref().and_then(MaintenanceFile::read);
+        Ok(Prepared { endpoints, to_revoke, previous_session, status_socket, maintenance_file, maintenance })
     }
 }
 

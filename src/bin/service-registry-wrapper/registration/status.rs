@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use service_registry::client::Client;
+use service_registry::client::{Client, ServicePayload};
 use tokio::time::Instant;
 
+use super::desired::Desired;
 use crate::boot_time::BootTime;
 
 #[derive(Clone, Default)]
@@ -13,6 +14,8 @@ pub(crate) struct RegistrationStatus {
     /// The open session, and the client of its registry.
     pub session: Option<(Client, String)>,
     pub registered: bool,
+    /// The description that the registry has.
+    pub payload: Option<ServicePayload>,
     /// When the last accepted heartbeat was sent. The creation of the session counts as one.
     pub heartbeat_sent: Option<BootTime>,
     /// When the last request was sent whose response showed the service in the session. None while there is no place to
@@ -46,14 +49,17 @@ impl RegistrationStatus {
     }
 
     /// Returns the reply to `service-registry status`.
-    pub(crate) fn as_json(&self, id: &str, child: i32, maintenance: bool) -> Value {
+    pub(crate) fn as_json(&self, id: &str, child: i32, desired: &Desired) -> Value {
         let now = Instant::now();
         let seconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;
         json!({
             "id": id,
             "child_pid": child,
             "registered": self.registered,
-            "maintenance": maintenance,
+            "tags": self.payload.as_ref().map(|payload| &payload.tags),
+            "metadata": self.payload.as_ref().map(|payload| &payload.metadata),
+            "maintenance": desired.has_maintenance(),
+            "reason": desired.reason(),
             "registry": self.session.as_ref().map(|(client, _)| client.registry_url().as_str()),
             "session": self.session.as_ref().map(|(_, session)| session),
             "seconds_since_accepted_heartbeat": self.heartbeat_sent.map(|sent| seconds(sent.elapsed())),

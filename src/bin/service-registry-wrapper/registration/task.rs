@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use service_registry::client::{Error, backoff};
+use service_registry::client::{Error, ServiceUpdate, backoff};
+use service_registry::wire::limits::REASON;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -29,6 +30,8 @@ const ID_IN_USE: &str = "serviceWithThisIdExists";
 /// An event for the start, which waits for the registration.
 pub(crate) enum RegistrationEvent {
     Registered,
+    /// A session is open, and a reason keeps the service out of the registry.
+    SessionOpened,
     /// An attempt failed; another follows.
     Failed(Error),
     /// A file that the options name cannot be read yet.
@@ -132,13 +135,22 @@ impl RegistrationTask {
     /// any more.
     async fn run_session(&mut self, id: &str, token: String) -> Error {
         let schedule = VerificationSchedule::new(self.service.interval, self.has_fence);
-        if self.desired.is_listed() {
+        if self.desired.reason().is_none() {
             // Usually the last request before the child is started, so nothing runs beside it.
             match self.register(id).await {
                 Ok(()) => {}
                 Err(error) if error.is_not_found() => return error,
                 Err(error) => self.failed(error, RegistrationEvent::Failed).await,
             }
+        } else {
+            info!(
+                "opened session {id} at {}; {} is not registered yet",
+                self.endpoints.current().registry_url(),
+                self.service.id
+            );
+            self.has_fixed_pause = false;
+            self.status.send_modify(RegistrationStatus::recovered);
+            self.send(RegistrationEvent::SessionOpened);
         }
         let heartbeats = Heartbeats {
             endpoints: self.endpoints.clone(),
@@ -155,17 +167,19 @@ impl RegistrationTask {
     /// Keeps the service in the registry while it is desired there, and out of it otherwise.
     async fn reconcile(&mut self, session: &str, schedule: &VerificationSchedule) -> Error {
         loop {
-            let is_desired = self.desired.is_listed();
-            if !is_desired {
+            let reason = self.desired.reason();
+            if reason.is_some() {
                 self.status.send_if_modified(|status| status.verified_sent.take().is_some());
             }
             let is_registered = self.status.borrow().registered;
             let outcome = if let Err(error) = self.take_state_over(session).await {
                 Err(error)
-            } else if is_desired && !is_registered {
+            } else if reason.is_none() && !is_registered {
                 self.register(session).await
-            } else if is_registered && !is_desired {
-                self.take_out().await
+            } else if let Some(reason) = reason.as_ref().filter(|_| is_registered) {
+                self.take_out(reason).await
+            } else if is_registered && self.is_described_differently() {
+                self.update().await
             } else {
                 let interval = Duration::from_secs(self.service.interval.into());
                 let failed = self.failed_verifications;
@@ -174,7 +188,7 @@ impl RegistrationTask {
                     () = self.desired.changed() => continue,
                     () = schedule.wait(retry) => {}
                 }
-                if is_desired { self.verify(session).await } else { Ok(()) }
+                if reason.is_none() { self.verify(session).await } else { Ok(()) }
             };
             match outcome {
                 Err(error) if error.is_not_found() => return error,
@@ -202,8 +216,9 @@ impl RegistrationTask {
     pub(super) async fn register(&mut self, session: &str) -> Result<(), Error> {
         let client = self.endpoints.current();
         let id = &self.service.id;
+        let payload = self.desired.payload();
         let mut sent = BootTime::now();
-        match client.services().create(session, id, &self.service.payload).await {
+        match client.services().create(session, id, &payload).await {
             Ok(_) => {}
             Err(error) if error.is_fault(ID_IN_USE) => match Holder::find(&client, id).await {
                 // The response to an earlier attempt was lost.
@@ -217,7 +232,7 @@ impl RegistrationTask {
                     warn!("{id} is held by {}; replacing it, {why}", holder.describe(&client).await);
                     client.services().remove(id).await?;
                     sent = BootTime::now();
-                    client.services().create(session, id, &self.service.payload).await?;
+                    client.services().create(session, id, &payload).await?;
                 }
                 Some(holder) => {
                     if self.status.borrow().registered {
@@ -239,6 +254,7 @@ impl RegistrationTask {
         self.replace = false; // two wrappers would take the id from each other for ever
         self.status.send_modify(|status| {
             status.registered = true;
+            status.payload = Some(payload);
             status.verified_sent = Some(sent);
             status.recovered();
         });
@@ -246,15 +262,40 @@ impl RegistrationTask {
         Ok(())
     }
 
-    /// Takes the service out of the registry. The session stays.
-    async fn take_out(&mut self) -> Result<(), Error> {
-        match self.endpoints.current().services().remove(&self.service.id).await {
+    fn is_described_differently(&mut self) -> bool {
+        self.status.borrow().payload.as_ref() != Some(&self.desired.payload())
+    }
+
+    /// Changes tags and metadata of the registered service.
+    async fn update(&mut self) -> Result<(), Error> {
+        let payload = self.desired.payload();
+        let (tags, metadata) = (Some(payload.tags.clone()), Some(payload.metadata.clone()));
+        let update = ServiceUpdate { tags, metadata, ..ServiceUpdate::default() };
+        match self.endpoints.current().services().update(&self.service.id, &update).await {
+            Err(error) if !error.is_not_found() => return Err(error),
+            Err(_) => self.status.send_modify(|status| status.registered = false), // it is registered again
+            Ok(()) => {
+                info!("updated {}: tags {:?}, metadata {:?}", self.service.id, payload.tags, payload.metadata);
+                self.status.send_modify(|status| {
+                    status.payload = Some(payload);
+                    status.recovered();
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the service out of the registry, for this reason. The session stays.
+    async fn take_out(&mut self, reason: &str) -> Result<(), Error> {
+        let fitting: String = reason.chars().filter(|c| !c.is_control()).take(REASON / 2).collect(); // in UTF-16
+        match self.endpoints.current().services().remove_because(&self.service.id, &fitting).await {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
         }
-        info!("{} is out of the registry", self.service.id);
+        info!("{} is out of the registry: {reason}", self.service.id);
         self.status.send_modify(|status| {
             status.registered = false;
+            status.payload = None;
             status.failures = 0;
         });
         Ok(())

@@ -26,9 +26,9 @@ use tracing::{info, warn};
 
 use crate::boot_time::{BootSleep, BootTime};
 use crate::exit::{self, Ending, Failure};
-use crate::options::{ChildConfig, OnExit, WrapperConfig};
+use crate::options::{ChildConfig, OnExit, OnNotReady, OnUnhealthy, WrapperConfig};
 use crate::process::{ProcessTree, Watchdog};
-use crate::registration::{Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
+use crate::registration::{Desired, Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
 use crate::signals::action::decide;
 use crate::signals::{self, Action as SignalAction, Received, Signals, Stage};
 use shutdown::{Event, Limits, Shutdown, ShutdownAction, Warning};
@@ -41,7 +41,12 @@ pub(super) struct Supervisor<'a> {
     withdrawer: Withdrawer,
     watchdog: Option<&'a mut Watchdog>,
     status: watch::Receiver<RegistrationStatus>,
+    desired: Desired,
     started: Instant,
+    /// An option may ask for a stop that no signal asks for.
+    may_stop: bool,
+    /// Why such a stop was begun.
+    stop_reason: Option<String>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -49,8 +54,19 @@ impl<'a> Supervisor<'a> {
         let (withdrawer, status) = (registration.withdrawer.clone(), registration.status.clone());
         let (id, pid) = (&config.service.id, tree.child());
         info!(id, pid, "{id}: started, pid {pid}");
-        let shutdown = Shutdown::new(limits(config));
-        Self { tree, config, shutdown, withdrawer, watchdog: None, status, started: Instant::now() }
+        Self {
+            tree,
+            config,
+            shutdown: Shutdown::new(limits(config)),
+            withdrawer,
+            watchdog: None,
+            status,
+            desired: registration.desired.clone(),
+            started: Instant::now(),
+            may_stop: config.readiness.on_not_ready == OnNotReady::Stop
+                || config.health.as_ref().is_some_and(|health| health.on_unhealthy == OnUnhealthy::Stop),
+            stop_reason: None,
+        }
     }
 
     /// Forwards signals that came before there was a child.
@@ -75,6 +91,7 @@ impl<'a> Supervisor<'a> {
                 () = at(self.shutdown.next_timer()) => Some(Event::TimerFired),
                 Ok(()) = self.status.changed(), if fence.is_some() => Some(self.registration_event()),
                 () = fired(&mut fence_timer) => Some(self.registration_event()),
+                why = self.desired.stop_requested(), if self.may_stop => self.stop_for(why),
             };
             if let Some(event) = event
                 && let Some(status) = self.perform(event)
@@ -122,6 +139,10 @@ impl<'a> Supervisor<'a> {
             let why = anyhow!("{id} could not be kept registered, and --on-lost=stop is in force");
             return Err(Failure::new(exit::NOT_REGISTERED, why));
         }
+        if let Some(why) = &self.stop_reason {
+            let why = anyhow!("{}: the command was stopped: {why}", self.config.service.id);
+            return Err(Failure::new(exit::NOT_REGISTERED, why));
+        }
         Ok(Ending::of_child(status, self.tree.was_interrupted(status), &self.config.child_config))
     }
 
@@ -150,6 +171,18 @@ impl<'a> Supervisor<'a> {
             SignalAction::Suspend | SignalAction::Defer | SignalAction::Abort | SignalAction::Ignore => {}
         }
         None
+    }
+
+    /// Begins a stop as SIGTERM does, unless one is under way.
+    fn stop_for(&mut self, why: String) -> Option<Event> {
+        self.may_stop = false;
+        if self.shutdown.has_begun() {
+            return None;
+        }
+        warn!("{why}; stopping the command");
+        self.withdrawer.because(&why);
+        self.stop_reason = Some(why);
+        Some(self.stop_request(libc::SIGTERM))
     }
 
     fn stop_request(&self, signal: i32) -> Event {

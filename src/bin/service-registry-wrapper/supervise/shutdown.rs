@@ -131,6 +131,11 @@ impl Shutdown {
         self.has_given_up_place
     }
 
+    /// A stop is under way, or the child has exited.
+    pub(super) fn has_begun(&self) -> bool {
+        self.withdrawal != Withdrawal::NotBegun || self.has_exited || self.is_fenced
+    }
+
     /// When the next [`Event::TimerFired`] is due.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         [self.drain_until, self.kill_at(), self.fence_at()].into_iter().flatten().min()

@@ -14,12 +14,11 @@ use super::{Fence, Supervisor};
 use crate::event_loop::EventLoop;
 use crate::exit::{self, Ending, Failure};
 use crate::options::{OnRegistryDown, Options, WrapperConfig};
-use crate::process::{self, Change, Inherited, ProcessTree, SpawnContext, Watchdog, wait};
+use crate::process::{self, Change, ChildChannels, Inherited, ProcessTree, SpawnContext, Watchdog, wait};
 use crate::registration::{Preparation, Prepared, Preparing, Registration, RegistrationEvent, WrongOption};
 use crate::signals::action::decide;
 use crate::signals::terminal::{Terminal, suspend_self};
 use crate::signals::{self, Action, Foreground, Origin, Received, Signals, Stage, Suspend};
-use crate::systemd::NotifyProxy;
 
 /// The longest time that a registry, or a file system, that does not answer may delay the start of the child.
 const START_DELAY: Duration = Duration::from_secs(2);
@@ -110,7 +109,7 @@ impl<'a> Startup<'a> {
         program: &Path,
         inherited: &Inherited,
         registration: &mut Registration,
-        notify: Option<&NotifyProxy>,
+        channels: ChildChannels<'_>,
         event_loop: &EventLoop,
     ) -> Result<ProcessTree<'c>, NotStarted> {
         // What needs no registry is done while the registry answers.
@@ -126,11 +125,13 @@ impl<'a> Startup<'a> {
         let foreground = Foreground::of(terminal, &config.child_config);
         let context = SpawnContext {
             inherited,
-            child_config: &config.child_config,
+            parent_death_signal: config.child_config.parent_death_signal,
             own_group: foreground.own_group,
             foreground: foreground.at_start(),
-            notify_socket: notify.map(|notify| notify.address.as_os_str()),
+            notify_socket: channels.notify_socket,
             watchdog: self.watchdog.as_ref().map(|watchdog| watchdog.socket()),
+            descriptors: channels.ready_fd.as_slice(),
+            named_process: None,
             may_host: config.may_host,
         };
         // The wrapper may be stopped before it has seen that the child runs.
@@ -199,7 +200,7 @@ async fn ready_to_start(
             }
         }
         (OnRegistryDown::Wait(time), url) => {
-            if timeout_at(begun + time, registration.registered()).await.is_err() {
+            if timeout_at(begun + time, registration.session_or_service()).await.is_err() {
                 let place = url.map_or_else(String::new, |url| format!(" at {url}"));
                 warn!("not registered{place} in {time:?}; starting the command all the same");
             }
@@ -217,7 +218,7 @@ async fn registered_or_fail(
     let mut failed = 0;
     while let Some(event) = registration.next_event().await {
         let (is_final, error) = match event {
-            RegistrationEvent::Registered => return Ok(()),
+            RegistrationEvent::Registered | RegistrationEvent::SessionOpened => return Ok(()),
             RegistrationEvent::Failed(error) => (!error.is_retryable(), anyhow::Error::new(error)),
             RegistrationEvent::Lost(error) => (false, anyhow::Error::new(error)),
             RegistrationEvent::Unprepared(error) => (false, error),

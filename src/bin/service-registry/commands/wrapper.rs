@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 use service_registry::control::{self, LONGEST_REPLY, Request, default_socket, socket_folders};
 
@@ -41,28 +41,11 @@ pub(crate) fn maintenance(options: &Maintenance) -> Result<(), Failure> {
 }
 
 pub(crate) fn update(options: &Update) -> Result<(), Failure> {
-    let request = control::Update {
-        tags: options.tags.as_ref().map(|tags| split(tags)),
-        metadata: options.metadata.as_ref().map(|pairs| pairs_of(&split(pairs))).transpose().map_err(Failure::usage)?,
-    };
+    let request = control::Update { tags: options.tags.clone(), metadata: options.metadata.clone() };
     if request == control::Update::default() {
         return Err(Failure::usage(anyhow!("nothing to change: give --tags, --metadata, or both")));
     }
     tell(&options.wrapper, &Request::Update(request))
-}
-
-/// Splits at commas; an empty text has no items. The wrapper checks them as it checks its own options.
-fn split(list: &str) -> Vec<String> {
-    list.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
-}
-
-fn pairs_of(items: &[String]) -> Result<service_registry::wire::Metadata> {
-    let pair = |item: &String| {
-        let (key, value) = item.split_once('=').with_context(|| format!("--metadata: {item:?} is not key=value"))?;
-        ensure!(!key.is_empty() && !value.is_empty(), "--metadata: {item:?} needs a key and a value");
-        Ok((key.to_owned(), value.to_owned()))
-    };
-    items.iter().map(pair).collect()
 }
 
 /// Sends a request to the wrapper that the options name, and prints the reply.

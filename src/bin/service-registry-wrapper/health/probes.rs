@@ -1,0 +1,106 @@
+//! The checks, and what each needs from one run to the next. All of them run at the same time, each once.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use service_registry::client::HttpProbe;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use url::Url;
+
+use super::Watched;
+use super::exec::ExecCheck;
+use crate::options::{Check, Health};
+use crate::process::blocking;
+
+/// In characters: what is repeated of a check in a reason.
+const NAME: usize = 60;
+
+/// A check that can be run.
+pub(super) struct Probe {
+    name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Tcp(Vec<SocketAddr>),
+    /// Whether 3xx is a good status as well.
+    Http(HttpProbe, bool),
+    Exec(ExecCheck),
+    /// It can never pass, for this reason.
+    Impossible(String),
+}
+
+impl Probe {
+    pub(super) async fn new(check: &Check, health: &Health) -> Self {
+        let kind = match check {
+            Check::Tcp(_, addresses) => Kind::Tcp(addresses.clone()),
+            Check::Exec(command) => Kind::Exec(ExecCheck::new(command.clone())),
+            Check::Http(url) => match http(url.clone(), health.ca_file.as_ref().map(PathBuf::from)).await {
+                Ok(probe) => Kind::Http(probe, health.accepts_3xx),
+                Err(why) => Kind::Impossible(why),
+            },
+        };
+        let whole = check.to_string();
+        let name: String = whole.chars().take(NAME).collect();
+        Self { name: if name.len() < whole.len() { name + "..." } else { name }, kind }
+    }
+
+    /// Returns why the check does not pass, behind its name.
+    async fn run(&mut self, watched: &Watched<'_>, limit: Duration) -> Result<(), String> {
+        let outcome = match &mut self.kind {
+            Kind::Tcp(addresses) => connect(addresses, limit).await,
+            Kind::Http(probe, accepts_3xx) => match probe.status(limit).await {
+                Ok(200..=299) => Ok(()),
+                Ok(300..=399) if *accepts_3xx => Ok(()),
+                Ok(status) => Err(format!("status {status}")),
+                Err(why) => Err(why),
+            },
+            Kind::Exec(check) => check.run(watched, limit).await,
+            Kind::Impossible(why) => Err(why.clone()),
+        };
+        outcome.map_err(|why| format!("{}: {why}", self.name))
+    }
+}
+
+/// A check under way.
+type Running<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
+
+/// Runs all checks at the same time; returns what is wrong.
+pub(super) async fn run_all(probes: &mut [Probe], watched: &Watched<'_>, limit: Duration) -> Result<(), String> {
+    let mut running: Vec<Running<'_>> = Vec::new();
+    for probe in probes {
+        running.push(Box::pin(probe.run(watched, limit)));
+    }
+    let mut wrong = vec![None; running.len()];
+    let mut is_done = vec![false; running.len()];
+    poll_fn(|context| {
+        for (index, check) in running.iter_mut().enumerate().filter(|(index, _)| !is_done[*index]).collect::<Vec<_>>() {
+            if let Poll::Ready(outcome) = check.as_mut().poll(context) {
+                (is_done[index], wrong[index]) = (true, outcome.err());
+            }
+        }
+        if is_done.iter().all(|is_done| *is_done) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+}
+
+async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<(), String> {
+    match timeout(limit, TcpStream::connect(addresses)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no connection within {limit:?}")),
+    }
+}
+
+/// Certificates are files, which are read in a thread.
+async fn http(url: Url, ca_file: Option<PathBuf>) -> Result<HttpProbe, String> {
+    let probe = blocking::begin(move || HttpProbe::new(&url, ca_file.as_deref())).await;
+    probe.map_err(|_| "the thread that reads certificates has ended".to_owned())?.map_err(|error| error.to_string())
+}
