@@ -6,6 +6,9 @@
 
 #[cfg(all(unix, any(feature = "programs", feature = "registry")))]
 pub mod own;
+mod state;
+
+pub use state::FileState;
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
@@ -133,6 +136,13 @@ pub fn text(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
     }
 }
 
+/// Returns whether a path names a descriptor that the program was started with. It can be read once, and its number may
+/// later be that of another file.
+#[must_use]
+pub fn is_descriptor(path: impl AsRef<Path>) -> bool {
+    ["/dev/fd", "/proc/self/fd", "/dev/stdin"].iter().any(|place| path.as_ref().starts_with(place))
+}
+
 /// Opens without waiting for a writer of a named pipe, and without making a terminal the program's own.
 #[cfg(unix)]
 fn without_waiting(options: &mut OpenOptions) {
@@ -154,8 +164,7 @@ fn is_inherited_pipe(path: &Path, file: &File, kind: FileType) -> io::Result<boo
 
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-    let is_descriptor = ["/dev/fd", "/proc/self/fd", "/dev/stdin"].iter().any(|place| path.starts_with(place));
-    if !kind.is_fifo() || !is_descriptor {
+    if !kind.is_fifo() || !is_descriptor(path) {
         return Ok(false);
     }
     fcntl(file, FcntlArg::F_SETFL(OFlag::empty()))?;

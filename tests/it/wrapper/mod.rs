@@ -13,6 +13,7 @@ mod names;
 mod options;
 mod panic;
 mod place;
+mod renewal;
 mod secrets;
 mod start;
 mod stop;
