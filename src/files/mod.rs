@@ -10,9 +10,15 @@ mod state;
 
 pub use state::FileState;
 
+#[cfg(unix)]
+use std::collections::BTreeSet;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
+#[cfg(unix)]
+use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -61,31 +67,49 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
 ///
 /// # Errors
 ///
-/// As [`read`], and [`io::ErrorKind::PermissionDenied`] if every user may read it.
+/// As [`read`], and as [`refuse_public`].
 pub fn read_secret(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = open(path)?;
-    refuse_public(&file)?;
+    refuse_public(&file, path)?;
     read_all(file, most)
 }
 
-/// Returns an error if every user may read the file, and it is not an inherited pipe.
+/// Returns an error if every user may read the file, and it is not an inherited pipe. On a read-only mount it logs a
+/// warning instead, once for each path: platforms mount secrets like that, and no program in a container can change it.
 ///
 /// # Errors
 ///
 /// Those of the system, and [`io::ErrorKind::PermissionDenied`].
-pub fn refuse_public(file: &File) -> io::Result<()> {
+pub fn refuse_public(file: &File, path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
+        use nix::sys::statvfs::{FsFlags, fstatvfs};
         use std::os::unix::fs::PermissionsExt;
+
         let metadata = file.metadata()?;
-        if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
+        if !metadata.is_file() || metadata.permissions().mode() & 0o004 == 0 {
+            return Ok(());
+        }
+        if !fstatvfs(file)?.flags().contains(FsFlags::ST_RDONLY) {
             let cure = "all users may read it; run chmod o-r";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, cure));
         }
+        warn_of_public(path);
     }
     #[cfg(not(unix))]
-    let _ = file;
+    let _ = (file, path);
     Ok(())
+}
+
+#[cfg(unix)]
+fn warn_of_public(path: &Path) {
+    static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if WARNED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned()) {
+        tracing::warn!(
+            "{}: all users may read it; mount the secret with defaultMode: 0400 (Kubernetes) or mode: 0400 (Compose)",
+            path.display()
+        );
+    }
 }
 
 /// Reads an open file to its end. The bytes are overwritten in memory when they are dropped, and no copy stays behind:
