@@ -116,8 +116,18 @@ fn hanging_ca_file_does_not_keep_the_wrapper_from_reconnecting() {
     fs::write(folder.path().join("ca.hangs"), "").unwrap();
     copy(&file); // it has changed, so it is read again
     end(registry);
-    let _registry = authority.serve_at(&address, &[]);
+    let registry = authority.serve_at(&address, &[]);
     wrapped.all(&["it hangs", "registered web0"]);
+    end(registry);
+    let _registry = authority.serve_at(&address, &[]);
+    wrapped.line("registered web0");
+    let threads = fs::read_dir(format!("/proc/{}/task", wrapped.pid)).unwrap();
+    let names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default());
+    assert_eq!(
+        names.filter(|name| name == "certificates\n").count(),
+        1,
+        "one thread hangs, however often it is needed"
+    );
     wrapped.signal(Signal::SIGUSR1);
     wrapped.line("got 10");
 }
