@@ -141,7 +141,7 @@ async fn proxy_variables_mean_what_they_mean_to_curl() {
     }
 }
 
-/// curl says the same of itself, but before 8.13 it compares an IPv6 address like a name, and it does not know length 0.
+/// curl promises the same, but version 7.88 compares an IPv6 address like a name, and none knows length 0.
 #[tokio::test]
 async fn no_proxy_excludes_networks() {
     let all = ("all_proxy", "http://PROXY");

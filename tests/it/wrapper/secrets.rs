@@ -118,7 +118,8 @@ async fn public_key_file_is_accepted_on_a_read_only_mount_only() {
     ["unshare", "mount"].into_iter().for_each(need);
     let folder = tempfile::tempdir().unwrap();
     let registry = scripted_registry(|_, _| None).await;
-    let mount = "cd \"$0\" && mount -t tmpfs tmpfs . && cd \"$0\" && mkdir ..1 && ln -s ..1 ..data && ln -s ..data/key key && \
+    let mount = "cd \"$0\" && mount -t tmpfs tmpfs . && cd \"$0\" && mkdir ..1 && ln -s ..1 ..data && \
+                 ln -s ..data/key key && \
                  printf %s \"$KEY\" >key && chmod \"$MODE\" key && mount -o \"remount,bind,$ACCESS\" . && \
                  unset KEY && exec \"$@\"";
     for (mode, access, is_accepted) in
