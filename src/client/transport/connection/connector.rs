@@ -46,7 +46,8 @@ impl Connector {
         let mut tcp = Tcp { limit, first: self.first_address, bound: bound.clone() };
         let is_secure = to.scheme() == Some(&Scheme::HTTPS);
         let stream: Box<dyn Stream> = if is_secure || first.scheme() == Some(&Scheme::HTTPS) {
-            let tls = self.tls.ok_or_else(|| io::Error::other("TLS is not set up"))?.current().await;
+            let tls = self.tls.ok_or_else(|| io::Error::other("TLS is not set up"))?;
+            let tls = tls.current(limit / 2).await; // the other half is for connecting
             let mut connector = HttpsConnector::from((tcp, tls.clone()));
             match proxy {
                 Some(proxy) if is_secure => {

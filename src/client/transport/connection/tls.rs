@@ -23,9 +23,6 @@ use tokio::time::timeout;
 use crate::client::error::{Error, Setting};
 use crate::files::{self, FileState, LARGEST_PEM};
 
-/// How long a connection waits for files to be read. What is read later is for the next one.
-const FILE_SYSTEM_LIMIT: Duration = Duration::from_millis(250);
-
 /// The files that the caller has named.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsFiles {
@@ -74,8 +71,9 @@ impl Tls {
         self.is_suspect.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the configuration, after files that have changed were read again.
-    pub(super) async fn current(self: Arc<Self>) -> Arc<ClientConfig> {
+    /// Returns the configuration, after files that have changed were read again. What takes longer than `limit` to be
+    /// read is for the next connection.
+    pub(super) async fn current(self: Arc<Self>, limit: Duration) -> Arc<ClientConfig> {
         let (done, told) = oneshot::channel::<()>();
         let tls = self.clone();
         let work = move || {
@@ -83,7 +81,7 @@ impl Tls {
             drop(done);
         };
         match thread::Builder::new().name("certificates".to_owned()).spawn(work) {
-            Ok(_) => drop(timeout(FILE_SYSTEM_LIMIT, told).await),
+            Ok(_) => drop(timeout(limit, told).await),
             // A registered service matters more than the risk of a file system that does not answer.
             Err(_) => self.read_again(),
         }
