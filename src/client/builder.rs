@@ -1,7 +1,7 @@
 //! The settings of a client, and the client made from them.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,8 @@ use super::resources::ResponseCache;
 use super::transport::ApiUrl;
 use super::transport::Auth;
 use super::transport::Credentials;
-use super::transport::connect::{read_authorities, read_own};
 use super::transport::url::parse_login;
-use super::transport::{Kind, TlsFiles, Transport};
+use super::transport::{Http, TlsFiles, Transport};
 use super::{Client, Inner};
 use crate::wire::DEFAULT_PORT;
 
@@ -51,8 +50,7 @@ pub struct ClientBuilder {
     region: Option<Region>,
     credentials: Option<Credentials>,
     request_timeout: Option<Duration>,
-    ca_file: Option<PathBuf>,
-    client_certificate: Option<(PathBuf, PathBuf)>,
+    tls_files: TlsFiles,
 }
 
 impl fmt::Debug for ClientBuilder {
@@ -104,15 +102,23 @@ impl ClientBuilder {
     }
 
     /// A file of PEM certificates of authorities to trust for https, besides the system's.
+    ///
+    /// The client reads it, and the system's certificates, again before a new connection if they have changed, and
+    /// after one that failed because of a certificate. If that fails, it keeps what it has read before, and tries again
+    /// before the next connection. An open connection stays open. A file that is a descriptor (`/dev/fd/3`) is read
+    /// once.
     pub fn ca_file(mut self, file: impl AsRef<Path>) -> Self {
-        self.ca_file = Some(file.as_ref().to_owned());
+        self.tls_files.ca_file = Some(file.as_ref().to_owned());
         self
     }
 
     /// The client certificate for https: a file with the certificate (and the intermediate
     /// ones), and one with its private key, both PEM.
+    ///
+    /// The client reads them again like the [`ca_file`](Self::ca_file). As long as only one of them has been replaced
+    /// and they do not match, it shows the previous certificate.
     pub fn client_certificate(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        self.client_certificate = Some((certificate.as_ref().to_owned(), key.as_ref().to_owned()));
+        self.tls_files.client = Some((certificate.as_ref().to_owned(), key.as_ref().to_owned()));
         self
     }
 
@@ -136,15 +142,12 @@ impl ClientBuilder {
         if request_timeout.is_zero() {
             return Err(Error::invalid("a request timeout of zero leaves no time for an answer"));
         }
-        let authorities = self.ca_file.as_deref().map(read_authorities).transpose();
-        let authorities = authorities.map_err(|error| error.of(Setting::CaFile))?.unwrap_or_default();
-        let own = self.client_certificate.map(|(certificate, key)| read_own(&certificate, &key)).transpose()?;
-        let tls_files = TlsFiles { authorities, own };
-        let http = Kind::of(base.url()).build(&tls_files)?;
-        let auth = self.credentials.map(|credentials| {
-            let login_http = (Kind::of(&login_url) == Kind::of(base.url())).then(|| http.clone());
-            Arc::new(Auth::new(credentials, login_url, login_http, tls_files, request_timeout))
-        });
+        let mut urls = vec![base.url()];
+        urls.extend(self.credentials.as_ref().map(|_| &login_url));
+        let http = Http::new(&urls, self.tls_files, request_timeout)?;
+        let auth = self
+            .credentials
+            .map(|credentials| Arc::new(Auth::new(credentials, login_url.clone(), http.clone(), request_timeout)));
         let transport = Transport { base, http, auth, request_timeout };
         Ok(Client { inner: Arc::new(Inner { transport, remembered: ResponseCache::default() }) })
     }

@@ -6,10 +6,19 @@
 
 #[cfg(all(unix, any(feature = "programs", feature = "registry")))]
 pub mod own;
+mod state;
 
+pub use state::FileState;
+
+#[cfg(unix)]
+use std::collections::BTreeSet;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
+#[cfg(unix)]
+use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -58,31 +67,49 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
 ///
 /// # Errors
 ///
-/// As [`read`], and [`io::ErrorKind::PermissionDenied`] if every user may read it.
+/// As [`read`], and as [`refuse_public`].
 pub fn read_secret(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = open(path)?;
-    refuse_public(&file)?;
+    refuse_public(&file, path)?;
     read_all(file, most)
 }
 
-/// Returns an error if every user may read the file, and it is not an inherited pipe.
+/// Returns an error if every user may read the file, and it is not an inherited pipe. On a read-only mount it logs a
+/// warning instead, once for each path: platforms mount secrets like that, and no program in a container can change it.
 ///
 /// # Errors
 ///
 /// Those of the system, and [`io::ErrorKind::PermissionDenied`].
-pub fn refuse_public(file: &File) -> io::Result<()> {
+pub fn refuse_public(file: &File, path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
+        use nix::sys::statvfs::{FsFlags, fstatvfs};
         use std::os::unix::fs::PermissionsExt;
+
         let metadata = file.metadata()?;
-        if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
+        if !metadata.is_file() || metadata.permissions().mode() & 0o004 == 0 {
+            return Ok(());
+        }
+        if !fstatvfs(file)?.flags().contains(FsFlags::ST_RDONLY) {
             let cure = "all users may read it; run chmod o-r";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, cure));
         }
+        warn_of_public(path);
     }
     #[cfg(not(unix))]
-    let _ = file;
+    let _ = (file, path);
     Ok(())
+}
+
+#[cfg(unix)]
+fn warn_of_public(path: &Path) {
+    static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if WARNED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned()) {
+        tracing::warn!(
+            "{}: all users may read it; mount the secret with defaultMode: 0400 (Kubernetes) or mode: 0400 (Compose)",
+            path.display()
+        );
+    }
 }
 
 /// Reads an open file to its end. The bytes are overwritten in memory when they are dropped, and no copy stays behind:
@@ -133,6 +160,13 @@ pub fn text(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
     }
 }
 
+/// Returns whether a path names a descriptor that the program was started with. It can be read once, and its number may
+/// later be that of another file.
+#[must_use]
+pub fn is_descriptor(path: impl AsRef<Path>) -> bool {
+    ["/dev/fd", "/proc/self/fd", "/dev/stdin"].iter().any(|place| path.as_ref().starts_with(place))
+}
+
 /// Opens without waiting for a writer of a named pipe, and without making a terminal the program's own.
 #[cfg(unix)]
 fn without_waiting(options: &mut OpenOptions) {
@@ -154,8 +188,7 @@ fn is_inherited_pipe(path: &Path, file: &File, kind: FileType) -> io::Result<boo
 
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-    let is_descriptor = ["/dev/fd", "/proc/self/fd", "/dev/stdin"].iter().any(|place| path.starts_with(place));
-    if !kind.is_fifo() || !is_descriptor {
+    if !kind.is_fifo() || !is_descriptor(path) {
         return Ok(false);
     }
     fcntl(file, FcntlArg::F_SETFL(OFlag::empty()))?;

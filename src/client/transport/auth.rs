@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::connect::{Http, Kind, TlsFiles};
+use super::connection::Http;
 use super::login::{Credentials, Login};
 use super::request::{Request, TimeLimit, cannot_be_written};
 use crate::client::error::{Cause, Error, NoAnswer, Phase};
@@ -24,7 +24,7 @@ const RENEW_AGAIN: Duration = Duration::from_secs(10);
 pub(crate) struct Auth {
     credentials: Credentials,
     url: Url,
-    tls_files: TlsFiles,
+    http: Http,
     request_timeout: Duration,
     state: Mutex<State>,
 }
@@ -35,23 +35,13 @@ struct State {
     running_login: Option<watch::Receiver<Option<Outcome>>>,
     /// A valid token is not renewed before this.
     renew_after: Option<Instant>,
-    /// The registry's HTTP client if it is of the same kind, otherwise one that is built when it is first needed.
-    http: Option<Http>,
 }
 
 type Outcome = Result<Arc<Login>, Error>;
 
 impl Auth {
-    /// The HTTP client, if there is one for this URL, is used for logins as well.
-    pub(crate) fn new(
-        credentials: Credentials,
-        url: Url,
-        http: Option<Http>,
-        tls_files: TlsFiles,
-        request_timeout: Duration,
-    ) -> Self {
-        let state = Mutex::new(State { http, ..State::default() });
-        Self { credentials, url, tls_files, request_timeout, state }
+    pub(crate) fn new(credentials: Credentials, url: Url, http: Http, request_timeout: Duration) -> Self {
+        Self { credentials, url, http, request_timeout, state: Mutex::default() }
     }
 
     /// Returns the current token. One that expires soon is renewed in the background; if that fails, there is time for
@@ -103,7 +93,6 @@ impl Auth {
     }
 
     async fn request_login(&self) -> Result<Login, Error> {
-        let http = self.http()?;
         let request = Request {
             phase: Phase::Login,
             method: Method::POST,
@@ -113,18 +102,10 @@ impl Auth {
             expect: StatusCode::OK,
             limit: TimeLimit::from_now(self.request_timeout),
         };
-        let answer = request.send(&http).await.map_err(|error| error.without(&self.credentials.api_key))?;
+        let answer = request.send(&self.http).await.map_err(|error| error.without(&self.credentials.api_key))?;
         let login = Login::read(&answer.json()?).map_err(|what| answer.bad(what))?;
         tracing::debug!("logged in at {}", self.url);
         Ok(login)
-    }
-
-    fn http(&self) -> Result<Http, Error> {
-        let mut state = self.lock();
-        match &state.http {
-            Some(http) => Ok(http.clone()),
-            None => Ok(state.http.insert(Kind::of(&self.url).build(&self.tls_files)?).clone()),
-        }
     }
 }
 

@@ -9,8 +9,7 @@ use hyper::{Request, Uri};
 use tokio::time::timeout;
 use url::Url;
 
-use super::bound::Bound;
-use super::connect::{Http, Kind, TlsFiles, read_authorities, root_cause};
+use super::connection::{Bound, Http, TlsFiles, root_cause};
 use crate::client::error::Error;
 
 /// In bytes: what is read of a body. A longer one is as good.
@@ -22,21 +21,21 @@ const TRANSFER: usize = 4 * BODY;
 pub struct HttpProbe {
     http: Http,
     uri: Uri,
+    limit: Duration,
 }
 
 impl HttpProbe {
-    /// With https, the system's authorities and those in the file are trusted. Reads files.
+    /// `limit` is the time for one response. With https, the system's authorities and those in the file are trusted. Reads files.
     ///
     /// # Errors
     ///
     /// If the URL cannot be requested, or the file cannot be used.
-    pub fn new(url: &Url, ca_file: Option<&Path>) -> Result<Self, Error> {
-        let is_tls = url.scheme() == "https";
-        let authorities = ca_file.filter(|_| is_tls).map(read_authorities).transpose()?.unwrap_or_default();
-        let http = Kind::direct(url).build(&TlsFiles { authorities, own: None })?;
+    pub fn new(url: &Url, ca_file: Option<&Path>, limit: Duration) -> Result<Self, Error> {
+        let ca_file = ca_file.filter(|_| url.scheme() == "https").map(Path::to_owned);
+        let http = Http::direct(url, TlsFiles { ca_file, client: None }, limit)?;
         let uri = url.as_str().parse();
         let uri = uri.map_err(|error| Error::invalid(format!("no request can be sent to {url}: {error}")))?;
-        Ok(Self { http, uri })
+        Ok(Self { http, uri, limit })
     }
 
     /// Sends the request; returns the status, whatever it is. Redirects are not followed.
@@ -44,9 +43,9 @@ impl HttpProbe {
     /// # Errors
     ///
     /// In words: no response within the limit, or a response that breaks off.
-    pub async fn status(&self, limit: Duration) -> Result<u16, String> {
-        let answered = timeout(limit, self.ask()).await;
-        answered.unwrap_or_else(|_| Err(format!("no response within {limit:?}")))
+    pub async fn status(&self) -> Result<u16, String> {
+        let answered = timeout(self.limit, self.ask()).await;
+        answered.unwrap_or_else(|_| Err(format!("no response within {:?}", self.limit)))
     }
 
     async fn ask(&self) -> Result<u16, String> {

@@ -17,8 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::bound::{Bound, TooMuch};
-use super::connect::{Http, proxy_variable, root_cause};
+use super::connection::{Bound, Http, TooMuch, root_cause};
 use super::timestamp::until_http_date;
 use super::url::is_id;
 use crate::client::error::{Cause, Error, NoAnswer, Phase};
@@ -161,6 +160,11 @@ pub(super) struct Request {
 impl Request {
     /// Sends it and reads the response to its end.
     pub(super) async fn send(&self, http: &Http) -> Result<Answer, Error> {
+        let answer = self.exchange(http).await;
+        answer.inspect_err(|error| http.heed(error))
+    }
+
+    async fn exchange(&self, http: &Http) -> Result<Answer, Error> {
         let body = Full::from(self.body.clone().unwrap_or_default());
         let mut request = hyper::Request::new(body);
         *request.method_mut() = self.method.clone();
@@ -171,7 +175,8 @@ impl Request {
             .parse()
             .map_err(|error| Error::invalid(format!("no request can be sent to {}: {error}", self.url)))?;
         let sent = timeout_at(self.limit.end, http.send(request)).await;
-        let response = sent.map_err(|_| self.timeout())?.map_err(|error| self.no_answer(&error))?;
+        let proxy = || http.proxy_variable(&self.url);
+        let response = sent.map_err(|_| self.timeout())?.map_err(|error| self.no_answer(&error, proxy()))?;
         if let Some(bound) = response.extensions().get::<Bound>() {
             bound.expect_body(LONGEST_TRANSFER);
         }
@@ -195,7 +200,7 @@ impl Request {
         let mut body = Vec::new();
         loop {
             let frame = timeout_at(self.limit.end, response.frame()).await.map_err(|_| self.timeout())?;
-            let Some(frame) = frame.transpose().map_err(|error| self.no_answer(&error))? else { return Ok(body) };
+            let Some(frame) = frame.transpose().map_err(|error| self.no_answer(&error, None))? else { return Ok(body) };
             let Ok(chunk) = frame.into_data() else { continue };
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(self.too_long());
@@ -225,7 +230,7 @@ impl Request {
         Error::Transport { phase: self.phase, url: self.url.to_string(), why, cause, detail }
     }
 
-    fn no_answer(&self, error: &(dyn StdError + 'static)) -> Error {
+    fn no_answer(&self, error: &(dyn StdError + 'static), proxy: Option<&str>) -> Error {
         if causes(error).any(is_too_much) {
             return self
                 .bad("comes with more than any registry sends (64 kB before it, interim answers included)".to_owned());
@@ -235,8 +240,7 @@ impl Request {
         }
         let is_connect = error.downcast_ref::<HttpError>().is_some_and(HttpError::is_connect);
         let (why, detail) = if is_connect {
-            let proxy = proxy_variable(&self.url)
-                .map(|name| format!("; {name} names a proxy, and no_proxy those it is not for"));
+            let proxy = proxy.map(|name| format!("; {name} names a proxy, and no_proxy those it is not for"));
             (NoAnswer::Connect, root_cause(error) + &proxy.unwrap_or_default())
         } else {
             (NoAnswer::Broken, root_cause(error))

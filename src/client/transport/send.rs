@@ -7,7 +7,7 @@ use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::auth::Auth;
-use super::connect::Http;
+use super::connection::Http;
 use super::login::Login;
 use super::request::{Answer, Call, Request, TimeLimit};
 use super::url::ApiUrl;

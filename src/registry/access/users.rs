@@ -57,7 +57,7 @@ impl Users {
         let has_plain = |user: &User| [&user.api_key, &user.password].into_iter().flatten().any(|key| !key.is_hash());
         if users.users.iter().any(has_plain) {
             let refused = |error: std::io::Error| in_file(format!("it has plain keys, and {error}"));
-            files::refuse_public(&files::open(path).map_err(refused)?).map_err(refused)?;
+            files::refuse_public(&files::open(path).map_err(refused)?, path).map_err(refused)?;
         }
         Ok(users)
     }

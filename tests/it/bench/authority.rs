@@ -54,9 +54,13 @@ impl Authority {
     }
 
     pub fn serve(&self, options: &[&str]) -> Registry {
+        self.serve_at("127.0.0.1:0", options)
+    }
+
+    pub fn serve_at(&self, address: &str, options: &[&str]) -> Registry {
         let own = ["--tls-cert", &self.path("server"), "--tls-key", &self.path("server.key")].map(str::to_owned);
         let options: Vec<&str> = own.iter().map(String::as_str).chain(options.iter().copied()).collect();
-        let registry = Registry::start_with(&options);
+        let registry = Registry::start_at(address, &options);
         assert!(registry.url.starts_with("https://127.0.0.1:"), "{}", registry.url);
         registry
     }

@@ -6,5 +6,6 @@ mod events;
 mod heartbeat;
 mod login;
 mod proxy;
+mod renewal;
 mod services;
 mod tls;

@@ -17,6 +17,7 @@ mod place;
 mod placeholders;
 mod readiness;
 mod refusals;
+mod renewal;
 mod secrets;
 mod start;
 mod stop;

@@ -45,6 +45,23 @@ fn help_and_version_need_no_registry() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn white_space_in_lists_is_removed() {
+    let registry = scripted_registry(|_, _| None).await;
+    let mut command = wrapper(&registry.url);
+    let environment = [
+        ("SERVICE_REGISTRY_TAGS", " api, www\n"),
+        ("SERVICE_REGISTRY_METADATA", "port = 8000,\n motto=one\\, two\n"),
+        ("SERVICE_REGISTRY_SESSION_METADATA", "\n"),
+    ];
+    command.envs(environment).args(["--id=web0", "--abort-on-failure", "true"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(0));
+    let sent: Vec<_> = registry.seen().iter().map(crate::bench::Seen::json).collect();
+    assert_eq!(sent[0]["metadata"], serde_json::json!({}));
+    assert_eq!(sent[1]["tags"], serde_json::json!(["api", "www"]));
+    assert_eq!(sent[1]["metadata"], serde_json::json!({"port": "8000", "motto": "one, two"}));
+}
+
 #[test]
 fn wrong_option_is_reported_before_any_effect() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -55,6 +72,7 @@ fn wrong_option_is_reported_before_any_effect() {
         (&[], "--id is missing"),
         (&["--id=web0", "--interval=2"], "--interval: \"2\" is not a whole number of seconds from 3 to 120"),
         (&["--id=web0", "--tags=a,,b"], "--tags: tag 2 is empty"),
+        (&["--id=web0", "--tags=a\nb"], "--tags: tag \"a\\nb\" contains '\\n'; it must have no control characters"),
         (&["--id=web0", "--metadata=port"], "--metadata: \"port\" is not key=value"),
         (&["--id=web0", "--session-metadata=x="], "--session-metadata: key \"x\" has no value"),
         (&["--id=web0", "--retries=0", "--abort-on-failure"], "--retries: \"0\" is not a number"),

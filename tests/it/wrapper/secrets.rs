@@ -112,6 +112,35 @@ async fn wrapper_without_secrets_is_dumpable() {
     assert!(said.contains("OTHER=kept") && said.contains("dumpable 1"), "{said}");
 }
 
+/// As kubelet and Compose mount secrets: readable for all users, behind links, and read-only.
+#[tokio::test(flavor = "multi_thread")]
+async fn public_key_file_is_accepted_on_a_read_only_mount_only() {
+    ["unshare", "mount"].into_iter().for_each(need);
+    let folder = tempfile::tempdir().unwrap();
+    let registry = scripted_registry(|_, _| None).await;
+    let mount = "cd \"$0\" && mount -t tmpfs tmpfs . && cd \"$0\" && mkdir ..1 && ln -s ..1 ..data && \
+                 ln -s ..data/key key && \
+                 printf %s \"$KEY\" >key && chmod \"$MODE\" key && mount -o \"remount,bind,$ACCESS\" . && \
+                 unset KEY && exec \"$@\"";
+    for (mode, access, is_accepted) in
+        [("0444", "ro", true), ("0644", "ro", true), ("0444", "rw", false), ("0644", "rw", false)]
+    {
+        let mut command = clean("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", mount]).arg(folder.path());
+        command.env("KEY", KEY).env("MODE", mode).env("ACCESS", access);
+        command.args([env!("CARGO_BIN_EXE_service-registry-wrapper"), "--id=web0", "--username=joe"]);
+        command.arg("--api-key-file").arg(folder.path().join("key"));
+        let mut wrapped = Running::start(command.args(["--registry-url", &registry.url, "true"]));
+        let (code, said) = (wrapped.end().code(), wrapped.said_to_the_end());
+        let (warned, refused) =
+            (said.matches("defaultMode: 0400 (Kubernetes) or mode: 0400 (Compose)"), "run chmod o-r");
+        let seen = (code, warned.count(), said.contains(refused), said.contains("registered web0"));
+        let expected = if is_accepted { (Some(0), 1, false, true) } else { (Some(2), 0, true, false) };
+        assert_eq!(seen, expected, "{mode} {access}: {said}");
+    }
+    assert!(registry.requests(1).await[0].body.contains(KEY));
+}
+
 /// The thread that reads files is not worth a registration.
 #[tokio::test(flavor = "multi_thread")]
 async fn key_file_is_read_without_a_thread() {

@@ -29,7 +29,7 @@ pub(super) struct Probe {
 enum Kind {
     Tcp(Vec<SocketAddr>),
     /// Whether 3xx is a good status as well.
-    Http(HttpProbe, bool),
+    Http(Box<HttpProbe>, bool),
     Exec(ExecCheck),
     /// It can never pass, for this reason.
     Impossible(String),
@@ -40,8 +40,8 @@ impl Probe {
         let kind = match check {
             Check::Tcp(_, addresses) => Kind::Tcp(addresses.clone()),
             Check::Exec(command) => Kind::Exec(ExecCheck::new(command.clone())),
-            Check::Http(url) => match http(url.clone(), health.ca_file.as_ref().map(PathBuf::from)).await {
-                Ok(probe) => Kind::Http(probe, health.accepts_3xx),
+            Check::Http(url) => match http(url.clone(), health).await {
+                Ok(probe) => Kind::Http(Box::new(probe), health.accepts_3xx),
                 Err(why) => Kind::Impossible(why),
             },
         };
@@ -54,7 +54,7 @@ impl Probe {
     async fn run(&mut self, watched: &Watched<'_>, limit: Duration) -> Result<(), String> {
         let outcome = match &mut self.kind {
             Kind::Tcp(addresses) => connect(addresses, limit).await,
-            Kind::Http(probe, accepts_3xx) => match probe.status(limit).await {
+            Kind::Http(probe, accepts_3xx) => match probe.status().await {
                 Ok(200..=299) => Ok(()),
                 Ok(300..=399) if *accepts_3xx => Ok(()),
                 Ok(status) => Err(format!("status {status}")),
@@ -100,7 +100,8 @@ async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<(), String
 }
 
 /// Certificates are files, which are read in a thread.
-async fn http(url: Url, ca_file: Option<PathBuf>) -> Result<HttpProbe, String> {
-    let probe = blocking::begin(move || HttpProbe::new(&url, ca_file.as_deref())).await;
+async fn http(url: Url, health: &Health) -> Result<HttpProbe, String> {
+    let (ca_file, limit) = (health.ca_file.as_ref().map(PathBuf::from), health.timeout);
+    let probe = blocking::begin(move || HttpProbe::new(&url, ca_file.as_deref(), limit)).await;
     probe.map_err(|_| "the thread that reads certificates has ended".to_owned())?.map_err(|error| error.to_string())
 }

@@ -1,4 +1,7 @@
 //! Lists on the command line: `api,www` and `port=8000,motto=one\, two`, checked against the rules of the API.
+//!
+//! White space around items, keys and values is removed: a YAML block ends with a line feed, and people put a blank
+//! behind a comma. No search could find such a tag.
 
 use anyhow::{Result, bail, ensure};
 use service_registry::wire::Metadata;
@@ -8,11 +11,11 @@ use crate::placeholders::{Value, expand};
 
 /// Parses the tags in the values of an option, and expands their placeholders; an empty value has none.
 pub(super) fn tags(values: &[String], value: impl Value) -> Result<Vec<String>> {
-    let tags = values.iter().flat_map(|value| split(value)).map(|tag| expand(&tag, &value));
+    let tags = values.iter().flat_map(|value| items(value)).map(|tag| expand(&tag, &value));
     let tags = tags.collect::<Result<Vec<String>>>()?;
     for (position, tag) in tags.iter().enumerate() {
         ensure!(!tag.is_empty(), "tag {} is empty; remove a ','", position + 1);
-        check_length("tag", tag, *TAG.end())?;
+        check("tag", tag, *TAG.end())?;
     }
     ensure!(tags.len() <= TAGS, "{} tags are too many; a service has at most {TAGS}", tags.len());
     Ok(tags)
@@ -21,8 +24,8 @@ pub(super) fn tags(values: &[String], value: impl Value) -> Result<Vec<String>> 
 /// Parses the pairs in the values of an option, and expands the placeholders in their values. The first `=` splits a pair; of two pairs with one key the last counts.
 pub(super) fn metadata(values: &[String], value_of: impl Value) -> Result<Metadata> {
     let mut pairs = Metadata::new();
-    for item in values.iter().flat_map(|value| split(value)) {
-        let Some((key, value)) = item.split_once('=') else {
+    for item in values.iter().flat_map(|value| items(value)) {
+        let Some((key, value)) = item.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
             bail!("{} is not key=value (a comma in a value is written '\\,')", quoted(&item));
         };
         ensure!(!key.is_empty(), "{} has no key before '='", quoted(&item));
@@ -32,12 +35,17 @@ pub(super) fn metadata(values: &[String], value_of: impl Value) -> Result<Metada
             quoted(key)
         );
         let value = expand(value, &value_of)?;
-        check_length("key", key, *KEY_OR_VALUE.end())?;
-        check_length("value", &value, *KEY_OR_VALUE.end())?;
+        check("key", key, *KEY_OR_VALUE.end())?;
+        check("value", &value, *KEY_OR_VALUE.end())?;
         pairs.insert(key.to_owned(), value);
     }
     ensure!(pairs.len() <= PAIRS, "{} pairs are too many; at most {PAIRS} are allowed", pairs.len());
     Ok(pairs)
+}
+
+/// Returns the items of a list, without white space around them. A list of white space has none.
+fn items(list: &str) -> impl Iterator<Item = String> {
+    split(list.trim()).into_iter().map(|item| item.trim().to_owned())
 }
 
 /// Splits at commas. `\,` is a comma and `\\` a backslash; any other backslash is itself.
@@ -63,8 +71,11 @@ pub(super) fn split(list: &str) -> Vec<String> {
     items
 }
 
-/// Counts UTF-16 code units, like the registry.
-fn check_length(what: &str, text: &str, longest: usize) -> Result<()> {
+/// Refuses control characters, and what is too long. Counts UTF-16 code units, like the registry.
+fn check(what: &str, text: &str, longest: usize) -> Result<()> {
+    if let Some(wrong) = text.chars().find(|character| character.is_control()) {
+        bail!("{what} {} contains {wrong:?}; it must have no control characters", quoted(text));
+    }
     let length = text.encode_utf16().count();
     ensure!(length <= longest, "{what} {} has {length} characters; at most {longest} are allowed", quoted(text));
     Ok(())
@@ -121,6 +132,25 @@ mod tests {
         assert_eq!(pairs_of(r"motto=one\, two,path=c:\x"), r#"{"motto": "one, two", "path": "c:\\x"}"#);
         assert_eq!(pairs_of(r"dir=c:\\,a=1"), r#"{"a": "1", "dir": "c:\\"}"#);
         assert_eq!(pairs_of("a=1,a=2"), r#"{"a": "2"}"#);
+    }
+
+    #[test]
+    fn white_space_around_items_keys_and_values_is_removed() {
+        assert_eq!(tags_of(" api, www\t,two words\n").unwrap(), ["api", "www", "two words"]);
+        assert!(tags_of(" \n").unwrap().is_empty());
+        assert_eq!(pairs_of(" port = 8000,\n motto=one\\, two \n"), r#"{"motto": "one, two", "port": "8000"}"#);
+        assert_eq!(tags_of("a, ,b").unwrap_err().to_string(), "tag 2 is empty; remove a ','");
+        assert!(pairs_of(" = 1").starts_with("\"= 1\" has no key"));
+        assert!(pairs_of("a= ").starts_with("key \"a\" has no value"));
+    }
+
+    #[test]
+    fn control_characters_are_refused() {
+        let refused = "contains '\\n'; it must have no control characters";
+        assert_eq!(tags_of("api\nwww").unwrap_err().to_string(), format!("tag \"api\\nwww\" {refused}"));
+        assert_eq!(pairs_of("a\nb=1"), format!("key \"a\\nb\" {refused}"));
+        assert_eq!(pairs_of("a=1\n2"), format!("value \"1\\n2\" {refused}"));
+        assert!(tags_of("a\u{7f}b").is_err() && tags_of("a\u{85}b").is_err());
     }
 
     #[test]

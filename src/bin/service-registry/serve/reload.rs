@@ -3,11 +3,10 @@
 //! It checks the files every two seconds. The kernel's notifications are about files, not names: they miss a file that
 //! is replaced through a link, as container platforms do, and changes on network file systems.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use service_registry::files::FileState;
 use service_registry::registry::{Control, Error, Tls, TlsFiles, Users};
 use tokio::signal::unix::Signal;
 use tokio::time::{sleep, timeout};
@@ -36,11 +35,8 @@ struct Found {
 struct Watched<T> {
     what: T,
     files: Vec<PathBuf>,
-    seen: Vec<Option<Look>>,
+    seen: Vec<Option<FileState>>,
 }
-
-/// Device, inode, size, and time of change with nanoseconds: one of them differs after any change.
-type Look = (u64, u64, u64, i64, i64);
 
 impl Reload {
     /// Must be called before the files are read for the first time, so that no later change is missed.
@@ -124,10 +120,7 @@ impl<T> Watched<T> {
     }
 
     fn has_changed(&mut self) -> bool {
-        let look = |metadata: Metadata| {
-            (metadata.dev(), metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec())
-        };
-        let seen = self.files.iter().map(|file| std::fs::metadata(file).ok().map(look)).collect();
+        let seen = self.files.iter().map(|file| FileState::of(file)).collect();
         std::mem::replace(&mut self.seen, seen) != self.seen
     }
 }

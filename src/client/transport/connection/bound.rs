@@ -19,7 +19,7 @@ const HEAD: usize = 64 << 10;
 
 /// How many more bytes may be read of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct Bound(Arc<AtomicUsize>);
+pub(crate) struct Bound(Arc<AtomicUsize>);
 
 impl Bound {
     pub(super) fn new() -> Self {
@@ -32,14 +32,14 @@ impl Bound {
     }
 
     /// Sets the bound for a body.
-    pub(super) fn expect_body(&self, bytes: usize) {
+    pub(crate) fn expect_body(&self, bytes: usize) {
         self.0.store(bytes, Ordering::Relaxed);
     }
 }
 
 /// The bound is reached.
 #[derive(Debug)]
-pub(super) struct TooMuch;
+pub(crate) struct TooMuch;
 
 impl std::error::Error for TooMuch {}
 

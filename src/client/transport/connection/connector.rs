@@ -11,66 +11,71 @@ use hyper::http::uri::Scheme;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::bound::{Bound, Bounded};
-use super::resolver::Resolver;
+use super::bound::Bound;
+use super::proxy::{Proxies, Proxy};
+use super::tcp::{FirstAddress, Tcp};
+use super::tls::Tls;
 
 /// More than a lost packet costs, less than the limit of most heartbeats.
 const CONNECTING: Duration = Duration::from_secs(3);
-/// How soon a dead connection is detected: probes of an idle one, and the time for sent data to be acknowledged.
-const PROBES: (Duration, u32) = (Duration::from_secs(15), 3);
-const ACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Opening<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 /// Opens connections.
 #[derive(Clone)]
 pub(super) struct Connector {
-    tcp: HttpConnector<Resolver>,
-    tls: Arc<ClientConfig>,
-    proxies: Option<Arc<Matcher>>,
+    /// The time limit of a request.
+    pub(super) limit: Duration,
+    pub(super) proxies: Option<Arc<Proxies>>,
+    /// None if neither the URLs nor their proxies need it.
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) first_address: FirstAddress,
 }
 
 impl Connector {
-    /// The proxies, for the addresses that they are for.
-    pub(super) fn new(tls: ClientConfig, proxies: Option<Arc<Matcher>>) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver);
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        // Divided among the addresses of a name, so that a silent one leaves time for the others.
-        tcp.set_connect_timeout(Some(CONNECTING));
-        tcp.set_keepalive(Some(PROBES.0));
-        tcp.set_keepalive_interval(Some(PROBES.0));
-        tcp.set_keepalive_retries(Some(PROBES.1));
-        #[cfg(target_os = "linux")]
-        tcp.set_tcp_user_timeout(Some(ACKNOWLEDGED));
-        Self { tcp, tls: Arc::new(tls), proxies }
-    }
-
     async fn open(self, to: Uri) -> Result<Link, BoxError> {
         let bound = Bound::new();
-        let first = HttpsConnector::from((Tcp { tcp: self.tcp, bound: bound.clone() }, self.tls.clone()));
-        let proxy = self.proxies.and_then(|proxies| proxies.intercept(&to));
-        let is_proxied = proxy.is_some() && to.scheme() != Some(&Scheme::HTTPS);
-        let stream: Box<dyn Stream> = match proxy {
-            None => Box::new({ first }.call(to).await?),
-            Some(proxy) if is_proxied => Box::new({ first }.call(proxy.uri().clone()).await?),
-            Some(proxy) => Box::new(HttpsConnector::from((tunnel(&proxy, first), self.tls)).call(to).await?),
+        let proxy = self.proxies.as_ref().and_then(|proxies| proxies.find(to.scheme_str(), to.host()));
+        let first = proxy.map_or(&to, Proxy::uri).clone();
+        check_scheme(&first, proxy)?;
+        let limit = self.limit.min(CONNECTING);
+        let mut tcp = Tcp { limit, first: self.first_address, bound: bound.clone() };
+        let is_secure = to.scheme() == Some(&Scheme::HTTPS);
+        let stream: Box<dyn Stream> = if is_secure || first.scheme() == Some(&Scheme::HTTPS) {
+            let tls = self.tls.ok_or_else(|| io::Error::other("TLS is not set up"))?;
+            let tls = tls.current(limit / 2).await; // the other half is for connecting
+            let mut connector = HttpsConnector::from((tcp, tls.clone()));
+            match proxy {
+                Some(proxy) if is_secure => {
+                    Box::new(HttpsConnector::from((tunnel(proxy, connector), tls)).call(to.clone()).await?)
+                }
+                _ => Box::new(connector.call(first).await?),
+            }
+        } else {
+            Box::new(tcp.call(first).await?)
         };
-        Ok(Link { stream, bound, is_proxied })
+        Ok(Link { stream, bound, is_proxied: proxy.is_some() && !is_secure })
     }
 }
 
-fn tunnel<C>(proxy: &Intercept, first: C) -> Tunnel<C> {
+/// Refuses a proxy that does not speak HTTP.
+fn check_scheme(first: &Uri, proxy: Option<&Proxy>) -> io::Result<()> {
+    match (first.scheme_str(), proxy) {
+        (Some("http" | "https"), _) | (_, None) => Ok(()),
+        (scheme, Some(proxy)) => {
+            let (scheme, variable) = (scheme.unwrap_or_default(), proxy.variable);
+            Err(io::Error::other(format!("{variable} names a {scheme} proxy, which is not supported")))
+        }
+    }
+}
+
+fn tunnel<C>(proxy: &Proxy, first: C) -> Tunnel<C> {
     let tunnel = Tunnel::new(proxy.uri().clone(), first);
-    match proxy.basic_auth() {
+    match proxy.auth() {
         Some(auth) => tunnel.with_auth(auth.clone()),
         None => tunnel,
     }
@@ -79,7 +84,7 @@ fn tunnel<C>(proxy: &Intercept, first: C) -> Tunnel<C> {
 impl Service<Uri> for Connector {
     type Response = Link;
     type Error = BoxError;
-    type Future = Opening<Link>;
+    type Future = Pin<Box<dyn Future<Output = Result<Link, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -88,28 +93,6 @@ impl Service<Uri> for Connector {
     fn call(&mut self, to: Uri) -> Self::Future {
         let opening = self.clone().open(to);
         Box::pin(async { timeout(CONNECTING, opening).await.map_err(io::Error::from)? })
-    }
-}
-
-/// Opens the TCP connection.
-#[derive(Clone)]
-struct Tcp {
-    tcp: HttpConnector<Resolver>,
-    bound: Bound,
-}
-
-impl Service<Uri> for Tcp {
-    type Response = TokioIo<Bounded>;
-    type Error = BoxError;
-    type Future = Opening<Self::Response>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let (opening, bound) = (self.tcp.call(to), self.bound.clone());
-        Box::pin(async { Ok(TokioIo::new(Bounded::new(opening.await?.into_inner(), bound))) })
     }
 }
 
