@@ -14,6 +14,7 @@ mod options;
 mod panic;
 mod place;
 mod secrets;
+mod servers;
 mod start;
 mod stop;
 mod systemd;

@@ -58,6 +58,20 @@ impl ChildConfig {
         self.rewrites.get(&signal).copied().unwrap_or(signal)
     }
 
+    /// Returns whether a signal goes to the child's process group, and not to the child alone.
+    ///
+    /// With `auto`, those do that ask for the end, also where another signal replaces them, and those of job control. A
+    /// server that forks workers passes others on itself, and its workers die of SIGHUP or SIGUSR2.
+    pub(crate) fn is_for_group(&self, signal: i32) -> bool {
+        let ends = |signal| matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGKILL);
+        let suspends = |signal| matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGCONT);
+        match self.scope {
+            Scope::Auto => [signal, self.rewritten(signal)].into_iter().any(|signal| ends(signal) || suspends(signal)),
+            Scope::Group => true,
+            Scope::Child => false,
+        }
+    }
+
     /// Returns whether the signals of keys are rewritten.
     pub(crate) fn rewrites_keys(&self) -> bool {
         [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP].iter().any(|key| self.rewrites.contains_key(key))

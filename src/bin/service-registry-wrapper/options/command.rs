@@ -9,9 +9,10 @@ pub(crate) struct CommandOptions {
     #[arg(long, value_name = "FROM:TO,...", env = "SERVICE_REGISTRY_REWRITE_SIGNAL", hide_env_values = true)]
     pub rewrite_signal: Vec<String>,
 
-    /// Forward signals to the child's process group, or to the child alone, which then stays in the wrapper's group
+    /// Forward signals to the child's process group, or to the child alone, which then stays in the wrapper's group;
+    /// auto: SIGTERM, SIGINT and job control to the group, all others to the child alone
     #[arg(long, value_name = "SCOPE", env = "SERVICE_REGISTRY_SIGNAL_SCOPE", hide_env_values = true)]
-    #[arg(default_value = "group")]
+    #[arg(default_value = "auto")]
     pub signal_scope: Scope,
 
     /// On SIGTERM or SIGINT: time between the withdrawal from the registry and the signal to COMMAND
@@ -58,7 +59,9 @@ pub(crate) struct CommandOptions {
 /// The receivers of forwarded signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scope {
-    /// The child alone
+    /// The group for what ends or suspends it, the child alone for other signals
+    Auto,
+    /// The child alone, in the wrapper's process group
     Child,
     /// The child and its process group
     Group,

@@ -64,14 +64,19 @@ impl<'a> ProcessTree<'a> {
         self.foreground.hear(signal);
     }
 
-    /// Gives the child the foreground, unless it stays behind the wrapper, and forwards a signal.
+    /// Gives the child the foreground, unless it stays behind the wrapper, and forwards the signal of a key, which the
+    /// terminal would have sent to the group.
     pub(crate) fn give_foreground(&mut self, signal: i32) {
         self.foreground.give_foreground();
-        self.forward(signal);
+        self.forward_to(signal, true);
     }
 
     /// Forwards a signal, rewritten, to the child, or to the remaining descendants once the child has exited.
     pub(crate) fn forward(&mut self, signal: i32) {
+        self.forward_to(signal, self.child_config.is_for_group(signal));
+    }
+
+    fn forward_to(&mut self, signal: i32, is_for_group: bool) {
         let rewritten = self.child_config.rewritten(signal);
         if rewritten == 0 {
             debug!(signal = signals::name(signal), "dropped");
@@ -86,7 +91,7 @@ impl<'a> ProcessTree<'a> {
             }
         } else {
             self.forwarded.insert(rewritten);
-            self.send(rewritten);
+            self.send(rewritten, is_for_group);
         }
     }
 
@@ -107,26 +112,27 @@ impl<'a> ProcessTree<'a> {
     /// Continues the child, in the foreground if `fg` put the wrapper there.
     fn resume(&self) {
         self.foreground.give_foreground();
-        self.send(libc::SIGCONT);
+        self.send(libc::SIGCONT, true);
     }
 
-    /// Signals the child's group, and the child itself if it has left the group.
-    fn send(&self, signal: i32) {
-        if !self.shares_group() {
+    /// Signals the child's group, and the child itself if it has left the group; or the child alone.
+    fn send(&self, signal: i32, is_for_group: bool) {
+        let is_for_group = is_for_group && !self.shares_group();
+        if is_for_group {
             wait::send(-self.child, signal);
         }
-        let is_reached = !self.shares_group() && signals::leads_its_group(self.child);
+        let is_reached = is_for_group && signals::leads_its_group(self.child);
         if !is_reached && self.exit_status.is_none() {
             wait::send(self.child, signal);
         }
     }
 
-    /// The child is in the wrapper's process group, and signals go to the child alone.
     /// Returns whether the wrapper has sent this signal to the child.
     pub(crate) fn was_sent(&self, signal: i32) -> bool {
         self.forwarded.contains(&signal)
     }
 
+    /// Returns whether the child is in the wrapper's process group, and signals go to the child alone.
     pub(crate) fn shares_group(&self) -> bool {
         !self.foreground.own_group
     }
@@ -189,7 +195,7 @@ impl<'a> ProcessTree<'a> {
     pub(crate) fn kill(&mut self) {
         self.signalled.clear();
         if self.child_config.leave_orphans {
-            self.send(libc::SIGKILL);
+            self.send(libc::SIGKILL, true);
         } else {
             self.signal_all(libc::SIGKILL);
         }
@@ -197,7 +203,7 @@ impl<'a> ProcessTree<'a> {
 
     fn signal_all(&mut self, signal: i32) {
         if !descendants::signal_all(signal, &mut self.signalled, &self.inherited_children) {
-            self.send(signal); // without /proc, the group is all that is known
+            self.send(signal, true); // without /proc, the group is all that is known
         }
     }
 
