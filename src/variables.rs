@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction};
 pub const PREFIX: &str = "SERVICE_REGISTRY_";
 
 /// The variables of both programs, without the prefix. Both know all of them, since an environment may be shared.
-const KNOWN: [&str; 51] = [
+const KNOWN: [&str; 52] = [
     "ABORT_ON_FAILURE",
     "API_KEY",
     "API_KEY_FILE",
@@ -35,6 +35,7 @@ const KNOWN: [&str; 51] = [
     "ON_REGISTRY_DOWN",
     "OPEN",
     "PARENT_DEATH_SIGNAL",
+    "PID_FILE",
     "QUIET",
     "REGION",
     "REPLACE",

@@ -1,7 +1,9 @@
 //! `--status-socket`: a unix socket that reports the state of the registration, and takes the service out of the
 //! registry and puts it back.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -27,7 +29,7 @@ const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 pub(super) async fn answer(
     socket: Option<oneshot::Receiver<OwnSocket>>,
     id: &str,
-    child: pid_t,
+    child: Rc<Cell<pid_t>>,
     desired: Desired,
     mut status: watch::Receiver<RegistrationStatus>,
 ) -> Infallible {
@@ -44,7 +46,7 @@ pub(super) async fn answer(
             sleep(ACCEPT_RETRY).await;
             continue;
         };
-        if let Err(error) = converse(caller, id, child, &desired, &mut status).await {
+        if let Err(error) = converse(caller, id, child.get(), &desired, &mut status).await {
             debug!("status socket: {error}");
         }
     }

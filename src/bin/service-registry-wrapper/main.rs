@@ -90,7 +90,7 @@ async fn live(
         Ok(tree) => tree,
         Err(reason) => return reason.ending(config, Some(&registration)).await,
     };
-    let child = tree.child();
+    let child = tree.watch_child();
     let mut supervisor = Supervisor::new(tree, config, &registration);
     let mut signals = startup.hand_over(&mut supervisor);
     process::close_inherited();

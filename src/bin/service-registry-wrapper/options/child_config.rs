@@ -1,6 +1,7 @@
 //! The treatment of the child: the values of `--rewrite-signal`, `--exit-map` and the like.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,6 +30,8 @@ pub(crate) struct ChildConfig {
     /// The signal that the child gets when the wrapper is killed; 0 for none.
     pub parent_death_signal: i32,
     pub notify_when: Option<NotifyWhen>,
+    /// Names the next main process when the present one exits.
+    pub pid_file: Option<PathBuf>,
 }
 
 impl ChildConfig {
@@ -50,6 +53,7 @@ impl ChildConfig {
                 signal(death).with_context(named("parent_death_signal"))?
             },
             notify_when: options.parent.notify_when,
+            pid_file: options.parent.pid_file.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from),
         })
     }
 

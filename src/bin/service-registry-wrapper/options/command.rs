@@ -1,5 +1,7 @@
 //! The options about the command.
 
+use std::ffi::OsString;
+
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -54,6 +56,11 @@ pub(crate) struct CommandOptions {
     /// Notify systemd that the service is ready, for a COMMAND that does not do it itself
     #[arg(long, value_name = "WHEN", env = "SERVICE_REGISTRY_NOTIFY_WHEN", hide_env_values = true)]
     pub notify_when: Option<NotifyWhen>,
+
+    /// Pid file of a COMMAND that replaces itself or goes into the background: when its main process exits, the
+    /// descendant that the file names follows it
+    #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_PID_FILE", hide_env_values = true)]
+    pub pid_file: Option<OsString>,
 }
 
 /// The receivers of forwarded signals.

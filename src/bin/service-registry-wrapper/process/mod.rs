@@ -2,7 +2,8 @@
 //!
 //! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and
 //! signals processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in
-//! /proc; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
+//! /proc; `successor` finds the
+//! process that replaces the main one; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
 
 pub(super) mod blocking;
 pub(super) mod descendants;
@@ -10,6 +11,7 @@ mod descriptors;
 mod environment;
 mod lookup;
 mod spawn;
+mod successor;
 mod tree;
 pub(super) mod wait;
 

@@ -16,12 +16,14 @@ pub(crate) use fence::Fence;
 pub(crate) use panic::catch;
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use nix::libc;
+use anyhow::{Context, Result, anyhow};
+use nix::libc::{self, pid_t};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
@@ -33,6 +35,9 @@ use crate::signals::action::decide;
 use crate::signals::{self, Action as SignalAction, Received, Signals, Stage};
 use shutdown::{Event, Limits, Shutdown, ShutdownAction, Warning};
 
+/// A command that exits within this time has not done its work in the foreground.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
 /// Supervises the process tree of the child.
 pub(super) struct Supervisor<'a> {
     tree: ProcessTree<'a>,
@@ -41,6 +46,9 @@ pub(super) struct Supervisor<'a> {
     withdrawer: Withdrawer,
     status: watch::Receiver<RegistrationStatus>,
     started: Instant,
+    has_warned_of_fence: bool,
+    /// The search for the process that follows the child, with `--pid-file`.
+    search: Option<JoinHandle<Result<pid_t, String>>>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -48,7 +56,8 @@ impl<'a> Supervisor<'a> {
         let (withdrawer, status) = (registration.withdrawer.clone(), registration.status.clone());
         let (id, pid) = (&config.service.id, tree.child());
         info!(id, pid, "{id}: started, pid {pid}");
-        Self { tree, config, shutdown: Shutdown::new(limits(config)), withdrawer, status, started: Instant::now() }
+        let (shutdown, started) = (Shutdown::new(limits(config)), Instant::now());
+        Self { tree, config, shutdown, withdrawer, status, started, has_warned_of_fence: false, search: None }
     }
 
     /// Forwards signals that came before there was a child.
@@ -57,52 +66,52 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Runs until the child has exited and, unless orphans are to be left, none of its descendants is left. Returns its
-    /// status.
-    pub(super) async fn until_gone(&mut self, signals: &mut Signals) -> Result<ExitStatus> {
+    /// status; nothing if it runs on as another user, and the stop budget is over.
+    pub(super) async fn until_gone(&mut self, signals: &mut Signals) -> Result<Option<ExitStatus>> {
         let withdrawer = self.withdrawer.clone();
         let withdrawal = async move { withdrawer.withdraw().await };
         tokio::pin!(withdrawal);
         let has_fence = self.config.on_lost == OnLost::Stop;
         self.status.mark_changed();
-        let status = loop {
+        loop {
             let event = tokio::select! {
                 signal = signals.next() => self.signal_event(signal?),
                 removed = &mut withdrawal, if self.shutdown.is_withdrawing() => Some(Event::Withdrawn { removed }),
                 () = at(self.shutdown.next_timer()) => Some(Event::TimerFired),
                 Ok(()) = self.status.changed(), if has_fence => Some(self.registration_event()),
+                next = found(&mut self.search), if self.search.is_some() => self.succession_event(next),
             };
-            if let Some(event) = event
-                && let Some(status) = self.perform(event)
-            {
-                break status;
+            if event.is_some_and(|event| self.perform(event)) {
+                break;
             }
             tokio::task::yield_now().await; // to heartbeats and timers, however many signals arrive
-        };
+        }
         if let Some(bound) = self.shutdown.withdrawal_bound(Instant::now(), WITHDRAWAL) {
             let _ = timeout_at(bound, withdrawal).await;
         }
         self.tree.take_back_foreground();
-        Ok(status)
+        Ok(self.tree.exit_status())
     }
 
     /// Ends the child as a SIGTERM to the wrapper does, after the wrapper itself has failed.
-    pub(super) async fn shut_down(&mut self, signals: &mut Signals) -> Result<ExitStatus, Failure> {
+    pub(super) async fn shut_down(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         self.shutdown = Shutdown::new(limits(self.config));
         let request = self.stop_request(libc::SIGTERM);
-        if let Some(status) = self.perform(request) {
-            return Ok(status);
+        if !self.perform(request) {
+            self.until_gone(signals).await?;
         }
-        Ok(self.until_gone(signals).await?)
+        Ok(())
     }
 
     /// Turns the child's status into the wrapper's, and logs how the child has ended.
-    pub(super) fn ending(&self, status: ExitStatus) -> Result<Ending, Failure> {
-        self.log_end(status);
+    pub(super) fn ending(&self, status: Option<ExitStatus>) -> Result<Ending, Failure> {
+        status.into_iter().for_each(|status| self.log_end(status));
         if self.shutdown.is_fenced() {
             let id = &self.config.service.id;
             let why = anyhow!("{id} could not be kept registered, and --on-lost=stop is in force");
             return Err(Failure::new(exit::NOT_REGISTERED, why));
         }
+        let status = status.context("the command runs on as another user, and the stop budget is over")?;
         Ok(Ending::of_child(status, self.tree.was_interrupted(status), &self.config.child_config))
     }
 
@@ -116,8 +125,20 @@ impl<'a> Supervisor<'a> {
         let is_ignored = signals::is_ignored(signal.number) || self.child_config().rewritten(signal.number) == 0;
         match decide(Stage::Running, signal, is_ignored, self.tree.shares_group()) {
             SignalAction::Reap => {
-                let all_gone = self.tree.reap_all();
-                return self.tree.exit_status().map(|_| Event::Exited { all_gone });
+                let had_exited = self.tree.exit_status().is_some();
+                let all_gone = self.tree.reap_all(self.shutdown.has_begun());
+                if self.search.is_none() {
+                    self.search = self.tree.search().map(tokio::spawn);
+                }
+                return match self.tree.exit_status() {
+                    Some(status) => {
+                        if !had_exited {
+                            self.explain_background(status);
+                        }
+                        Some(Event::Exited { all_gone })
+                    }
+                    None => self.is_out_of_reach().then_some(Event::OutOfReach),
+                };
             }
             SignalAction::RequestStop => return Some(self.stop_request(signal.number)),
             SignalAction::ForwardInForeground => self.tree.give_foreground(signal.number),
@@ -133,13 +154,62 @@ impl<'a> Supervisor<'a> {
         Event::StopRequested { signal, has_session, is_failing }
     }
 
+    /// A command that has gone into the background has exited, as far as the wrapper can tell.
+    fn explain_background(&self, status: ExitStatus) {
+        let is_at_once = self.started.elapsed() < AT_ONCE && !self.shutdown.has_begun();
+        if is_at_once && status.success() && self.tree.has_descendants() {
+            warn!(
+                "{}: the command has exited at once, but processes that it has started run on: if it goes into the \
+                 background, run it in the foreground, or name its pid file with --pid-file",
+                self.config.service.id
+            );
+        }
+    }
+
+    /// Takes the process that the pid file names for the child, or the exit of the last one for the child's.
+    fn succession_event(&mut self, next: Result<pid_t, String>) -> Option<Event> {
+        self.search = None;
+        if !self.tree.awaits_successor() {
+            return None; // all have exited in the meantime
+        }
+        let id = &self.config.service.id;
+        match next {
+            Ok(pid) => {
+                if let Some((before, status)) = self.tree.succeed(pid) {
+                    info!(id, pid, "{id}: process {before} has exited ({status}); process {pid} follows it");
+                }
+                None
+            }
+            Err(error) => {
+                let file = self.child_config().pid_file.as_deref().unwrap_or(Path::new("")).display();
+                warn!("{id}: no process follows the one that has exited: --pid-file {file}: {error}");
+                self.tree.end_succession();
+                let all_gone = self.child_config().leave_orphans || self.tree.has_no_descendants();
+                Some(Event::Exited { all_gone })
+            }
+        }
+    }
+
+    /// Returns whether only processes are left that SIGKILL has not reached.
+    fn is_out_of_reach(&self) -> bool {
+        self.shutdown.is_killing() && self.tree.is_out_of_reach()
+    }
+
     fn registration_event(&mut self) -> Event {
+        if !self.has_warned_of_fence && self.tree.is_child_out_of_reach() {
+            self.has_warned_of_fence = true;
+            warn!(
+                "--on-lost=stop cannot hold: the wrapper may not signal {}, so the command runs on when another process \
+                 takes its place",
+                self.tree.describe_child()
+            );
+        }
         let status = self.status.borrow_and_update();
         Event::Registration { confirmed: status.confirmed(), is_lost: status.lost.is_some() }
     }
 
-    /// Performs what the shutdown decides. Returns the child's status once all is over.
-    fn perform(&mut self, event: Event) -> Option<ExitStatus> {
+    /// Performs what the shutdown decides. Returns whether all is over.
+    fn perform(&mut self, event: Event) -> bool {
         let mut is_finished = false;
         for action in self.shutdown.on(event, Instant::now()) {
             match action {
@@ -151,7 +221,10 @@ impl<'a> Supervisor<'a> {
                 ShutdownAction::Finish => is_finished = true,
             }
         }
-        self.tree.exit_status().filter(|_| is_finished)
+        if !is_finished && event != Event::OutOfReach && self.is_out_of_reach() {
+            return self.perform(Event::OutOfReach);
+        }
+        is_finished
     }
 
     fn warn(&self, warning: Warning) {
@@ -165,9 +238,14 @@ impl<'a> Supervisor<'a> {
                  process can take its place"
             ),
             Warning::OutOfTime => warn!("the time to stop is over; killing the remaining processes"),
-            Warning::Unkillable => warn!(
-                "leaving processes that cannot be killed (they wait inside the kernel) or found (there is no /proc)"
-            ),
+            Warning::Unkillable => match self.tree.describe_remaining() {
+                Some(all) => warn!("leaving what cannot be killed, since it waits inside the kernel: {all}"),
+                None => warn!("leaving processes that cannot be found: there is no /proc"),
+            },
+            Warning::OutOfReach => {
+                let all = self.tree.describe_remaining().unwrap_or_else(|| self.tree.describe_child());
+                warn!("leaving what the wrapper may not kill: {all}");
+            }
         }
     }
 
@@ -200,6 +278,13 @@ fn limits(config: &WrapperConfig) -> Limits {
         deregister_on_exit: config.on_exit == OnExit::Deregister,
         fence: (config.on_lost == OnLost::Stop)
             .then_some(Fence { timeout: Duration::from_secs(config.service.interval.into()) }),
+    }
+}
+
+async fn found(search: &mut Option<JoinHandle<Result<pid_t, String>>>) -> Result<pid_t, String> {
+    match search {
+        Some(search) => search.await.unwrap_or_else(|error| Err(error.to_string())),
+        None => std::future::pending().await,
     }
 }
 
