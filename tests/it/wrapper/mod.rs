@@ -19,6 +19,7 @@ mod servers;
 mod start;
 mod stop;
 mod successor;
+mod supervisors;
 mod systemd;
 mod terminal;
 mod tree;

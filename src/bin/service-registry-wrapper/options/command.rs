@@ -24,7 +24,7 @@ pub(crate) struct CommandOptions {
 
     /// Kill the remaining processes this long after SIGTERM or SIGINT, or after the exit of COMMAND; 0: never
     #[arg(long, value_name = "SECONDS", env = "SERVICE_REGISTRY_STOP_TIMEOUT", hide_env_values = true)]
-    #[arg(default_value = "10")]
+    #[arg(default_value = "8")]
     pub stop_timeout: String,
 
     /// Upper bound of withdrawal, drain delay and stop timeout together; 0: none
