@@ -48,6 +48,8 @@ fn upgraded_server_stays_registered_and_is_followed() {
     let (registry, pid_file) = (Registry::start(), scratch.path().join("pid"));
     let mut parent = wrapper(&registry.url);
     parent.args(["--id=web0", "--interval=3", "--on-registry-down=wait:60", "--pid-file"]).arg(&pid_file);
+    let socket = scratch.path().join("status");
+    parent.arg("--status-socket").arg(&socket);
     let options = ["--pid", pid_file.to_str().unwrap()];
     let mut running = Running::start(&mut gunicorn(parent, &address, scratch.path(), &options));
     running.line("Booting worker");
@@ -59,6 +61,10 @@ fn upgraded_server_stays_registered_and_is_followed() {
     running.line("follows it");
     let new = eventually("the new master", || master().filter(|pid| *pid != old));
     assert_eq!(fs::read_to_string(&pid_file).unwrap().trim(), new.to_string());
+    let asked =
+        clean(env!("CARGO_BIN_EXE_service-registry")).arg("status").arg("--socket").arg(&socket).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!(status["child_pid"].as_i64(), Some(new), "{status}");
     running.signal(Signal::SIGHUP);
     running.line("Handling signal: hup");
     assert!(service(&registry, "web0").is_some() && !running.has_ended());
