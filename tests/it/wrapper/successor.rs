@@ -42,12 +42,12 @@ fn stop_reaches_the_daemon() {
     let mut command = wrapped();
     command.args(["--stop-timeout=1000", "--pid-file"]).arg(&file);
     let mut running = Running::start(command.arg("python3").arg(child("daemon.py")).arg(&file));
-    running.ready();
-    for _ in 0..2 {
-        running.signal(Signal::SIGTERM);
-        running.line("got 15");
-    }
-    assert_eq!(running.end().code(), Some(0));
+    running.line("follows it");
+    let pid = running.ready();
+    running.signal(Signal::SIGTERM);
+    running.line("got 15");
+    kill_raw(pid, 9);
+    assert_eq!(running.end().code(), Some(137));
 }
 
 #[test]
