@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction};
 pub const PREFIX: &str = "SERVICE_REGISTRY_";
 
 /// The variables of both programs, without the prefix. Both know all of them, since an environment may be shared.
-const KNOWN: [&str; 52] = [
+const KNOWN: [&str; 53] = [
     "ABORT_ON_FAILURE",
     "API_KEY",
     "API_KEY_FILE",
@@ -60,6 +60,7 @@ const KNOWN: [&str; 52] = [
     "USERS",
     "VERBOSE",
     "WARN_ON_REAP",
+    "WATCHDOG",
 ];
 
 /// How similar a known name must be to be suggested, from 0 to 1.

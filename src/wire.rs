@@ -32,6 +32,8 @@ pub mod limits {
     pub const CONFIGURATION_ID: RangeInclusive<usize> = 3..=500;
     /// Characters of a configuration value.
     pub const CONFIGURATION_VALUE: RangeInclusive<usize> = 1..=1024;
+    /// Characters of the reason for which something is removed.
+    pub const REASON: usize = 255;
     /// Entries of a page of a list.
     pub const PAGE: RangeInclusive<usize> = 1..=1000;
     /// Entries of a page if the request names no number.

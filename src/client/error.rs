@@ -129,8 +129,12 @@ pub enum NoAnswer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The certificate of the other side is not trusted.
+    /// The certificate of the other side is not trusted: none of the known authorities has signed it.
     Certificate,
+    /// The certificate of the other side has expired, or is not valid yet.
+    CertificateTime,
+    /// The certificate of the other side is for other names than that of the URL.
+    CertificateName,
     /// The other side demands a client certificate, or does not trust the one it got.
     ClientCertificate,
     /// The other side does not speak TLS.
@@ -281,6 +285,14 @@ fn no_answer(phase: Phase, url: &str, why: NoAnswer, cause: Cause, detail: &str)
             format!(
                 "{phase}cannot trust {url} ({detail}); check whose certificate it shows, and the authorities trusted here"
             )
+        }
+        (NoAnswer::Connect, Cause::CertificateTime) => {
+            format!(
+                "{phase}the certificate of {url} is not valid now ({detail}); renew it, or set this machine's clock"
+            )
+        }
+        (NoAnswer::Connect, Cause::CertificateName) => {
+            format!("{phase}the certificate of {url} is for another name ({detail}); write that name in the URL")
         }
         (NoAnswer::Connect, Cause::OpenFiles) => {
             format!(

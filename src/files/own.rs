@@ -199,6 +199,7 @@ fn new_socket() -> nix::Result<std::os::fd::OwnedFd> {
 fn check_place(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(super::missing(folder.parent())),
         made => made?,
     }
     check_link(folder)?;

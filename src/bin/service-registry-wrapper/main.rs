@@ -4,6 +4,7 @@
 
 #![cfg_attr(not(test), no_main)] // `entry` has it
 
+mod boot_time;
 mod control;
 #[cfg(not(test))]
 mod entry;
@@ -12,6 +13,7 @@ mod exit;
 mod logging;
 mod memory;
 mod options;
+mod placeholders;
 mod process;
 mod protection;
 mod registration;
@@ -29,7 +31,7 @@ use tracing::warn;
 use event_loop::EventLoop;
 use exit::{Ending, Failure};
 use options::{LogSettings, Options, Secret, WrapperConfig};
-use process::Inherited;
+use process::{Inherited, Watchdog};
 use signals::Blocked;
 use supervise::startup::Startup;
 use supervise::{Supervisor, catch};
@@ -62,9 +64,13 @@ fn wrap(options: &Options, blocked: Blocked) -> Result<Ending, Failure> {
     process::check_fd_limit(&blocked.fd)?;
     let program = process::find(config.command.first().context("no command")?)?;
     let _ = set_child_subreaper(true); // without it (old kernels) orphans go to process 1
+    let mut watchdog = Watchdog::of(&config.child_config); // before there is a second thread
     let event_loop = EventLoop::new()?;
     let inherited = Inherited { mask: blocked.inherited_mask, sigchld: blocked.inherited_sigchld, core_limit };
-    let ending = event_loop.run(live(options, &config, &program, blocked, &inherited, &event_loop));
+    let ending = event_loop.run(live(options, &config, &program, blocked, &inherited, watchdog.as_mut(), &event_loop));
+    if let Some(watchdog) = watchdog {
+        watchdog.dismiss();
+    }
     // The kernel frees memory faster than destructors do, and none of them may wait, as for a name that is still looked
     // up.
     std::mem::forget((event_loop, config));
@@ -77,9 +83,10 @@ async fn live(
     program: &Path,
     blocked: Blocked,
     inherited: &Inherited,
+    watchdog: Option<&mut Watchdog>,
     event_loop: &EventLoop,
 ) -> Result<Ending, Failure> {
-    let mut startup = Startup::new(blocked.listen()?);
+    let mut startup = Startup::new(blocked.listen()?, watchdog);
     let notify = NotifyProxy::open();
     let mut registration = match catch(startup.register(options, config)).await {
         Ok(registration) => registration,

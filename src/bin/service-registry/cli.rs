@@ -53,16 +53,18 @@ fn exit_with(error: &clap::Error) -> ! {
     std::process::exit(status)
 }
 
-/// Switches accept words, and an empty variable counts as not given.
+/// Switches accept words, an empty variable counts as not given, and the help has no values of the environment.
 fn adapted(command: Parsed) -> Parsed {
     let is_empty = |option: &Arg| option.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     command
         .mut_args(|option| variables::accept_words(if is_empty(&option) { option.env(None::<&str>) } else { option }))
+        .mut_args(|option| option.hide_env_values(true))
         .mut_subcommands(adapted)
 }
 
 /// The options of the log.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Messages")]
 pub(super) struct Log {
     /// Format of log lines
     #[arg(long, value_name = "FORMAT", env = "SERVICE_REGISTRY_LOG_FORMAT", default_value = "text", global = true)]

@@ -1,7 +1,8 @@
 //! The calls of the API, one file for each resource, and what lists share.
 //!
 //! In reading order: `sessions`, `services`, `configuration`, `events`, `account` and `views` are the resources;
-//! `pagination` reads all pages of a list, `follow` polls the feed, `cache` keeps the last list of services.
+//! `pagination` reads all pages of a list, `follow` polls the feed, `cache` keeps the last list of services, `reason` says
+//! why something is removed.
 
 mod account;
 mod cache;
@@ -10,6 +11,7 @@ mod events;
 mod follow;
 mod list_options;
 mod pagination;
+mod reason;
 mod services;
 mod sessions;
 mod views;

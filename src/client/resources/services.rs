@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::cache::{CacheKey, ServiceList};
+use super::reason::reason_query;
 use crate::client::schedule::CLOSEST;
 use crate::client::transport::Call;
 use crate::client::transport::url::not_empty;
@@ -209,6 +210,19 @@ impl<'a> Services<'a> {
     /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is no such service.
     pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&["services", not_empty(id, "service id")?])).await?;
+        Ok(())
+    }
+
+    /// Removes a service from the registry at once, and tells the registry why; like
+    /// [`Sessions::remove_because`](super::Sessions::remove_because).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`remove`](Self::remove), and [`Error::InvalidArgument`] for a reason of more than 255 characters or
+    /// with control characters.
+    pub async fn remove_because(self, id: &str, reason: &str) -> Result<(), Error> {
+        let path = ["services", not_empty(id, "service id")?];
+        self.client.send(Call::delete(&path).query(reason_query(reason)?)).await?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
+use super::reason::reason_query;
 use crate::client::transport::Call;
 use crate::client::transport::url::not_empty;
 use crate::client::{Client, Error, HeartBeater, ListOptions};
@@ -135,6 +136,19 @@ impl Sessions<'_> {
     /// Any [`Error`]; [`is_not_found`](Error::is_not_found) when there is no such session.
     pub async fn remove(self, id: &str) -> Result<(), Error> {
         self.client.send(Call::delete(&["sessions", not_empty(id, "session id")?])).await?;
+        Ok(())
+    }
+
+    /// Ends a session and its services at once, and tells the registry why: `exited 1`, `stopped by SIGTERM`. An empty
+    /// reason is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`remove`](Self::remove), and [`Error::InvalidArgument`] for a reason of more than 255 characters or
+    /// with control characters.
+    pub async fn remove_because(self, id: &str, reason: &str) -> Result<(), Error> {
+        let path = ["sessions", not_empty(id, "session id")?];
+        self.client.send(Call::delete(&path).query(reason_query(reason)?)).await?;
         Ok(())
     }
 }

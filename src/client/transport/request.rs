@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::client::legacy::Error as HttpError;
-use rustls::InvalidMessage;
+use rustls::{CertificateError, InvalidMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
@@ -259,6 +259,17 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), |&error| error.source())
 }
 
+fn cause_of_distrust(error: &CertificateError) -> Cause {
+    match error {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Cause::CertificateTime,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Cause::CertificateName,
+        _ => Cause::Certificate,
+    }
+}
+
 /// Returns the cause that an error stands for, by its type.
 fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -269,7 +280,8 @@ fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
     }
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return match error {
-            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => Some(Cause::Certificate),
+            rustls::Error::InvalidCertificate(why) => Some(cause_of_distrust(why)),
+            rustls::Error::NoCertificatesPresented => Some(Cause::Certificate),
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Some(Cause::NotTls),
             rustls::Error::AlertReceived(_) => Some(Cause::ClientCertificate),
             _ => None,

@@ -33,9 +33,10 @@ pub(super) fn host(parts: &Parts) -> Result<Option<&str>, HttpError> {
 ///
 /// A page whose own host name was changed to lead here after it was loaded still sends that name.
 pub(super) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, names: &[String]) -> Result<(), HttpError> {
+    let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect::<String>();
     let origin = headers.get(ORIGIN).map(|value| value.to_str().unwrap_or("?"));
     if host.is_some_and(|host| !is_own(host, local, names)) {
-        let name = host.map_or("", name_of).chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect::<String>();
+        let name = short(host.map_or("", name_of));
         return Err(HttpError::Forbidden(
             format!(
                 "Host {name} is neither a loopback name nor the address the registry listens on; \
@@ -45,10 +46,16 @@ pub(super) fn check(host: Option<&str>, headers: &HeaderMap, local: IpAddr, name
         ));
     }
     let of_own_pages = |origin: &str| origin.split_once("://").map(|(_, authority)| authority) == host;
-    if origin.is_some_and(|origin| !of_own_pages(origin)) {
-        return Err(HttpError::Forbidden("Origin is not the registry itself".into()));
+    match origin.filter(|origin| !of_own_pages(origin)) {
+        Some(origin) => Err(HttpError::Forbidden(
+            format!(
+                "Origin {} is a web page of another host; for such pages start the registry with --users",
+                short(origin)
+            )
+            .into(),
+        )),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn is_own(host: &str, local: IpAddr, names: &[String]) -> bool {

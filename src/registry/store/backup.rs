@@ -70,19 +70,19 @@ fn check_target(file: &Path) -> io::Result<()> {
 fn copy(data_dir: &Path, file: &Path, part: &Path) -> Result<(), Error> {
     let failed = |source| Error::Backup { path: file.to_owned(), source };
     let no_dir = |source| Error::DataDir { path: data_dir.to_owned(), source };
-    if !fs::metadata(data_dir).map_err(no_dir)?.is_dir() || !data_dir.join("store").exists() {
-        return Err(no_dir(io::Error::new(io::ErrorKind::NotFound, "there is no registry in it")));
+    if !data_dir.join("store").try_exists().map_err(no_dir)? {
+        let cure = "there is no registry in it; name the directory of the registry with --data-dir";
+        return Err(no_dir(io::Error::new(io::ErrorKind::NotFound, cure)));
     }
-    let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(part);
+    let mut to = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(failed(files::missing(part.parent()))),
+        made => made.map_err(failed)?,
+    };
     match UnixStream::connect(socket(data_dir)) {
-        Ok(mut registry) => {
-            let mut to = create().map_err(failed)?;
-            io::copy(&mut registry, &mut to).and_then(|_| to.sync_all()).map_err(failed)
-        }
+        Ok(mut registry) => io::copy(&mut registry, &mut to).and_then(|_| to.sync_all()).map_err(failed),
         Err(_) => {
             let folder = DataDir::take(data_dir)?; // fails if a registry uses it that does not answer
             let files = FjallBackend::open(&folder.store()).map_err(no_dir)?;
-            let mut to = create().map_err(failed)?;
             write(&files, &mut to).and_then(|()| to.sync_all()).map_err(failed)
         }
     }

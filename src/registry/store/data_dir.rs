@@ -28,7 +28,10 @@ impl DataDir {
         let failed = |source| Error::DataDir { path: path.to_owned(), source };
         let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let made: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+            let cure = "it cannot be created; name another one with --data-dir";
+            failed(io::Error::new(error.kind(), format!("{error}: {cure}")))
+        })?;
         for folder in made {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
             match sync(parent.unwrap_or(Path::new("."))) {

@@ -33,9 +33,20 @@ impl Authority {
     }
 
     pub fn sign(&self, file: &str, name: &str) {
+        self.sign_params(file, CertificateParams::new([name.to_owned()]).unwrap());
+    }
+
+    /// Signs a certificate that expired long ago.
+    pub fn sign_expired(&self, file: &str, name: &str) {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        self.sign_params(file, params);
+    }
+
+    fn sign_params(&self, file: &str, params: CertificateParams) {
         let issuer: &Issuer<'_, _> = &self.issuer;
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
+        let certificate = params.signed_by(&key, issuer).unwrap();
         let private = self.path(&format!("{file}.key"));
         std::fs::write(&private, key.serialize_pem()).unwrap();
         std::fs::set_permissions(&private, Permissions::from_mode(0o600)).unwrap();

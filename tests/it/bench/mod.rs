@@ -28,7 +28,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 
 /// How long anything that must happen may take. Generous: a test that meets it is broken, not slow.
@@ -52,6 +52,15 @@ pub fn python_program(name: &str) -> PathBuf {
     let found = std::env::split_paths(&path).chain([own]).map(|folder| folder.join(name)).find(|file| file.is_file());
     let cure = "python3 -m venv target/python && target/python/bin/pip install";
     found.unwrap_or_else(|| panic!("this test needs {name}: run `{cure} {name}`, as .ci/run does"))
+}
+
+/// Returns whether this runs as root. If not, says what is left out: the tests' own capture of output does not hide it.
+pub fn is_root_for(what: &str) -> bool {
+    let is_root = geteuid().is_root();
+    if !is_root {
+        let _ = writeln!(std::io::stderr(), "left out, it needs root: {what}");
+    }
+    is_root
 }
 
 /// A command with nothing in its environment but what a program needs to run, and no signal ignored.

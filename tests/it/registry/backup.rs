@@ -48,7 +48,9 @@ fn copy_replaces_only_a_regular_file() {
         assert_eq!((code, said.contains(file) && said.contains("give a file")), (1, true), "{said}");
     }
     let (code, said) = run(&["backup", &path("nowhere/copy"), "--data-dir", &path("data")]);
-    assert_eq!((code, said.contains("nowhere/copy: ")), (1, true), "{said}");
+    assert_eq!((code, said.contains("nowhere does not exist; create it (mkdir -p)")), (1, true), "{said}");
+    let (code, said) = run(&["backup", &path("copy"), "--data-dir", &path("nowhere")]);
+    assert_eq!((code, said.contains("nowhere: there is no registry in it; name")), (1, true), "{said}");
     assert!(fs::symlink_metadata(path("pipe")).unwrap().file_type().is_fifo());
     assert!(fs::symlink_metadata(path("link")).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(path("target")).unwrap(), "theirs");

@@ -5,12 +5,11 @@ use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 
 use crate::bench::USERS;
 use crate::bench::authority::Authority;
 use crate::bench::files::{large, library, mode, pipe};
-use crate::bench::{Registry, Running, clean, eventually, get};
+use crate::bench::{Registry, Running, clean, eventually, get, is_root_for};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = Running::start(clean(env!("CARGO_BIN_EXE_service-registry")).args(arguments));
@@ -37,7 +36,7 @@ fn data_directory_writable_for_others_is_refused() {
         is_refused(&["--data-dir", data], &[data, said, "chmod go-w"]);
     }
     mode(&folder, 0o755);
-    if geteuid().is_root() {
+    if is_root_for("a data directory of another user") {
         chown(&folder, Some(65534), None).unwrap();
         is_refused(&["--data-dir", data], &[data, "belongs to user 65534", "chown 0"]);
         chown(&folder, Some(0), None).unwrap();

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::bench::steps::{Step, pass_on, step};
 use crate::bench::{Misbehaving, Reply};
@@ -99,4 +100,71 @@ async fn stop_without_withdrawal_ends_before_the_fence() {
     wrapped.ready();
     wrapped.signal(Signal::SIGTERM);
     assert_eq!(wrapped.end().code(), Some(100), "{}", wrapped.said());
+}
+
+/// A fault of a wrapper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// SIGSTOP.
+    Stopped,
+    /// SIGSTOP of the child as well.
+    BothStopped,
+    /// SIGKILL, with an option that leaves the child alive.
+    Killed,
+}
+
+#[test]
+fn child_is_gone_before_its_session_when_its_wrapper_cannot_run() {
+    let registry = Registry::start();
+    let rounds = [Fault::Stopped, Fault::BothStopped, Fault::Killed];
+    std::thread::scope(|scope| {
+        for (number, fault) in rounds.into_iter().cycle().take(6).enumerate() {
+            let url = &registry.url;
+            scope.spawn(move || is_gone_in_time(url, &format!("web{number}"), fault));
+        }
+    });
+}
+
+/// One round: another wrapper waits for the same id.
+fn is_gone_in_time(registry: &str, id: &str, fault: Fault) {
+    let scratch = tempfile::tempdir().unwrap();
+    let ticks = scratch.path().join("ticks");
+    let start = |command: &[&str]| {
+        let mut wrapped = wrapper(registry);
+        wrapped.args([&format!("--id={id}"), "--interval=3", "--on-registry-down=wait:60"]).args(command);
+        Running::start(wrapped.arg(child("ticking.py")).arg(&ticks))
+    };
+    let mut first = start(&["--on-lost=stop", "--parent-death-signal=none", "python3"]);
+    let pid = first.ready();
+    // It waits for the id, and has no child until then.
+    let mut second = start(&["sh", "-c", "echo second"]);
+    second.line("is held by");
+    let child = Pid::from_raw(pid);
+    match fault {
+        Fault::Stopped => first.signal(Signal::SIGSTOP),
+        Fault::BothStopped => [first.pid, child].iter().for_each(|&pid| kill(pid, Signal::SIGSTOP).unwrap()),
+        Fault::Killed => first.signal(Signal::SIGKILL),
+    }
+    second.line("second");
+    assert!(!runs(pid), "{id} {fault:?}: it still runs");
+    let expired = eventually("the expiry", || {
+        let (_, page) = get(registry, "/v1.0/events?type=services.timeout").unwrap();
+        page["values"].as_array().unwrap().iter().find(|event| event["payload"][0]["id"] == *id).cloned()
+    });
+    let (last, deadline) = (fs::read_to_string(&ticks).unwrap(), expired["timestamp"].as_u64().unwrap());
+    assert!(
+        last.parse::<u64>().unwrap() < deadline,
+        "{id} {fault:?}: it ran at {last}, the session ended at {deadline}"
+    );
+    if fault != Fault::Killed {
+        first.signal(Signal::SIGCONT);
+        assert_eq!(first.end().code(), Some(100), "{}", first.said());
+    }
+    assert_eq!(second.end().code(), Some(0), "{}", second.said());
+}
+
+/// Whether a process runs or could go on; a stopped wrapper leaves zombies.
+fn runs(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with(['Z', 'X']))
 }

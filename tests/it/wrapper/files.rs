@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 
 use crate::bench::authority::Authority;
 use crate::bench::files::{large, library, mode, pipe};
 use crate::bench::steps::scripted_registry;
 use crate::bench::wrapper::service;
-use crate::bench::{Misbehaving, Reply};
+use crate::bench::{Misbehaving, Reply, is_root_for};
 use crate::bench::{Registry, Running, child, eventually, wrapper};
 
 const UP: [&str; 3] = ["sh", "-c", "echo the child is up; exec sleep 1000"];
@@ -48,7 +47,7 @@ fn state_directory_writable_for_others_is_refused() {
     }
     mode(&folder, 0o755);
     let link = scratch.path().join("link");
-    if geteuid().is_root() {
+    if is_root_for("a state directory of another user") {
         chown(&folder, Some(65534), None).unwrap();
         is_refused(std::slice::from_ref(&option), &["--state-dir", "belongs to user 65534", "chown 0"]);
         chown(&folder, Some(0), None).unwrap();
@@ -57,6 +56,7 @@ fn state_directory_writable_for_others_is_refused() {
         is_refused(&[format!("--state-dir={}", link.display())], &["--state-dir", "it is a link", "65534"]);
         fs::remove_file(&link).unwrap();
     }
+    is_refused(&["--state-dir=/etc/passwd".to_owned()], &["--state-dir", "/etc/passwd", "name another path"]);
     symlink(&folder, &link).unwrap(); // systemd makes one for DynamicUser=
     for good in [folder.clone(), link, scratch.path().join("not/there")] {
         let registry = Registry::start();
@@ -206,6 +206,8 @@ fn status_socket_in_an_unsafe_directory_is_refused() {
     mode(&folder, 0o777);
     let option = format!("--status-socket={}", socket.display());
     is_refused(&[option], &["--status-socket", folder.to_str().unwrap(), "(mode 0777)", "chmod go-w"]);
+    let option = format!("--status-socket={}/not/there/socket", folder.display());
+    is_refused(&[option], &["--status-socket", "/not does not exist; create it (mkdir -p)"]);
     mode(&folder, 0o1777);
     let mut process = start(); // what the first one left behind is replaced
     fs::remove_file(&socket).unwrap();

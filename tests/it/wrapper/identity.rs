@@ -6,9 +6,9 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::bench::wrapper::service;
+use crate::bench::wrapper::{events, service};
 use crate::bench::{Misbehaving, Reply};
-use crate::bench::{Registry, Running, kill_raw, request, wrapper};
+use crate::bench::{Registry, Running, eventually, get, kill_raw, request, wrapper};
 
 fn wrapped(registry: &str) -> Command {
     let mut command = wrapper(registry);
@@ -127,6 +127,33 @@ fn foreign_holder_keeps_the_id_without_replace() {
     third.line("replacing it");
     third.line("registered web0");
     assert_ne!(service(&registry, "web0").unwrap()["session_id"], held);
+}
+
+#[test]
+fn replaced_wrapper_yields_also_with_replace() {
+    let registry = Registry::start();
+    let start = || {
+        let mut command = wrapper(&registry.url);
+        Running::start(command.args(["--id=web0", "--interval=3", "--replace", "sh", "-c", "echo up; exec sleep 1000"]))
+    };
+    let mut first = start();
+    first.all(&["registered web0", "up"]);
+    let mut second = start();
+    second.line("replacing it, as --replace says");
+    second.line("registered web0");
+    let held = service(&registry, "web0").unwrap()["session_id"].clone();
+    let line = first.line("web0 was taken over by session");
+    let holder = format!("{} (host ", held.as_str().unwrap());
+    assert!(line.contains(&holder) && line.contains(&format!("pid \"{}\"", second.pid)), "{line}");
+    // In the time of several attempts and verifications, neither takes the id from the other one.
+    let session = format!("/v1.0/sessions/{}", held.as_str().unwrap());
+    let seen = || get(&registry.url, &session).unwrap().1["last_seen"].as_u64();
+    let begun = eventually("a heartbeat", seen);
+    eventually("heartbeats for two timeouts", || (seen()? > begun + 6000).then_some(()));
+    assert_eq!(service(&registry, "web0").unwrap()["session_id"], held);
+    assert_eq!(events(&registry, "service.join").len(), 2);
+    second.signal(Signal::SIGTERM);
+    first.line("registered web0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

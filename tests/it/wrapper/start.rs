@@ -205,7 +205,7 @@ async fn registration_is_withdrawn_if_the_child_does_not_start() {
         scripted_registry(move |request, _| taken(request).then(|| fault(400, "serviceWithThisIdExists"))).await;
     let mut wrapped = started(wrapper(&registry.url).args(["--abort-on-failure", "--retries=1"]));
     assert_eq!(wrapped.end().code(), Some(100));
-    assert_eq!(count(&registry, "DELETE /v1.0/sessions/seAAAAAAAA"), 1);
+    assert_eq!(count(&registry, "DELETE /v1.0/sessions/seAAAAAAAA?reason=not+started"), 1);
 }
 
 #[test]

@@ -103,16 +103,62 @@ fn stop_does_not_wait_for_a_failing_registry() {
 }
 
 #[test]
-fn on_exit_deregister_removes_the_service_at_once() {
+fn exited_child_is_removed_from_the_registry_at_once() {
     let registry = Registry::start();
-    let mut command = wrapped(&registry, &["--on-exit=deregister", "sh", "-c", "exit 7"]);
+    let mut command = wrapped(&registry, &["sh", "-c", "exit 7"]);
     assert_eq!(Running::start(&mut command).end().code(), Some(7));
     assert!(service(&registry, "web0").is_none());
     assert_eq!(events(&registry, "service.remove").len(), 1);
+    let mut command = wrapped(&registry, &["--on-exit=expire", "sh", "-c", "exit 7"]);
+    assert_eq!(Running::start(&mut command).end().code(), Some(7));
+    assert!(service(&registry, "web0").is_some(), "it is left to expire");
     registry.process.signal(Signal::SIGSTOP);
     let mut command = wrapper(&registry.url);
-    command.args(["--id=web0", "--interval=3", "--on-exit=deregister", "sh", "-c", "exit 8"]);
+    command.args(["--id=web0", "--interval=3", "sh", "-c", "exit 8"]);
     assert_eq!(Running::start(&mut command).end().code(), Some(8), "whatever the registry does");
+}
+
+#[test]
+fn restart_needs_neither_a_state_directory_nor_a_wait() {
+    let registry = Registry::start();
+    for (number, end) in ["exit 1", "kill -SEGV $$", "kill -INT $$", "exit 0"].into_iter().enumerate() {
+        let metadata = format!("--metadata=run={number}");
+        let script = format!("read go; {end}");
+        let (input, go) = std::io::pipe().unwrap();
+        let mut command = wrapped(&registry, &[&metadata, "sh", "-c", &script]);
+        let mut running = Running::start_with_stdin(command.stdin(input));
+        running.line("registered web0");
+        assert_eq!(service(&registry, "web0").unwrap()["metadata"]["run"], number.to_string(), "not its predecessor");
+        drop(go);
+        running.end();
+        let said = running.said_to_the_end();
+        assert!(!said.contains("held by") && !said.contains("will try again"), "{said}");
+        assert!(service(&registry, "web0").is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reason_of_the_end_is_told_to_the_registry() {
+    let registry = Registry::start();
+    let url = registry.url.clone();
+    let proxy = Misbehaving::start(move |request| pass_on(&url, request)).await;
+    let mut expected = Vec::new();
+    for (script, reason) in [
+        ("exit 1", "exited%201"),
+        ("kill -SEGV $$", "killed%20by%20SIGSEGV"),
+        ("kill -TERM $PPID; sleep 1000", "stopped%20by%20SIGTERM"),
+        ("kill -INT $PPID; sleep 1000", "stopped%20by%20SIGINT"),
+    ] {
+        let mut command = wrapper(&proxy.url);
+        command.args(["--id=web0", "--on-registry-down=wait:60", "sh", "-c", script]);
+        Running::start(&mut command).end();
+        assert!(service(&registry, "web0").is_none(), "{reason}: the registry ignores what it does not know");
+        expected.push(reason);
+    }
+    let removals = proxy.seen().into_iter().filter(|seen| step(seen) == Some(Step::Deregister));
+    let reasons: Vec<_> = removals.map(|seen| seen.target.split("?reason=").nth(1).unwrap().to_owned()).collect();
+    let plain = |reason: &String| reason.replace('+', "%20");
+    assert_eq!(reasons.iter().map(plain).collect::<Vec<_>>(), expected);
 }
 
 #[test]

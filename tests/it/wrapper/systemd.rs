@@ -1,7 +1,9 @@
 //! Under systemd: the test acts as the manager, through its protocols.
 
+use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt};
 
 use crate::bench::steps::scripted_registry;
+use crate::bench::wrapper::limited;
 use crate::bench::{DEADLINE, Registry, Running, clean, eventually, free_address, need, wrapper};
 
 /// The manager's end of NOTIFY_SOCKET.
@@ -125,13 +128,15 @@ fn lost_descriptors_harm_no_later_notification() {
     let manager = Manager::start(scratch.path());
     let script = speaker(
         "
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)) # its own sending is not in question
 for _ in range(3):
     socket.send_fds(s, [b'STATUS=stored'], [0] * 20)
 s.send(b'WATCHDOG=1')
 ",
     );
     let mut command = clean("prlimit");
-    command.arg("--nofile=24:24").arg(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    command.arg("--nofile=24:4096").arg(env!("CARGO_BIN_EXE_service-registry-wrapper"));
     command.args(["--id=web0", "--registry-url=http://127.0.0.1:1", "python3", "-c", &script]);
     let mut running = Running::start(command.env("NOTIFY_SOCKET", &manager.path));
     for _ in 0..3 {
@@ -139,6 +144,36 @@ s.send(b'WATCHDOG=1')
     }
     assert_eq!(manager.hear().0, "WATCHDOG=1");
     running.line("has lost descriptors");
+    assert_eq!(running.end().code(), Some(0));
+}
+
+/// The kernel counts the descriptors that a user has sent and nobody has received yet, except for root.
+#[test]
+fn notification_that_may_not_take_its_descriptors_along_goes_without_them() {
+    need("prlimit");
+    let scratch = tempfile::tempdir().unwrap();
+    let manager = Manager::start(scratch.path());
+    for path in [scratch.path(), &manager.path] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap(); // for the other user
+    }
+    let script = speaker(
+        "
+import os, resource, signal
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+os.kill(os.getppid(), signal.SIGSTOP)
+for _ in range(4):
+    socket.send_fds(s, [b'STATUS=stored'], [0] * 20)
+os.kill(os.getppid(), signal.SIGCONT)
+",
+    );
+    let mut command = limited("prlimit");
+    command.arg("--nofile=40:4096").arg(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    command.args(["--id=web0", "--registry-url=http://127.0.0.1:1", "python3", "-c", &script]);
+    let mut running = Running::start(command.env("NOTIFY_SOCKET", &manager.path));
+    for _ in 0..4 {
+        assert_eq!(manager.hear().0, "STATUS=stored");
+    }
+    running.line("goes to systemd without its descriptors");
     assert_eq!(running.end().code(), Some(0));
 }
 

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::lists;
 use super::lists::quoted;
-use super::{NotifyWhen, Options, Scope};
+use super::{NotifyWhen, OnLost, Options, Scope};
 
 /// The settings of the wrapper as a parent.
 #[derive(Clone, Debug)]
@@ -29,15 +29,18 @@ pub(crate) struct ChildConfig {
     pub reraise: bool,
     /// The signal that the child gets when the wrapper is killed; 0 for none.
     pub parent_death_signal: i32,
+    /// A watchdog kills the child and its descendants when the wrapper is killed.
+    pub watchdog: bool,
     pub notify_when: Option<NotifyWhen>,
     /// Names the next main process when the present one exits.
     pub pid_file: Option<PathBuf>,
 }
 
 impl ChildConfig {
-    pub(super) fn of(options: &Options) -> Result<Self> {
+    pub(super) fn of(options: &Options, on_lost: OnLost) -> Result<Self> {
         let named = |option| move || options.origin(option);
-        let death = options.parent.parent_death_signal.as_str();
+        let given = options.parent.parent_death_signal.as_deref().filter(|signal| !signal.is_empty());
+        let death = given.unwrap_or(if on_lost == OnLost::Stop { "SIGKILL" } else { "SIGTERM" });
         Ok(Self {
             rewrites: rewrites(&options.parent.rewrite_signal).with_context(named("rewrite_signal"))?,
             scope: options.parent.signal_scope,
@@ -52,6 +55,7 @@ impl ChildConfig {
             } else {
                 signal(death).with_context(named("parent_death_signal"))?
             },
+            watchdog: options.parent.watchdog || on_lost == OnLost::Stop,
             notify_when: options.parent.notify_when,
             pid_file: options.parent.pid_file.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from),
         })

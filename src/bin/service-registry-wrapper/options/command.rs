@@ -48,10 +48,15 @@ pub(crate) struct CommandOptions {
     #[arg(long, env = "SERVICE_REGISTRY_RERAISE", hide_env_values = true)]
     pub reraise: bool,
 
-    /// Signal that COMMAND gets when the wrapper is killed; none: no signal
+    /// Signal that COMMAND gets when the wrapper is killed; none: no signal [default: SIGTERM; with --on-lost=stop:
+    /// SIGKILL]
     #[arg(long, value_name = "SIGNAL", env = "SERVICE_REGISTRY_PARENT_DEATH_SIGNAL", hide_env_values = true)]
-    #[arg(default_value = "SIGTERM")]
-    pub parent_death_signal: String,
+    pub parent_death_signal: Option<String>,
+
+    /// Start a second process that kills COMMAND and its descendants when the wrapper is killed; --on-lost=stop does so
+    /// too
+    #[arg(long, env = "SERVICE_REGISTRY_WATCHDOG", hide_env_values = true)]
+    pub watchdog: bool,
 
     /// Notify systemd that the service is ready, for a COMMAND that does not do it itself
     #[arg(long, value_name = "WHEN", env = "SERVICE_REGISTRY_NOTIFY_WHEN", hide_env_values = true)]

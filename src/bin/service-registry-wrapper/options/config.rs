@@ -3,19 +3,20 @@
 //! Every error names the option (or environment variable), the rule, and the part that breaks it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use service_registry::client::{Region, ServicePayload};
 use service_registry::wire::Metadata;
-use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, SERVICE_ID};
+use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIRS, SERVICE_ID};
 
 use super::access::{Access, Key, TlsFiles};
 use super::child_config::{ChildConfig, seconds};
 use super::lists;
 use super::{LogFormat, OnExit, OnLost, Options};
 use crate::options;
+use crate::placeholders::{self, expand};
 
 /// In bytes: the registry refuses larger bodies. The JSON around the values of one body is shorter than the difference.
 const LARGEST_BODY: usize = BODY - 60;
@@ -83,17 +84,18 @@ impl WrapperConfig {
         let aborts = matches!(on_registry_down, OnRegistryDown::Fail { .. });
         let path = |option: &Option<OsString>| option.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         let drain_delay = seconds(&options.parent.drain_delay).with_context(|| options.origin("drain_delay"))?;
+        let on_lost = options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep });
         Ok(Self {
             access: access(options, service.interval, &mut warnings)?,
             may_host: urls(options).is_empty(),
             on_registry_down,
-            on_lost: options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep }),
+            on_lost,
             on_exit: options.registration.on_exit,
             drain_delay: drain_delay.unwrap_or_default(),
             replace: options.registration.replace,
             state_dir: path(&options.registration.state_dir),
             status_socket: path(&options.registration.status_socket),
-            child_config: ChildConfig::of(options)?,
+            child_config: ChildConfig::of(options, on_lost)?,
             command: options.command.clone(),
             service,
             warnings,
@@ -125,7 +127,8 @@ fn service(options: &Options) -> Result<Service> {
         });
         format!("--id is missing: give the service an id, such as --id=my-host1-api0{behind}")
     })?;
-    check_id(id).with_context(|| options.origin("id"))?;
+    let id = expand(id, placeholders::value).with_context(|| options.origin("id"))?;
+    check_id(&id).with_context(|| options.origin("id"))?;
     let tags = lists::tags(&options.service.tags).with_context(|| options.origin("tags"))?;
     let metadata = lists::metadata(&options.service.metadata).with_context(|| options.origin("metadata"))?;
     let session_metadata =
@@ -134,8 +137,30 @@ fn service(options: &Options) -> Result<Service> {
     let size = id.len() + size_on_the_wire(&payload.tags)? + size_on_the_wire(&payload.metadata)?;
     check_size(size).with_context(|| options.origin("metadata"))?;
     check_size(size_on_the_wire(&session_metadata)?).with_context(|| options.origin("session_metadata"))?;
+    let session_metadata = with_defaults(session_metadata, &options.command);
     let interval = interval(&options.service.interval).with_context(|| options.origin("interval"))?;
-    Ok(Service { id: id.to_owned(), payload, session_metadata, interval })
+    Ok(Service { id, payload, session_metadata, interval })
+}
+
+/// Adds who holds the session, so that others can find the process: each pair only if its key was not given, and all
+/// of them only if the registry takes so much.
+fn with_defaults(given: Metadata, command: &[OsString]) -> Metadata {
+    let name = command.first().and_then(|command| Path::new(command).file_name()?.to_str());
+    let defaults = [
+        ("host", placeholders::hostname().ok()),
+        ("pid", Some(std::process::id().to_string())),
+        ("command", name.map(str::to_owned)),
+        ("version", Some(env!("CARGO_PKG_VERSION").to_owned())),
+    ];
+    let mut all = given.clone();
+    for (key, value) in defaults {
+        let fits = |value: &String| KEY_OR_VALUE.contains(&value.encode_utf16().count());
+        if let Some(value) = value.filter(fits) {
+            all.entry(key.to_owned()).or_insert(value);
+        }
+    }
+    let is_small = all.len() <= PAIRS && size_on_the_wire(&all).is_ok_and(|size| check_size(size).is_ok());
+    if is_small { all } else { given }
 }
 
 fn check_id(id: &str) -> Result<()> {

@@ -4,9 +4,12 @@ use anyhow::{Result, bail, ensure};
 use service_registry::wire::Metadata;
 use service_registry::wire::limits::{KEY_OR_VALUE, PAIRS, TAG, TAGS};
 
-/// Parses the tags in the values of an option; an empty value has none.
+use crate::placeholders::{self, expand};
+
+/// Parses the tags in the values of an option, and expands their placeholders; an empty value has none.
 pub(super) fn tags(values: &[String]) -> Result<Vec<String>> {
-    let tags: Vec<String> = values.iter().flat_map(|value| split(value)).collect();
+    let tags = values.iter().flat_map(|value| split(value)).map(|tag| expand(&tag, placeholders::value));
+    let tags = tags.collect::<Result<Vec<String>>>()?;
     for (position, tag) in tags.iter().enumerate() {
         ensure!(!tag.is_empty(), "tag {} is empty; remove a ','", position + 1);
         check_length("tag", tag, *TAG.end())?;
@@ -15,7 +18,7 @@ pub(super) fn tags(values: &[String]) -> Result<Vec<String>> {
     Ok(tags)
 }
 
-/// Parses the pairs in the values of an option. The first `=` splits a pair; of two pairs with one key the last counts.
+/// Parses the pairs in the values of an option, and expands the placeholders in their values. The first `=` splits a pair; of two pairs with one key the last counts.
 pub(super) fn metadata(values: &[String]) -> Result<Metadata> {
     let mut pairs = Metadata::new();
     for item in values.iter().flat_map(|value| split(value)) {
@@ -28,9 +31,10 @@ pub(super) fn metadata(values: &[String]) -> Result<Metadata> {
             "key {} has no value; the registry takes values of 1 to 255 characters",
             quoted(key)
         );
+        let value = expand(value, placeholders::value)?;
         check_length("key", key, *KEY_OR_VALUE.end())?;
-        check_length("value", value, *KEY_OR_VALUE.end())?;
-        pairs.insert(key.to_owned(), value.to_owned());
+        check_length("value", &value, *KEY_OR_VALUE.end())?;
+        pairs.insert(key.to_owned(), value);
     }
     ensure!(pairs.len() <= PAIRS, "{} pairs are too many; at most {PAIRS} are allowed", pairs.len());
     Ok(pairs)

@@ -33,9 +33,9 @@ pub(crate) struct RegistrationOptions {
     #[arg(long, value_name = "WHAT", env = "SERVICE_REGISTRY_ON_LOST", hide_env_values = true)]
     pub on_lost: Option<OnLost>,
 
-    /// When COMMAND has exited: let the registration expire, or deregister at once
+    /// When COMMAND has exited: deregister at once, or let the registration expire
     #[arg(long, value_name = "WHAT", env = "SERVICE_REGISTRY_ON_EXIT", hide_env_values = true)]
-    #[arg(default_value = "expire")]
+    #[arg(default_value = "deregister")]
     pub on_exit: OnExit,
 
     /// Unix socket for `service-registry status` and `service-registry maintenance`

@@ -59,11 +59,16 @@ pub(crate) fn children() -> HashSet<pid_t> {
 /// Returns the wrapper's descendants, parents before children, without inherited children and their descendants;
 /// nothing if /proc does not show them.
 pub(super) fn descendants(inherited_children: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
+    descendants_of(std::process::id().cast_signed(), inherited_children)
+}
+
+/// The same of another process, and nothing if /proc does not show this one.
+pub(super) fn descendants_of(root: pid_t, excluded: &HashSet<pid_t>) -> Option<Vec<pid_t>> {
     if !is_visible() {
         return None;
     }
-    let mut found = children_of(std::process::id().cast_signed());
-    found.retain(|child| !inherited_children.contains(child));
+    let mut found = children_of(root);
+    found.retain(|child| !excluded.contains(child));
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
         found.extend(children_of(parent));
@@ -73,7 +78,7 @@ pub(super) fn descendants(inherited_children: &HashSet<pid_t>) -> Option<Vec<pid
 }
 
 /// Reads the children of all threads: a child belongs to the thread that started or adopted it.
-fn children_of(process: pid_t) -> Vec<pid_t> {
+pub(super) fn children_of(process: pid_t) -> Vec<pid_t> {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
     let lists = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
@@ -90,6 +95,25 @@ pub(crate) fn descends(mut process: pid_t) -> bool {
         process = parent;
     }
     process == wrapper
+}
+
+/// A process, told apart from a later one with its number by the time at which it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    pub pid: pid_t,
+    start: u64,
+}
+
+impl Identity {
+    /// Returns none if there is no such process any more.
+    pub(super) fn of(pid: pid_t) -> Option<Self> {
+        Some(Self { pid, start: field_of(pid, 22)?.parse().ok()? })
+    }
+
+    /// Returns whether the process is still there.
+    pub(super) fn lives(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
 }
 
 fn parent_of(process: pid_t) -> Option<pid_t> {

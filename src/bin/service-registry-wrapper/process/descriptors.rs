@@ -4,7 +4,7 @@
 //! the wrapper keeps none of the descriptors that it was started with, except stderr for its log lines.
 
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Result, ensure};
 use nix::libc;
@@ -28,11 +28,7 @@ pub(crate) fn check_fd_limit(first: &impl AsRawFd) -> Result<()> {
 /// Closes the inherited descriptors: those without close-on-exec, with which the wrapper opens all of its own.
 #[expect(unsafe_code, reason = "these descriptors were never opened by this program, so nothing owns them")]
 pub(crate) fn close_inherited() {
-    let numbers: Vec<i32> = match fs::read_dir("/proc/self/fd") {
-        Ok(open) => open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
-        Err(_) => (0..1024).collect(), // without /proc: the default limit
-    };
-    for number in numbers.into_iter().filter(|&number| number > 2) {
+    for number in open_numbers() {
         // SAFETY: fcntl and close take numbers. A descriptor of the wrapper's own is never closed here, see above.
         unsafe {
             let flags = libc::fcntl(number, libc::F_GETFD);
@@ -41,9 +37,34 @@ pub(crate) fn close_inherited() {
             }
         }
     }
+    empty(&[0, 1]);
+}
+
+/// Closes everything except one descriptor, in a copy of this process that uses nothing else of it.
+#[expect(unsafe_code, reason = "what these descriptors belong to is not used in that process")]
+pub(super) fn close_all_but(kept: RawFd) {
+    for number in open_numbers().filter(|&number| number != kept) {
+        // SAFETY: close takes a number.
+        unsafe { libc::close(number) };
+    }
+    empty(&[0, 1, 2]);
+}
+
+/// The open descriptors above stderr.
+fn open_numbers() -> impl Iterator<Item = RawFd> {
+    let numbers: Vec<_> = match fs::read_dir("/proc/self/fd") {
+        Ok(open) => open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (0..1024).collect(), // without /proc: the default limit
+    };
+    numbers.into_iter().filter(|&number| number > 2)
+}
+
+/// Opens /dev/null in place of these descriptors.
+#[expect(unsafe_code, reason = "stdin, stdout and stderr belong to the process")]
+fn empty(numbers: &[RawFd]) {
     let Ok(nothing) = File::options().read(true).write(true).open("/dev/null") else { return };
-    for number in [0, 1] {
-        // SAFETY: dup2 takes numbers; stdin and stdout stay open, on /dev/null.
+    for &number in numbers {
+        // SAFETY: dup2 takes numbers.
         unsafe { libc::dup2(nothing.as_raw_fd(), number) };
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and
 //! signals processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in
-//! /proc; `successor` finds the
-//! process that replaces the main one; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread.
+//! /proc; `successor` finds the process that replaces the main one; `descriptors` closes what the wrapper inherited;
+//! `blocking` runs work that may block in a thread; `watchdog` is a second process that kills the child and its
+//! descendants when the wrapper cannot.
 
 pub(super) mod blocking;
 pub(super) mod descendants;
@@ -14,6 +15,7 @@ mod spawn;
 mod successor;
 mod tree;
 pub(super) mod wait;
+mod watchdog;
 
 pub(crate) use blocking::Blocking;
 pub(crate) use descriptors::{check_fd_limit, close_inherited};
@@ -21,3 +23,4 @@ pub(crate) use lookup::find;
 pub(crate) use spawn::{Inherited, SpawnContext, spawn};
 pub(crate) use tree::ProcessTree;
 pub(crate) use wait::Change;
+pub(crate) use watchdog::Watchdog;

@@ -25,6 +25,7 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocma
 use nix::unistd::pipe2;
 
 use super::environment::Environment;
+use super::watchdog::introduce;
 use crate::exit::{self, Failure};
 use crate::options::ChildConfig;
 
@@ -53,6 +54,8 @@ pub(crate) struct SpawnContext<'a> {
     pub foreground: Option<RawFd>,
     /// The child's NOTIFY_SOCKET, if there is a systemd to notify.
     pub notify_socket: Option<&'a OsStr>,
+    /// The socket on which the child makes itself known to the watchdog, if there is one.
+    pub watchdog: Option<RawFd>,
     /// The wrapper hosts a registry when it finds none.
     pub may_host: bool,
 }
@@ -125,13 +128,14 @@ struct ExecImage<'a> {
 }
 
 /// The steps before exec, by the number that the child reports.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     "cannot make a process group",
     "cannot tie the command to the wrapper",
     "the wrapper died before the command was tied to it",
     "cannot restore the limit on core dumps",
     "cannot restore SIGCHLD",
     "cannot restore the blocked signals",
+    "cannot make the command known to the watchdog",
 ];
 const GROUP: u8 = 0;
 const TIE: u8 = 1;
@@ -139,8 +143,9 @@ const ORPHANED: u8 = 2;
 const CORE_LIMIT: u8 = 3;
 const SIGCHLD: u8 = 4;
 const MASK: u8 = 5;
+const INTRODUCTION: u8 = 6;
 /// Not a step: the program itself cannot be executed.
-const EXEC: u8 = 6;
+const EXEC: u8 = 7;
 
 /// The step that failed, and the error.
 type StepError = (u8, Errno);
@@ -202,7 +207,7 @@ impl ExecImage<'_> {
         (EXEC, Errno::last())
     }
 
-    /// Sets process group, terminal, scheduling, the tie to the wrapper, limits and signals.
+    /// Sets process group, terminal, scheduling, the ties to the wrapper and to its watchdog, limits and signals.
     #[expect(unsafe_code, reason = "system calls between fork and exec")]
     fn setup_child(&self, own: libc::pid_t) -> Result<(), StepError> {
         let failed = |step| move |error| (step, error);
@@ -227,6 +232,9 @@ impl ExecImage<'_> {
                 if ![self.wrapper, 0].contains(&libc::getppid()) {
                     return Err((ORPHANED, Errno::ESRCH));
                 }
+            }
+            if let Some(socket) = self.context.watchdog {
+                introduce(socket, own, self.context.own_group).map_err(failed(INTRODUCTION))?;
             }
             if let Some(limit) = inherited.core_limit {
                 let mut core: libc::rlimit = std::mem::zeroed();

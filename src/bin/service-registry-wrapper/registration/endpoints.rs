@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use service_registry::client::{Client, Error};
+use service_registry::client::{Cause, Client, Error, Phase};
 use service_registry::files;
 use zeroize::Zeroizing;
 
@@ -63,12 +63,12 @@ impl Endpoints {
         self.lock().clients.len()
     }
 
-    /// Returns what to add to an error if no registry was named.
-    pub(super) fn hint(&self) -> &'static str {
-        if self.lock().access.urls.is_empty() {
+    /// Returns what to add to an error: the options that may cure it, or that no registry was named.
+    pub(super) fn hint(&self, error: &Error) -> &'static str {
+        if self.lock().access.urls.is_empty() && error.is_connect() {
             "; no --registry-url was given, so the wrapper looks on this machine (in a container: in this container only)"
         } else {
-            ""
+            options_for(error)
         }
     }
 
@@ -124,6 +124,22 @@ impl Endpoints {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names the options that may cure an error. The client library knows none.
+fn options_for(error: &Error) -> &'static str {
+    match error {
+        Error::Transport { cause: Cause::Certificate, .. } => " (--ca-file)",
+        Error::Transport { cause: Cause::ClientCertificate, .. } => " (--client-cert, --client-key)",
+        Error::Transport { cause: Cause::OpenFiles | Cause::CertificateTime, .. } => "",
+        Error::Status { phase: Phase::Login, status: 400..=403, .. } => " (--username, --api-key-file)",
+        Error::Status { phase: Phase::Login, .. } => " (--auth-url)",
+        Error::Status { fault: Some(fault), .. } if fault.kind == "forbiddenError" => "", // names the registry's option
+        Error::Status { status: 401 | 403, .. } => " (--username, --api-key-file)",
+        Error::Status { status: 413, .. } => " (--metadata, --tags, --session-metadata)",
+        Error::Status { fault: Some(_), .. } | Error::InvalidArgument { .. } => "",
+        _ => " (--registry-url)",
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use service_registry::client::{Error, HeartBeater, HeartbeatEvent, backoff};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::endpoints::{Endpoints, FailOver};
 use super::status::RegistrationStatus;
 use super::verification_schedule::VerificationSchedule;
+use crate::boot_time::BootTime;
 
 /// From the opening of a session to its first heartbeat: until then the child's start has the processors, and the
 /// registry has only just heard from the wrapper.
@@ -29,6 +30,8 @@ pub(super) struct Heartbeats<'a> {
 #[derive(Default)]
 struct Progress {
     is_failing: bool,
+    /// When the last heartbeat was sent.
+    sent: Option<BootTime>,
     /// Since the last verification.
     accepted: u32,
     /// Notified when another endpoint is current.
@@ -45,11 +48,14 @@ impl Heartbeats<'_> {
         let mut progress = Progress::default();
         loop {
             let mut beater = HeartBeater::new(&self.endpoints.current(), session, &token, self.interval);
-            let Progress { is_failing, accepted, failed_over, key_refused } = &mut progress;
+            let Progress { is_failing, sent, accepted, failed_over, key_refused } = &mut progress;
             let (failed_over, key_refused) = (&*failed_over, &*key_refused);
             let handle = |event: HeartbeatEvent<'_>| match event {
-                HeartbeatEvent::Sending => self.schedule.heartbeat_sent(),
-                HeartbeatEvent::Accepted { sent, .. } => self.accepted(sent, std::mem::take(is_failing), accepted),
+                HeartbeatEvent::Sending => {
+                    *sent = Some(BootTime::now());
+                    self.schedule.heartbeat_sent();
+                }
+                HeartbeatEvent::Accepted { .. } => self.accepted(*sent, std::mem::take(is_failing), accepted),
                 HeartbeatEvent::Failed { error, retry_in, .. } => {
                     self.failed(error, retry_in, std::mem::replace(is_failing, true));
                     if error.status() == Some(401) {
@@ -85,9 +91,9 @@ impl Heartbeats<'_> {
         }
     }
 
-    fn accepted(&self, sent: Instant, has_recovered: bool, accepted: &mut u32) {
+    fn accepted(&self, sent: Option<BootTime>, has_recovered: bool, accepted: &mut u32) {
         self.status.send_modify(|status| {
-            status.heartbeat_sent = Some(sent);
+            status.heartbeat_sent = sent;
             if has_recovered {
                 status.recovered();
             }

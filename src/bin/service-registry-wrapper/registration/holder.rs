@@ -18,6 +18,15 @@ impl Holder {
         client.services().get(id).await.ok().map(Self::of)
     }
 
+    /// Describes the holder with the host and the process that its session names, for which it asks the registry.
+    pub(super) async fn describe(&self, client: &Client) -> String {
+        let session = client.sessions().get(&self.session).await.ok();
+        let pair = |key: &str| session.as_ref()?.metadata.get(key).map(|value| format!("{key} {value:?}"));
+        let process: Vec<String> = ["host", "pid"].into_iter().filter_map(pair).collect();
+        let process = if process.is_empty() { String::new() } else { format!(" ({})", process.join(", ")) };
+        format!("{self}{process}")
+    }
+
     pub fn of(found: Found) -> Self {
         let (session, metadata) = match found {
             Found::InSession(service) => (service.session_id, service.metadata),

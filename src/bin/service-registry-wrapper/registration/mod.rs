@@ -103,7 +103,7 @@ impl Registration {
             }
         };
         let task = tokio::spawn(run).abort_handle();
-        let withdrawer = Withdrawer { task, status: status.clone(), previous_session };
+        let withdrawer = Withdrawer { task, status: status.clone(), previous_session, reason: Arc::default() };
         Self { events, was_registered: false, withdrawer, status, desired, status_socket: Some(status_socket), url }
     }
 
@@ -126,6 +126,8 @@ pub(super) struct Withdrawer {
     task: AbortHandle,
     status: watch::Receiver<RegistrationStatus>,
     previous_session: Arc<OnceLock<PreviousSession>>,
+    /// Why the service is withdrawn, for the registry.
+    reason: Arc<OnceLock<String>>,
 }
 
 impl Withdrawer {
@@ -134,13 +136,18 @@ impl Withdrawer {
         self.task.abort();
     }
 
+    /// Says why the service will be withdrawn; the first reason counts.
+    pub(super) fn because(&self, reason: &str) {
+        let _ = self.reason.set(reason.to_owned()); // a later one follows from the first
+    }
+
     /// Removes the session and the service, for at most [`WITHDRAWAL`]; otherwise they expire. Returns true if the
     /// registry has confirmed that the session is gone.
     pub(super) async fn withdraw(&self) -> bool {
         self.task.abort();
         let session = self.status.borrow().session.clone();
         let Some((client, id)) = session else { return false };
-        let removed = remove(&client, &id).await;
+        let removed = remove(&client, &id, self.reason.get().map_or("", String::as_str)).await;
         if let Some(previous_session) = self.previous_session.get().filter(|_| removed) {
             previous_session.forget().await;
         }
@@ -176,8 +183,8 @@ async fn until_prepared(
     }
 }
 
-async fn remove(client: &Client, session: &str) -> bool {
-    match timeout(WITHDRAWAL, client.sessions().remove(session)).await {
+async fn remove(client: &Client, session: &str, reason: &str) -> bool {
+    match timeout(WITHDRAWAL, client.sessions().remove_because(session, reason)).await {
         Ok(Ok(())) => {
             info!("withdrawn from the registry (session {session})");
             true

@@ -6,16 +6,18 @@ use serde_json::{Value, json};
 use service_registry::client::Client;
 use tokio::time::Instant;
 
+use crate::boot_time::BootTime;
+
 #[derive(Clone, Default)]
 pub(crate) struct RegistrationStatus {
     /// The open session, and the client of its registry.
     pub session: Option<(Client, String)>,
     pub registered: bool,
     /// When the last accepted heartbeat was sent. The creation of the session counts as one.
-    pub heartbeat_sent: Option<Instant>,
+    pub heartbeat_sent: Option<BootTime>,
     /// When the last request was sent whose response showed the service in the session. None while there is no place to
     /// lose: not registered yet, or taken out for maintenance.
-    pub verified_sent: Option<Instant>,
+    pub verified_sent: Option<BootTime>,
     /// With the fence: why the place is lost.
     pub lost: Option<String>,
     /// Requests that failed since the last success, attempts to register and heartbeats alike.
@@ -27,7 +29,7 @@ pub(crate) struct RegistrationStatus {
 impl RegistrationStatus {
     /// Returns the last moment at which the place was certainly the child's: its session was alive, and the service was
     /// in it.
-    pub(crate) fn confirmed(&self) -> Option<Instant> {
+    pub(crate) fn confirmed(&self) -> Option<BootTime> {
         self.heartbeat_sent.map(|accepted| self.verified_sent.map_or(accepted, |held| held.min(accepted)))
     }
 
@@ -54,7 +56,7 @@ impl RegistrationStatus {
             "maintenance": maintenance,
             "registry": self.session.as_ref().map(|(client, _)| client.registry_url().as_str()),
             "session": self.session.as_ref().map(|(_, session)| session),
-            "seconds_since_accepted_heartbeat": self.heartbeat_sent.map(|sent| seconds(now.duration_since(sent))),
+            "seconds_since_accepted_heartbeat": self.heartbeat_sent.map(|sent| seconds(sent.elapsed())),
             "failures": self.failures,
             "seconds_to_next_attempt": self.next_attempt.map(|at| seconds(at.saturating_duration_since(now))),
             "last_error": self.last_error,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use service_registry::client::{Error, backoff};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::desired::DesiredWatch;
@@ -17,6 +17,7 @@ use super::holder::Holder;
 use super::state_dir::PreviousSession;
 use super::status::RegistrationStatus;
 use super::verification_schedule::VerificationSchedule;
+use crate::boot_time::BootTime;
 use crate::options::Service;
 
 /// The pause of the original clients between two attempts.
@@ -39,7 +40,7 @@ pub(crate) enum RegistrationEvent {
 pub(super) struct RegistrationTask {
     pub endpoints: Endpoints,
     pub service: Service,
-    /// Take the service over from any other holder.
+    /// Take the service over from any other holder, until it is registered for the first time.
     pub replace: bool,
     pub previous_session: Option<PreviousSession>,
     /// A session that was this service's, until it is revoked.
@@ -78,7 +79,7 @@ impl RegistrationTask {
     async fn open_session(&mut self) -> Result<(String, String), Error> {
         let client = self.endpoints.current();
         self.revoke().await?;
-        let sent = Instant::now();
+        let sent = BootTime::now();
         let session = client.sessions().create(self.service.interval, &self.service.session_metadata).await?;
         if let Some(previous_session) = &self.previous_session {
             previous_session.write(&session.id).await;
@@ -106,7 +107,7 @@ impl RegistrationTask {
         Ok(())
     }
 
-    async fn session_lost(&mut self, id: String, opened: Option<Instant>, error: Error) {
+    async fn session_lost(&mut self, id: String, opened: Option<BootTime>, error: Error) {
         info!("the registration is lost, registering again: {error}");
         let accepted = self.status.borrow().heartbeat_sent;
         // If the registry was wrong, the session lives on and still holds the service.
@@ -201,7 +202,7 @@ impl RegistrationTask {
     pub(super) async fn register(&mut self, session: &str) -> Result<(), Error> {
         let client = self.endpoints.current();
         let id = &self.service.id;
-        let mut sent = Instant::now();
+        let mut sent = BootTime::now();
         match client.services().create(session, id, &self.service.payload).await {
             Ok(_) => {}
             Err(error) if error.is_fault(ID_IN_USE) => match Holder::find(&client, id).await {
@@ -213,13 +214,18 @@ impl RegistrationTask {
                 Some(holder) if self.replace || self.was_ours(&holder.session) => {
                     let is_ours = self.was_ours(&holder.session);
                     let why = if is_ours { "which was this wrapper's" } else { "as --replace says" };
-                    warn!("{id} is held by {holder}; replacing it, {why}");
+                    warn!("{id} is held by {}; replacing it, {why}", holder.describe(&client).await);
                     client.services().remove(id).await?;
-                    sent = Instant::now();
+                    sent = BootTime::now();
                     client.services().create(session, id, &self.service.payload).await?;
                 }
                 Some(holder) => {
-                    if self.status.borrow().failures == 0 {
+                    if self.status.borrow().registered {
+                        let holder = holder.describe(&client).await;
+                        warn!("{id} was taken over by {holder}; registering it again once that is gone");
+                        self.status.send_modify(|status| status.registered = false);
+                    } else if self.status.borrow().failures == 0 {
+                        let holder = holder.describe(&client).await;
                         warn!("{id} is held by {holder} until that expires; --replace would take it over");
                     }
                     return Err(error);
@@ -230,6 +236,7 @@ impl RegistrationTask {
         }
         info!("registered {id} at {} (session {session})", client.registry_url());
         self.has_fixed_pause = false;
+        self.replace = false; // two wrappers would take the id from each other for ever
         self.status.send_modify(|status| {
             status.registered = true;
             status.verified_sent = Some(sent);
@@ -263,7 +270,7 @@ impl RegistrationTask {
         };
         // The holder of an id in use was logged already.
         if failures == 1 && !error.is_fault(ID_IN_USE) {
-            warn!("{} is {state}: {error}{}", self.service.id, self.endpoints.hint());
+            warn!("{} is {state}: {error}{}", self.service.id, self.endpoints.hint(&error));
         } else {
             debug!(failures, "still failing: {error}");
         }

@@ -5,18 +5,18 @@ use std::convert::Infallible;
 
 use service_registry::client::Error;
 use service_registry::wire::Service as Found;
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::holder::Holder;
 use super::task::RegistrationTask;
+use crate::boot_time::BootTime;
 
 impl RegistrationTask {
     /// Looks the service up. The session may live although an operator has removed the service, or another process has
     /// its id.
     pub(super) async fn verify(&mut self, session: &str) -> Result<(), Error> {
         let (client, id) = (self.endpoints.current(), &self.service.id);
-        let sent = Instant::now();
+        let sent = BootTime::now();
         let holder = match client.services().get(id).await {
             Ok(Found::InSession(service)) if service.session_id == session => {
                 if std::mem::take(&mut self.failed_verifications) > 0 {
@@ -43,8 +43,10 @@ impl RegistrationTask {
             };
             match self.lose_place(why).await {}
         }
-        warn!("{id} is not in the registry any more, though its session is; registering it again");
-        self.status.send_modify(|status| status.registered = false);
+        if holder.is_none() {
+            warn!("{id} is not in the registry any more, though its session is; registering it again");
+            self.status.send_modify(|status| status.registered = false);
+        }
         self.register(session).await
     }
 

@@ -1,8 +1,9 @@
 //! When a child that cannot be kept registered is stopped: a pure function of when the registration was last confirmed.
 
+use std::ops::Add;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::options::{OnLost, WrapperConfig};
 
 /// The part of the timeout after which the child gets SIGTERM, counted from when the place was last certainly its own.
 /// The next heartbeat is sent at 0.63 of it at the latest and has a quarter of it to be answered.
@@ -17,14 +18,20 @@ pub(crate) struct Fence {
 }
 
 impl Fence {
+    /// The fence of `--on-lost=stop`.
+    pub(super) fn of(config: &WrapperConfig) -> Option<Self> {
+        let timeout = Duration::from_secs(config.service.interval.into());
+        (config.on_lost == OnLost::Stop).then_some(Self { timeout })
+    }
+
     /// Returns when the child gets SIGTERM, if no later request confirms its place.
-    pub(crate) fn sigterm_at(self, sent: Instant) -> Instant {
+    pub(crate) fn sigterm_at<T: Add<Duration, Output = T>>(self, sent: T) -> T {
         sent + self.timeout.mul_f64(ASK)
     }
 
     /// Returns when it is killed. The registry counts from when it accepted the heartbeat, which is no earlier than it
     /// was sent.
-    pub(super) fn sigkill_at(self, sent: Instant) -> Instant {
+    pub(super) fn sigkill_at<T: Add<Duration, Output = T>>(self, sent: T) -> T {
         sent + self.timeout.mul_f64(KILL)
     }
 
@@ -36,7 +43,7 @@ impl Fence {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::{advance, sleep_until};
+    use tokio::time::{Instant, advance, sleep_until};
 
     use super::*;
 

@@ -27,9 +27,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
+use crate::boot_time::{BootSleep, BootTime};
 use crate::exit::{self, Ending, Failure};
-use crate::options::{ChildConfig, OnExit, OnLost, WrapperConfig};
-use crate::process::ProcessTree;
+use crate::options::{ChildConfig, OnExit, WrapperConfig};
+use crate::process::{ProcessTree, Watchdog};
 use crate::registration::{Registration, RegistrationStatus, WITHDRAWAL, Withdrawer};
 use crate::signals::action::decide;
 use crate::signals::{self, Action as SignalAction, Received, Signals, Stage};
@@ -44,6 +45,7 @@ pub(super) struct Supervisor<'a> {
     config: &'a WrapperConfig,
     shutdown: Shutdown,
     withdrawer: Withdrawer,
+    watchdog: Option<&'a mut Watchdog>,
     status: watch::Receiver<RegistrationStatus>,
     started: Instant,
     has_warned_of_fence: bool,
@@ -56,8 +58,17 @@ impl<'a> Supervisor<'a> {
         let (withdrawer, status) = (registration.withdrawer.clone(), registration.status.clone());
         let (id, pid) = (&config.service.id, tree.child());
         info!(id, pid, "{id}: started, pid {pid}");
-        let (shutdown, started) = (Shutdown::new(limits(config)), Instant::now());
-        Self { tree, config, shutdown, withdrawer, status, started, has_warned_of_fence: false, search: None }
+        Self {
+            tree,
+            config,
+            shutdown: Shutdown::new(limits(config)),
+            withdrawer,
+            watchdog: None,
+            status,
+            started: Instant::now(),
+            has_warned_of_fence: false,
+            search: None,
+        }
     }
 
     /// Forwards signals that came before there was a child.
@@ -71,23 +82,31 @@ impl<'a> Supervisor<'a> {
         let withdrawer = self.withdrawer.clone();
         let withdrawal = async move { withdrawer.withdraw().await };
         tokio::pin!(withdrawal);
-        let has_fence = self.config.on_lost == OnLost::Stop;
+        let fence = Fence::of(self.config);
+        // tokio's timers stand still while the machine is suspended.
+        let mut fence_timer = fence.map(|_| BootSleep::new()).transpose()?;
         self.status.mark_changed();
         loop {
             let event = tokio::select! {
                 signal = signals.next() => self.signal_event(signal?),
                 removed = &mut withdrawal, if self.shutdown.is_withdrawing() => Some(Event::Withdrawn { removed }),
                 () = at(self.shutdown.next_timer()) => Some(Event::TimerFired),
-                Ok(()) = self.status.changed(), if has_fence => Some(self.registration_event()),
+                Ok(()) = self.status.changed(), if fence.is_some() => Some(self.registration_event()),
+                () = fired(&mut fence_timer) => Some(self.registration_event()),
                 next = found(&mut self.search), if self.search.is_some() => self.succession_event(next),
             };
             if event.is_some_and(|event| self.perform(event)) {
                 break;
             }
+            if let Some((fence, timer)) = fence.zip(fence_timer.as_mut()) {
+                timer.set(self.status.borrow().confirmed().map(|confirmed| fence.sigterm_at(confirmed)))?;
+            }
             tokio::task::yield_now().await; // to heartbeats and timers, however many signals arrive
         }
-        if let Some(bound) = self.shutdown.withdrawal_bound(Instant::now(), WITHDRAWAL) {
-            let _ = timeout_at(bound, withdrawal).await;
+        if let Some(bound) = self.shutdown.withdrawal_bound(Instant::now(), WITHDRAWAL)
+            && timeout_at(bound, withdrawal).await.is_err()
+        {
+            info!("the registry has not confirmed the withdrawal in time; the session is left to expire");
         }
         self.tree.take_back_foreground();
         Ok(self.tree.exit_status())
@@ -96,6 +115,7 @@ impl<'a> Supervisor<'a> {
     /// Ends the child as a SIGTERM to the wrapper does, after the wrapper itself has failed.
     pub(super) async fn shut_down(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         self.shutdown = Shutdown::new(limits(self.config));
+        self.withdrawer.because("the wrapper failed");
         let request = self.stop_request(libc::SIGTERM);
         if !self.perform(request) {
             self.until_gone(signals).await?;
@@ -106,7 +126,16 @@ impl<'a> Supervisor<'a> {
     /// Turns the child's status into the wrapper's, and logs how the child has ended.
     pub(super) fn ending(&self, status: Option<ExitStatus>) -> Result<Ending, Failure> {
         status.into_iter().for_each(|status| self.log_end(status));
-        if self.shutdown.is_fenced() {
+        let was_killed = status.and_then(|status| status.signal()) == Some(libc::SIGKILL);
+        let was_killed = was_killed && !self.shutdown.has_given_up_place();
+        let has_fired = was_killed && self.watchdog.as_ref().is_some_and(|watchdog| watchdog.has_fired());
+        if has_fired && !self.shutdown.is_fenced() {
+            warn!(
+                "the wrapper did not run for too long; its watchdog has killed the command before another process \
+                 could take its place"
+            );
+        }
+        if self.shutdown.is_fenced() || has_fired {
             let id = &self.config.service.id;
             let why = anyhow!("{id} could not be kept registered, and --on-lost=stop is in force");
             return Err(Failure::new(exit::NOT_REGISTERED, why));
@@ -130,17 +159,18 @@ impl<'a> Supervisor<'a> {
                 if self.search.is_none() {
                     self.search = self.tree.search().map(tokio::spawn);
                 }
-                return match self.tree.exit_status() {
-                    Some(status) => {
-                        if !had_exited {
-                            self.explain_background(status);
-                        }
-                        Some(Event::Exited { all_gone })
-                    }
-                    None => self.is_out_of_reach().then_some(Event::OutOfReach),
+                let Some(status) = self.tree.exit_status() else {
+                    return self.is_out_of_reach().then_some(Event::OutOfReach);
                 };
+                if !had_exited {
+                    self.explain_background(status);
+                }
+                return Some(self.exited(status, all_gone));
             }
-            SignalAction::RequestStop => return Some(self.stop_request(signal.number)),
+            SignalAction::RequestStop => {
+                self.withdrawer.because(&format!("stopped by {}", signals::name(signal.number)));
+                return Some(self.stop_request(signal.number));
+            }
             SignalAction::ForwardInForeground => self.tree.give_foreground(signal.number),
             SignalAction::Forward => self.tree.forward(signal.number),
             SignalAction::Suspend | SignalAction::Defer | SignalAction::Abort | SignalAction::Ignore => {}
@@ -152,6 +182,13 @@ impl<'a> Supervisor<'a> {
         let status = self.status.borrow();
         let (has_session, is_failing) = (status.session.is_some(), status.last_error.is_some());
         Event::StopRequested { signal, has_session, is_failing }
+    }
+
+    /// The child has exited, or a descendant after it.
+    fn exited(&self, status: ExitStatus, all_gone: bool) -> Event {
+        let is_fenced = self.shutdown.is_fenced();
+        self.withdrawer.because(&if is_fenced { FENCED.to_owned() } else { describe(status) });
+        Event::Exited { all_gone }
     }
 
     /// A command that has gone into the background has exited, as far as the wrapper can tell.
@@ -185,7 +222,7 @@ impl<'a> Supervisor<'a> {
                 warn!("{id}: no process follows the one that has exited: --pid-file {file}: {error}");
                 self.tree.end_succession();
                 let all_gone = self.child_config().leave_orphans || self.tree.has_no_descendants();
-                Some(Event::Exited { all_gone })
+                self.tree.exit_status().map(|status| self.exited(status, all_gone))
             }
         }
     }
@@ -205,13 +242,22 @@ impl<'a> Supervisor<'a> {
             );
         }
         let status = self.status.borrow_and_update();
-        Event::Registration { confirmed: status.confirmed(), is_lost: status.lost.is_some() }
+        Event::Registration { confirmed: status.confirmed().map(BootTime::to_instant), is_lost: status.lost.is_some() }
+    }
+
+    fn arm_watchdog(&mut self) {
+        let deadline = self.shutdown.watchdog_deadline().map(BootTime::of);
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.arm(deadline);
+        }
     }
 
     /// Performs what the shutdown decides. Returns whether all is over.
     fn perform(&mut self, event: Event) -> bool {
         let mut is_finished = false;
-        for action in self.shutdown.on(event, Instant::now()) {
+        let actions = self.shutdown.on(event, Instant::now());
+        self.arm_watchdog(); // first: the wrapper may be stopped at any moment
+        for action in actions {
             match action {
                 ShutdownAction::StopHeartbeats => self.withdrawer.stop_heartbeats(),
                 ShutdownAction::Signal(signal) => self.tree.ask_to_end(signal),
@@ -276,8 +322,25 @@ fn limits(config: &WrapperConfig) -> Limits {
         stop_timeout: config.child_config.stop_timeout,
         stop_budget: config.child_config.stop_budget,
         deregister_on_exit: config.on_exit == OnExit::Deregister,
-        fence: (config.on_lost == OnLost::Stop)
-            .then_some(Fence { timeout: Duration::from_secs(config.service.interval.into()) }),
+        fence: Fence::of(config),
+    }
+}
+
+/// Why a service is withdrawn whose child the fence has stopped.
+const FENCED: &str = "stopped by --on-lost=stop";
+
+/// Why a service is withdrawn whose child has ended.
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited {code}"),
+        (None, signal) => format!("killed by {}", signals::name(signal.unwrap_or_default())),
+    }
+}
+
+async fn fired(timer: &mut Option<BootSleep>) {
+    match timer {
+        Some(timer) => timer.fired().await,
+        None => std::future::pending().await,
     }
 }
 

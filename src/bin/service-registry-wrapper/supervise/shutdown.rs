@@ -16,6 +16,9 @@ use super::Fence;
 /// What a stop may take beyond its budget, for the kernel to remove processes that were killed at its end.
 const AFTER_KILL: Duration = Duration::from_secs(1);
 
+/// The longest time that the withdrawal after the child's exit takes.
+const AFTER_EXIT: Duration = Duration::from_millis(500);
+
 /// The bounds that the options give.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
@@ -88,6 +91,8 @@ pub(super) struct Shutdown {
     /// Signals that wait for the withdrawal and the drain delay.
     deferred_signals: Vec<i32>,
     drain_until: Option<Instant>,
+    /// When a withdrawal that the child's exit began is abandoned.
+    withdrawal_end: Option<Instant>,
     /// When the stop budget ends.
     budget_end: Option<Instant>,
     /// When the remaining processes are killed, or given up after that.
@@ -98,6 +103,7 @@ pub(super) struct Shutdown {
     has_exited: bool,
     confirmed: Option<Instant>,
     is_fenced: bool,
+    has_given_up_place: bool,
 }
 
 impl Shutdown {
@@ -107,6 +113,7 @@ impl Shutdown {
             withdrawal: Withdrawal::NotBegun,
             deferred_signals: Vec::new(),
             drain_until: None,
+            withdrawal_end: None,
             budget_end: None,
             deadline: None,
             is_killing: false,
@@ -114,6 +121,7 @@ impl Shutdown {
             has_exited: false,
             confirmed: None,
             is_fenced: false,
+            has_given_up_place: false,
         }
     }
 
@@ -137,16 +145,34 @@ impl Shutdown {
         self.is_fenced
     }
 
+    /// A stop has withdrawn the service, so that its place is not the child's any more.
+    pub(super) fn has_given_up_place(&self) -> bool {
+        self.has_given_up_place
+    }
+
     /// When the next [`Event::TimerFired`] is due.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        [self.drain_until, self.deadline, self.fence_at()].into_iter().flatten().min()
+        [self.drain_until, self.kill_at(), self.fence_at()].into_iter().flatten().min()
     }
 
     /// When a withdrawal that still runs at the end is abandoned; none if no withdrawal is under way. The withdrawal
     /// has a bound of its own, `longest`.
     pub(super) fn withdrawal_bound(&self, now: Instant, longest: Duration) -> Option<Instant> {
         let is_out_of_time = self.is_killing && self.limits.stop_budget.is_some();
-        (self.is_withdrawing() && !is_out_of_time).then(|| self.budget_end.unwrap_or(now + longest))
+        let bound = self.withdrawal_end.into_iter().chain(self.budget_end).min();
+        (self.is_withdrawing() && !is_out_of_time).then(|| bound.unwrap_or(now + longest))
+    }
+
+    /// When the watchdog kills the child and its descendants if the wrapper cannot: at the fence, or at the bound of a
+    /// stop that has given the place up.
+    pub(super) fn watchdog_deadline(&self) -> Option<Instant> {
+        if self.has_given_up_place { self.deadline.filter(|_| !self.is_killing) } else { self.fence_kill_at() }
+    }
+
+    /// When the fence has the child and its descendants killed.
+    fn fence_kill_at(&self) -> Option<Instant> {
+        let fence = self.limits.fence?;
+        if self.is_fenced { self.deadline } else { Some(fence.sigkill_at(self.confirmed?)) }
     }
 
     /// Takes an event; returns what is to be done, in order.
@@ -185,7 +211,8 @@ impl Shutdown {
     fn withdrawn(&mut self, removed: bool, now: Instant) -> Vec<ShutdownAction> {
         self.withdrawal = Withdrawal::Done;
         if removed {
-            self.limits.fence = None; // the stop has given the place up itself, and has bounds of its own
+            // The stop has given the place up itself, and has bounds of its own.
+            self.has_given_up_place = self.limits.fence.take().is_some();
         }
         if !self.deferred_signals.is_empty() {
             // A short budget shortens the delay: the child must have time between its signal and SIGKILL.
@@ -205,9 +232,12 @@ impl Shutdown {
         if !self.has_exited {
             self.has_exited = true;
             actions.push(ShutdownAction::StopHeartbeats);
-            if self.limits.deregister_on_exit && self.withdrawal == Withdrawal::NotBegun {
-                self.withdrawal = Withdrawal::Running;
-            }
+        }
+        // With the fence, no place is given away while a descendant lives.
+        let is_free = all_gone || self.limits.fence.is_none();
+        if self.limits.deregister_on_exit && self.withdrawal == Withdrawal::NotBegun && is_free {
+            self.withdrawal = Withdrawal::Running;
+            self.withdrawal_end = Some(now + AFTER_EXIT);
         }
         if all_gone {
             actions.push(ShutdownAction::Finish);
@@ -221,7 +251,7 @@ impl Shutdown {
         if is_due(self.drain_until) {
             actions.extend(self.send_deferred(now));
         }
-        if is_due(self.deadline) {
+        if is_due(self.kill_at()) {
             actions.extend(self.out_of_time(now));
         }
         if is_due(self.fence_at()) {
@@ -264,6 +294,13 @@ impl Shutdown {
         }
         self.deadline = self.budget_end;
         Vec::new()
+    }
+
+    /// When the remaining processes are killed, or given up after that. The fence holds for descendants as well, but
+    /// lets the child end first.
+    fn kill_at(&self) -> Option<Instant> {
+        let by_fence = self.fence_kill_at().filter(|_| self.has_exited && !self.is_killing);
+        self.deadline.into_iter().chain(by_fence).min()
     }
 
     /// The first reason to stop sets the deadline; the budget bounds it in any case. What was killed gets as much time

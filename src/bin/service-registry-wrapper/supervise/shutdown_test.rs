@@ -22,6 +22,7 @@ struct Run {
     withdrawals: usize,
     was_withdrawing: bool,
     is_removed: bool,
+    confirmed: Option<Instant>,
     exits: usize,
     stopped_at: Option<Instant>,
     fences: usize,
@@ -42,6 +43,7 @@ impl Run {
             withdrawals: 0,
             was_withdrawing: false,
             is_removed: false,
+            confirmed: None,
             exits: 0,
             stopped_at: None,
             fences: 0,
@@ -89,13 +91,17 @@ impl Run {
             Event::Exited { .. } => self.exits += 1,
             Event::Withdrawn { removed } => self.is_removed |= removed,
             Event::OutOfReach => self.is_out_of_reach = true,
-            Event::Registration { .. } | Event::TimerFired => {}
+            Event::Registration { confirmed, .. } => self.confirmed = confirmed,
+            Event::TimerFired => {}
         }
         let actions = self.shutdown.on(event, self.now);
         for action in &actions {
             self.perform(*action, exited_before, &actions);
         }
         if self.shutdown.is_withdrawing() && !self.was_withdrawing {
+            let begun_by_exit = self.first_request.is_none();
+            let all_gone = matches!(event, Event::Exited { all_gone: true });
+            assert!(self.limits.fence.is_none() || !begun_by_exit || all_gone, "a place with living processes");
             self.withdrawals += 1;
         }
         self.was_withdrawing = self.shutdown.is_withdrawing();
@@ -127,7 +133,8 @@ impl Run {
                 assert!(
                     is_over(self.stopped_at, self.limits.stop_timeout)
                         || is_over(self.first_request, self.limits.stop_budget)
-                        || self.fences > 0,
+                        || self.fences > 0
+                        || self.fence_kill_at().is_some_and(|at| self.now >= at),
                     "killed before any bound"
                 );
                 self.kills.push(self.now);
@@ -157,7 +164,21 @@ impl Run {
         }
     }
 
+    /// When the fence allows nothing of the child to live any longer.
+    fn fence_kill_at(&self) -> Option<Instant> {
+        let fence = self.limits.fence.filter(|_| !self.is_removed)?;
+        Some(fence.sigkill_at(self.confirmed?))
+    }
+
     fn check_timers(&self) {
+        if let Some(at) = self.fence_kill_at().filter(|_| self.kills.is_empty() && !self.is_finished) {
+            assert!(
+                self.shutdown.watchdog_deadline().is_some_and(|armed| armed <= at),
+                "the watchdog would be too late"
+            );
+            let is_timed = self.shutdown.next_timer().is_some_and(|timer| timer <= at.max(self.now));
+            assert!(is_timed, "nothing stops what is left of the child in time");
+        }
         if let Some((request, budget)) = self.first_request.zip(self.limits.stop_budget)
             && self.kills.is_empty()
             && !self.is_finished
@@ -271,4 +292,28 @@ fn withdrawal_at_the_end_has_the_rest_of_the_budget() {
     assert_eq!(shutdown.withdrawal_bound(start, 2 * SECOND), Some(start + 4 * SECOND));
     shutdown.on(Event::TimerFired, start + 4 * SECOND);
     assert_eq!(shutdown.withdrawal_bound(start, 2 * SECOND), None, "the budget is spent");
+}
+
+#[test]
+fn withdrawal_after_the_exit_takes_at_most_half_a_second() {
+    let start = Instant::now();
+    let limits = Limits { deregister_on_exit: true, ..Limits::default() };
+    let mut shutdown = Shutdown::new(limits);
+    let actions = shutdown.on(Event::Exited { all_gone: true }, start);
+    assert_eq!(actions, [ShutdownAction::StopHeartbeats, ShutdownAction::Finish]);
+    assert_eq!(shutdown.withdrawal_bound(start, 2 * SECOND), Some(start + SECOND / 2));
+}
+
+#[test]
+fn watchdog_keeps_the_bound_of_a_stop_that_gave_the_place_up() {
+    let start = Instant::now();
+    let limits =
+        Limits { stop_timeout: Some(5 * SECOND), fence: Some(Fence { timeout: 30 * SECOND }), ..Limits::default() };
+    let mut shutdown = Shutdown::new(limits);
+    shutdown.on(Event::Registration { confirmed: Some(start), is_lost: false }, start);
+    assert_eq!(shutdown.watchdog_deadline(), Some(start + SECOND.mul_f64(28.5)));
+    shutdown.on(Event::StopRequested { signal: libc::SIGTERM, has_session: true, is_failing: false }, start);
+    shutdown.on(Event::Withdrawn { removed: true }, start);
+    assert_eq!(shutdown.on(Event::TimerFired, start), [ShutdownAction::Signal(libc::SIGTERM)]);
+    assert_eq!(shutdown.watchdog_deadline(), Some(start + 5 * SECOND));
 }

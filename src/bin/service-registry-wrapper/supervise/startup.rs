@@ -10,11 +10,11 @@ use anyhow::{Context, anyhow};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
-use super::Supervisor;
+use super::{Fence, Supervisor};
 use crate::event_loop::EventLoop;
 use crate::exit::{self, Ending, Failure};
 use crate::options::{OnRegistryDown, Options, WrapperConfig};
-use crate::process::{self, Change, Inherited, ProcessTree, SpawnContext, wait};
+use crate::process::{self, Change, Inherited, ProcessTree, SpawnContext, Watchdog, wait};
 use crate::registration::{Preparation, Prepared, Preparing, Registration, RegistrationEvent, WrongOption};
 use crate::signals::action::decide;
 use crate::signals::terminal::{Terminal, suspend_self};
@@ -28,8 +28,9 @@ const START_DELAY: Duration = Duration::from_secs(2);
 const SIGNALS: usize = 64;
 
 /// The start, as far as it has come.
-pub(crate) struct Startup {
+pub(crate) struct Startup<'a> {
     signals: Signals,
+    watchdog: Option<&'a mut Watchdog>,
     /// Signals for the child that is about to be started.
     deferred: Vec<i32>,
     begun: Instant,
@@ -60,6 +61,11 @@ impl NotStarted {
             warn!("{} came before the start: the command is not run", signals::name(signal.number));
         }
         if let Some(registration) = registration {
+            let reason = match &self {
+                Self::Signal(signal) => format!("stopped by {}", signals::name(signal.number)),
+                Self::Failure(_) => "not started".to_owned(),
+            };
+            registration.withdrawer.because(&reason);
             registration.withdrawer.withdraw().await;
         }
         match self {
@@ -72,9 +78,9 @@ impl NotStarted {
     }
 }
 
-impl Startup {
-    pub(crate) fn new(signals: Signals) -> Self {
-        Self { signals, deferred: Vec::new(), begun: Instant::now() }
+impl<'a> Startup<'a> {
+    pub(crate) fn new(signals: Signals, watchdog: Option<&'a mut Watchdog>) -> Self {
+        Self { signals, watchdog, deferred: Vec::new(), begun: Instant::now() }
     }
 
     /// Reads the files that options name, and begins to register.
@@ -98,15 +104,15 @@ impl Startup {
     }
 
     /// Waits for the registration as long as the options say, and starts the child.
-    pub(crate) async fn start_child<'a>(
+    pub(crate) async fn start_child<'c>(
         &mut self,
-        config: &'a WrapperConfig,
+        config: &'c WrapperConfig,
         program: &Path,
         inherited: &Inherited,
         registration: &mut Registration,
         notify: Option<&NotifyProxy>,
         event_loop: &EventLoop,
-    ) -> Result<ProcessTree<'a>, NotStarted> {
+    ) -> Result<ProcessTree<'c>, NotStarted> {
         // What needs no registry is done while the registry answers.
         let local = async {
             event_loop.idle().await;
@@ -124,14 +130,20 @@ impl Startup {
             own_group: foreground.own_group,
             foreground: foreground.at_start(),
             notify_socket: notify.map(|notify| notify.address.as_os_str()),
+            watchdog: self.watchdog.as_ref().map(|watchdog| watchdog.socket()),
             may_host: config.may_host,
         };
+        // The wrapper may be stopped before it has seen that the child runs.
+        if let Some((fence, watchdog)) = Fence::of(config).zip(self.watchdog.as_mut()) {
+            watchdog.arm(registration.status.borrow().confirmed().map(|confirmed| fence.sigkill_at(confirmed)));
+        }
         let child = process::spawn(program, &config.command, &context)?;
         Ok(ProcessTree::new(child, &config.child_config, foreground, inherited_children))
     }
 
-    /// Forwards what was deferred; from here on signals are the supervisor's.
-    pub(crate) fn hand_over(self, supervisor: &mut Supervisor<'_>) -> Signals {
+    /// Forwards what was deferred; from here on signals and the watchdog are the supervisor's.
+    pub(crate) fn hand_over(self, supervisor: &mut Supervisor<'a>) -> Signals {
+        supervisor.watchdog = self.watchdog;
         supervisor.forward_deferred(&self.deferred);
         self.signals
     }

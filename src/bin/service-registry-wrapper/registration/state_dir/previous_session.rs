@@ -34,12 +34,13 @@ pub(crate) struct PreviousSession {
 impl PreviousSession {
     /// Opens the state of the service with this id. Makes the directory if it is missing.
     pub(in crate::registration) fn open(folder: PathBuf, id: &str) -> Result<Self> {
+        let place = folder.display();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&folder)
-            .with_context(|| format!("cannot make the state directory {}", folder.display()))?;
-        OwnFolder::open(&folder).with_context(|| format!("cannot use the state directory {}", folder.display()))?;
+            .with_context(|| format!("cannot make the state directory {place}; name another path, or make it"))?;
+        OwnFolder::open(&folder).with_context(|| format!("cannot use the state directory {place}"))?;
         let (file, new_file) = (format!("{id}.session"), format!("{id}.new"));
         let lock = Arc::new(StateLock::new(folder.clone(), id));
         Ok(Self { folder, file, new_file, lock, blocking: Blocking::default() })

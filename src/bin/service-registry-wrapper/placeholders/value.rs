@@ -1,0 +1,81 @@
+//! The names of placeholders, and where their values come from.
+
+use std::env;
+use std::sync::OnceLock;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use dns_lookup::{AddrInfoHints, getaddrinfo};
+use nix::libc::AI_CANONNAME;
+use nix::unistd::gethostname;
+
+use super::address::{Family, Place, find};
+
+/// How long the resolver may take for the full name of this machine. The start of the command waits for it.
+const RESOLVER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Returns the value of a placeholder; nothing for a name that is none.
+pub(crate) fn value(name: &str, argument: Option<&str>) -> Option<Result<String>> {
+    let value = match (name, argument) {
+        ("hostname", None) => hostname(),
+        ("fqdn", None) => fqdn(),
+        ("ip", place) => address(Family::V4, place),
+        ("ip6", place) => address(Family::V6, place),
+        ("pid", None) => Ok(std::process::id().to_string()),
+        ("env", Some(variable)) => variable_of(variable),
+        ("uuid", None) => Ok(uuid().to_owned()),
+        _ => return None,
+    };
+    let whole = || argument.map_or_else(|| format!("{{{name}}}"), |argument| format!("{{{name}:{argument}}}"));
+    Some(value.with_context(whole))
+}
+
+pub(crate) fn hostname() -> Result<String> {
+    let name = gethostname().context("the system does not tell the host name")?;
+    name.into_string().map_err(|name| anyhow::anyhow!("the host name {} is not UTF-8", name.display()))
+}
+
+/// Asks the resolver for the canonical name of the host name, as `hostname --fqdn` does.
+fn fqdn() -> Result<String> {
+    let hostname = hostname()?;
+    let (answer, answered) = channel();
+    let asked = hostname.clone();
+    // The resolver has no time limit of its own that would be short enough.
+    let begun = thread::Builder::new().spawn(move || answer.send(canonical_name(&asked)));
+    begun.context("no thread can be started to ask the resolver")?;
+    match answered.recv_timeout(RESOLVER_LIMIT) {
+        Ok(Some(name)) => Ok(name),
+        Ok(None) => {
+            bail!("the resolver knows no name with a domain for {hostname}; see /etc/hosts, or use {{hostname}}")
+        }
+        Err(_) => bail!("the resolver did not answer for {hostname} in {RESOLVER_LIMIT:?}; use {{hostname}}"),
+    }
+}
+
+fn address(family: Family, place: Option<&str>) -> Result<String> {
+    let place = place.map_or(Ok(Place::DefaultRoute), Place::parse)?;
+    Ok(find(family, &place)?.to_string())
+}
+
+fn variable_of(name: &str) -> Result<String> {
+    match env::var(name) {
+        Ok(value) if !value.is_empty() => Ok(value),
+        Ok(_) | Err(env::VarError::NotPresent) => bail!("the environment has no variable {name}, or an empty one"),
+        Err(env::VarError::NotUnicode(_)) => bail!("the variable {name} is not UTF-8"),
+    }
+}
+
+/// Returns the name with a domain that the resolver knows for a host name.
+fn canonical_name(hostname: &str) -> Option<String> {
+    let hints = AddrInfoHints { flags: AI_CANONNAME, ..AddrInfoHints::default() };
+    let mut found = getaddrinfo(Some(hostname), None, Some(hints)).ok()?;
+    found.find_map(|entry| entry.ok()?.canonname).filter(|name| name.contains('.'))
+}
+
+/// One for the whole life of the wrapper, so that several options can have the same.
+fn uuid() -> &'static str {
+    static UUID: OnceLock<String> = OnceLock::new();
+    UUID.get_or_init(|| uuid::Uuid::new_v4().to_string())
+}
