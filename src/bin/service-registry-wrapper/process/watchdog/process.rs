@@ -92,10 +92,10 @@ impl WatchdogProcess {
         let pause = self.child.as_ref().and_then(|_| PollTimeout::try_from(self.pause).ok());
         let is_time = poll(&mut waits, pause.unwrap_or(PollTimeout::NONE)) == Ok(0); // every signal is blocked
         self.child_has_exited |= self.child.as_ref().is_some_and(|child| is_readable(child.pidfd.as_fd()));
-        let mut is_new = false;
+        let mut has_moved = false;
         while !self.wrapper_has_ended {
             match receive(self.socket) {
-                Some(Message::Deadline(deadline)) => self.deadline = deadline,
+                Some(Message::Deadline(deadline)) => (self.deadline, has_moved) = (deadline, true),
                 Some(Message::Child(child)) => self.child = Some(child),
                 Some(Message::End) => {
                     self.wrapper_has_ended = true;
@@ -104,12 +104,12 @@ impl WatchdogProcess {
                 }
                 None => break,
             }
-            is_new = true;
         }
         if is_time {
             self.pause = self.pause.saturating_mul(2);
         }
-        if is_new || is_time {
+        // Until the child runs there is nothing to see, and it starts sooner without the look.
+        if is_time || (has_moved && self.child.is_some()) {
             self.look();
         }
     }
@@ -149,6 +149,9 @@ impl WatchdogProcess {
 
     /// Kills the child first, then its group and its descendants, until there are no new ones.
     fn kill_all(&mut self) {
+        if self.wrapper_has_ended {
+            self.look(); // the child's death will scatter its descendants
+        }
         if let Some(child) = &self.child {
             child.kill();
         }
