@@ -14,6 +14,15 @@ fn wrapped() -> Command {
     command
 }
 
+/// Waits until the daemon is followed and says so itself, in whatever order; returns its process id.
+fn followed(running: &mut Running) -> i32 {
+    running.all(&["follows it", "ready "]);
+    let said = running.said();
+    let pid = said.lines().find_map(|line| line.strip_prefix("ready ")).unwrap();
+    assert!(said.contains(&format!("process {pid} follows it")), "{said}");
+    pid.parse().unwrap()
+}
+
 #[test]
 fn daemon_is_followed_by_its_pid_file() {
     let scratch = tempfile::tempdir().unwrap();
@@ -23,8 +32,7 @@ fn daemon_is_followed_by_its_pid_file() {
     let mut command = wrapper(&registry.url);
     command.args(["--id=web0", "--interval=3", "--on-registry-down=wait:60", "--pid-file"]).arg(&file);
     let mut running = Running::start(command.arg("python3").arg(child("daemon.py")).arg(&file));
-    running.line("follows it");
-    let pid = running.ready();
+    let pid = followed(&mut running);
     assert_eq!(fs::read_to_string(&file).unwrap().trim(), pid.to_string());
     running.signal(Signal::SIGUSR1);
     running.line("got 10");
@@ -42,8 +50,7 @@ fn stop_reaches_the_daemon() {
     let mut command = wrapped();
     command.args(["--stop-timeout=1000", "--pid-file"]).arg(&file);
     let mut running = Running::start(command.arg("python3").arg(child("daemon.py")).arg(&file));
-    running.line("follows it");
-    let pid = running.ready();
+    let pid = followed(&mut running);
     running.signal(Signal::SIGTERM);
     running.line("got 15");
     kill_raw(pid, 9);
