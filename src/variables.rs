@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction};
 pub const PREFIX: &str = "SERVICE_REGISTRY_";
 
 /// The variables of both programs, without the prefix. Both know all of them, since an environment may be shared.
-const KNOWN: [&str; 65] = [
+const KNOWN: [&str; 66] = [
     "ABORT_ON_FAILURE",
     "API_KEY",
     "API_KEY_FILE",
@@ -44,6 +44,7 @@ const KNOWN: [&str; 65] = [
     "ON_UNHEALTHY",
     "OPEN",
     "PARENT_DEATH_SIGNAL",
+    "PID_FILE",
     "QUIET",
     "READY_FD",
     "READY_TIMEOUT",

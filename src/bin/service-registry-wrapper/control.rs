@@ -1,7 +1,9 @@
 //! The status socket: reports the state of the registration, takes the service out of the registry and puts it back,
 //! and changes its tags and metadata.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -30,7 +32,7 @@ const BEFORE_DEFAULT: Duration = Duration::from_millis(200);
 /// What requests are about.
 struct Controlled<'a> {
     id: &'a str,
-    child: pid_t,
+    child: Rc<Cell<pid_t>>,
     desired: &'a Desired,
     status: watch::Receiver<RegistrationStatus>,
     maintenance_file: Option<MaintenanceFile>,
@@ -40,7 +42,7 @@ struct Controlled<'a> {
 pub(super) async fn answer(
     files: Option<oneshot::Receiver<ControlFiles>>,
     config: &WrapperConfig,
-    child: pid_t,
+    child: Rc<Cell<pid_t>>,
     desired: &Desired,
     status: watch::Receiver<RegistrationStatus>,
 ) -> Infallible {
@@ -97,7 +99,7 @@ impl Controlled<'_> {
     }
 
     fn reply(&self) -> Value {
-        self.status.borrow().as_json(self.id, self.child, self.desired)
+        self.status.borrow().as_json(self.id, self.child.get(), self.desired)
     }
 
     /// Asks for the service to be out of the registry or in it, and waits for that.

@@ -1,8 +1,10 @@
 //! Every exit status of the wrapper, and the one place where the process ends. The man page repeats the list.
 
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use anyhow::anyhow;
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 
@@ -44,7 +46,11 @@ impl Ending {
 
     /// Prints the help, the version, or what is wrong with the options.
     pub(super) fn of_usage(error: &clap::Error) -> Self {
-        let _ = error.print(); // where nothing can be printed, the status still tells
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        if let (0, Err(error)) = (error.exit_code(), printed) {
+            let failure = Failure::from(anyhow!(error).context("writing to stdout"));
+            return failure.report(LogFormat::Text);
+        }
         Self::Status(u8::try_from(error.exit_code()).unwrap_or(USAGE))
     }
 

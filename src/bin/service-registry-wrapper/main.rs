@@ -106,9 +106,10 @@ async fn live(
         Ok(tree) => tree,
         Err(reason) => return reason.ending(config, Some(&registration)).await,
     };
-    let child = tree.child();
+    let child = tree.watch_child();
     let inherited_children = tree.inherited_children().clone();
-    let watched = Watched { child, inherited_children, notify: notify.as_ref(), inherited, awaited: tree.awaited() };
+    let (notifying, awaited) = (notify.as_ref(), tree.awaited());
+    let watched = Watched { child: child.clone(), inherited_children, notify: notifying, inherited, awaited };
     let mut supervisor = Supervisor::new(tree, config, &registration);
     let mut signals = startup.hand_over(&mut supervisor);
     process::close_inherited();

@@ -1,6 +1,7 @@
 //! The command line. Reading it touches nothing but the arguments and the environment. An empty variable counts as not
 //! given, so that `SERVICE_REGISTRY_USERS=` in a container file is harmless.
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use service_registry::registry::TrustedProxy;
 use service_registry::variables;
+
+use crate::{exit, logging};
 
 /// The service registry: service-registry-wrapper and other clients of the v1.0 API register in it.
 #[derive(Debug, Parser)]
@@ -23,8 +26,8 @@ impl Cli {
     /// Reads arguments and environment; exits if they are wrong, or ask for help.
     pub(super) fn read() -> Self {
         let command = adapted(Self::command());
-        let matches = command.clone().get_matches();
-        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let matches = command.clone().try_get_matches().unwrap_or_else(|error| exit_with(&error));
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&error));
         if let (Command::Serve(serve), Some((name, given))) = (&mut cli.command, matches.subcommand()) {
             let options = command.find_subcommand(name).into_iter().flat_map(Parsed::get_arguments);
             let of_environment =
@@ -35,6 +38,19 @@ impl Cli {
         }
         cli
     }
+}
+
+/// Prints the help, the version, or what is wrong with the options, and exits.
+fn exit_with(error: &clap::Error) -> ! {
+    let printed = error.print().and_then(|()| stdout().flush());
+    let status = match (error.exit_code(), printed) {
+        (0, Err(error)) => {
+            logging::tell(&format!("writing to stdout: {error}"));
+            exit::FAILURE.into()
+        }
+        (status, _) => status,
+    };
+    std::process::exit(status)
 }
 
 /// Switches accept words, an empty variable counts as not given, and the help has no values of the environment.

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::bench::authority::Authority;
 use crate::bench::registry::{connect, read_answer};
 use crate::bench::users::{hash_of, key_login};
+use crate::bench::wrapper::limited;
 use crate::bench::{Client, USERS};
-use crate::bench::{Registry, Running, clean, compare_with_manual, eventually};
+use crate::bench::{Registry, Running, child, clean, compare_with_manual, eventually, need};
 
 fn client(registry: &Registry) -> Client {
     let address: SocketAddr = registry.url.strip_prefix("http://").unwrap().parse().unwrap();
@@ -60,6 +61,25 @@ fn open_connections_do_not_delay_the_exit() {
         assert_eq!(registry.process.end().code(), Some(0));
         let said = registry.process.said_to_the_end();
         assert!(!said.contains("still busy"), "{said}");
+    }
+}
+
+#[test]
+fn system_without_threads_is_reported() {
+    let program = env!("CARGO_BIN_EXE_service-registry");
+    let serve = ["serve", "--in-memory", "--listen=127.0.0.1:0"];
+    need("prlimit");
+    let mut filtered = clean("python3");
+    filtered.arg(child("no_threads.py")).arg(program);
+    let mut none = limited("prlimit");
+    none.args(["--nproc=1", program]);
+    let mut few = limited("prlimit");
+    few.args(["--nproc=4", program]);
+    for mut command in [filtered, none, few] {
+        let mut process = Running::start(command.args(serve));
+        assert_eq!(process.end().code(), Some(1), "{command:?}");
+        let said = process.said_to_the_end();
+        assert!(said.contains("threads that the registry needs") && said.lines().count() == 1, "{command:?}: {said}");
     }
 }
 

@@ -40,7 +40,7 @@ fn child_inherits_the_wrappers_circumstances() {
         "ulimit -c 1000",
         "renice -n 5 $$ >/dev/null",
         "chrt --reset-on-fork --batch --pid 0 $$",
-        "export SERVICE_REGISTRY_TAGS=a,b PATH=/usr/bin:/bin X='a b'",
+        "export SERVICE_REGISTRY_LOG_FORMAT=json PATH=/usr/bin:/bin X='a b'",
         "trap '' HUP PIPE USR1 USR2",
         "trap '' CHLD INT QUIT TERM",
         "trap '' TTIN TTOU TSTP WINCH URG",
@@ -91,6 +91,25 @@ fn environment_of_the_child_has_no_credentials() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("OTHER=kept"), "{said}");
     assert!(!said.contains("s3cret") && !said.contains("joe") && !said.contains("API_KEY_FILE"), "{said}");
+}
+
+#[test]
+fn environment_of_the_child_has_no_settings_of_the_wrapper() {
+    let mut command = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    let withheld =
+        ["ID", "TAGS", "METADATA", "STATE_DIR", "REPLACE", "ON_LOST", "STOP_TIMEOUT", "EXIT_MAP", "PID_FILE"];
+    let values = ["web0", "api", "a=1", "", "no", "keep", "7", "143=0", "/run/x"];
+    command.envs(withheld.map(|name| format!("SERVICE_REGISTRY_{name}")).into_iter().zip(values));
+    // What a client inside the command may need, and what belongs to other programs.
+    let passed = [("URL", NOWHERE), ("QUIET", "2"), ("LISTEN", "127.0.0.1:0"), ("SERVICE_HOST", "10.0.0.1")];
+    command.envs(passed.map(|(name, value)| (format!("SERVICE_REGISTRY_{name}"), value)));
+    let output = command.arg("env").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let names = said.lines().filter_map(|line| line.strip_prefix("SERVICE_REGISTRY_")?.split('=').next());
+    let expected = passed.map(|(name, _)| name.to_owned());
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort_by_key(|name| expected.iter().position(|other| other == name));
+    assert_eq!(names, expected, "{said}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::bench::steps::{Step, pass_on, step};
-use crate::bench::wrapper::{events, service};
+use crate::bench::wrapper::{INITS, events, service};
 use crate::bench::{Misbehaving, Seen};
 use crate::bench::{
     Registry, Running, child, clean, eventually, executable, free_address, get, kill_raw, need, request, wrapper,
@@ -96,18 +96,40 @@ fn command_that_cannot_run_is_not_registered() {
     }
     // Found and executable, but only exec can tell that it does not run: then it is taken back.
     let program = scratch.path().join("program");
-    for (attempt, (text, word)) in
-        [("#!/no/such/interpreter\n", "interpreter"), ("echo guessed\n", "needs a first line")].into_iter().enumerate()
-    {
-        executable(&program, text);
+    let cases =
+        [("#!/no/such/interpreter\n", "interpreter"), ("\\177ELF\\001\\000\n", "no program for this processor")];
+    for (attempt, (text, word)) in cases.into_iter().enumerate() {
+        // As `executable` makes it, but no argument of a program has a zero byte.
+        let make = "printf \"$2\" >\"$1\" && chmod +x \"$1\"";
+        assert!(clean("sh").args(["-c", make, "sh"]).arg(&program).arg(text).status().unwrap().success());
         let mut wrapped = Running::start(wrapper(&registry.url).arg("--id=web0").arg(&program));
         assert_eq!(wrapped.end().code(), Some(126));
         let said = wrapped.said_to_the_end();
-        assert!(said.contains(word) && !said.contains("guessed\n"), "{said}");
+        assert!(said.contains(word), "{said}");
         assert!(service(&registry, "web0").is_none());
         assert_eq!(get(&registry.url, "/v1.0/sessions").unwrap().1["metadata"]["count"], 0);
         for kind in ["service.join", "service.remove"] {
             assert_eq!(events(&registry, kind).len(), attempt + 1, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn script_without_an_interpreter_line_runs_as_under_other_parents() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = format!("{}:{}", scratch.path().display(), std::env::var("PATH").unwrap());
+    executable(&scratch.path().join("script"), "echo \"$0\" \"$@\"; exit 7\n");
+    executable(&scratch.path().join("empty"), "");
+    let absolute = scratch.path().join("script").to_str().unwrap().to_owned();
+    for command in [&["script", "a b", "-c"][..], &[&absolute, "a b"], &["empty"]] {
+        let mut wrapped = wrapper("http://127.0.0.1:1");
+        let wrapped = wrapped.args(["-qq", "--id=web0"]).args(command).env("PATH", &path).output().unwrap();
+        let others = [("env", &[][..]), ("nice", &[]), ("timeout", &["60"])];
+        for (parent, options) in others.into_iter().chain(INITS) {
+            need(parent);
+            let theirs = clean(parent).args(options).args(command).env("PATH", &path).output().unwrap();
+            assert_eq!(wrapped.stdout, theirs.stdout, "{parent} {command:?}");
+            assert_eq!(wrapped.status.code(), theirs.status.code(), "{parent} {command:?}");
         }
     }
 }

@@ -63,6 +63,21 @@ async fn white_space_in_lists_is_removed() {
 }
 
 #[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (wrapper, registry) = (env!("CARGO_BIN_EXE_service-registry-wrapper"), env!("CARGO_BIN_EXE_service-registry"));
+    for (program, status) in [(wrapper, 125), (registry, 1)] {
+        for option in ["--help", "--version"] {
+            let output = clean(program).arg(option).stdout(full()).output().unwrap();
+            assert_eq!(output.status.code(), Some(status), "{program} {option}");
+            assert!(stderr(&output).contains("writing to stdout: No space left"), "{}", stderr(&output));
+        }
+        let wrong = clean(program).arg("--no-such-option").stderr(full()).status().unwrap();
+        assert_eq!(wrong.code(), Some(2), "{program}");
+    }
+}
+
+#[test]
 fn wrong_option_is_reported_before_any_effect() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -79,7 +79,7 @@ impl ExecCheck {
             notify_socket: watched.notify.map(|notify| notify.address.as_os_str()),
             descriptors: &outputs,
             watchdog: None,
-            named_process: Some(watched.child),
+            named_process: Some(watched.child.get()),
             may_host: false,
         };
         let words = [SHELL, "-c", &self.command].map(OsString::from);

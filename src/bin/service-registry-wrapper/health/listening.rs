@@ -109,7 +109,7 @@ impl<'a> Search<'a> {
 
     /// Returns the sockets of the child's that listen. Looks at all processes only if it may be worth it.
     fn look(&mut self) -> Vec<Listener> {
-        let listening = self.of_port(listeners::of(self.watched.child));
+        let listening = self.of_port(listeners::of(self.watched.child.get()));
         let is_due = self.last_look.is_none_or(|at| at.elapsed() >= ALL);
         if !is_due && listening.iter().all(|listener| self.foreign.contains(&listener.inode)) {
             return Vec::new();
@@ -122,7 +122,7 @@ impl<'a> Search<'a> {
             match listeners::inodes(process) {
                 Some(inodes) if inodes.is_empty() => {}
                 Some(inodes) => {
-                    let is_here = listeners::shares_network(process, self.watched.child);
+                    let is_here = listeners::shares_network(process, self.watched.child.get());
                     let own = if is_here { listening.clone() } else { self.of_port(listeners::of(process)) };
                     found.extend(own.into_iter().filter(|listener| inodes.contains(&listener.inode)));
                 }
@@ -136,7 +136,7 @@ impl<'a> Search<'a> {
 
     /// Returns those that still listen; if there are none, others that may have taken their place.
     fn still_listening(&mut self, found: Vec<Listener>) -> Vec<Listener> {
-        let all = self.of_port(listeners::of(self.watched.child));
+        let all = self.of_port(listeners::of(self.watched.child.get()));
         let left: Vec<Listener> = found.into_iter().filter(|listener| all.contains(listener)).collect();
         if left.is_empty() {
             self.last_look = None;

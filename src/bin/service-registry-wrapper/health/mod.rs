@@ -15,9 +15,11 @@ mod verdict;
 
 pub(super) use readiness::ReadyPipe;
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::pending;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::libc::pid_t;
@@ -31,7 +33,7 @@ use crate::systemd::NotifyProxy;
 
 /// What the checks know of the child, and need to start processes beside it.
 pub(super) struct Watched<'a> {
-    pub child: pid_t,
+    pub child: Rc<Cell<pid_t>>,
     /// Children of the wrapper that do not descend from the child.
     pub inherited_children: HashSet<pid_t>,
     pub notify: Option<&'a NotifyProxy>,

@@ -1,6 +1,7 @@
 //! The treatment of the child: the values of `--rewrite-signal`, `--exit-map` and the like.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +32,8 @@ pub(crate) struct ChildConfig {
     /// A watchdog kills the child and its descendants when the wrapper is killed.
     pub watchdog: bool,
     pub notify_when: Option<NotifyWhen>,
+    /// Names the next main process when the present one exits.
+    pub pid_file: Option<PathBuf>,
 }
 
 impl ChildConfig {
@@ -54,12 +57,27 @@ impl ChildConfig {
             },
             watchdog: options.parent.watchdog || on_lost == OnLost::Stop,
             notify_when: options.parent.notify_when,
+            pid_file: options.parent.pid_file.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from),
         })
     }
 
     /// Returns the signal to forward instead of this one; 0 to drop it.
     pub(crate) fn rewritten(&self, signal: i32) -> i32 {
         self.rewrites.get(&signal).copied().unwrap_or(signal)
+    }
+
+    /// Returns whether a signal goes to the child's process group, and not to the child alone.
+    ///
+    /// With `auto`, those do that ask for the end, also where another signal replaces them, and those of job control. A
+    /// server that forks workers passes others on itself, and its workers die of SIGHUP or SIGUSR2.
+    pub(crate) fn is_for_group(&self, signal: i32) -> bool {
+        let ends = |signal| matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGKILL);
+        let suspends = |signal| matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGCONT);
+        match self.scope {
+            Scope::Auto => [signal, self.rewritten(signal)].into_iter().any(|signal| ends(signal) || suspends(signal)),
+            Scope::Group => true,
+            Scope::Child => false,
+        }
     }
 
     /// Returns whether the signals of keys are rewritten.

@@ -1,5 +1,7 @@
 //! The options about the command.
 
+use std::ffi::OsString;
+
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -9,9 +11,10 @@ pub(crate) struct CommandOptions {
     #[arg(long, value_name = "FROM:TO,...", env = "SERVICE_REGISTRY_REWRITE_SIGNAL", hide_env_values = true)]
     pub rewrite_signal: Vec<String>,
 
-    /// Forward signals to the child's process group, or to the child alone, which then stays in the wrapper's group
+    /// Forward signals to the child's process group, or to the child alone, which then stays in the wrapper's group;
+    /// auto: SIGTERM, SIGINT and job control to the group, all others to the child alone
     #[arg(long, value_name = "SCOPE", env = "SERVICE_REGISTRY_SIGNAL_SCOPE", hide_env_values = true)]
-    #[arg(default_value = "group")]
+    #[arg(default_value = "auto")]
     pub signal_scope: Scope,
 
     /// On SIGTERM or SIGINT: time between the withdrawal from the registry and the signal to COMMAND
@@ -21,7 +24,7 @@ pub(crate) struct CommandOptions {
 
     /// Kill the remaining processes this long after SIGTERM or SIGINT, or after the exit of COMMAND; 0: never
     #[arg(long, value_name = "SECONDS", env = "SERVICE_REGISTRY_STOP_TIMEOUT", hide_env_values = true)]
-    #[arg(default_value = "10")]
+    #[arg(default_value = "8")]
     pub stop_timeout: String,
 
     /// Upper bound of withdrawal, drain delay and stop timeout together; 0: none
@@ -58,12 +61,19 @@ pub(crate) struct CommandOptions {
     /// Notify systemd that the service is ready, for a COMMAND that does not do it itself
     #[arg(long, value_name = "WHEN", env = "SERVICE_REGISTRY_NOTIFY_WHEN", hide_env_values = true)]
     pub notify_when: Option<NotifyWhen>,
+
+    /// Pid file of a COMMAND that replaces itself or goes into the background: when its main process exits, the
+    /// descendant that the file names follows it
+    #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_PID_FILE", hide_env_values = true)]
+    pub pid_file: Option<OsString>,
 }
 
 /// The receivers of forwarded signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scope {
-    /// The child alone
+    /// The group for what ends or suspends it, the child alone for other signals
+    Auto,
+    /// The child alone, in the wrapper's process group
     Child,
     /// The child and its process group
     Group,

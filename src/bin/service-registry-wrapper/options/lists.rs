@@ -76,8 +76,13 @@ fn check(what: &str, text: &str, longest: usize) -> Result<()> {
     if let Some(wrong) = text.chars().find(|character| character.is_control()) {
         bail!("{what} {} contains {wrong:?}; it must have no control characters", quoted(text));
     }
-    let length = text.encode_utf16().count();
-    ensure!(length <= longest, "{what} {} has {length} characters; at most {longest} are allowed", quoted(text));
+    let (length, characters) = (text.encode_utf16().count(), text.chars().count());
+    let counted = if length == characters {
+        format!("{length} characters")
+    } else {
+        format!("{characters} characters, which are {length} UTF-16 code units, as the registry counts them")
+    };
+    ensure!(length <= longest, "{what} {} has {counted}; at most {longest} are allowed", quoted(text));
     Ok(())
 }
 
@@ -120,7 +125,8 @@ mod tests {
         assert_eq!(tags_of("a,b,").unwrap_err().to_string(), "tag 3 is empty; remove a ','");
         assert!(tags_of(&"x".repeat(55)).is_ok());
         assert!(tags_of(&"x".repeat(56)).unwrap_err().to_string().contains("has 56 characters; at most 55"));
-        assert!(tags_of(&"\u{1F600}".repeat(28)).is_err(), "two code units each");
+        let error = tags_of(&"\u{1F600}".repeat(28)).unwrap_err().to_string();
+        assert!(error.contains("has 28 characters, which are 56 UTF-16 code units"), "{error}");
         assert!(tags_of("1,2,3,4,5,6,7,8,9,10").is_ok());
         assert!(tags_of("1,2,3,4,5,6,7,8,9,10,11").unwrap_err().to_string().starts_with("11 tags are too many"));
     }

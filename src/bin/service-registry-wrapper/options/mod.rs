@@ -93,6 +93,43 @@ pub(super) const CREDENTIALS: [&str; 5] = [
     "SERVICE_REGISTRY_CLIENT_KEY",
 ];
 
+/// Variables that say how this one command is registered and treated, without the prefix. The child does not get them:
+/// a wrapper inside it would wait for the id of the outer one. It gets those that say where registries are, those of the
+/// log, and that of the status socket, which `service-registry status` reads.
+pub(super) const FOR_THIS_COMMAND: [&str; 25] = [
+    "ABORT_ON_FAILURE",
+    "DRAIN_DELAY",
+    "EXIT_MAP",
+    "ID",
+    "INTERVAL",
+    "LEAVE_ORPHANS",
+    "METADATA",
+    "NOTIFY_WHEN",
+    "ON_EXIT",
+    "ON_LOST",
+    "ON_REGISTRY_DOWN",
+    "PARENT_DEATH_SIGNAL",
+    "PID_FILE",
+    "REPLACE",
+    "RERAISE",
+    "RETRIES",
+    "REWRITE_SIGNAL",
+    "SESSION_METADATA",
+    "SIGNAL_SCOPE",
+    "STATE_DIR",
+    "STOP_BUDGET",
+    "STOP_TIMEOUT",
+    "TAGS",
+    "WARN_ON_REAP",
+    "WATCHDOG",
+];
+
+/// Returns whether a variable is withheld from the child.
+pub(super) fn is_withheld(variable: &OsStr) -> bool {
+    let name = variable.to_str().and_then(|name| name.strip_prefix(variables::PREFIX));
+    name.is_some_and(|name| FOR_THIS_COMMAND.contains(&name)) || CREDENTIALS.iter().any(|secret| variable == *secret)
+}
+
 /// The one that is a secret itself.
 #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
 pub(super) const API_KEY: &str = CREDENTIALS[1];
@@ -217,7 +254,7 @@ fn without(command: Command, variable: &OsStr) -> Command {
 
 /// Returns whether a variable is not UTF-8 that must be. Names of files need not be.
 fn is_unreadable(command: &Command, variable: &OsStr, value: &OsStr) -> bool {
-    let files = ["api_key_file", "ca_file", "client_cert", "client_key", "state_dir", "status_socket"];
+    let files = ["api_key_file", "ca_file", "client_cert", "client_key", "pid_file", "state_dir", "status_socket"];
     let mut texts = command.get_arguments().filter(|option| !files.contains(&option.get_id().as_str()));
     value.to_str().is_none() && texts.any(|option| option.get_env() == Some(variable))
 }
@@ -244,6 +281,21 @@ fn typed(matches: &ArgMatches, option: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_of_the_service_and_its_command_are_withheld() {
+        let command = Options::command();
+        let is_own = |option: &&Arg| {
+            let heading = option.get_help_heading().unwrap_or_default();
+            ["Service", "Registration", "Command"].contains(&heading) && option.get_id() != "status_socket"
+        };
+        let own = command.get_arguments().filter(is_own).filter_map(Arg::get_env);
+        let own: Vec<_> = own.map(|variable| variable.to_str().unwrap()).collect();
+        assert_eq!(own.len(), FOR_THIS_COMMAND.len());
+        for variable in own {
+            assert!(is_withheld(OsStr::new(variable)), "{variable}: is it withheld from the child?");
+        }
+    }
 
     #[test]
     fn every_variable_is_known() {

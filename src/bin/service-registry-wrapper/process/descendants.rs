@@ -8,14 +8,19 @@ use nix::libc::{self, pid_t};
 use super::wait;
 
 /// Sends a signal to every descendant that is not in `signalled`, and adds it there. Inherited children and their
-/// descendants are left out. Returns false if /proc does not show descendants.
+/// descendants are left out. Returns the descendants that the wrapper may not signal; nothing if /proc does not show
+/// descendants.
 ///
 /// The children of a process that exits in the meantime become the wrapper's, and are found the next time. A process
 /// cannot be mistaken for another one: its number is free only after its parent has reaped it, and descendants that are
 /// not the wrapper's own children are looked up anew each time.
-pub(super) fn signal_all(signal: i32, signalled: &mut HashSet<pid_t>, inherited_children: &HashSet<pid_t>) -> bool {
-    let Some(all) = descendants(inherited_children) else { return false };
-    for process in all {
+pub(super) fn signal_all(
+    signal: i32,
+    signalled: &mut HashSet<pid_t>,
+    inherited_children: &HashSet<pid_t>,
+) -> Option<Vec<pid_t>> {
+    let mut all = descendants(inherited_children)?;
+    for &process in &all {
         if signalled.insert(process) {
             wait::send(process, signal);
             if signal == libc::SIGTERM {
@@ -23,7 +28,22 @@ pub(super) fn signal_all(signal: i32, signalled: &mut HashSet<pid_t>, inherited_
             }
         }
     }
-    true
+    all.retain(|&process| wait::is_out_of_reach(process));
+    Some(all)
+}
+
+/// Returns the user that a process runs as, for messages.
+pub(super) fn user_of(process: pid_t) -> String {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let id = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
+    let Some(id) = id else { return "another user".to_owned() };
+    // *Not* getpwuid, which may ask a server and wait for it.
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        fields.next().filter(|_| fields.nth(1) == Some(id))
+    });
+    name.map_or_else(|| format!("user {id}"), |name| format!("user {name} ({id})"))
 }
 
 /// Returns whether /proc shows this process: there may be no /proc, or one of another pid namespace.

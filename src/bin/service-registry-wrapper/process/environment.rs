@@ -1,5 +1,5 @@
-//! The child's environment: the wrapper's own without its credentials, and with the child's process id where systemd
-//! put the wrapper's.
+//! The child's environment: the wrapper's own without its credentials and settings, and with the child's process id where
+//! systemd put the wrapper's.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +7,7 @@ use std::ptr;
 
 use nix::libc;
 
-use crate::options::CREDENTIALS;
+use crate::options::is_withheld;
 
 /// Variables in which systemd names the process that it started. The programs that read them compare them with their
 /// own id.
@@ -31,10 +31,8 @@ impl Environment {
         let mut environment = Self { strings: Vec::new(), process_ids: Vec::new() };
         // LISTEN_PIDFDID names the wrapper's process a second time, and would contradict the child's LISTEN_PID.
         let is_for_wrapper = std::env::var_os("LISTEN_PID").is_some_and(|pid| *pid == *wrapper);
-        let is_withheld = |name: &OsStr| {
-            CREDENTIALS.iter().any(|secret| name == *secret) || (is_for_wrapper && name == "LISTEN_PIDFDID")
-        };
-        for (name, value) in std::env::vars_os().filter(|(name, _)| !is_withheld(name)) {
+        let is_left_out = |name: &OsStr| is_withheld(name) || (is_for_wrapper && name == "LISTEN_PIDFDID");
+        for (name, value) in std::env::vars_os().filter(|(name, _)| !is_left_out(name)) {
             let is_process_id = PROCESS_IDS.iter().any(|variable| name == *variable) && *value == *wrapper;
             let value = match notify_socket {
                 Some(socket) if name == "NOTIFY_SOCKET" => socket.as_bytes(),

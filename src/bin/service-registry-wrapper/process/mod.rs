@@ -2,8 +2,10 @@
 //!
 //! In reading order: `lookup` finds the command; `spawn` starts it, with the `environment` it gets; `wait` reaps and
 //! signals processes; `tree` signals, reaps and terminates what descends from the wrapper, which `descendants` finds in
-//! /proc; `awaited` are processes besides the child; `descriptors` closes what the wrapper inherited; `blocking` runs work that may block in a thread; `watchdog` is a
-//! second process that kills the child and its descendants when the wrapper cannot.
+//! /proc; `successor` finds the process that replaces the main one; `awaited` are processes besides the
+//! child; `descriptors` closes what the wrapper inherited;
+//! `blocking` runs work that may block in a thread; `watchdog` is a second process that kills the child and its
+//! descendants when the wrapper cannot.
 
 mod awaited;
 pub(super) mod blocking;
@@ -12,6 +14,7 @@ mod descriptors;
 mod environment;
 mod lookup;
 mod spawn;
+mod successor;
 mod tree;
 pub(super) mod wait;
 mod watchdog;

@@ -1,13 +1,13 @@
 //! Starts the child with the wrapper's own stdin, stdout, stderr and working directory, and with the signal state that
 //! the wrapper was started with.
 //!
-//! `std::process::Command` is not used for three reasons. It runs files of an unknown format in a shell. It needs
-//! `fork` as soon as something must be done before exec, which takes 10 % of the wrapper's start. And it cannot put the
-//! child's own process id into its environment. So the child borrows the wrapper's memory until it has called exec,
+//! `std::process::Command` is not used for three reasons. It runs files of an unknown format in a shell, programs for
+//! another processor included. It needs `fork` as soon as something must be done before exec, which takes 10 % of the
+//! wrapper's start. And it cannot put the child's own process id into its environment. So the child borrows the wrapper's memory until it has called exec,
 //! while the wrapper waits, as in the C library's `posix_spawn`. It reports an error through a pipe that exec closes,
 //! and not through that memory: emulators such as qemu-user give the child a copy.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -27,6 +27,9 @@ use nix::unistd::pipe2;
 use super::environment::Environment;
 use super::watchdog::introduce;
 use crate::exit::{self, Failure};
+
+/// The shell that runs scripts without `#!`.
+const SHELL: &CStr = c"/bin/sh";
 
 /// In bytes. A handful of system calls need a few hundred.
 const STACK: usize = 16 * 1024;
@@ -73,7 +76,7 @@ pub(crate) struct ChildChannels<'a> {
 pub(crate) fn spawn(program: &Path, command: &[OsString], context: &SpawnContext<'_>) -> Result<libc::pid_t, Failure> {
     let path = CString::new(program.as_os_str().as_bytes()).context("the command's name has a zero byte in it")?;
     let arguments: Result<Vec<_>, _> = command.iter().map(|argument| CString::new(argument.as_bytes())).collect();
-    let image = ExecImage {
+    let mut image = ExecImage {
         path,
         arguments: arguments.context("an argument has a zero byte in it")?,
         environment: Environment::for_child(context.notify_socket),
@@ -81,7 +84,12 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], context: &SpawnContext
         wrapper: std::process::id().cast_signed(),
         context,
     };
-    let (child, error) = image.start().map_err(|error| {
+    let mut started = image.start();
+    if matches!(started, Ok((_, Some((EXEC, Errno::ENOEXEC))))) && is_script(program) {
+        image.run_in_shell();
+        started = image.start();
+    }
+    let (child, error) = started.map_err(|error| {
         // The embedded registry is not stopped to make room: the child's own next thread would fail instead.
         let cure =
             if context.may_host { ", or name a registry with --registry-url: hosting one takes a thread" } else { "" };
@@ -92,12 +100,20 @@ pub(crate) fn spawn(program: &Path, command: &[OsString], context: &SpawnContext
         return Err(anyhow!("{step}: {}; a filter of system calls may forbid it", error.desc()).into());
     }
     let cure = match error {
-        Errno::ENOEXEC => "; a script needs a first line such as #!/bin/sh",
+        Errno::ENOEXEC => "; it is no script, and no program for this processor (`file` says what it is)",
         Errno::ENOENT => "; its interpreter (in a script the first line says which) is missing",
         _ => "",
     };
     let error = anyhow!("{}: cannot be executed: {}{cure}", program.display(), error.desc());
     Err(Failure::new(exit::NOT_EXECUTABLE, error))
+}
+
+/// Returns whether a file that the kernel cannot execute is a script without `#!`, by the rule of shells: there is no
+/// zero byte in its first line.
+fn is_script(program: &Path) -> bool {
+    let mut start = [0; 128];
+    let read = File::open(program).and_then(|mut file| file.read(&mut start));
+    read.is_ok_and(|read| start[..read].split(|&byte| byte == b'\n').next().is_some_and(|line| !line.contains(&0)))
 }
 
 /// Returns the wrapper's scheduling if a fork resets it (SCHED_RESET_ON_FORK), which an exec without a wrapper would
@@ -149,10 +165,16 @@ const EXEC: u8 = 8;
 type StepError = (u8, Errno);
 
 impl ExecImage<'_> {
+    /// Has /bin/sh run the program, as execvp(3) does for a script without `#!`.
+    fn run_in_shell(&mut self) {
+        let script = std::mem::replace(&mut self.path, SHELL.to_owned());
+        self.arguments.splice(..1, [SHELL.to_owned(), script]);
+    }
+
     /// Returns the child's process id, and the error of a child that could not execute its program; that child is
     /// reaped.
     #[expect(unsafe_code, reason = "the child shares the memory of the wrapper until it has called exec")]
-    fn start(mut self) -> Result<(libc::pid_t, Option<StepError>), Errno> {
+    fn start(&mut self) -> Result<(libc::pid_t, Option<StepError>), Errno> {
         let array = |strings: &[CString]| -> Vec<_> {
             strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
         };

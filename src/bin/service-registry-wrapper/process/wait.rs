@@ -5,9 +5,6 @@ use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::libc::{self, pid_t};
-use tracing::warn;
-
-use crate::signals;
 
 /// A result of `waitpid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +38,23 @@ pub(crate) fn next_change() -> Change {
 #[expect(unsafe_code, reason = "nix knows no real-time signals")]
 pub(super) fn send(to: pid_t, signal: i32) {
     // SAFETY: kill takes two numbers.
-    let sent = Errno::result(unsafe { libc::kill(to, signal) });
-    if sent == Err(Errno::EPERM) {
-        warn!("{} may not be sent to process {}: it runs as another user", signals::name(signal), to.abs());
+    unsafe { libc::kill(to, signal) };
+}
+
+/// Returns whether a process runs as another user, so that the wrapper may not signal it.
+#[expect(unsafe_code, reason = "nix takes a signal, and this is none")]
+pub(super) fn is_out_of_reach(process: pid_t) -> bool {
+    // SAFETY: kill takes two numbers. Signal 0 is not sent.
+    Errno::result(unsafe { libc::kill(process, 0) }) == Err(Errno::EPERM)
+}
+
+/// Returns whether a process is a child of the wrapper, started or adopted, so that `waitpid` will return its status.
+#[expect(unsafe_code, reason = "nix has no such call without another feature")]
+pub(super) fn is_child(process: pid_t) -> bool {
+    let Ok(id) = libc::id_t::try_from(process) else { return false };
+    // SAFETY: zero is a valid siginfo_t, which lives long enough. WNOWAIT leaves the status for `next_change`.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, id, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) == 0
     }
 }

@@ -45,7 +45,7 @@ impl Foreground {
     pub(crate) fn of(terminal: Option<Terminal>, child_config: &ChildConfig) -> Self {
         let (is_sole_job, rewrites) = (is_sole_job(), child_config.rewrites_keys());
         let is_standard = terminal.as_ref().is_some_and(|terminal| terminal.is_standard);
-        let own_group = child_config.scope == Scope::Group && (is_sole_job || rewrites || !is_standard);
+        let own_group = child_config.scope != Scope::Child && (is_sole_job || rewrites || !is_standard);
         let is_wanted = own_group && is_sole_job && !rewrites;
         let modes = terminal.as_ref().filter(|terminal| is_sole_job && terminal.is_ours()).and_then(Terminal::modes);
         Self {

@@ -12,7 +12,7 @@ pub(super) mod terminal;
 
 pub(crate) use action::{Action, Stage};
 pub(crate) use job_control::Foreground;
-pub(crate) use terminal::{Suspend, group_of, leads_its_group};
+pub(crate) use terminal::{Suspend, group_of};
 
 use anyhow::{Context, Result};
 use nix::libc;

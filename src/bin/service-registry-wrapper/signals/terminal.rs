@@ -116,7 +116,7 @@ fn is_continued() -> bool {
     }
 }
 
-pub(crate) fn leads_its_group(process: pid_t) -> bool {
+pub(super) fn leads_its_group(process: pid_t) -> bool {
     group_of(process) == Some(process)
 }
 

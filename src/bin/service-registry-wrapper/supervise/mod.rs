@@ -16,11 +16,14 @@ pub(crate) use fence::Fence;
 pub(crate) use panic::catch;
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
+use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use nix::libc;
+use anyhow::{Context, Result, anyhow};
+use nix::libc::{self, pid_t};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
@@ -32,6 +35,9 @@ use crate::registration::{Desired, Registration, RegistrationStatus, WITHDRAWAL,
 use crate::signals::action::decide;
 use crate::signals::{self, Action as SignalAction, Received, Signals, Stage};
 use shutdown::{Event, Limits, Shutdown, ShutdownAction, Warning};
+
+/// A command that exits within this time has not done its work in the foreground.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Supervises the process tree of the child.
 pub(super) struct Supervisor<'a> {
@@ -47,6 +53,9 @@ pub(super) struct Supervisor<'a> {
     may_stop: bool,
     /// Why such a stop was begun.
     stop_reason: Option<String>,
+    has_warned_of_fence: bool,
+    /// The search for the process that follows the child, with `--pid-file`.
+    search: Option<JoinHandle<Result<pid_t, String>>>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -66,6 +75,8 @@ impl<'a> Supervisor<'a> {
             may_stop: config.readiness.on_not_ready == OnNotReady::Stop
                 || config.health.as_ref().is_some_and(|health| health.on_unhealthy == OnUnhealthy::Stop),
             stop_reason: None,
+            has_warned_of_fence: false,
+            search: None,
         }
     }
 
@@ -75,8 +86,8 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Runs until the child has exited and, unless orphans are to be left, none of its descendants is left. Returns its
-    /// status.
-    pub(super) async fn until_gone(&mut self, signals: &mut Signals) -> Result<ExitStatus> {
+    /// status; nothing if it runs on as another user, and the stop budget is over.
+    pub(super) async fn until_gone(&mut self, signals: &mut Signals) -> Result<Option<ExitStatus>> {
         let withdrawer = self.withdrawer.clone();
         let withdrawal = async move { withdrawer.withdraw().await };
         tokio::pin!(withdrawal);
@@ -84,7 +95,7 @@ impl<'a> Supervisor<'a> {
         // tokio's timers stand still while the machine is suspended.
         let mut fence_timer = fence.map(|_| BootSleep::new()).transpose()?;
         self.status.mark_changed();
-        let status = loop {
+        loop {
             let event = tokio::select! {
                 signal = signals.next() => self.signal_event(signal?),
                 removed = &mut withdrawal, if self.shutdown.is_withdrawing() => Some(Event::Withdrawn { removed }),
@@ -92,41 +103,41 @@ impl<'a> Supervisor<'a> {
                 Ok(()) = self.status.changed(), if fence.is_some() => Some(self.registration_event()),
                 () = fired(&mut fence_timer) => Some(self.registration_event()),
                 why = self.desired.stop_requested(), if self.may_stop => self.stop_for(why),
+                next = found(&mut self.search), if self.search.is_some() => self.succession_event(next),
             };
-            if let Some(event) = event
-                && let Some(status) = self.perform(event)
-            {
-                break status;
+            if event.is_some_and(|event| self.perform(event)) {
+                break;
             }
             if let Some((fence, timer)) = fence.zip(fence_timer.as_mut()) {
                 timer.set(self.status.borrow().confirmed().map(|confirmed| fence.sigterm_at(confirmed)))?;
             }
             tokio::task::yield_now().await; // to heartbeats and timers, however many signals arrive
-        };
+        }
         if let Some(bound) = self.shutdown.withdrawal_bound(Instant::now(), WITHDRAWAL)
             && timeout_at(bound, withdrawal).await.is_err()
         {
             info!("the registry has not confirmed the withdrawal in time; the session is left to expire");
         }
         self.tree.take_back_foreground();
-        Ok(status)
+        Ok(self.tree.exit_status())
     }
 
     /// Ends the child as a SIGTERM to the wrapper does, after the wrapper itself has failed.
-    pub(super) async fn shut_down(&mut self, signals: &mut Signals) -> Result<ExitStatus, Failure> {
+    pub(super) async fn shut_down(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         self.shutdown = Shutdown::new(limits(self.config));
         self.withdrawer.because("the wrapper failed");
         let request = self.stop_request(libc::SIGTERM);
-        if let Some(status) = self.perform(request) {
-            return Ok(status);
+        if !self.perform(request) {
+            self.until_gone(signals).await?;
         }
-        Ok(self.until_gone(signals).await?)
+        Ok(())
     }
 
     /// Turns the child's status into the wrapper's, and logs how the child has ended.
-    pub(super) fn ending(&self, status: ExitStatus) -> Result<Ending, Failure> {
-        self.log_end(status);
-        let was_killed = status.signal() == Some(libc::SIGKILL) && !self.shutdown.has_given_up_place();
+    pub(super) fn ending(&self, status: Option<ExitStatus>) -> Result<Ending, Failure> {
+        status.into_iter().for_each(|status| self.log_end(status));
+        let was_killed = status.and_then(|status| status.signal()) == Some(libc::SIGKILL);
+        let was_killed = was_killed && !self.shutdown.has_given_up_place();
         let has_fired = was_killed && self.watchdog.as_ref().is_some_and(|watchdog| watchdog.has_fired());
         if has_fired && !self.shutdown.is_fenced() {
             warn!(
@@ -139,6 +150,7 @@ impl<'a> Supervisor<'a> {
             let why = anyhow!("{id} could not be kept registered, and --on-lost=stop is in force");
             return Err(Failure::new(exit::NOT_REGISTERED, why));
         }
+        let status = status.context("the command runs on as another user, and the stop budget is over")?;
         if let Some(why) = &self.stop_reason {
             let why = anyhow!("{}: the command was stopped: {why}", self.config.service.id);
             return Err(Failure::new(exit::NOT_REGISTERED, why));
@@ -156,11 +168,18 @@ impl<'a> Supervisor<'a> {
         let is_ignored = signals::is_ignored(signal.number) || self.child_config().rewritten(signal.number) == 0;
         match decide(Stage::Running, signal, is_ignored, self.tree.shares_group()) {
             SignalAction::Reap => {
-                let all_gone = self.tree.reap_all();
-                let status = self.tree.exit_status()?;
-                let is_fenced = self.shutdown.is_fenced();
-                self.withdrawer.because(&if is_fenced { FENCED.to_owned() } else { describe(status) });
-                return Some(Event::Exited { all_gone });
+                let had_exited = self.tree.exit_status().is_some();
+                let all_gone = self.tree.reap_all(self.shutdown.has_begun());
+                if self.search.is_none() {
+                    self.search = self.tree.search().map(tokio::spawn);
+                }
+                let Some(status) = self.tree.exit_status() else {
+                    return self.is_out_of_reach().then_some(Event::OutOfReach);
+                };
+                if !had_exited {
+                    self.explain_background(status);
+                }
+                return Some(self.exited(status, all_gone));
             }
             SignalAction::RequestStop => {
                 self.withdrawer.because(&format!("stopped by {}", signals::name(signal.number)));
@@ -191,7 +210,63 @@ impl<'a> Supervisor<'a> {
         Event::StopRequested { signal, has_session, is_failing }
     }
 
+    /// The child has exited, or a descendant after it.
+    fn exited(&self, status: ExitStatus, all_gone: bool) -> Event {
+        let is_fenced = self.shutdown.is_fenced();
+        self.withdrawer.because(&if is_fenced { FENCED.to_owned() } else { describe(status) });
+        Event::Exited { all_gone }
+    }
+
+    /// A command that has gone into the background has exited, as far as the wrapper can tell.
+    fn explain_background(&self, status: ExitStatus) {
+        let is_at_once = self.started.elapsed() < AT_ONCE && !self.shutdown.has_begun();
+        if is_at_once && status.success() && self.tree.has_descendants() {
+            warn!(
+                "{}: the command has exited at once, but processes that it has started run on: if it goes into the \
+                 background, run it in the foreground, or name its pid file with --pid-file",
+                self.config.service.id
+            );
+        }
+    }
+
+    /// Takes the process that the pid file names for the child, or the exit of the last one for the child's.
+    fn succession_event(&mut self, next: Result<pid_t, String>) -> Option<Event> {
+        self.search = None;
+        if !self.tree.awaits_successor() {
+            return None; // all have exited in the meantime
+        }
+        let id = &self.config.service.id;
+        match next {
+            Ok(pid) => {
+                if let Some((before, status)) = self.tree.succeed(pid) {
+                    info!(id, pid, "{id}: process {before} has exited ({status}); process {pid} follows it");
+                }
+                None
+            }
+            Err(error) => {
+                let file = self.child_config().pid_file.as_deref().unwrap_or(Path::new("")).display();
+                warn!("{id}: no process follows the one that has exited: --pid-file {file}: {error}");
+                self.tree.end_succession();
+                let all_gone = self.child_config().leave_orphans || self.tree.has_no_descendants();
+                self.tree.exit_status().map(|status| self.exited(status, all_gone))
+            }
+        }
+    }
+
+    /// Returns whether only processes are left that SIGKILL has not reached.
+    fn is_out_of_reach(&self) -> bool {
+        self.shutdown.is_killing() && self.tree.is_out_of_reach()
+    }
+
     fn registration_event(&mut self) -> Event {
+        if !self.has_warned_of_fence && self.tree.is_child_out_of_reach() {
+            self.has_warned_of_fence = true;
+            warn!(
+                "--on-lost=stop cannot hold: the wrapper may not signal {}, so the command runs on when another process \
+                 takes its place",
+                self.tree.describe_child()
+            );
+        }
         let status = self.status.borrow_and_update();
         Event::Registration { confirmed: status.confirmed().map(BootTime::to_instant), is_lost: status.lost.is_some() }
     }
@@ -203,8 +278,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Performs what the shutdown decides. Returns the child's status once all is over.
-    fn perform(&mut self, event: Event) -> Option<ExitStatus> {
+    /// Performs what the shutdown decides. Returns whether all is over.
+    fn perform(&mut self, event: Event) -> bool {
         let mut is_finished = false;
         let actions = self.shutdown.on(event, Instant::now());
         self.arm_watchdog(); // first: the wrapper may be stopped at any moment
@@ -218,7 +293,10 @@ impl<'a> Supervisor<'a> {
                 ShutdownAction::Finish => is_finished = true,
             }
         }
-        self.tree.exit_status().filter(|_| is_finished)
+        if !is_finished && event != Event::OutOfReach && self.is_out_of_reach() {
+            return self.perform(Event::OutOfReach);
+        }
+        is_finished
     }
 
     fn warn(&self, warning: Warning) {
@@ -232,9 +310,14 @@ impl<'a> Supervisor<'a> {
                  process can take its place"
             ),
             Warning::OutOfTime => warn!("the time to stop is over; killing the remaining processes"),
-            Warning::Unkillable => warn!(
-                "leaving processes that cannot be killed (they wait inside the kernel) or found (there is no /proc)"
-            ),
+            Warning::Unkillable => match self.tree.describe_remaining() {
+                Some(all) => warn!("leaving what cannot be killed, since it waits inside the kernel: {all}"),
+                None => warn!("leaving processes that cannot be found: there is no /proc"),
+            },
+            Warning::OutOfReach => {
+                let all = self.tree.describe_remaining().unwrap_or_else(|| self.tree.describe_child());
+                warn!("leaving what the wrapper may not kill: {all}");
+            }
         }
     }
 
@@ -283,6 +366,13 @@ fn describe(status: ExitStatus) -> String {
 async fn fired(timer: &mut Option<BootSleep>) {
     match timer {
         Some(timer) => timer.fired().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn found(search: &mut Option<JoinHandle<Result<pid_t, String>>>) -> Result<pid_t, String> {
+    match search {
+        Some(search) => search.await.unwrap_or_else(|error| Err(error.to_string())),
         None => std::future::pending().await,
     }
 }

@@ -13,6 +13,9 @@ use tokio::time::Instant;
 
 use super::Fence;
 
+/// What a stop may take beyond its budget, for the kernel to remove processes that were killed at its end.
+const AFTER_KILL: Duration = Duration::from_secs(1);
+
 /// The longest time that the withdrawal after the child's exit takes.
 const AFTER_EXIT: Duration = Duration::from_millis(500);
 
@@ -42,6 +45,8 @@ pub(super) enum Event {
     Registration { confirmed: Option<Instant>, is_lost: bool },
     /// The child has exited, or a descendant after it.
     Exited { all_gone: bool },
+    /// SIGKILL was sent, and only processes are left that the wrapper may not signal.
+    OutOfReach,
     /// The time of [`Shutdown::next_timer`] has come.
     TimerFired,
 }
@@ -67,6 +72,7 @@ pub(super) enum Warning {
     PlaceLost,
     PlaceUnconfirmed,
     OutOfTime,
+    OutOfReach,
     Unkillable,
 }
 
@@ -92,6 +98,8 @@ pub(super) struct Shutdown {
     /// When the remaining processes are killed, or given up after that.
     deadline: Option<Instant>,
     is_killing: bool,
+    /// The wrapper may not signal what is left.
+    is_out_of_reach: bool,
     has_exited: bool,
     confirmed: Option<Instant>,
     is_fenced: bool,
@@ -109,6 +117,7 @@ impl Shutdown {
             budget_end: None,
             deadline: None,
             is_killing: false,
+            is_out_of_reach: false,
             has_exited: false,
             confirmed: None,
             is_fenced: false,
@@ -119,6 +128,11 @@ impl Shutdown {
     /// The supervisor runs the withdrawal while this is true.
     pub(super) fn is_withdrawing(&self) -> bool {
         self.withdrawal == Withdrawal::Running
+    }
+
+    /// SIGKILL was sent.
+    pub(super) fn is_killing(&self) -> bool {
+        self.is_killing
     }
 
     /// The fence has stopped the child.
@@ -174,6 +188,7 @@ impl Shutdown {
                 if is_lost { self.place_lost(now) } else { Vec::new() }
             }
             Event::Exited { all_gone } => self.exited(all_gone, now),
+            Event::OutOfReach => self.out_of_reach(now),
             Event::TimerFired => self.timer_fired(now),
         }
     }
@@ -255,16 +270,30 @@ impl Shutdown {
     }
 
     fn out_of_time(&mut self, now: Instant) -> Vec<ShutdownAction> {
-        (self.deadline, self.budget_end) = (None, None);
+        self.deadline = None;
         if !self.is_killing {
             self.is_killing = true;
             self.ensure_kill_deadline(now);
             return vec![ShutdownAction::Warn(Warning::OutOfTime), ShutdownAction::Kill];
         }
+        if self.is_out_of_reach {
+            return self.out_of_reach(now);
+        }
         if self.has_exited {
             return vec![ShutdownAction::Warn(Warning::Unkillable), ShutdownAction::Finish];
         }
         Vec::new() // the child's exit status is not there yet
+    }
+
+    /// Waiting does not help against processes of other users. But a child that runs has its wrapper, until the budget
+    /// is over.
+    fn out_of_reach(&mut self, now: Instant) -> Vec<ShutdownAction> {
+        self.is_out_of_reach = true;
+        if self.has_exited || self.budget_end.is_some_and(|end| end <= now) {
+            return vec![ShutdownAction::Warn(Warning::OutOfReach), ShutdownAction::Finish];
+        }
+        self.deadline = self.budget_end;
+        Vec::new()
     }
 
     /// When the remaining processes are killed, or given up after that. The fence holds for descendants as well, but
@@ -274,8 +303,15 @@ impl Shutdown {
         self.deadline.into_iter().chain(by_fence).min()
     }
 
-    /// The first reason to stop sets the deadline; the budget bounds it in any case.
+    /// The first reason to stop sets the deadline; the budget bounds it in any case. What was killed gets as much time
+    /// again to be gone, and a moment of it even if the budget is over.
     fn ensure_kill_deadline(&mut self, now: Instant) {
+        if self.is_killing {
+            let again = self.limits.stop_timeout.map(|timeout| now + timeout);
+            let budget_end = self.budget_end.map(|end| end.max(now + AFTER_KILL));
+            self.deadline = self.deadline.or_else(|| again.into_iter().chain(budget_end).min());
+            return;
+        }
         let has_own = self.deadline.is_some() && self.deadline != self.budget_end;
         let own = if has_own { self.deadline } else { self.limits.stop_timeout.map(|timeout| now + timeout) };
         self.deadline = own.into_iter().chain(self.budget_end).min();

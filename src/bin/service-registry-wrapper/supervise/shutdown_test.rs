@@ -27,6 +27,7 @@ struct Run {
     stopped_at: Option<Instant>,
     fences: usize,
     kills: Vec<Instant>,
+    is_out_of_reach: bool,
     is_finished: bool,
 }
 
@@ -47,6 +48,7 @@ impl Run {
             stopped_at: None,
             fences: 0,
             kills: Vec::new(),
+            is_out_of_reach: false,
             is_finished: false,
         }
     }
@@ -69,6 +71,9 @@ impl Run {
         if self.shutdown.next_timer().is_some() {
             events.push(Event::TimerFired);
         }
+        if !self.kills.is_empty() {
+            events.push(Event::OutOfReach);
+        }
         events
     }
 
@@ -85,6 +90,7 @@ impl Run {
             }
             Event::Exited { .. } => self.exits += 1,
             Event::Withdrawn { removed } => self.is_removed |= removed,
+            Event::OutOfReach => self.is_out_of_reach = true,
             Event::Registration { confirmed, .. } => self.confirmed = confirmed,
             Event::TimerFired => {}
         }
@@ -146,8 +152,13 @@ impl Run {
             }
             ShutdownAction::Warn(Warning::Unkillable) => assert!(!self.kills.is_empty() && self.exits > 0),
             ShutdownAction::Finish => {
-                assert!(self.exits > 0, "finished without the child's status");
+                let budget_end = self.first_request.zip(self.limits.stop_budget).map(|(from, budget)| from + budget);
+                let is_left = self.is_out_of_reach && budget_end.is_some_and(|end| end <= self.now);
+                assert!(self.exits > 0 || is_left, "finished without the child's status");
                 self.is_finished = true;
+            }
+            ShutdownAction::Warn(Warning::OutOfReach) => {
+                assert!(self.is_out_of_reach && all.contains(&ShutdownAction::Finish))
             }
             ShutdownAction::StopHeartbeats | ShutdownAction::Warn(Warning::OutOfTime) => {}
         }

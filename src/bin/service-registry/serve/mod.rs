@@ -2,6 +2,7 @@
 
 mod notify;
 mod reload;
+mod threads;
 
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -26,6 +27,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serves until it is told to stop.
 pub(super) fn run(options: Serve, format: Format) -> Result<(), Failure> {
+    threads::check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     // As a task: then the thread that sees a new connection accepts it. A future in `block_on` runs in this thread,
     // which would have to be woken up for each connection.
