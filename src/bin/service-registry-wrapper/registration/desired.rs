@@ -2,6 +2,9 @@
 
 use tokio::sync::watch;
 
+/// In UTF-16 code units, by which registries count.
+const LONGEST_REASON: usize = 255;
+
 /// The reasons that keep the service out of the registry. Each has one writer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Reasons {
@@ -21,7 +24,8 @@ impl Reasons {
             return Some("maintenance".to_owned());
         }
         let not_ready = self.not_ready.as_ref().map(|why| format!("not ready: {why}"));
-        not_ready.or_else(|| self.unhealthy.as_ref().map(|why| format!("unhealthy: {why}")))
+        let reason = not_ready.or_else(|| self.unhealthy.as_ref().map(|why| format!("unhealthy: {why}")));
+        reason.map(|reason| bounded(&reason))
     }
 }
 
@@ -86,7 +90,7 @@ impl Desired {
 
     /// Asks for the child to be stopped.
     pub(crate) fn request_stop(&self, why: String) {
-        self.0.send_modify(|reasons| reasons.stop = Some(why));
+        self.0.send_modify(|reasons| reasons.stop = Some(bounded(&why)));
     }
 
     /// Waits until the child is to be stopped; returns why.
@@ -112,6 +116,16 @@ impl DesiredWatch {
     }
 }
 
+/// Cuts a reason to what a registry takes of one, without control characters. It may hold output of a command.
+fn bounded(reason: &str) -> String {
+    let mut length = 0;
+    let fits = |character: &char| {
+        length += character.len_utf16();
+        length <= LONGEST_REASON
+    };
+    reason.chars().filter(|character| !character.is_control()).take_while(fits).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +139,14 @@ mod tests {
             watch.changed().await;
             assert_eq!((watch.reason().is_some(), desired.has_maintenance()), (is_on, is_on));
         }
+    }
+
+    #[test]
+    fn reason_is_cut_to_what_a_registry_takes() {
+        let (desired, mut watch) = channel(None, Some("a\tb\u{1b}".to_owned()));
+        assert_eq!(watch.reason().unwrap(), "unhealthy: ab");
+        desired.set_unhealthy(Some("\u{1F600}".repeat(300)));
+        assert_eq!(watch.reason().unwrap().encode_utf16().count(), 255);
     }
 
     #[tokio::test]
