@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use service_registry::client::ServicePayload;
+use service_registry::wire::limits::REASON;
 use tokio::sync::watch;
 
 use crate::options::{Service, ServiceTexts};
@@ -29,7 +30,8 @@ impl Reasons {
             None => {}
         }
         let not_ready = self.not_ready.as_ref().map(|why| format!("not ready: {why}"));
-        not_ready.or_else(|| self.unhealthy.as_ref().map(|why| format!("unhealthy: {why}")))
+        let reason = not_ready.or_else(|| self.unhealthy.as_ref().map(|why| format!("unhealthy: {why}")));
+        reason.map(|reason| bounded(&reason))
     }
 }
 
@@ -135,7 +137,7 @@ impl Desired {
 
     /// Asks for the child to be stopped.
     pub(crate) fn request_stop(&self, why: String) {
-        self.0.send_modify(|reasons| reasons.stop = Some(why));
+        self.0.send_modify(|reasons| reasons.stop = Some(bounded(&why)));
     }
 
     /// Waits until the child is to be stopped; returns why.
@@ -169,6 +171,16 @@ impl DesiredWatch {
             std::future::pending().await
         }
     }
+}
+
+/// Cuts a reason to what a registry takes of one, without control characters. It may hold output of a command.
+pub(super) fn bounded(reason: &str) -> String {
+    let mut length = 0;
+    let fits = |character: &char| {
+        length += character.len_utf16();
+        length <= REASON
+    };
+    reason.chars().filter(|character| !character.is_control()).take_while(fits).collect()
 }
 
 #[cfg(test)]
@@ -205,6 +217,14 @@ mod tests {
             watch.changed().await;
             assert_eq!((watch.reason().is_some(), desired.has_maintenance()), (is_on, is_on));
         }
+    }
+
+    #[test]
+    fn reason_is_cut_to_what_a_registry_takes() {
+        let (desired, mut watch) = channel(None, Some("a\tb\u{1b}".to_owned()));
+        assert_eq!(watch.reason().unwrap(), "unhealthy: ab");
+        desired.set_unhealthy(Some("\u{1F600}".repeat(300)));
+        assert_eq!(watch.reason().unwrap().encode_utf16().count(), 255);
     }
 
     #[tokio::test]

@@ -156,7 +156,7 @@ impl Withdrawer {
 
     /// Says why the service will be withdrawn; the first reason counts.
     pub(super) fn because(&self, reason: &str) {
-        let _ = self.reason.set(reason.to_owned()); // a later one follows from the first
+        let _ = self.reason.set(desired::bounded(reason)); // a later one follows from the first
     }
 
     /// Removes the session and the service, for at most [`WITHDRAWAL`]; otherwise they expire. Returns true if the

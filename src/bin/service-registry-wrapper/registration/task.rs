@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use service_registry::client::{Error, ServiceUpdate, backoff};
-use service_registry::wire::limits::REASON;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -287,8 +286,7 @@ impl RegistrationTask {
 
     /// Takes the service out of the registry, for this reason. The session stays.
     async fn take_out(&mut self, reason: &str) -> Result<(), Error> {
-        let fitting: String = reason.chars().filter(|c| !c.is_control()).take(REASON / 2).collect(); // in UTF-16
-        match self.endpoints.current().services().remove_because(&self.service.id, &fitting).await {
+        match self.endpoints.current().services().remove_because(&self.service.id, reason).await {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
         }
