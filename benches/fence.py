@@ -13,7 +13,8 @@ In each round the first wrapper is registered, and at a random moment of its int
 The child and two helpers, one in a session of its own, ignore SIGTERM. A checker reads the registry's list, and /proc after
 it, at least every 20 ms. An overlap is a process of the first child that runs while the second wrapper's service is listed, or
 while the first one's is not listed any more. A round in which the checker looked away for longer is repeated. After SIGKILL the
-helper in a session of its own is left out for the first half second of its life: nothing tells then that it was the child's.
+helper in a session of its own is left out if the watchdog has not looked since it was started: nothing tells then that it was
+the child's.
 Exits with 1 after any overlap, or a round whose second wrapper is not registered. Needs root, Linux, Python 3, iproute2 and
 util-linux. --option replaces the options of the first wrapper: with --option=--on-lost=keep the trial must fail.
 """
@@ -61,6 +62,12 @@ def runs(pid):
             return stat.read().rpartition(b")")[2].split()[0] not in b"ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def started(pid):
+    """In seconds since the machine was started."""
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        return int(stat.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def send(signal_number, *pids):
@@ -137,10 +144,12 @@ class Round:
         self.faulted = time.monotonic()
 
     def is_known(self, pid):
-        """Whether the watchdog has seen this process: it looks 0.05, 0.15, 0.35, 0.75 s after the start."""
-        with open(f"/proc/{pid}/stat", "rb") as stat, open("/proc/uptime") as uptime:
-            started = int(stat.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-            return float(uptime.read().split()[0]) - started > 0.5
+        """Whether the watchdog has seen this process: it looks 0.05, 0.15, 0.35, 0.75 s and so on after the child's start."""
+        with open("/proc/uptime") as uptime:
+            now = float(uptime.read().split()[0])
+        born, begun = started(pid), started(self.child)
+        looks = (begun + 0.05 * (2**n - 1) for n in range(1, 16))
+        return any(born + 0.1 < look < now - 0.1 for look in looks)
 
     def check(self, who):
         """Called after each list, with the holder in it."""

@@ -36,9 +36,10 @@ impl BootTime {
 
     /// Returns a moment of tokio's clock, if the machine is not suspended until then.
     pub(super) fn of(at: Instant) -> Self {
-        let now = Instant::now();
+        // In this order: a wrapper that is preempted between the two gets an earlier moment, never a later one.
+        let (boot, now) = (Self::now(), Instant::now());
         let past = now.saturating_duration_since(at);
-        Self((Self::now().0 + at.saturating_duration_since(now)).saturating_sub(past))
+        Self((boot.0 + at.saturating_duration_since(now)).saturating_sub(past))
     }
 
     /// In nanoseconds; never 0 while a program runs.

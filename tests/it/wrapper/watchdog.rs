@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use crate::bench::wrapper::service;
-use crate::bench::{Registry, Running, child, clean, eventually, kill_raw, need, wrapper};
+use crate::bench::{Registry, Running, child, clean, eventually, get, kill_raw, need, wrapper};
 
 fn fenced(registry: &Registry, options: &[&str]) -> Command {
     let mut command = wrapper(&registry.url);
@@ -33,6 +33,16 @@ fn watchdog_of(wrapper: &Running) -> i32 {
     let mut found: Vec<i32> = list.split_whitespace().map(|pid| pid.parse().unwrap()).filter(name).collect();
     assert_eq!(found.len(), 1, "{list}");
     found.remove(0)
+}
+
+/// The watchdog looks at the descendants with each heartbeat; the second is sent when the first is through.
+fn until_watchdog_has_looked(registry: &Registry) {
+    let accepted = || {
+        let (_, sessions) = get(&registry.url, "/v1.0/sessions").unwrap();
+        sessions["values"][0]["last_seen"].as_u64()
+    };
+    let first = eventually("a heartbeat", accepted);
+    eventually("another heartbeat", || (accepted()? > first).then_some(()));
 }
 
 #[test]
@@ -80,13 +90,7 @@ fn killed_wrapper_with_the_fence_leaves_no_descendant() {
     let mut running = Running::start(fenced(&registry, &["--interval=3"]).args(["sh", "-c", script]));
     let line = running.line("pids");
     let pids: Vec<i32> = line.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
-    let accepted = |registry: &Registry| {
-        let (_, sessions) = crate::bench::get(&registry.url, "/v1.0/sessions").unwrap();
-        sessions["values"][0]["last_seen"].as_u64()
-    };
-    // The watchdog looks at the descendants with each heartbeat; the second is sent when the first is through.
-    let first = eventually("a heartbeat", || accepted(&registry));
-    eventually("another heartbeat", || (accepted(&registry)? > first).then_some(()));
+    until_watchdog_has_looked(&registry);
     let watchdog = watchdog_of(&running);
     running.signal(Signal::SIGKILL);
     for pid in pids.into_iter().chain([watchdog]) {
@@ -101,10 +105,11 @@ fn left_orphans_survive_the_watchdog() {
     let mut command = fenced(&registry, &["--interval=3", "--leave-orphans"]);
     let mut running = Running::start(command.args(["sh", "-c", script]));
     let orphan: i32 = running.line("orphan").split(' ').nth(1).unwrap().parse().unwrap();
+    until_watchdog_has_looked(&registry);
     let watchdog = watchdog_of(&running);
     running.signal(Signal::SIGKILL);
     eventually("the watchdog's end", || (!exists(watchdog) || stat(watchdog)[0] == "Z").then_some(()));
-    assert!(stat(orphan)[0] != "Z");
+    assert!(exists(orphan) && stat(orphan)[0] != "Z");
     kill_raw(orphan, 9);
 }
 
@@ -119,7 +124,7 @@ fn descendants_of_an_exited_child_are_killed_before_the_place_is_given_away() {
     assert!(service(&registry, "web0").is_some() && exists(helper));
     assert_eq!(running.end().code(), Some(3), "{}", running.said());
     assert!(!exists(helper));
-    let (_, page) = crate::bench::get(&registry.url, "/v1.0/events?type=services.timeout").unwrap();
+    let (_, page) = get(&registry.url, "/v1.0/events?type=services.timeout").unwrap();
     assert_eq!(page["values"].as_array().unwrap().len(), 0, "the wrapper has removed the service itself");
     assert!(service(&registry, "web0").is_none());
 }

@@ -104,6 +104,7 @@ pub(super) struct Shutdown {
     confirmed: Option<Instant>,
     is_fenced: bool,
     has_given_up_place: bool,
+    kill_decided: Option<Instant>,
 }
 
 impl Shutdown {
@@ -122,6 +123,7 @@ impl Shutdown {
             confirmed: None,
             is_fenced: false,
             has_given_up_place: false,
+            kill_decided: None,
         }
     }
 
@@ -166,7 +168,12 @@ impl Shutdown {
     /// When the watchdog kills the child and its descendants if the wrapper cannot: at the fence, or at the bound of a
     /// stop that has given the place up.
     pub(super) fn watchdog_deadline(&self) -> Option<Instant> {
-        if self.has_given_up_place { self.deadline.filter(|_| !self.is_killing) } else { self.fence_kill_at() }
+        let is_watched = self.has_given_up_place || self.limits.fence.is_some();
+        match self.kill_decided.filter(|_| is_watched) {
+            Some(decided) => Some(decided), // the wrapper may be stopped before it has killed anything
+            None if self.has_given_up_place => self.deadline,
+            None => self.fence_kill_at(),
+        }
     }
 
     /// When the fence has the child and its descendants killed.
@@ -273,6 +280,7 @@ impl Shutdown {
         self.deadline = None;
         if !self.is_killing {
             self.is_killing = true;
+            self.kill_decided = Some(now);
             self.ensure_kill_deadline(now);
             return vec![ShutdownAction::Warn(Warning::OutOfTime), ShutdownAction::Kill];
         }
