@@ -78,7 +78,7 @@ pub(super) fn descendants_of(root: pid_t, excluded: &HashSet<pid_t>) -> Option<V
 }
 
 /// Reads the children of all threads: a child belongs to the thread that started or adopted it.
-pub(super) fn children_of(process: pid_t) -> Vec<pid_t> {
+fn children_of(process: pid_t) -> Vec<pid_t> {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
     let lists = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()

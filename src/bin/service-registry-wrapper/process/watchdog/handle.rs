@@ -16,6 +16,7 @@ use super::pidfd::pidfd_open;
 use super::process::{Settings, WatchdogProcess};
 use crate::boot_time::BootTime;
 use crate::options::ChildConfig;
+use crate::process::descendants::children;
 
 /// In bytes. Pages that are not touched take no memory.
 const STACK: usize = 256 * 1024;
@@ -52,9 +53,10 @@ impl Watchdog {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (socket, its_socket) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         let its_socket = its_socket.as_raw_fd();
+        let inherited_children = children(); // now: when the new process runs, the child may be there already
         let mut stack = vec![0; STACK];
         let run = Box::new(|| {
-            WatchdogProcess::run(its_socket, wrapper, settings);
+            WatchdogProcess::run(its_socket, wrapper, &inherited_children, settings);
             0
         });
         // SAFETY: the new process has a copy of the memory, the stack included, in which no lock is held. Without a

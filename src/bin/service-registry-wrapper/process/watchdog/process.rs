@@ -14,7 +14,7 @@ use nix::unistd::{getpid, setsid};
 use super::message::{ChildProcess, Message, receive};
 use super::pidfd::{PIDFD_SIGNAL_PROCESS_GROUP, pidfd_kill, pidfd_open};
 use crate::boot_time::{BootTime, BootTimer};
-use crate::process::descendants::{Identity, children_of, descendants_of};
+use crate::process::descendants::{Identity, descendants_of};
 use crate::process::descriptors::close_all_but;
 
 /// How often descendants are looked for that were started while others were killed.
@@ -52,7 +52,7 @@ pub(super) struct WatchdogProcess {
 
 impl WatchdogProcess {
     /// Lives. The process ends when this returns.
-    pub(super) fn run(socket: RawFd, wrapper: pid_t, settings: Settings) {
+    pub(super) fn run(socket: RawFd, wrapper: pid_t, inherited_children: &HashSet<pid_t>, settings: Settings) {
         let _ = setsid(); // so that signals to the wrapper's group and from its terminal do not reach this process
         let _ = set_name(c"registry-fence");
         close_all_but(socket); // no pipe stays open for this process
@@ -61,7 +61,7 @@ impl WatchdogProcess {
             socket,
             wrapper,
             settings,
-            excluded: children_of(wrapper).into_iter().chain([getpid().as_raw()]).collect(),
+            excluded: inherited_children.iter().copied().chain([getpid().as_raw()]).collect(),
             deadline: None,
             child: None,
             child_has_exited: false,
