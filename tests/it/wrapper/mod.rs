@@ -1,6 +1,7 @@
 //! The wrapper: its start and its life, the child, the process tree, signals, the registration and how it heals.
 
 mod child;
+mod control;
 mod exit;
 mod faults;
 mod fence;

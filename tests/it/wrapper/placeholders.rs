@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::bench::wrapper::service;
@@ -75,4 +76,48 @@ fn session_tells_its_host_and_process() {
     assert_eq!(session["metadata"], metadata);
     let line = start(&[]).line("web0 is held by session");
     assert!(line.contains(&format!("(host {host:?}, pid \"{}\")", first.pid)), "{line}");
+}
+
+#[test]
+fn changed_address_is_registered_within_an_interval() {
+    let script = "ip route add default dev one
+        exec \"$WRAPPER\" --id=web0 --interval=3 --metadata='ip={ip}' sh -c '
+            ask() { curl -sf http://127.0.0.1:7117/v1.0/services/web0 | grep -q \"$1\"; }
+            until ask 10.9.8.7; do :; done
+            ip address add 10.9.9.9/24 dev one
+            ip address del 10.9.8.7/24 dev one
+            ip route replace default dev one
+            until ask 10.9.9.9; do :; done
+            echo followed
+            ip route del default
+            exec sleep 1000'";
+    let mut running = Running::start(&mut in_network(script));
+    running.line("followed");
+    running.line("the description of the service stays as it is: metadata: {ip}: this machine has no default route");
+}
+
+#[test]
+fn ports_are_those_that_the_command_listens_on() {
+    let registry = Registry::start();
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--metadata=port={port},second={port:2}", "--tags=p{port}", "python3", "-c"]);
+    let listen = "
+import signal, socket
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+sockets = [socket.create_server(('127.0.0.1', 0))]
+print('first', flush=True)
+signal.sigwait({signal.SIGUSR1})
+sockets.append(socket.create_server(('127.0.0.1', 0)))
+print('ports', *sorted(s.getsockname()[1] for s in sockets), flush=True)
+signal.sigwait({signal.SIGUSR1})";
+    let mut running = Running::start(command.arg(listen));
+    running.all(&["is not registered yet", "first"]);
+    assert!(service(&registry, "web0").is_none(), "the second port is not known");
+    running.signal(Signal::SIGUSR1);
+    let line = running.line("ports ");
+    running.line("registered web0");
+    let ports: Vec<&str> = line.split(' ').skip(1).map(str::trim).collect();
+    let found = service(&registry, "web0").unwrap();
+    assert_eq!(found["metadata"], serde_json::json!({"port": ports[0], "second": ports[1]}));
+    assert_eq!(found["tags"], serde_json::json!([format!("p{}", ports[0])]));
 }
