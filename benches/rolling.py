@@ -3,18 +3,21 @@
 
     benches/rolling.py [--programs=DIR]      # built if no folder with the two programs is given
 
-A client asks the registry for the list ten times a second, and sends requests to the listed programs in turn until 2,000
-are done and every program was replaced. Told is how many requests failed, for --register-when=start, listening and
-healthy. Exits with 1 if one failed with listening or healthy. Needs Linux, Python 3 and cargo.
+HAProxy has the listed programs as its servers: a script asks the registry for the list ten times a second, and changes
+them over HAProxy's admin socket. A client sends requests to HAProxy, which does not retry, until 2,000 are done and
+every program was replaced. Told is how many requests failed, for --register-when=start, listening and healthy. Exits
+with 1 if one failed with listening or healthy. Needs Linux, Python 3, haproxy and cargo.
 """
 import json
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 
-PROGRAMS, REQUESTS, PAUSE, PORT = 10, 2000, 0.02, 7400
+PROGRAMS, REQUESTS, PAUSE, PORT, PROXY = 10, 2000, 0.02, 7400, 7399
 URL = f"http://127.0.0.1:{PORT}"
 SERVER = """
 import http.server, sys, time
@@ -36,30 +39,75 @@ def listed():
         return {service["id"]: int(service["metadata"]["port"]) for service in json.load(answer)["values"]}
 
 
+class Proxy:
+    """HAProxy, with a server for each id; those that are not listed get no requests."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.admin = self.folder.name + "/admin"
+        servers = "".join(f"  server web{number} 127.0.0.1:1 disabled\n" for number in range(PROGRAMS))
+        with open(self.folder.name + "/conf", "w") as conf:
+            conf.write(f"""global
+  stats socket {self.admin} level admin
+defaults
+  mode http
+  retries 0
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+listen web
+  bind 127.0.0.1:{PROXY}
+{servers}""")
+        self.process = subprocess.Popen(["haproxy", "-f", self.folder.name + "/conf", "-q"])
+        self.servers = {}
+
+    def say(self, command):
+        while True:
+            try:
+                with socket.socket(socket.AF_UNIX) as admin:
+                    admin.connect(self.admin)
+                    admin.sendall(command.encode() + b"\n")
+                    return admin.recv(65536)
+            except (FileNotFoundError, ConnectionRefusedError):
+                time.sleep(0.05)  # it starts
+
+    def set(self, servers):
+        for name in sorted(self.servers.keys() | servers.keys()):
+            port = servers.get(name)
+            if port == self.servers.get(name):
+                continue
+            if port:
+                self.say(f"set server web/{name} addr 127.0.0.1 port {port}")
+            self.say(f"set server web/{name} state {'ready' if port else 'maint'}")
+        self.servers = servers
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
+
 class Client:
-    """Sends requests to the listed programs until it is told to end and has sent enough of them."""
+    """Sends requests through HAProxy until it is told to end and has sent enough of them."""
 
     def __init__(self):
         self.sent = self.failed = 0
-        self.ports, self.is_over = [], False
+        self.proxy, self.is_over = Proxy(), False
+        self.proxy.set(listed())
         self.threads = [threading.Thread(target=work) for work in (self.follow, self.request)]
         for thread in self.threads:
             thread.start()
 
     def follow(self):
         while any(thread.is_alive() for thread in self.threads[1:]) or not self.is_over:
-            self.ports = sorted(listed().values())
+            self.proxy.set(listed())
             time.sleep(0.1)
 
     def request(self):
         while not self.is_over or self.sent < REQUESTS:
             time.sleep(PAUSE)
-            if not self.ports:
-                continue
-            port = self.ports[self.sent % len(self.ports)]
             self.sent += 1
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read()
+                urllib.request.urlopen(f"http://127.0.0.1:{PROXY}/", timeout=5).read()
             except OSError:
                 self.failed += 1
 
@@ -67,6 +115,7 @@ class Client:
         self.is_over = True
         for thread in reversed(self.threads):
             thread.join()
+        self.proxy.end()
 
 
 def wait_until_listed(count):

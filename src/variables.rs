@@ -94,10 +94,11 @@ fn is_of_kubernetes(rest: &str) -> bool {
 #[must_use]
 pub fn warning(name: &str) -> String {
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);
-    // A name in front of or behind the right one, as in REGISTRY_URL, is a likely mistake; otherwise a wrong letter is.
+    // A word in front of or behind the right name, as in REGISTRY_URL, is a likely mistake; otherwise a wrong letter is.
     let likeness = |known: &str| {
-        let is_part = rest.len() > known.len() && (rest.ends_with(known) || rest.starts_with(known));
-        let part = if is_part && known.len() > 2 { 0.85 } else { 0.0 };
+        let before = rest.strip_suffix(known).is_some_and(|before| before.ends_with('_'));
+        let behind = rest.strip_prefix(known).is_some_and(|behind| behind.starts_with('_'));
+        let part = if (before || behind) && known.len() > 2 { 0.95 } else { 0.0 };
         strsim::jaro_winkler(rest, known).max(part)
     };
     let best = KNOWN.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));

@@ -50,8 +50,8 @@ pub fn python_program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin");
     let found = std::env::split_paths(&path).chain([own]).map(|folder| folder.join(name)).find(|file| file.is_file());
-    let cure = "python3 -m venv target/python && target/python/bin/pip install";
-    found.unwrap_or_else(|| panic!("this test needs {name}: run `{cure} {name}`, as .ci/run does"))
+    let cure = "python3 -m venv target/python && target/python/bin/pip install gunicorn supervisor honcho";
+    found.unwrap_or_else(|| panic!("this test needs {name}: run `{cure}`, as .ci/run does"))
 }
 
 /// Returns whether this runs as root. If not, says what is left out: the tests' own capture of output does not hide it.

@@ -76,13 +76,16 @@ fn ask(path: &Path, request: &Request) -> Result<Value> {
 /// Returns the socket of the wrapper with this id.
 fn find(id: &str) -> Result<PathBuf> {
     let name = format!("{id}.sock");
-    let found = sockets().into_iter().find(|socket| socket.file_name().is_some_and(|file| file == name.as_str()));
-    let own = default_socket(id);
+    let mut found = sockets();
+    found.retain(|socket| socket.file_name().is_some_and(|file| file == name.as_str()));
+    found.insert(0, default_socket(id)); // another user may have a wrapper with this id
+    // A wrapper that was killed has left its socket.
+    let answers = |socket: &&PathBuf| UnixStream::connect(socket).is_ok();
     let looked = || {
         let folders: Vec<String> = socket_folders().iter().map(|folder| folder.display().to_string()).collect();
         format!("no wrapper with the id {id} has a socket in {}; name one with --socket", folders.join(", "))
     };
-    found.or_else(|| own.exists().then_some(own)).with_context(looked)
+    found.iter().find(answers).cloned().with_context(looked)
 }
 
 fn sockets() -> Vec<PathBuf> {
