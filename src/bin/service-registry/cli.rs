@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use service_registry::registry::TrustedProxy;
 use service_registry::variables;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::{exit, logging};
 
@@ -76,6 +77,18 @@ pub(super) struct Log {
     #[arg(short, long, action = ArgAction::Count, env = "SERVICE_REGISTRY_QUIET", global = true)]
     #[arg(conflicts_with = "verbose")]
     pub(super) quiet: u8,
+}
+
+impl Log {
+    pub(super) fn level(&self) -> LevelFilter {
+        match (self.verbose, self.quiet) {
+            (0, 0) => LevelFilter::INFO,
+            (1, _) => LevelFilter::DEBUG,
+            (2.., _) => LevelFilter::TRACE,
+            (_, 1) => LevelFilter::WARN,
+            (_, _) => LevelFilter::ERROR,
+        }
+    }
 }
 
 /// The format of log lines.

@@ -7,11 +7,11 @@ mod exit;
 mod logging;
 mod serve;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Format};
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::read();
-    logging::start(&cli.log);
+    logging::start(cli.log.level(), cli.log.log_format == Format::Json);
     service_registry::variables::warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let outcome = match cli.command {
         Command::Serve(options) => serve::run(options, cli.log.log_format),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::Watched;
 use super::probes::{Probe, run_all};
 use super::verdict::{Change, Rules, Verdict};
+use super::watched::Watched;
 use crate::options::{Health, OnUnhealthy};
 use crate::registration::Desired;
 

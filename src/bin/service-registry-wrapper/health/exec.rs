@@ -16,7 +16,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Watched;
+use super::watched::Watched;
 use crate::process::{self, SpawnContext};
 use crate::signals;
 

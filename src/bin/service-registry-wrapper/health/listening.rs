@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::Watched;
 use super::listeners::{self, Listener};
+use super::watched::Watched;
 use crate::options::Readiness;
 use crate::process::descendants;
 use crate::registration::Desired;

@@ -12,34 +12,20 @@ mod listening;
 mod probes;
 mod readiness;
 mod verdict;
+mod watched;
 
 pub(super) use readiness::ReadyPipe;
+pub(super) use watched::Watched;
 
-use std::cell::Cell;
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::pending;
-use std::rc::Rc;
 use std::time::Duration;
 
-use nix::libc::pid_t;
 use tokio::time::sleep;
 use tracing::warn;
 
 use crate::options::{OnNotReady, Readiness, RegisterWhen, WrapperConfig};
-use crate::process::{Awaited, Inherited};
 use crate::registration::Desired;
-use crate::systemd::NotifyProxy;
-
-/// What the checks know of the child, and need to start processes beside it.
-pub(super) struct Watched<'a> {
-    pub child: Rc<Cell<pid_t>>,
-    /// Children of the wrapper that do not descend from the child.
-    pub inherited_children: HashSet<pid_t>,
-    pub notify: Option<&'a NotifyProxy>,
-    pub inherited: &'a Inherited,
-    pub awaited: Awaited,
-}
 
 /// Keeps the reasons up to date that come from the child. Never returns.
 pub(super) async fn watch(

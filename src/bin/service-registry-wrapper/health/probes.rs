@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-use super::Watched;
 use super::exec::ExecCheck;
+use super::watched::Watched;
 use crate::options::{Check, Health};
 use crate::process::blocking;
 

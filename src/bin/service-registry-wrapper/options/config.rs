@@ -7,19 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use service_registry::client::{Region, ServicePayload};
+use service_registry::client::Region;
 use service_registry::wire::Metadata;
-use service_registry::wire::limits::{BODY, HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIRS, SERVICE_ID};
+use service_registry::wire::limits::{HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIRS, SERVICE_ID};
 
 use super::access::{Access, Key, TlsFiles};
 use super::child_config::{ChildConfig, seconds};
 use super::lists;
-use super::{Health, LogFormat, OnExit, OnLost, Options, Readiness, ServiceTexts, given};
+use super::service::{Service, ServiceTexts, check_size, size_on_the_wire};
+use super::{Health, LogFormat, OnExit, OnLost, Options, Readiness, given};
 use crate::options;
 use crate::placeholders::{self, expand};
-
-/// In bytes: the registry refuses larger bodies. The JSON around the values of one body is shorter than the difference.
-const LARGEST_BODY: usize = BODY - 60;
 
 /// The configuration of the wrapper.
 pub(crate) struct WrapperConfig {
@@ -53,18 +51,6 @@ pub(crate) enum OnRegistryDown {
     Wait(Duration),
     /// The registration. After this many attempts the child is not started.
     Fail { attempts: u32 },
-}
-
-/// The service to keep registered.
-#[derive(Clone)]
-pub(crate) struct Service {
-    pub id: String,
-    pub texts: ServiceTexts,
-    /// What the texts say at the start. Ports that are not known yet are 65535 in it.
-    pub payload: ServicePayload,
-    pub session_metadata: Metadata,
-    /// Heartbeat timeout in seconds.
-    pub interval: u32,
 }
 
 /// The settings of the log.
@@ -167,10 +153,6 @@ fn with_defaults(given: Metadata, command: &[OsString]) -> Metadata {
     }
     let is_small = all.len() <= PAIRS && size_on_the_wire(&all).is_ok_and(|size| check_size(size).is_ok());
     if is_small { all } else { given }
-}
-
-pub(super) fn check_payload(id: &str, payload: &ServicePayload) -> Result<()> {
-    check_size(id.len() + size_on_the_wire(&payload.tags)? + size_on_the_wire(&payload.metadata)?)
 }
 
 fn check_id(id: &str) -> Result<()> {
@@ -294,15 +276,6 @@ fn tls_files(options: &Options) -> Result<TlsFiles> {
         (None, None) => None,
     };
     Ok(TlsFiles { ca_file: file(&options.registry.ca_file), client })
-}
-
-fn size_on_the_wire(value: &impl serde::Serialize) -> Result<usize> {
-    Ok(serde_json::to_vec(value)?.len())
-}
-
-fn check_size(size: usize) -> Result<()> {
-    ensure!(size <= LARGEST_BODY, "{size} bytes are too many; the registry takes about {LARGEST_BODY} in all");
-    Ok(())
 }
 
 #[cfg(test)]

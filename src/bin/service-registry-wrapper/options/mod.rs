@@ -18,7 +18,7 @@ mod service;
 
 pub(crate) use access::{Access, Key, Secret};
 pub(crate) use child_config::ChildConfig;
-pub(crate) use config::{LogSettings, OnRegistryDown, Service, WrapperConfig};
+pub(crate) use config::{LogSettings, OnRegistryDown, WrapperConfig};
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) use readiness::{OnNotReady, Readiness, ReadinessOptions, RegisterWhen
 pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
 pub(super) use registry::{Region, RegistryOptions};
 pub(super) use service::ServiceOptions;
-pub(crate) use service::ServiceTexts;
+pub(crate) use service::{Service, ServiceTexts};
 
 const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line takes precedence. All words from the first bare word on belong to COMMAND.

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use service_registry::wire::Metadata;
 
 use super::child_config::seconds;
-use super::config::Service;
 use super::lists::quoted;
+use super::service::Service;
 use super::{Options, given};
 
 #[derive(Debug, Args)]

@@ -1,11 +1,16 @@
 //! The options about the service, and what they make of it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use service_registry::client::ServicePayload;
+use service_registry::wire::Metadata;
+use service_registry::wire::limits::BODY;
 
-use super::{config, lists};
+use super::lists;
 use crate::placeholders;
+
+/// In bytes: the registry refuses larger bodies. The JSON around the values of one body is shorter than the difference.
+const LARGEST_BODY: usize = BODY - 60;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Service")]
@@ -33,6 +38,18 @@ pub(crate) struct ServiceOptions {
     pub interval: String,
 }
 
+/// The service to keep registered.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub id: String,
+    pub texts: ServiceTexts,
+    /// What the texts say at the start. Ports that are not known yet are 65535 in it.
+    pub payload: ServicePayload,
+    pub session_metadata: Metadata,
+    /// Heartbeat timeout in seconds.
+    pub interval: u32,
+}
+
 /// The texts that describe the service, with their placeholders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceTexts {
@@ -52,7 +69,7 @@ impl ServiceTexts {
         let tags = lists::tags(&self.tags, value).with_context(|| origin("tags"))?;
         let metadata = lists::metadata(&self.metadata, value).with_context(|| origin("metadata"))?;
         let payload = ServicePayload { tags, metadata };
-        config::check_payload(id, &payload).with_context(|| origin("metadata"))?;
+        check_payload(id, &payload).with_context(|| origin("metadata"))?;
         Ok(payload)
     }
 
@@ -69,4 +86,17 @@ impl ServiceTexts {
     fn all(&self) -> impl Iterator<Item = &String> {
         self.tags.iter().chain(&self.metadata)
     }
+}
+
+fn check_payload(id: &str, payload: &ServicePayload) -> Result<()> {
+    check_size(id.len() + size_on_the_wire(&payload.tags)? + size_on_the_wire(&payload.metadata)?)
+}
+
+pub(super) fn size_on_the_wire(value: &impl serde::Serialize) -> Result<usize> {
+    Ok(serde_json::to_vec(value)?.len())
+}
+
+pub(super) fn check_size(size: usize) -> Result<()> {
+    ensure!(size <= LARGEST_BODY, "{size} bytes are too many; the registry takes about {LARGEST_BODY} in all");
+    Ok(())
 }

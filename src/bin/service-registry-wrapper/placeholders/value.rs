@@ -13,7 +13,7 @@ use nix::libc::AI_CANONNAME;
 use nix::unistd::gethostname;
 
 use super::address::{Family, Place, find};
-use super::expand;
+use super::template::expand;
 
 /// How long the resolver may take for the full name of this machine. The start of the command waits for it.
 const RESOLVER_LIMIT: Duration = Duration::from_secs(2);
