@@ -220,12 +220,6 @@ fn name(kind: FileType) -> &'static str {
     if kind.is_dir() { "a directory" } else { "no regular file" }
 }
 
-/// Returns the error for a file to be made in a directory that does not exist.
-pub(crate) fn missing(folder: Option<&Path>) -> io::Error {
-    let folder = folder.unwrap_or(Path::new(".")).display();
-    io::Error::new(io::ErrorKind::NotFound, format!("the directory {folder} does not exist; create it (mkdir -p)"))
-}
-
 fn wrong(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }

@@ -199,13 +199,19 @@ fn new_socket() -> nix::Result<std::os::fd::OwnedFd> {
 fn check_place(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(super::missing(folder.parent())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(folder.parent())),
         made => made?,
     }
     check_link(folder)?;
     let about = fs::metadata(folder)?;
     check_owner(&about)?;
     if about.mode() & OTHERS_WRITE == 0 || about.mode() & STICKY != 0 { Ok(()) } else { Err(others_write(&about)) }
+}
+
+/// Returns the error for a file to be made in a directory that does not exist.
+pub(crate) fn missing(folder: Option<&Path>) -> io::Error {
+    let folder = folder.unwrap_or(Path::new(".")).display();
+    io::Error::new(io::ErrorKind::NotFound, format!("the directory {folder} does not exist; create it (mkdir -p)"))
 }
 
 /// In a directory like `/tmp` other users may make links, to directories where this user's files do harm.

@@ -75,7 +75,9 @@ fn copy(data_dir: &Path, file: &Path, part: &Path) -> Result<(), Error> {
         return Err(no_dir(io::Error::new(io::ErrorKind::NotFound, cure)));
     }
     let mut to = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(part) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(failed(files::missing(part.parent()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(failed(files::own::missing(part.parent())));
+        }
         made => made.map_err(failed)?,
     };
     match UnixStream::connect(socket(data_dir)) {

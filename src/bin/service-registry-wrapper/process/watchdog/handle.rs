@@ -66,7 +66,7 @@ impl Watchdog {
         Ok(Self { process, socket, armed: None, is_lost: false })
     }
 
-    /// The descriptor on which the child makes itself known, see [`introduce`].
+    /// The descriptor on which the child makes itself known, see `introduce`.
     pub(crate) fn socket(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
