@@ -266,6 +266,45 @@ async fn old_events_leave_the_disk_without_writes() {
     }
 }
 
+/// A clock that is ahead for a moment removes nothing at once; what was made then leaves in time, with and without
+/// further writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_clock_that_was_ahead_leave_by_the_time_that_passes() {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    let hand = ManualClock::new(1_700_000_000_000);
+    let bench = Bench::keeping_events_for(60_000, &hand);
+    // The second write begins after the look for old events that follows the first one.
+    let write_twice = async || assert!(bench.set("key", "x").await && bench.set("key", "y").await);
+    write_twice().await;
+    hand.step_forward(YEAR);
+    write_twice().await;
+    hand.step_back(YEAR);
+    hand.jump(Duration::from_secs(1));
+    write_twice().await;
+    assert_eq!(bench.events(), 6);
+    hand.jump(Duration::from_secs(58));
+    write_twice().await;
+    assert_eq!(bench.events(), 8);
+    hand.jump(Duration::from_secs(3));
+    write_twice().await;
+    assert_eq!(bench.events(), 4, "those of the last minute");
+
+    hand.step_forward(YEAR);
+    write_twice().await;
+    let scale = || bench.engine.shared.lock().state.id_scale(1);
+    let before = scale();
+    hand.step_back(YEAR);
+    hand.jump(Duration::from_secs(1));
+    let start = Instant::now();
+    while scale() == before || bench.events() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}, {} events", scale(), bench.events());
+        if scale() != before {
+            hand.jump(Duration::from_secs(1));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await; // the pause between two looks
+    }
+}
+
 /// A day of changes, with events kept for an hour: an hour's worth is what there is, however long it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_day_take_the_space_of_their_retention() {

@@ -72,19 +72,20 @@ impl State {
         self.tenants.get(&tenant).map(|tenant| tenant.record.ids.clone()).unwrap_or_default()
     }
 
-    /// Lets the ids of a tenant's further events follow the clock, after it was set. A tenant without events that was
-    /// created in the future counts as one that has always existed. Must be called before an event is made or the feed
+    /// Lets the ids of a tenant's further events follow the clock, after it was set. A tenant that was created
+    /// in the future counts as one that has always existed: all markers would be refused until that time. Must be called before an event is made or the feed
     /// is read. Returns how far the newest event is ahead, in milliseconds, if that is new.
     pub(crate) fn align_ids(&mut self, now: Now, id: TenantId) -> Option<u64> {
         let tenant = self.tenants.get(&id)?;
         let (before, wall) = (&tenant.record, tenant.record.ids.id_time(now.wall));
-        let after = match tenant.events.back() {
-            Some(last) => TenantRecord { ids: before.ids.aligned(now.wall, last.id)?, ..*before },
-            None if before.created > wall => TenantRecord { created: 0, ids: before.ids.clone() },
-            None => return None,
-        };
-        let ahead = tenant.last_event().unix_ms().checked_sub(wall).filter(|ahead| *ahead > 0);
+        let created = if before.created > wall { 0 } else { before.created };
+        let ids = tenant.events.back().and_then(|last| before.ids.aligned(now.wall, last.id));
+        if ids.is_none() && created == before.created {
+            return None;
+        }
+        let ahead = tenant.last_event().unix_ms().checked_sub(wall).filter(|_| ids.is_some());
         let before = before.clone();
+        let after = TenantRecord { created, ids: ids.unwrap_or_else(|| before.ids.clone()) };
         self.change(id, RecordChange::Tenant { before: Some(before), after: Some(after) });
         ahead
     }

@@ -138,8 +138,6 @@ impl State {
                     lease.restart(now, timeout);
                 }
             }
-            // With a clock that was ahead at the creation, all events would be hidden until that time.
-            RecordChange::Tenant { after: Some(record), .. } if record.created > now.wall => record.created = 0,
             _ => {}
         }
         self.apply(change);
