@@ -120,3 +120,31 @@ fn events_from_a_clock_that_was_ahead_at_the_first_start_leave_after_their_reten
     let said = stop(registry);
     assert!(!said.contains("ahead of the clock"), "it is said once: {said}");
 }
+
+/// A machine without a battery, which gets the time from the network after its start.
+#[test]
+fn clock_that_is_behind_after_a_start_costs_no_event() {
+    let folder = tempfile::tempdir().unwrap();
+    set_clock(folder.path(), "+0");
+    let registry = start(folder.path(), &[]);
+    let mut before = client(&registry);
+    (0..2).for_each(|value| change(&mut before, value));
+    let right = events(&mut before, None);
+    stop(registry);
+
+    set_clock(folder.path(), "-365d"); // longer than events are kept
+    let registry = start(folder.path(), &[]);
+    let mut client = client(&registry);
+    (2..4).for_each(|value| change(&mut client, value));
+    let behind = events(&mut client, Some(&right[0].0));
+    assert_eq!((&behind[..2], behind.len()), (&right[..], 4));
+    set_clock(folder.path(), "+0");
+    (4..6).for_each(|value| change(&mut client, value));
+    let all = events(&mut client, None);
+    let ids = |events: &[(String, Duration)]| events.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+    assert_eq!((ids(&all[..4]), all.len()), (ids(&behind), 6));
+    assert_eq!(all[..2], right);
+    all.iter().for_each(|(_, timestamp)| assert_ahead(*timestamp, 0));
+    assert!(all.iter().is_sorted_by_key(|(_, timestamp)| timestamp));
+    stop(registry);
+}
