@@ -68,11 +68,13 @@ impl Retention {
     /// Removes old events, at most [`REMOVED_AT_A_TIME`], so that no commit waits for long. It begins where the last
     /// call ended, since removed records slow a scan down until the store is compacted.
     fn remove(&mut self, now: Now, shared: &Shared, disk: &dyn Backend) -> Result<(), CommitError> {
-        self.has_more = false;
+        let is_continued = std::mem::take(&mut self.has_more);
         let kept_since = self.clamped.wall.saturating_sub(self.keep_for);
         let firsts: Vec<(TenantId, Uuid1)> = {
             let mut inner = shared.lock();
-            inner.align_ids(now);
+            if !is_continued {
+                inner.align_ids(now);
+            }
             inner.state.tenants.iter().map(|(id, tenant)| (*id, tenant.record.ids.first_since(kept_since))).collect()
         };
         let (mut old, mut done) = (Vec::new(), Vec::new());

@@ -332,12 +332,14 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::model::SessionUpdate;
+    use crate::registry::model::{Now, SessionUpdate};
     use crate::registry::state::tests::{at, own, session, set, state};
 
     /// One change of each kind.
     fn changes() -> Vec<Change> {
         let mut state = state();
+        let ahead = Now { mono: 0, wall: at(86_400_000).wall };
+        set(&mut state, ahead, "/name/ahead", "x"); // the tenant's ids are ahead afterwards
         own(&mut state, at(0), "own-1", 3);
         let (id, _) = session(&mut state, at(0), 30, &["api-1", "api-2"]);
         set(&mut state, at(1), "/name/key", "old");
@@ -364,6 +366,7 @@ mod tests {
                 RecordChange::Service { id, before: None, after: Some(Service { lease, ..service }) }
             }
             RecordChange::Value { id, after, .. } => RecordChange::Value { id, before: None, after },
+            RecordChange::Tenant { after, .. } => RecordChange::Tenant { before: None, after },
             other => other,
         };
         Change { tenant: change.tenant, record }
