@@ -260,10 +260,14 @@ async fn old_events_leave_the_disk_without_writes() {
     assert_eq!(bench.events(), 2 * REMOVED_AT_A_TIME + 1);
     hand.jump(Duration::from_secs(61));
     let start = Instant::now();
-    while bench.events() > 0 {
+    while bench.events() > 1 {
         assert!(start.elapsed() < Duration::from_secs(20), "{} events are still there", bench.events());
         tokio::time::sleep(Duration::from_millis(10)).await; // the pause between two looks
     }
+    // The newest stays on disk, though it is not listed: the next id must be above it after a restart, too.
+    let mut state = recovery::state(&*bench.disk, bench.clock.now()).unwrap();
+    state.retention = 60_000;
+    assert_eq!((state.tenants[&1].events.len(), state.events(bench.clock.now(), 1).len()), (1, 0));
 }
 
 /// A clock that is ahead for a moment removes nothing at once; what was made then leaves in time, with and without
@@ -296,7 +300,7 @@ async fn events_of_a_clock_that_was_ahead_leave_by_the_time_that_passes() {
     hand.step_back(YEAR);
     hand.jump(Duration::from_secs(1));
     let start = Instant::now();
-    while scale() == before || bench.events() > 0 {
+    while scale() == before || bench.events() > 1 {
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}, {} events", scale(), bench.events());
         if scale() != before {
             hand.jump(Duration::from_secs(1));

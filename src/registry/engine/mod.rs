@@ -84,8 +84,8 @@ impl Engine {
         drop(ticket);
         if let Some(ahead) = ahead {
             tracing::warn!(
-                "the newest event is {} ahead of the clock: the clock was ahead then, or is behind now; timestamps follow \
-                 it from now on",
+                "the newest event is {} ahead of the clock: the clock was ahead then, or is behind now; timestamps \
+                 follow it from now on",
                 describe(ahead)
             );
         }

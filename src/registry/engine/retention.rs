@@ -70,12 +70,12 @@ impl Retention {
     fn remove(&mut self, now: Now, shared: &Shared, disk: &dyn Backend) -> Result<(), CommitError> {
         let is_continued = std::mem::take(&mut self.has_more);
         let kept_since = self.clamped.wall.saturating_sub(self.keep_for);
-        let firsts: Vec<(TenantId, Uuid1)> = {
+        let firsts = {
             let mut inner = shared.lock();
             if !is_continued {
                 inner.align_ids(now);
             }
-            inner.state.tenants.iter().map(|(id, tenant)| (*id, tenant.record.ids.first_since(kept_since))).collect()
+            inner.state.first_kept(kept_since)
         };
         let (mut old, mut done) = (Vec::new(), Vec::new());
         for (tenant, first) in firsts {

@@ -72,9 +72,10 @@ impl State {
         self.tenants.get(&tenant).map(|tenant| tenant.record.ids.clone()).unwrap_or_default()
     }
 
-    /// Lets the ids of a tenant's further events follow the clock, after it was set. A tenant that was created
-    /// in the future counts as one that has always existed: all markers would be refused until that time. Must be called before an event is made or the feed
-    /// is read. Returns how far the newest event is ahead, in milliseconds, if that is new.
+    /// Lets the ids of a tenant's further events follow the clock, after it was set. A tenant that was created in the
+    /// future counts as one that has always existed: all markers would be refused until that time. Must be called
+    /// before an event is made or the feed is read. Returns how far the newest event is ahead, in milliseconds, if that
+    /// is new.
     pub(crate) fn align_ids(&mut self, now: Now, id: TenantId) -> Option<u64> {
         let tenant = self.tenants.get(&id)?;
         let (before, wall) = (&tenant.record, tenant.record.ids.id_time(now.wall));
@@ -94,6 +95,13 @@ impl State {
     pub(crate) fn align_all_ids(&mut self, now: Now) -> Option<u64> {
         let tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
         tenants.into_iter().filter_map(|tenant| self.align_ids(now, tenant)).max()
+    }
+
+    /// Returns the first event of each tenant that is kept, if those since this wall time are. The newest is always
+    /// kept: after a restart, ids must rise above it, whatever the clock says then.
+    pub(crate) fn first_kept(&self, wall: u64) -> Vec<(TenantId, Uuid1)> {
+        let first = |tenant: &Tenant| tenant.record.ids.first_since(wall).min(tenant.last_event());
+        self.tenants.iter().map(|(id, tenant)| (*id, first(tenant))).collect()
     }
 
     /// Adds events from memory to a page, oldest first, and visits at most [`EVENTS_AT_A_TIME`].

@@ -1,7 +1,7 @@
 //! Time: what the registry's clock says, which part of it counts for deadlines, and which deadline is next.
 //!
-//! In reading order: `clock` has two scales, `id_scale` is a third one for the ids of events, `served` is the time in which the registry could read its sockets,
-//! `deadline_queue` orders deadlines.
+//! In reading order: `clock` has two scales, `id_scale` is a third one for the ids of events, `served` is the time in
+//! which the registry could read its sockets, `deadline_queue` orders deadlines.
 
 mod clock;
 mod deadline_queue;
