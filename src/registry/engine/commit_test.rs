@@ -251,13 +251,13 @@ async fn old_events_leave_the_disk_without_writes() {
     let hand = ManualClock::new(1_700_000_000_000);
     let bench = Bench::keeping_events_for(60_000, &hand);
     let churn = |state: &mut State| {
-        for number in 0..2 * REMOVED_AT_A_TIME + 1 {
+        for number in 0..2 * REMOVED_AT_A_TIME + 2 {
             let value: Arc<str> = number.to_string().into();
             state.set_value(bench.clock.now(), 1, &Quota::default(), "key", &value).unwrap();
         }
     };
     assert!(bench.engine.write(churn).await.is_some());
-    assert_eq!(bench.events(), 2 * REMOVED_AT_A_TIME + 1);
+    assert_eq!(bench.events(), 2 * REMOVED_AT_A_TIME + 2);
     hand.jump(Duration::from_secs(61));
     let start = Instant::now();
     while bench.events() > 1 {
