@@ -61,6 +61,7 @@ impl Registry {
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
         engine.create_tenants(now, authenticator.tenants());
+        engine.align_ids(now);
         let Config {
             tls, host_names, trusted_proxies, compatibility, timeouts, max_connections, service_shape, ..
         } = config;

@@ -27,7 +27,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::Notify;
 
 use super::model::TenantId;
-use super::model::{Clock, Now};
+use super::model::{Clock, Now, describe};
 use super::state::State;
 use super::store::Backend;
 use commit::Committer;
@@ -75,6 +75,20 @@ impl Engine {
         let create_tenants =
             |state: &mut State| tenants.iter().for_each(|tenant| state.create_on_first_use(now, *tenant));
         drop(self.act_locked(Wait::Own, None, create_tenants));
+    }
+
+    /// Lets the ids of events follow the clock, which may have been ahead when the newest ones were made. If that
+    /// cannot be stored now, the next event does so.
+    pub(super) fn align_ids(&self, now: Now) {
+        let (ahead, ticket) = self.act_locked(Wait::Own, None, |state| state.align_all_ids(now));
+        drop(ticket);
+        if let Some(ahead) = ahead {
+            tracing::warn!(
+                "the newest event is {} ahead of the clock: the clock was ahead then, or is behind now; timestamps \
+                 follow it from now on",
+                describe(ahead)
+            );
+        }
     }
 
     /// Returns as soon as the lock was free, which every request needs.

@@ -1,10 +1,10 @@
 //! The retention of events: old ones leave the disk after a commit, a part at a time.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::shared::Shared;
 use crate::registry::model::{Clock, Now, TenantId, Uuid1};
-use crate::registry::state::first_kept;
 use crate::registry::store::record::event_key;
 use crate::registry::store::{Backend, CommitError, RecordWrite};
 
@@ -22,18 +22,18 @@ pub(super) struct Retention {
     keep_for: u64,
     /// The last reading of the clock, with the clamped wall time.
     clamped: Now,
-    /// The wall time of the next look.
+    /// The time of the next look, on the scale of deadlines: the wall time may be set back.
     next_look: u64,
     /// There were more old events than leave at once.
     has_more: bool,
-    /// There is no event before this one.
-    removed_until: Uuid1,
+    /// The lower bound of the events of each tenant.
+    removed_until: HashMap<TenantId, Uuid1>,
 }
 
 impl Retention {
     pub(super) fn new(clock: Clock, keep_for: u64) -> Self {
-        let (clamped, removed_until) = (clock.now(), Uuid1::lowest(0));
-        Self { clock, keep_for, clamped, next_look: 0, has_more: false, removed_until }
+        let clamped = clock.now();
+        Self { clock, keep_for, clamped, next_look: 0, has_more: false, removed_until: HashMap::new() }
     }
 
     /// Returns the longest time between two looks.
@@ -47,48 +47,53 @@ impl Retention {
 
     /// Removes old events, if it is time to look for them.
     pub(super) fn remove_old(&mut self, shared: &Shared, disk: &dyn Backend) {
-        let now = self.clamped_clock();
-        if now >= self.next_look || self.has_more {
-            self.next_look = now + self.keep_for / LOOKS;
+        let now = self.clock.now();
+        self.clamp(now);
+        if now.mono >= self.next_look || self.has_more {
+            self.next_look = now.mono + self.keep_for / LOOKS;
             if let Err(error) = self.remove(now, shared, disk) {
                 tracing::warn!(?error, "old events could not be removed; they will be tried again");
             }
         }
     }
 
-    /// Returns a wall time that follows a step forward only as fast as time passes: a clock that is a month ahead for a
-    /// moment must not cost a month of events.
-    fn clamped_clock(&mut self) -> u64 {
-        let now = self.clock.now();
+    /// Sets the clamped wall time, which follows a step forward only as fast as time passes: a clock that is a month
+    /// ahead for a moment must not cost a month of events.
+    fn clamp(&mut self, now: Now) {
         let passed = now.mono.saturating_sub(self.clamped.mono);
         let wall = now.wall.min(self.clamped.wall.saturating_add(2 * passed));
         self.clamped = Now { mono: now.mono, wall };
-        wall
     }
 
     /// Removes old events, at most [`REMOVED_AT_A_TIME`], so that no commit waits for long. It begins where the last
     /// call ended, since removed records slow a scan down until the store is compacted.
-    fn remove(&mut self, now: u64, shared: &Shared, disk: &dyn Backend) -> Result<(), CommitError> {
-        self.has_more = false;
-        let first = first_kept(now, self.keep_for);
-        let tenants: Vec<TenantId> = shared.lock().state.tenants.keys().copied().collect();
-        let mut old = Vec::new();
-        for tenant in tenants {
-            let (from, to) = (event_key(tenant, self.removed_until), event_key(tenant, first.max(self.removed_until)));
-            disk.scan(&from, &to, &mut |key, _| {
+    fn remove(&mut self, now: Now, shared: &Shared, disk: &dyn Backend) -> Result<(), CommitError> {
+        let is_continued = std::mem::take(&mut self.has_more);
+        let kept_since = self.clamped.wall.saturating_sub(self.keep_for);
+        let firsts = {
+            let mut inner = shared.lock();
+            if !is_continued {
+                inner.align_ids(now);
+            }
+            inner.state.first_kept(kept_since)
+        };
+        let (mut old, mut done) = (Vec::new(), Vec::new());
+        for (tenant, first) in firsts {
+            let from = self.removed_until.get(&tenant).copied().unwrap_or(Uuid1::lowest(0));
+            disk.scan(&event_key(tenant, from), &event_key(tenant, first.max(from)), &mut |key, _| {
                 old.push(RecordWrite { key: key.to_vec(), value: None });
                 Ok(old.len() < REMOVED_AT_A_TIME)
             })?;
             if old.len() >= REMOVED_AT_A_TIME {
-                disk.commit(std::slice::from_ref(&old))?;
                 self.has_more = true;
-                return Ok(());
+                break;
             }
+            done.push((tenant, first.max(from)));
         }
         if !old.is_empty() {
             disk.commit(std::slice::from_ref(&old))?;
         }
-        self.removed_until = first;
+        self.removed_until.extend(done);
         Ok(())
     }
 }

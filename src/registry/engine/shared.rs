@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::pending::{Pending, Scope};
-use crate::registry::model::{Change, TenantId};
+use crate::registry::model::{Change, Now, TenantId};
 use crate::registry::state::State;
 
 /// The state and its queue, under one lock that is never held across an await.
@@ -39,6 +39,17 @@ impl Shared {
 }
 
 impl Inner {
+    /// Lets the ids of events follow a clock that was set. The commit thread, which calls this, commits it next.
+    pub(super) fn align_ids(&mut self, now: Now) {
+        if !self.store.is_failing() {
+            self.state.align_all_ids(now);
+            let changes = self.state.take_changes();
+            if !changes.is_empty() {
+                drop(self.store.submit(changes)); // no request waits for it
+            }
+        }
+    }
+
     /// Returns whether a deadline is earlier than the one that the expiry task waits for.
     pub(super) fn needs_earlier_wake_up(&self) -> bool {
         match (self.state.next_deadline(), self.awaited) {

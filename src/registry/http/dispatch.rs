@@ -106,6 +106,13 @@ async fn authorize_and_route(
                 _ => Err(no_page()),
             };
         }
+        Area::Elsewhere if parts.method == Method::OPTIONS => {
+            return match path {
+                "/" => Ok(Answer::allowing("GET, HEAD, OPTIONS")),
+                "*" => Ok(Answer::allowing("GET, HEAD, POST, PUT, DELETE, OPTIONS")),
+                _ => Err(no_page()),
+            };
+        }
         Area::Login | Area::Elsewhere => return Err(no_page()),
     };
     let query = &Query::parse(parts.uri.query());
@@ -128,12 +135,14 @@ fn is_for_terminal(headers: &HeaderMap) -> bool {
     agent.starts_with(b"curl/") || agent.starts_with(b"Wget/") || agent.starts_with(b"HTTPie/")
 }
 
-/// Logs a request. Successful heartbeats are logged on demand only: each lease causes one every few seconds.
+/// Logs a request. Successful heartbeats are logged on demand only: each lease causes one every few seconds. So are the
+/// checks of proxies.
 fn log(parts: &Parts, answer: &Answer, started: Instant, notes: &Notes, client: impl Fn() -> IpAddr, response: &str) {
     let (tenant, user) = (notes.tenant, notes.user.as_deref());
     let (method, path, status) = (&parts.method, parts.uri.path(), answer.status().as_u16());
     let ms = || (started.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
-    if status == 200 && method == Method::POST && path.ends_with("/heartbeat") {
+    let is_heartbeat = status == 200 && method == Method::POST && path.ends_with("/heartbeat");
+    if is_heartbeat || status == 204 && method == Method::OPTIONS {
         tracing::debug!(%method, path, status, ms = ms(), client = %client(), user, tenant, response, "request");
     } else {
         tracing::info!(%method, path, status, ms = ms(), client = %client(), user, tenant, response, "request");

@@ -6,8 +6,8 @@
 use serde::{Serialize, Serializer};
 
 use crate::registry::model::{
-    Entry, Event, EventKind, EventType, ListedService, NamedSession, NamedValue, Resource, ServiceInfo, ServiceKind,
-    SessionId, StringList,
+    Entry, EventKind, EventType, ListedEvent, ListedService, NamedSession, NamedValue, Resource, ServiceInfo,
+    ServiceKind, SessionId, StringList,
 };
 use crate::registry::state::SessionOverview;
 use crate::wire;
@@ -99,13 +99,13 @@ impl Serialize for NamedValue {
     }
 }
 
-impl Serialize for Event {
+impl Serialize for ListedEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         wire::Event {
-            id: self.id.to_string(),
-            timestamp: self.id.unix_ms(),
-            kind: self.kind.event_type().name().to_owned(),
-            payload: payload(&self.kind),
+            id: self.event.id.to_string(),
+            timestamp: self.timestamp,
+            kind: self.event.kind.event_type().name().to_owned(),
+            payload: payload(&self.event.kind),
         }
         .serialize(serializer)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
@@ -78,6 +78,12 @@ impl Answer {
     /// Makes a response with a constant text in JSON.
     pub(super) fn fixed(status: StatusCode, text: &'static str) -> Self {
         Self { body: Bytes::from_static(text.as_bytes()), ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
+    }
+
+    /// Makes the response to OPTIONS: what HAProxy's `option httpchk` asks for by default. It says nothing about other
+    /// origins, so a browser lets their pages send nothing that needs permission.
+    pub(super) fn allowing(methods: &'static str) -> Self {
+        Self::empty(StatusCode::NO_CONTENT).header(ALLOW, HeaderValue::from_static(methods))
     }
 
     /// Makes a page for a browser. It loads nothing, and may not be embedded.

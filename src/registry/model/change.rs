@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::ids::{SessionId, TenantId};
-use super::records::{EventKind, Service, Session};
+use super::records::{EventKind, Service, Session, TenantRecord};
 use super::uuid::Uuid1;
 
 /// A change of one record, with its value before and after.
@@ -17,10 +17,10 @@ pub(crate) struct Change {
 /// The record: none before when it is created, none after when it is removed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RecordChange {
-    /// The tenant itself: since when it exists, in milliseconds since 1970.
+    /// The tenant itself.
     Tenant {
-        before: Option<u64>,
-        after: Option<u64>,
+        before: Option<TenantRecord>,
+        after: Option<TenantRecord>,
     },
     Session {
         id: SessionId,

@@ -25,11 +25,11 @@ pub(crate) use lease::Lease;
 pub(crate) use page::{Entry, Listing, MAX_PAGE_BYTES, Page};
 pub(crate) use quota::{Quota, Resource};
 pub(super) use records::{
-    Event, EventKind, EventType, ListedService, NamedSession, NamedValue, Service, ServiceInfo, ServiceKind, Session,
-    ValueRemove, ValueUpdate,
+    Event, EventKind, EventType, ListedEvent, ListedService, NamedSession, NamedValue, Service, ServiceInfo,
+    ServiceKind, Session, TenantRecord, ValueRemove, ValueUpdate,
 };
 pub(crate) use session_table::SessionTable;
 pub(crate) use string_list::StringList;
 pub use time::{Clock, ManualClock};
-pub(crate) use time::{DeadlineQueue, Now, Owner, QueuedDeadline, TICK};
+pub(crate) use time::{DeadlineQueue, IdScale, Now, Owner, QueuedDeadline, Segment, TICK, describe};
 pub(crate) use uuid::Uuid1;

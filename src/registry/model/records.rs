@@ -6,10 +6,19 @@ use super::ids::SessionId;
 use super::lease::Lease;
 use super::page::Entry;
 use super::string_list::StringList;
+use super::time::IdScale;
 use super::uuid::Uuid1;
 
 /// The bytes of member names, quotes and indentation of a session or a service in a list: a lower bound.
 const MIN_OBJECT_BYTES: usize = 120;
+
+/// A tenant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TenantRecord {
+    /// When it was created, in milliseconds since 1970.
+    pub(crate) created: u64,
+    pub(crate) ids: IdScale,
+}
 
 /// A session.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +121,24 @@ impl Entry for NamedValue {
 pub(crate) struct Event {
     pub(crate) id: Uuid1,
     pub(crate) kind: EventKind,
+}
+
+/// An event as an entry of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct ListedEvent {
+    pub(crate) event: Event,
+    /// In milliseconds since 1970.
+    pub(crate) timestamp: u64,
+}
+
+impl Entry for ListedEvent {
+    fn marker(&self) -> String {
+        self.event.marker()
+    }
+
+    fn min_bytes(&self) -> usize {
+        self.event.min_bytes()
+    }
 }
 
 /// The content of an event.

@@ -34,6 +34,11 @@ impl Uuid1 {
         Self { ticks, tail: 0 }
     }
 
+    /// Returns the lowest id of a millisecond since 1970: a bound, not an id.
+    pub(crate) fn first_of(unix_ms: u64) -> Self {
+        Self::lowest(ticks_of(unix_ms))
+    }
+
     /// Reads the text form; the error is the text of the API.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         // The crate reads several forms; the length tells this one.

@@ -5,12 +5,12 @@
 
 use super::error::DomainError;
 use super::{State, Tenant};
-use crate::registry::model::Now;
 use crate::registry::model::Uuid1;
 use crate::registry::model::uuid::ticks_of;
 use crate::registry::model::{Change, RecordChange};
 use crate::registry::model::{Entry, Listing};
-use crate::registry::model::{Event, EventKind, EventType, ServiceKind, TenantId};
+use crate::registry::model::{Event, EventKind, EventType, ServiceKind, TenantId, TenantRecord};
+use crate::registry::model::{IdScale, Now};
 
 /// The bytes of member names, indentation, id, time and type of an event in a list: a lower bound.
 const MIN_EVENT_BYTES: usize = 120;
@@ -53,22 +53,55 @@ pub(crate) enum Rest {
     OnDisk(Uuid1),
 }
 
-/// Returns the lowest id of events that are recent enough to be kept.
-pub(crate) fn first_kept(wall: u64, retention: u64) -> Uuid1 {
-    Uuid1::first_of(wall.saturating_sub(retention))
-}
-
 impl State {
     /// Returns where the requested part of the feed begins.
-    pub(crate) fn feed_start(&self, now: Now, tenant: TenantId, feed: &Feed) -> Result<Uuid1, DomainError> {
-        let first = first_kept(now.wall, self.retention);
+    pub(crate) fn feed_start(&mut self, now: Now, id: TenantId, feed: &Feed) -> Result<Uuid1, DomainError> {
+        self.align_ids(now, id);
         let unknown = Tenant::default();
-        let tenant = self.tenants.get(&tenant).unwrap_or(&unknown);
+        let tenant = self.tenants.get(&id).unwrap_or(&unknown);
+        let TenantRecord { created, ids } = &tenant.record;
         let from = match feed.from {
             Some(marker) => tenant.check_marker(now, marker)?,
-            None => Uuid1::first_of(tenant.created.max(now.wall.saturating_sub(RECENT_MS))),
+            None => Uuid1::first_of(*created).max(ids.first_since(now.wall.saturating_sub(RECENT_MS))),
         };
-        Ok(from.max(first))
+        Ok(from.max(ids.first_since(now.wall.saturating_sub(self.retention))))
+    }
+
+    /// Returns the scale of the ids in a tenant's feed.
+    pub(crate) fn id_scale(&self, tenant: TenantId) -> IdScale {
+        self.tenants.get(&tenant).map(|tenant| tenant.record.ids.clone()).unwrap_or_default()
+    }
+
+    /// Lets the ids of a tenant's further events follow the clock, after it was set. A tenant that was created in the
+    /// future counts as one that has always existed: all markers would be refused until that time. Must be called
+    /// before an event is made or the feed is read. Returns how far the newest event is ahead, in milliseconds, if that
+    /// is new.
+    pub(crate) fn align_ids(&mut self, now: Now, id: TenantId) -> Option<u64> {
+        let tenant = self.tenants.get(&id)?;
+        let (before, wall) = (&tenant.record, tenant.record.ids.id_time(now.wall));
+        let created = if before.created > wall { 0 } else { before.created };
+        let ids = tenant.events.back().and_then(|last| before.ids.aligned(now.wall, last.id));
+        if ids.is_none() && created == before.created {
+            return None;
+        }
+        let ahead = tenant.last_event().unix_ms().checked_sub(wall).filter(|_| ids.is_some());
+        let before = before.clone();
+        let after = TenantRecord { created, ids: ids.unwrap_or_else(|| before.ids.clone()) };
+        self.change(id, RecordChange::Tenant { before: Some(before), after: Some(after) });
+        ahead
+    }
+
+    /// Does so for all tenants.
+    pub(crate) fn align_all_ids(&mut self, now: Now) -> Option<u64> {
+        let tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
+        tenants.into_iter().filter_map(|tenant| self.align_ids(now, tenant)).max()
+    }
+
+    /// Returns the first event of each tenant that is kept, if those since this wall time are. The newest is always
+    /// kept: after a restart, ids must rise above it, whatever the clock says then.
+    pub(crate) fn first_kept(&self, wall: u64) -> Vec<(TenantId, Uuid1)> {
+        let first = |tenant: &Tenant| tenant.record.ids.first_since(wall).min(tenant.last_event());
+        self.tenants.iter().map(|(id, tenant)| (*id, first(tenant))).collect()
     }
 
     /// Adds events from memory to a page, oldest first, and visits at most [`EVENTS_AT_A_TIME`].
@@ -113,13 +146,20 @@ impl State {
 
     /// Appends an event. Overdue leases must have been expired before, or the feed is not in order.
     pub(super) fn append_event(&mut self, now: Now, id: TenantId, kind: EventKind) {
+        self.align_ids(now, id);
+        let unkept = self.unkept.get(&id).copied();
         let tenant = self.tenants.entry(id).or_default();
-        let first = Uuid1::new(ticks_of(now.wall), self.node);
+        let first = Uuid1::new(ticks_of(tenant.record.ids.id_time(now.wall)), self.node);
         let last = tenant.last_event();
         let event = if first > last { first } else { last.next_tick(self.node) };
-        let old = first_kept(now.wall, self.retention);
-        let old = tenant.events.iter().take(DROPPED_PER_EVENT).take_while(|event| event.id < old).count();
-        tenant.events.drain(..old); // no change: they are not listed any more, and retention removes them from disk
+        let old = tenant.record.ids.first_since(now.wall.saturating_sub(self.retention));
+        let is_old = |event: &&Event| event.id < old && unkept.is_none_or(|unkept| event.id < unkept);
+        let old = tenant.events.iter().take(DROPPED_PER_EVENT).take_while(is_old).count();
+        // No change: they are not listed any more, and retention removes them from disk. If the clock is set back, they
+        // are listed again from there.
+        if let Some(last) = tenant.events.drain(..old).next_back() {
+            tenant.recent_from = Some(Uuid1::lowest(last.id.ticks() + 1));
+        }
         self.change(id, RecordChange::Event { id: event, before: None, after: Some(kind) });
     }
 }
@@ -139,21 +179,14 @@ impl Tenant {
     /// count as past.
     fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, DomainError> {
         let at = marker.unix_ms();
-        if at >= now.wall && marker > self.last_event() {
+        if at >= self.record.ids.id_time(now.wall) && marker > self.last_event() {
             return Err(DomainError::malformed("from parameter must be smaller than the current time"));
         }
-        if at < self.created {
+        if at < self.record.created {
             let rule = "from parameter must be greater than or equal to the account creation date";
             return Err(DomainError::malformed(rule));
         }
         Ok(marker)
-    }
-}
-
-impl Uuid1 {
-    /// Returns the lowest id of a millisecond: a bound, not an id.
-    fn first_of(unix_ms: u64) -> Self {
-        Self::lowest(ticks_of(unix_ms))
     }
 }
 
@@ -183,7 +216,8 @@ impl EventKind {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::registry::state::tests::{at, own, state};
+    use crate::registry::state::RETENTION_MS;
+    use crate::registry::state::tests::{at, own, set, state};
 
     fn feed() -> Feed {
         Feed { from: None, kind: None, strict: false, limit: usize::MAX }
@@ -218,12 +252,67 @@ pub(super) mod tests {
     #[test]
     fn account_created_by_a_wrong_clock_shows_its_events() {
         let mut state = state();
-        let record = RecordChange::Tenant { before: None, after: Some(at(86_400_000).wall) };
+        let created_ahead = TenantRecord { created: at(86_400_000).wall, ..TenantRecord::default() };
+        let record = RecordChange::Tenant { before: None, after: Some(created_ahead) };
         state.restore(at(0), Change { tenant: 2, record });
         let feed = feed();
         assert!(state.feed_start(at(5), 2, &feed).unwrap() <= Uuid1::first_of(at(0).wall));
         let feed = Feed { from: Some(Uuid1::first_of(at(1).wall)), ..feed };
         assert!(state.feed_start(at(5), 2, &feed).is_ok());
+    }
+
+    /// Wrong by ten years at the first start, and right from the next start on.
+    #[test]
+    fn events_after_the_clock_was_ahead_have_its_time_again_and_the_others_leave() {
+        const HOUR: u64 = 3_600_000;
+        let mut state = state();
+        let ahead = |mono| Now { mono, wall: at(mono).wall + 87_600 * HOUR };
+        for number in 0..122 {
+            set(&mut state, ahead(number), "key", &number.to_string());
+        }
+        let marker = state.tenants[&1].last_event();
+        assert_eq!(state.events(at(200), 1).len(), 122, "they are listed");
+        set(&mut state, at(HOUR), "key", "new");
+        let scale = state.id_scale(1);
+        let times = |state: &mut State, now: Now| -> Vec<u64> {
+            state.events(now, 1).iter().map(|event| scale.timestamp(event.id)).collect()
+        };
+        assert_eq!(times(&mut state, at(HOUR)).len(), 122 + 1);
+        let feed = Feed { from: Some(marker), ..feed() };
+        assert_eq!(state.feed_start(at(HOUR), 1, &feed), Ok(marker), "it stays valid");
+        assert_eq!(times(&mut state, at(2 * HOUR)), [at(HOUR).wall], "an hour later");
+        assert!(state.feed_start(at(201 + RETENTION_MS), 1, &feed).unwrap() > marker, "they are not kept any more");
+        for number in 0..16 {
+            set(&mut state, at(HOUR + RETENTION_MS), "key", &number.to_string());
+        }
+        assert_eq!(state.tenants[&1].events.len(), 1 + 16, "nor in memory");
+    }
+
+    #[test]
+    fn event_older_than_the_retention_is_listed_again_after_a_clock_that_was_ahead() {
+        let mut state = state();
+        set(&mut state, at(0), "key", "old");
+        let id = state.tenants[&1].last_event();
+        let far = |mono| Now { mono, wall: at(mono).wall + 2 * RETENTION_MS };
+        set(&mut state, far(1), "key", "ahead");
+        assert_eq!(state.events(far(1), 1).len(), 1);
+        let from = state.feed_start(at(2), 1, &feed()).unwrap();
+        assert!(from <= id);
+        let part = state.feed_part(1, from, &feed(), &mut Listing::default());
+        assert_eq!(part, Rest::OnDisk(Uuid1::lowest(id.ticks() + 1)), "memory has dropped it");
+    }
+
+    #[test]
+    fn scale_that_was_rolled_back_is_the_old_one() {
+        let mut state = state();
+        let ahead = Now { mono: 0, wall: at(0).wall + 86_400_000 };
+        set(&mut state, ahead, "key", "1");
+        state.take_changes();
+        set(&mut state, at(1), "key", "2");
+        assert_ne!(state.id_scale(1), IdScale::default());
+        let changes = state.take_changes();
+        state.undo(changes);
+        assert_eq!(state.id_scale(1), IdScale::default());
     }
 
     #[test]

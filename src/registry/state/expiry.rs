@@ -114,6 +114,7 @@ impl State {
             Owner::Session(id) => session_timeouts(self.remove_session(tenant, id)),
             Owner::Service(id) => self.remove_service(tenant, &id).map(EventKind::ServiceTimeout).into_iter().collect(),
         };
+        self.align_ids(now, tenant);
         for kind in events {
             let id = self.timeout_id(tenant, token, now.wall_of(due));
             self.change(tenant, RecordChange::Event { id, before: None, after: Some(kind) });
@@ -121,11 +122,14 @@ impl State {
     }
 
     /// The token is the id of the timeout event, so that the event stands in the feed at its deadline. If the
-    /// deadline was moved without a new token, or the feed is already past it, a new id replaces it.
+    /// deadline was moved without a new token, the feed is already past it, or ids are ahead of the wall time, a new id
+    /// replaces it.
     fn timeout_id(&self, tenant: TenantId, token: Uuid1, deadline: u64) -> Uuid1 {
+        let tenant = self.tenants.get(&tenant);
+        let deadline = tenant.map_or(deadline, |tenant| tenant.record.ids.id_time(deadline));
         let at_deadline = Uuid1::new(ticks_in(deadline, fastrand::u64(..)), self.node);
         let id = if token.unix_ms() == deadline { token } else { at_deadline };
-        let last = self.tenants.get(&tenant).map(Tenant::last_event);
+        let last = tenant.map(Tenant::last_event);
         last.filter(|last| *last >= id).map_or(id, |last| last.next_tick(self.node))
     }
 
@@ -275,6 +279,22 @@ mod tests {
         state.sweep(stepped(3_000), usize::MAX);
         let [(_, _, time)] = &endings(&mut state, stepped(3_000))[..] else { panic!() };
         assert_eq!(*time, stepped(3_000).wall, "the event is not an hour back, behind the markers of all pollers");
+    }
+
+    #[test]
+    fn timeout_after_the_clock_was_set_back_has_the_time_of_its_deadline() {
+        let mut state = state();
+        let ahead = |mono| Now { mono, wall: at(mono).wall + 86_400_000 };
+        own(&mut state, ahead(0), "node-1", 3);
+        own(&mut state, ahead(0), "node-2", 5);
+        state.sweep(at(3_250), usize::MAX);
+        state.sweep(at(5_250), usize::MAX);
+        let ids: Vec<Uuid1> = state.events(at(5_250), 1).into_iter().map(|event| event.id).collect();
+        assert!(ids.len() == 4 && ids.is_sorted(), "{ids:?}");
+        let scale = state.id_scale(1);
+        let times = ids.iter().map(|id| scale.timestamp(*id)).collect::<Vec<_>>();
+        // The first one follows the last id before, and that ends where the clock was found to be set back.
+        assert_eq!(times, [ahead(0).wall, ahead(0).wall, at(3_249).wall, at(5_000).wall]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod services;
 mod sessions;
 
 pub(crate) use error::{DomainError, Kind};
-pub(crate) use events::{Feed, Rest, first_kept};
+pub(crate) use events::{Feed, Rest};
 pub(crate) use expiry::GRACE_MS;
 pub(crate) use heartbeats::{HeartbeatTarget, PresentedToken};
 pub(crate) use overview::SessionOverview;
@@ -29,7 +29,7 @@ use super::model::SessionTable;
 use super::model::Uuid1;
 use super::model::{Change, RecordChange};
 use super::model::{DeadlineQueue, Owner};
-use super::model::{Event, Lease, Service, ServiceKind, Session, SessionId, TenantId};
+use super::model::{Event, Lease, Service, ServiceKind, Session, SessionId, TenantId, TenantRecord};
 
 const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -57,8 +57,7 @@ pub(super) struct State {
 /// The data of a tenant.
 #[derive(Debug, Default)]
 pub(super) struct Tenant {
-    /// When it was created, in milliseconds since 1970.
-    pub(super) created: u64,
+    pub(super) record: TenantRecord,
     pub(super) sessions: SessionTable,
     pub(super) services: BTreeMap<Arc<str>, Service>,
     /// Tag and service id.
@@ -90,7 +89,8 @@ impl State {
     pub(super) fn create_on_first_use(&mut self, now: Now, tenant: TenantId) {
         if !self.tenants.contains_key(&tenant) {
             let created = now.wall.saturating_sub(CREATION_SLACK_MS);
-            self.change(tenant, RecordChange::Tenant { before: None, after: Some(created) });
+            let record = TenantRecord { created, ..TenantRecord::default() };
+            self.change(tenant, RecordChange::Tenant { before: None, after: Some(record) });
         }
     }
 
@@ -138,8 +138,6 @@ impl State {
                     lease.restart(now, timeout);
                 }
             }
-            // With a clock that was ahead at the creation, all events would be hidden until that time.
-            RecordChange::Tenant { after: Some(created), .. } if *created > now.wall => *created = 0,
             _ => {}
         }
         self.apply(change);
@@ -156,7 +154,7 @@ impl State {
     fn apply(&mut self, Change { tenant: id, record }: Change) {
         let tenant = self.tenants.entry(id).or_default();
         match record {
-            RecordChange::Tenant { after: Some(created), .. } => tenant.created = created,
+            RecordChange::Tenant { after: Some(record), .. } => tenant.record = record,
             RecordChange::Tenant { after: None, .. } => {
                 self.tenants.remove(&id);
             }

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 
-use super::State;
 use super::heartbeats::HeartbeatTarget;
 use super::tests::{beat, new_service, new_session};
+use super::{Feed, State};
 use crate::registry::model::Now;
 use crate::registry::model::Uuid1;
 use crate::registry::model::{NewServiceKind, Quota};
@@ -23,7 +23,7 @@ enum Step {
     BeatAgain { lease: usize },
     Remove { id: u8 },
     Wait { ms: u64 },
-    SetClock { forward: u64 },
+    SetClock { by: i64 },
     Restart,
 }
 
@@ -37,7 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0..40u8).prop_map(|id| Step::Remove { id }),
         (1..4_000u64).prop_map(|ms| Step::Wait { ms }),
         (1..4_000u64).prop_map(|ms| Step::Wait { ms }),
-        (0..3_600_000u64).prop_map(|forward| Step::SetClock { forward }),
+        (-3_600_000..3_600_000i64).prop_map(|by| Step::SetClock { by }),
         Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..120)
@@ -98,6 +98,8 @@ struct World {
     services: BTreeMap<String, String>,
     /// The number of events that there must be.
     events: usize,
+    /// The newest event that was compared.
+    last: Option<Uuid1>,
 }
 
 impl World {
@@ -105,7 +107,7 @@ impl World {
         let (disk, now) = (Written::default(), Now { mono: 0, wall: 1_700_000_000_000 });
         let mut state = recovery::state(&disk, now).unwrap();
         state.create_on_first_use(now, 1);
-        Self { now, state, disk, leases: Vec::new(), services: BTreeMap::new(), events: 0 }
+        Self { now, state, disk, leases: Vec::new(), services: BTreeMap::new(), events: 0, last: None }
     }
 
     fn step(&mut self, step: Step) {
@@ -147,7 +149,7 @@ impl World {
                 self.events += usize::from(removed.is_ok());
             }
             Step::Wait { ms } => self.wait(ms),
-            Step::SetClock { forward } => self.now.wall += forward,
+            Step::SetClock { by } => self.now.wall = self.now.wall.checked_add_signed(by).unwrap(),
             Step::Restart => self.restart(),
         }
     }
@@ -217,6 +219,15 @@ impl World {
         let ids: Vec<Uuid1> = tenant.events.iter().map(|event| event.id).collect();
         assert_eq!(ids.len(), self.events);
         assert!(ids.windows(2).all(|pair| pair[0].ticks() < pair[1].ticks()), "the feed must rise");
+        let is_new = ids.last() != self.last.as_ref();
+        self.last = ids.last().copied();
+        if let Some(last) = self.last.filter(|_| is_new) {
+            let timestamp = tenant.record.ids.timestamp(last);
+            let (early, late) = (self.now.wall - 4_000, self.now.wall + 60_001);
+            assert!((early..=late).contains(&timestamp), "{timestamp} at {}", self.now.wall);
+            let feed = Feed { from: Some(last), kind: None, strict: false, limit: 1 };
+            assert_eq!(self.state.feed_start(self.now, 1, &feed), Ok(last), "it is a marker");
+        }
     }
 }
 

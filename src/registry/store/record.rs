@@ -11,8 +11,10 @@ use crate::registry::model::StringList;
 use crate::registry::model::Uuid1;
 use crate::registry::model::{Change, RecordChange};
 use crate::registry::model::{
-    Event, EventKind, Lease, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId, ValueRemove, ValueUpdate,
+    Event, EventKind, Lease, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId, TenantRecord,
+    ValueRemove, ValueUpdate,
 };
+use crate::registry::model::{IdScale, Segment};
 
 pub(super) const TOKEN_KEYS: &[u8] = b"m/keys";
 /// The first byte of the keys of the registry itself.
@@ -48,7 +50,7 @@ impl RecordWrite {
         };
         let (key, value) = match record {
             RecordChange::Tenant { after, .. } => {
-                (key(*tenant, TENANT, b""), after.map(|created| created.to_be_bytes().to_vec()))
+                (key(*tenant, TENANT, b""), after.as_ref().map(|record| value(&mut |to| put_tenant(to, record))))
             }
             RecordChange::Session { id, after, .. } => {
                 let after = after.as_ref().map(|session| value(&mut |to| put_session(to, session)));
@@ -143,7 +145,7 @@ pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
     };
     let mut value = Reader(value);
     let record = match kind {
-        TENANT => RecordChange::Tenant { before: None, after: Some(u64::from_be_bytes(value.array()?)) },
+        TENANT => RecordChange::Tenant { before: None, after: Some(value.tenant()?) },
         SESSION => RecordChange::Session { id: SessionId::parse(id)?, before: None, after: Some(value.session()?) },
         SERVICE => {
             let after = value.service(id)?;
@@ -155,6 +157,19 @@ pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
         _ => return None,
     };
     Some(Change { tenant, record })
+}
+
+/// Without what is ahead, if nothing is: the form from before there was such a thing. The version that wrote it reads
+/// the first 8 bytes of either form.
+fn put_tenant(to: &mut Vec<u8>, TenantRecord { created, ids }: &TenantRecord) {
+    to.extend(created.to_be_bytes());
+    if *ids != IdScale::default() {
+        to.extend(ids.ahead.to_be_bytes());
+    }
+    for Segment { until, ahead } in &ids.past {
+        let (ticks, tail) = until.parts();
+        to.extend([ticks, tail, *ahead].map(u64::to_be_bytes).as_flattened());
+    }
 }
 
 fn put_session(to: &mut Vec<u8>, session: &Session) {
@@ -241,6 +256,27 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).ok().map(Arc::from)
     }
 
+    fn number(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn tenant(&mut self) -> Option<TenantRecord> {
+        let mut record = TenantRecord { created: self.number()?, ids: IdScale::default() };
+        if !self.0.is_empty() {
+            record.ids.ahead = self.ahead()?;
+        }
+        while !self.0.is_empty() {
+            let until = Uuid1::of_parts(self.number()?, self.number()?);
+            record.ids.past.push(Segment { until, ahead: self.ahead()? });
+        }
+        Some(record)
+    }
+
+    /// No id has a greater time.
+    fn ahead(&mut self) -> Option<u64> {
+        self.number().filter(|ahead| *ahead <= Uuid1::new(u64::MAX, 0).unix_ms())
+    }
+
     fn session(&mut self) -> Option<Session> {
         let [timeout] = self.array()?;
         let lease = Lease::restored(u64::from_be_bytes(self.array()?));
@@ -296,12 +332,14 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::model::SessionUpdate;
+    use crate::registry::model::{Now, SessionUpdate};
     use crate::registry::state::tests::{at, own, session, set, state};
 
     /// One change of each kind.
     fn changes() -> Vec<Change> {
         let mut state = state();
+        let ahead = Now { mono: 0, wall: at(86_400_000).wall };
+        set(&mut state, ahead, "/name/ahead", "x"); // the tenant's ids are ahead afterwards
         own(&mut state, at(0), "own-1", 3);
         let (id, _) = session(&mut state, at(0), 30, &["api-1", "api-2"]);
         set(&mut state, at(1), "/name/key", "old");
@@ -328,6 +366,7 @@ mod tests {
                 RecordChange::Service { id, before: None, after: Some(Service { lease, ..service }) }
             }
             RecordChange::Value { id, after, .. } => RecordChange::Value { id, before: None, after },
+            RecordChange::Tenant { after, .. } => RecordChange::Tenant { before: None, after },
             other => other,
         };
         Change { tenant: change.tenant, record }
@@ -361,12 +400,14 @@ mod tests {
             let after = Some(Service { info: info.clone(), lease: lease.cloned().map(Box::new) });
             RecordChange::Service { id: "web-1".into(), before: None, after }
         };
+        let tenant = |ids| RecordChange::Tenant { before: None, after: Some(TenantRecord { created: 258, ids }) };
         let event = |kind| RecordChange::Event { id: Uuid1::of_parts(1, 2), before: None, after: Some(kind) };
         let (id, old, new) = (Arc::from("key"), Arc::from("old"), Arc::from("new"));
         let update = |old| ValueUpdate { id: Arc::clone(&id), old, new: Arc::clone(&new) };
         let after = Some(Session { metadata: StringList::new(["a", "b"]), timeout: 30, lease: lease.clone() });
         let slots = [
-            RecordChange::Tenant { before: None, after: Some(258) },
+            tenant(IdScale::default()),
+            tenant(IdScale { past: vec![Segment { until: Uuid1::of_parts(1, 0), ahead: 0 }], ahead: 258 }),
             RecordChange::Session { id: session, before: None, after },
             service(&own, Some(&lease)),
             service(&member, None),

@@ -94,14 +94,26 @@ fn step_of_the_system_clock_expires_no_lease() {
 /// Whatever happens, a poller that goes on from the last id it saw sees every event once and in order.
 #[test]
 fn poller_sees_every_event() {
+    poll_while_services_change(6);
+}
+
+#[test]
+fn poller_sees_every_event_while_the_clock_is_set() {
+    poll_while_services_change(8);
+}
+
+/// With more than 6 `kinds` of steps, the clock is set forward and back.
+fn poll_while_services_change(kinds: u8) {
     let server = Server::open();
     let mut client = server.client();
     let mut random = fastrand::Rng::with_seed(3);
     let mut seen: Vec<String> = Vec::new();
     let start = client.get("/events").json();
     assert_eq!(start["values"], json!([]));
+    create(&mut client, "first", 30);
+    poll(&mut client, &mut seen);
     for round in 0..400 {
-        match random.u8(0..6) {
+        match random.u8(0..kinds) {
             0 | 1 => {
                 let id = format!("node-{}", random.u8(0..30));
                 client.post("/services", json!({"id": id, "heartbeat_timeout": random.u8(3..7)}));
@@ -116,14 +128,16 @@ fn poller_sees_every_event() {
             4 => {
                 client.delete(&format!("/services/node-{}", random.u8(0..30)));
             }
-            _ => server.advance(random.u64(0..2_000)),
+            5 => server.advance(random.u64(0..2_000)),
+            6 => server.clock.step_forward(Duration::from_secs(random.u64(0..7_200))),
+            _ => server.clock.step_back(Duration::from_secs(random.u64(0..7_200))),
         }
         if random.bool() {
             poll(&mut client, &mut seen);
         }
     }
     poll(&mut client, &mut seen);
-    let all: Vec<String> = ids(&client.get("/events?limit=1000").json());
+    let all: Vec<String> = ids(&client.get(&format!("/events?limit=1000&marker={}", seen[0])).json());
     assert_eq!(seen, all);
     let times: Vec<u128> = all.iter().map(|id| time(id)).collect();
     assert!(times.is_sorted() && times.windows(2).all(|pair| pair[0] != pair[1]), "ids do not rise");

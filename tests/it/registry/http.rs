@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
@@ -12,6 +13,7 @@ use crate::bench::DEADLINE;
 use crate::bench::authority::Authority;
 use crate::bench::registry::{connect, connect_from, read_answer};
 use crate::bench::{Client, Server, USERS};
+use crate::bench::{Registry as Serving, Running, clean, eventually, free_address, need};
 
 fn beat(server: &Server, from: &mut Client) {
     let (id, token) = server.client().create("/sessions", json!({"heartbeat_timeout": 30}));
@@ -405,6 +407,61 @@ fn browser_gets_a_page() {
         assert_eq!(client.send("GET", "@/", &[("Host", "example.org")], "").status, refused);
         assert_eq!(client.send("GET", "@/", &[("Origin", "http://example.org")], "").status, refused);
     }
+}
+
+/// What proxies ask by default whether a server is up. Nothing is granted to web pages.
+#[test]
+fn options_of_the_root_are_answered_without_a_token() {
+    for config in [Config::anonymous(), Config::with_users(Users::parse(USERS).unwrap())] {
+        let server = Server::start(config);
+        let ask = |head: &str| server.client().exchange(format!("OPTIONS {head}\r\n\r\n").as_bytes(), false);
+        for (head, methods) in [
+            ("/ HTTP/1.0", "GET, HEAD, OPTIONS"),
+            ("/ HTTP/1.1\r\nHost: localhost", "GET, HEAD, OPTIONS"),
+            ("* HTTP/1.1\r\nHost: localhost", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
+        ] {
+            let answer = ask(head);
+            assert_eq!((answer.status, answer.header("allow"), &*answer.body), (204, Some(methods), ""), "{head}");
+            let grants = answer.headers.iter().any(|(name, _)| name.starts_with("access-control"));
+            assert!(!grants, "{answer:?}");
+        }
+        for path in ["/openapi.json", "/v2.0/tokens", "/index.html", "//"] {
+            assert_eq!(ask(&format!("{path} HTTP/1.0")).status, 404, "{path}");
+        }
+    }
+}
+
+#[test]
+fn haproxy_with_its_default_check_finds_the_registry_up() {
+    need("haproxy");
+    let registry = Serving::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let server = registry.url.strip_prefix("http://").unwrap();
+    let config = format!(
+        "global\n    stats socket {}\ndefaults\n    mode http\n    timeout connect 5s\n    timeout client 5s\n    \
+         timeout server 5s\nlisten registry\n    bind {}\n    option httpchk\n    \
+         server one {server} check inter 100ms\n",
+        path("stats"),
+        free_address()
+    );
+    std::fs::write(path("config"), config).unwrap();
+    let mut haproxy = Running::start(clean("haproxy").args(["-db", "-f", &path("config")]));
+    let state = eventually("the result of a check", || {
+        assert!(!haproxy.has_ended(), "{}", haproxy.said());
+        let mut stats = UnixStream::connect(path("stats")).ok()?;
+        stats.write_all(b"show stat\n").unwrap();
+        let mut table = String::new();
+        stats.read_to_string(&mut table).unwrap();
+        let mut rows = table.trim_start_matches("# ").lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let names = rows.next()?;
+        let server = rows.find(|row| row.starts_with(&["registry", "one"]))?;
+        let field = |name| server[names.iter().position(|known| *known == name).unwrap()].to_owned();
+        // Before the first check the server counts as up. An asterisk marks that the next one runs.
+        let result = field("check_status").trim_start_matches("* ").to_owned();
+        result.starts_with('L').then(|| [field("status"), result, field("check_code")])
+    });
+    assert_eq!(state, ["UP", "L7OK", "204"]);
 }
 
 /// Bytes that are no requests at all.

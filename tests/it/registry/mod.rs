@@ -4,6 +4,7 @@ mod access;
 mod api_documents;
 mod backup;
 mod cases;
+mod clock;
 mod disk;
 mod durable;
 mod expiry;

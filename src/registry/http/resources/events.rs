@@ -6,6 +6,7 @@ use crate::registry::http::error::HttpError;
 use crate::registry::http::request::events::{event_type, marker};
 use crate::registry::http::request::pagination;
 use crate::registry::http::response::Answer;
+use crate::registry::model::ListedEvent;
 use crate::registry::state::Feed;
 
 /// The marker is a time here, with rules of its own; `metadata.marker` never repeats it.
@@ -17,10 +18,13 @@ pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpErr
     let look = || async {
         let start =
             context.read_swept(Scope::Nothing, |state| state.feed_start(context.now, context.tenant, &feed)).await?;
-        context.app.engine.feed(context.tenant, start, &feed).await.map_err(|error| {
+        let page = context.app.engine.feed(context.tenant, start, &feed).await.map_err(|error| {
             tracing::error!(%error, "old events cannot be read");
             HttpError::StorageUnavailable
-        })
+        })?;
+        // Read after the events, so that it covers all of them.
+        let ids = context.read(Scope::Nothing, |state| state.id_scale(context.tenant)).await;
+        Ok(page.map(|event| ListedEvent { timestamp: ids.timestamp(event.id), event }))
     };
     context.list(limit, None, look).await
 }

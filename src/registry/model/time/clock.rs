@@ -1,8 +1,8 @@
 //! Time for the registry: one reading from which deadlines and timestamps are taken.
 //!
 //! Deadlines are on a monotonic scale, so a step of the system's clock expires no lease; and it stands still while
-//! the registry cannot read its sockets (`served`). Timestamps follow the system's clock, but never run back: event ids
-//! contain them, and must rise.
+//! the registry cannot read its sockets (`served`). Timestamps follow the system's clock, also when it is set back, but
+//! not by less than a minute. Event ids contain a time and must rise all the same: `id_scale`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,10 @@ use super::served::{Served, TICK};
 /// would move the wall time of deadlines by a millisecond from time to time.
 const STEP_MS: u64 = 100;
 
+/// How far the system's clock may be behind before the registry follows it, in milliseconds. Until then the registry's
+/// is ahead: a correction of a few seconds is not worth timestamps that run back.
+pub(super) const TOLERATED_MS: u64 = 60_000;
+
 /// How long a manual clock waits for the registry that uses it.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -24,7 +28,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 pub(crate) struct Now {
     /// The time in which the registry could read its sockets, since it started: the scale of deadlines.
     pub(crate) mono: u64,
-    /// Since 1970; it never runs back. The scale of timestamps and ids.
+    /// Since 1970. The scale of timestamps.
     pub(crate) wall: u64,
 }
 
@@ -114,11 +118,32 @@ impl Clock {
     }
 }
 
-/// Takes over the new distance between the two scales if the system's clock has stepped forward, and returns the
-/// distance in use. A step back changes nothing: the wall time continues from where it was.
+/// Takes over the new distance between the two scales if the system's clock has stepped forward, or back by more than
+/// [`TOLERATED_MS`], and returns the distance in use.
 fn follow(offset: &AtomicU64, seen: u64) -> u64 {
     let known = offset.load(Ordering::Relaxed);
-    if seen > known.saturating_add(STEP_MS) { offset.fetch_max(seen, Ordering::Relaxed).max(seen) } else { known }
+    if seen > known.saturating_add(STEP_MS) {
+        return offset.fetch_max(seen, Ordering::Relaxed).max(seen);
+    }
+    if known <= seen.saturating_add(TOLERATED_MS) {
+        return known;
+    }
+    if offset.compare_exchange(known, seen, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        tracing::warn!("the system's clock was set back by {}; timestamps follow it", describe(known - seen));
+    }
+    seen
+}
+
+/// Describes a length of time, given in milliseconds, for a message.
+pub(crate) fn describe(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600, seconds / 60);
+    match () {
+        () if days >= 2 => format!("{days} days"),
+        () if hours >= 2 => format!("{hours} hours"),
+        () if minutes >= 2 => format!("{minutes} minutes"),
+        () => format!("{seconds} seconds"),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -180,6 +205,12 @@ impl ManualClock {
         self.hands().now.wall += millis(by);
     }
 
+    /// Steps the wall time back without any time passing.
+    pub fn step_back(&self, by: Duration) {
+        let mut hands = self.hands();
+        hands.now.wall = hands.now.wall.saturating_sub(millis(by));
+    }
+
     /// Returns the wall time in milliseconds since 1970.
     #[must_use]
     pub fn wall(&self) -> u64 {
@@ -233,12 +264,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wall_time_follows_a_step_forward_and_ignores_one_back() {
+    fn wall_time_follows_a_step_forward_and_a_long_one_back() {
         let offset = AtomicU64::new(0);
         assert_eq!(follow(&offset, 1_000_000), 1_000_000);
         assert_eq!(follow(&offset, 1_000_000 + STEP_MS), 1_000_000, "rounding is not a step");
         assert_eq!(follow(&offset, 4_600_000), 4_600_000);
-        assert_eq!(follow(&offset, 1_000_000), 4_600_000);
+        assert_eq!(follow(&offset, 4_600_000 - TOLERATED_MS), 4_600_000, "it stays ahead");
+        assert_eq!(follow(&offset, 4_600_000 - TOLERATED_MS - 1), 4_600_000 - TOLERATED_MS - 1);
+        assert_eq!(follow(&offset, 1_000_000), 1_000_000);
+        assert_eq!(follow(&offset, 1_000_000 + STEP_MS), 1_000_000);
     }
 
     #[test]
