@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,8 +21,14 @@ use tracing::{debug, info, warn};
 use crate::options::WrapperConfig;
 use crate::registration::{ControlFiles, Desired, MaintenanceFile, RegistrationStatus};
 
-/// The time for a request to arrive, and for a change to be done.
+/// The time for a change to be done.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+
+/// The time for a request to arrive. Requests are answered one after the other.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(1);
+
+/// Between two looks whether the wrapper that had the id before has left the default path.
+const RETRY_DEFAULT: Duration = Duration::from_secs(2);
 
 /// After a connection that cannot be accepted, as when no descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
@@ -77,16 +84,21 @@ pub(super) async fn answer(
     }
 }
 
-async fn default(id: &str) -> std::io::Result<OwnSocket> {
+async fn default(id: &str) -> io::Result<OwnSocket> {
     sleep(BEFORE_DEFAULT).await;
-    OwnSocket::listen(&default_socket(id))
+    loop {
+        match OwnSocket::listen(&default_socket(id)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(RETRY_DEFAULT).await,
+            listening => return listening,
+        }
+    }
 }
 
 impl Controlled<'_> {
     async fn converse(&mut self, mut caller: UnixStream) -> Result<()> {
         let mut line = String::new();
         let (from, mut to) = caller.split();
-        timeout(REQUEST_LIMIT, BufReader::new(from.take(LONGEST_REQUEST)).read_line(&mut line)).await??;
+        timeout(ARRIVAL_LIMIT, BufReader::new(from.take(LONGEST_REQUEST)).read_line(&mut line)).await??;
         let reply = match line.parse() {
             Ok(Request::Status) => self.reply(),
             Ok(Request::MaintenanceOn(reason)) => self.set_maintenance(Some(reason)).await,
@@ -109,6 +121,7 @@ impl Controlled<'_> {
             None => Ok(()),
         };
         match &reason {
+            Some(reason) if reason.is_empty() => info!("maintenance of {} was requested", self.id),
             Some(reason) => info!("maintenance of {} was requested: {reason}", self.id),
             None => info!("the end of the maintenance of {} was requested", self.id),
         }

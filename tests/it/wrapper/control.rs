@@ -119,3 +119,61 @@ fn maintenance_outlives_the_wrapper() {
     second.end();
     start().line("registered web0");
 }
+
+#[test]
+fn wrapper_that_takes_an_id_over_gets_its_socket() {
+    let (registry, scratch) = (Registry::start(), tempfile::tempdir().unwrap());
+    let folder = scratch.path();
+    let start = || {
+        let mut command = wrapped(&registry, "web0", folder);
+        Running::start(command.args(["--replace", "sh", "-c", "echo up; exec sleep 1000"]))
+    };
+    let mut first = start();
+    first.all(&["registered web0", "up"]);
+    wait_for_socket(folder, "web0");
+    let mut second = start();
+    second.all(&["registered web0", "up"]);
+    let before = ask(folder, &["status", "web0"])["child_pid"].clone();
+    first.signal(Signal::SIGTERM);
+    first.end();
+    eventually("the socket of the second", || {
+        let (code, reply, _) = run(folder, &["status", "web0"]);
+        (code == Some(0) && serde_json::from_str::<Value>(&reply).unwrap()["child_pid"] != before).then_some(())
+    });
+}
+
+#[test]
+fn stopped_wrapper_is_listed_as_one_that_does_not_reply() {
+    let (registry, scratch) = (Registry::start(), tempfile::tempdir().unwrap());
+    let folder = scratch.path();
+    let mut command = wrapped(&registry, "web0", folder);
+    let mut running = Running::start(command.args(["sh", "-c", "echo up; exec sleep 1000"]));
+    running.all(&["registered web0", "up"]);
+    wait_for_socket(folder, "web0");
+    running.signal(Signal::SIGSTOP);
+    let (_, table, _) = run(folder, &["status"]);
+    assert!(table.contains("no reply; is the wrapper stopped?"), "{table}");
+    running.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn second_wrapper_of_a_state_directory_leaves_the_maintenance_alone() {
+    let (registry, scratch) = (Registry::start(), tempfile::tempdir().unwrap());
+    let state = scratch.path().join("state");
+    let start = |folder: &Path| {
+        let mut command = wrapped(&registry, "web0", folder);
+        Running::start(command.arg("--state-dir").arg(&state).args(["sh", "-c", "echo up; exec sleep 1000"]))
+    };
+    let (one, two) = (scratch.path().join("one"), scratch.path().join("two"));
+    for folder in [&one, &two] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let mut first = start(&one);
+    first.all(&["registered web0", "up"]);
+    let mut second = start(&two);
+    second.all(&["is in use for web0 by another wrapper", "up"]);
+    wait_for_socket(&two, "web0");
+    let (code, _, said) = run(&two, &["maintenance", "on", "web0"]);
+    assert!(code == Some(1) && said.contains("another wrapper uses the directory"), "{said}");
+    assert!(!state.join("web0.maintenance").exists());
+}

@@ -1,6 +1,6 @@
 //! `--check`: the service is listed while the child is healthy.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -357,6 +357,45 @@ fn unhealthy_program_is_stopped_on_request() {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!is_listed(&registry));
+}
+
+#[test]
+fn unhealthy_program_is_stopped_after_the_maintenance_not_during_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (registry, file, socket) = (Registry::start(), scratch.path().join("file"), scratch.path().join("socket"));
+    std::fs::write(&file, "").unwrap();
+    let status = format!("--status-socket={}", socket.display());
+    let mut wrapped = Running::start(&mut checked(&registry.url, &[&exists(&file), "--on-unhealthy=stop", &status]));
+    wrapped.all(&["registered web0", "ready "]);
+    let ask = |request: &str| {
+        let mut socket = eventually("the socket", || std::os::unix::net::UnixStream::connect(&socket).ok());
+        writeln!(socket, "{request}").unwrap();
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).unwrap();
+    };
+    ask("maintenance on");
+    std::fs::remove_file(&file).unwrap();
+    wrapped.line("web0 is unhealthy");
+    wrapped.signal(Signal::SIGUSR1);
+    wrapped.line("got 10");
+    assert!(!wrapped.said().contains("got 15"), "{}", wrapped.said());
+    ask("maintenance off");
+    wrapped.line("stopping the command");
+    wrapped.signal(Signal::SIGKILL);
+}
+
+#[test]
+fn processes_of_a_check_end_with_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (registry, file) = (Registry::start(), scratch.path().join("pids"));
+    let check = format!("--check=exec:sleep 1000 & echo $! >>{}", file.display());
+    let mut wrapped = Running::start(&mut checked(&registry.url, &[&check]));
+    wrapped.all(&["registered web0", "ready "]);
+    let pids = || std::fs::read_to_string(&file).unwrap_or_default();
+    eventually("some checks", || (pids().lines().count() > 3).then_some(()));
+    let first = pids().lines().next().unwrap().parse().unwrap();
+    eventually("the end of the first one's process", || kill(Pid::from_raw(first), None).err());
+    assert!(is_listed(&registry), "{}", wrapped.said());
 }
 
 #[test]

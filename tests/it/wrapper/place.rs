@@ -238,6 +238,40 @@ async fn service_in_maintenance_is_not_lost() {
     assert_eq!(wrapped.end().code(), Some(100), "{}", wrapped.said());
 }
 
+/// Nothing can be lost during a maintenance, whatever becomes of the registry.
+#[test]
+fn program_without_a_place_outlives_its_registry() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("status");
+    let registry = Registry::start();
+    let mut wrapped = fenced(&registry.url, &["--interval=3", &format!("--status-socket={}", path.display())]);
+    ask(&path, "maintenance on");
+    assert!(service(&registry, "web0").is_none());
+    registry.process.signal(Signal::SIGKILL);
+    wrapped.line("heartbeat failed");
+    let failures = || ask(&path, "status")["seconds_since_accepted_heartbeat"].as_f64().unwrap();
+    eventually("more than the timeout without a heartbeat", || (failures() > 3.5).then_some(()));
+    lives(&mut wrapped);
+}
+
+/// The wrapper has withdrawn the service itself, since the program could not serve.
+#[test]
+fn program_whose_place_was_taken_while_it_was_unhealthy_is_stopped() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let registry = Registry::start();
+    let check = format!("--check=exec:test -e {}", file.display());
+    let options = ["--interval=5", &check, "--check-interval=0.25", "--flap-limit=0"];
+    let mut wrapped = fenced(&registry.url, &options);
+    std::fs::remove_file(&file).unwrap();
+    wrapped.line("web0 is out of the registry: unhealthy");
+    hold(&registry);
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(wrapped.end().code(), Some(100), "{}", wrapped.said());
+    assert!(wrapped.said_to_the_end().contains("web0 is held by session"), "{}", wrapped.said());
+}
+
 fn ask(path: &Path, request: &str) -> Value {
     let mut socket = eventually("the socket", || UnixStream::connect(path).ok());
     writeln!(socket, "{request}").unwrap();

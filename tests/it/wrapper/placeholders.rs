@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::bench::wrapper::service;
-use crate::bench::{Registry, Running, clean, get, need, wrapper};
+use crate::bench::{Registry, Running, clean, eventually, get, need, wrapper};
 
 /// Runs a script in a network of its own that has two interfaces.
 fn in_network(script: &str) -> Command {
@@ -109,6 +109,10 @@ print('first', flush=True)
 signal.sigwait({signal.SIGUSR1})
 sockets.append(socket.create_server(('127.0.0.1', 0)))
 print('ports', *sorted(s.getsockname()[1] for s in sockets), flush=True)
+signal.sigwait({signal.SIGUSR1})
+sockets.append(socket.create_server(('127.0.0.1', 0)))
+sockets.pop(0).close()
+print('moved to', *sorted(s.getsockname()[1] for s in sockets), flush=True)
 signal.sigwait({signal.SIGUSR1})";
     let mut running = Running::start(command.arg(listen));
     running.all(&["is not registered yet", "first"]);
@@ -120,4 +124,10 @@ signal.sigwait({signal.SIGUSR1})";
     let found = service(&registry, "web0").unwrap();
     assert_eq!(found["metadata"], serde_json::json!({"port": ports[0], "second": ports[1]}));
     assert_eq!(found["tags"], serde_json::json!([format!("p{}", ports[0])]));
+    running.signal(Signal::SIGUSR1);
+    let line = running.line("moved to ");
+    let moved: Vec<&str> = line.split(' ').skip(2).map(str::trim).collect();
+    assert_ne!(moved, ports);
+    let expected = serde_json::json!({"port": moved[0], "second": moved[1]});
+    eventually("the new ports", || (service(&registry, "web0")?["metadata"] == expected).then_some(()));
 }

@@ -265,3 +265,18 @@ fn service_is_registered_when_registry_and_command_are_there() {
     wrapped.line("registered web0");
     eventually("the service", || service(&registry, "web0"));
 }
+
+#[test]
+fn command_may_write_on_after_its_line() {
+    let registry = Registry::start();
+    let mut command = wrapper(&registry.url);
+    command.args(["--id=web0", "--register-when=ready", "--ready-fd=3", "sh", "-c"]);
+    let script = "echo ready >&3; read line <\"$0\"; head -c 300000 /dev/zero >&3; echo again >&3; exit 8";
+    let scratch = tempfile::tempdir().unwrap();
+    let pipe = scratch.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut wrapped = Running::start(command.arg(script).arg(&pipe));
+    wrapped.line("registered web0");
+    std::fs::write(&pipe, "go\n").unwrap();
+    assert_eq!(wrapped.end().code(), Some(8), "{}", wrapped.said());
+}

@@ -37,9 +37,6 @@ pub(super) async fn run(health: &Health, id: &str, watched: &Watched<'_>, desire
             (Some(Change::Unhealthy { falls, hold }), Err(why)) => {
                 damping = describe(falls, hold);
                 warn!("{id} is unhealthy: {why}{damping}");
-                if health.on_unhealthy == OnUnhealthy::Stop {
-                    desired.request_stop(format!("unhealthy: {why}"));
-                }
                 desired.set_unhealthy(Some(why + &damping));
             }
             (_, Err(why)) => {
@@ -52,6 +49,10 @@ pub(super) async fn run(health: &Health, id: &str, watched: &Watched<'_>, desire
                 desired.set_unhealthy(Some(format!("the checks pass again{damping}")));
             }
             (_, Ok(())) => {}
+        }
+        // An operator may break what the checks test, during a maintenance.
+        if health.on_unhealthy == OnUnhealthy::Stop && desired.is_unhealthy() && !desired.has_maintenance() {
+            desired.request_stop(desired.reason().unwrap_or_default());
         }
         due = (due + verdict.pause()).max(Instant::now());
     }

@@ -21,6 +21,8 @@ use crate::process::{self, SpawnContext};
 use crate::signals;
 
 const SHELL: &str = "/bin/sh";
+/// How long a killed command may take to be reaped.
+const REAPED: Duration = Duration::from_secs(1);
 /// In bytes: what is kept of the end of the output.
 const TAIL: usize = 1024;
 /// In characters: what is repeated of its last line.
@@ -42,12 +44,12 @@ impl ExecCheck {
 
     /// Runs the command, and kills it at the limit. Returns why it does not pass.
     pub(super) async fn run(&mut self, watched: &Watched<'_>, limit: Duration) -> Result<(), String> {
-        if let Some(killed) = &mut self.killed
-            && matches!(killed.try_recv(), Err(oneshot::error::TryRecvError::Empty))
-        {
-            return Err("the previous run cannot be killed".to_owned());
+        if let Some(killed) = &mut self.killed {
+            if timeout(REAPED, killed).await.is_err() {
+                return Err("the previous run cannot be killed".to_owned());
+            }
+            self.killed = None;
         }
-        self.killed = None;
         let (process, mut output) = self.start(watched)?;
         let mut exit = watched.awaited.add(process);
         let mut tail = Tail::default();

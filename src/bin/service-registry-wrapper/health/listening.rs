@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -31,16 +32,18 @@ pub(super) async fn watch(readiness: &Readiness, watched: &Watched<'_>, desired:
     let mut search = Search::new(readiness, watched);
     loop {
         let mut found = search.until_found(desired).await;
-        report(&found);
-        if readiness.ports_needed > 0
-            && let Err(error) = desired.set_ports(ports(&found))
-        {
-            warn!("{error:#}");
-        }
-        desired.set_not_ready(None);
-        while !found.is_empty() {
+        let mut known = Vec::new();
+        while search.is_enough(&found) {
+            if ports(&found) != known {
+                report(&found);
+                known = ports(&found);
+                if let Err(error) = desired.set_ports(known.clone()) {
+                    warn!("the description of the service stays as it is: {error:#}");
+                }
+            }
+            desired.set_not_ready(None);
             sleep(STILL).await;
-            found = search.still_listening(found);
+            found = search.still_listening(found).await;
         }
         let why = readiness.awaited().unwrap_or_default();
         warn!("{why} any more");
@@ -82,11 +85,15 @@ impl<'a> Search<'a> {
         Self { watched, readiness, foreign: HashSet::new(), last_look: None, hidden: None }
     }
 
+    fn is_enough(&self, found: &[Listener]) -> bool {
+        ports(found).len() >= self.readiness.ports_needed.max(1)
+    }
+
     async fn until_found(&mut self, desired: &Desired) -> Vec<Listener> {
         let (begun, mut has_hinted) = (Instant::now(), false);
         loop {
-            let found = self.look();
-            if ports(&found).len() >= self.readiness.ports_needed.max(1) {
+            let found = self.look().await;
+            if self.is_enough(&found) {
                 return found;
             }
             if begun.elapsed() >= HINT && !std::mem::replace(&mut has_hinted, true) {
@@ -108,7 +115,7 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the sockets of the child's that listen. Looks at all processes only if it may be worth it.
-    fn look(&mut self) -> Vec<Listener> {
+    async fn look(&mut self) -> Vec<Listener> {
         let listening = self.of_port(listeners::of(self.watched.child.get()));
         let is_due = self.last_look.is_none_or(|at| at.elapsed() >= ALL);
         if !is_due && listening.iter().all(|listener| self.foreign.contains(&listener.inode)) {
@@ -128,21 +135,21 @@ impl<'a> Search<'a> {
                 }
                 None => self.hidden = Some(process),
             }
+            yield_now().await; // to heartbeats: a server may have hundreds of processes with thousands of descriptors
         }
         found.sort_by_key(|listener| listener.address);
         found.dedup_by_key(|listener| listener.inode); // parents share them with their workers
         found
     }
 
-    /// Returns those that still listen; if there are none, others that may have taken their place.
-    fn still_listening(&mut self, found: Vec<Listener>) -> Vec<Listener> {
+    /// Returns those that still listen; once one of them does not, all of the child's.
+    async fn still_listening(&mut self, found: Vec<Listener>) -> Vec<Listener> {
         let all = self.of_port(listeners::of(self.watched.child.get()));
-        let left: Vec<Listener> = found.into_iter().filter(|listener| all.contains(listener)).collect();
-        if left.is_empty() {
-            self.last_look = None;
-            return self.look();
+        if found.iter().all(|listener| all.contains(listener)) {
+            return found;
         }
-        left
+        self.last_look = None;
+        self.look().await
     }
 
     fn of_port(&self, mut listening: Vec<Listener>) -> Vec<Listener> {

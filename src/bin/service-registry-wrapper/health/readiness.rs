@@ -5,17 +5,22 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::options::Readiness;
 use crate::registration::Desired;
 use crate::systemd::NotifyProxy;
+
+/// Between two reads of what nobody needs.
+const DRAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// The pipe behind `--ready-fd`.
 pub(crate) struct ReadyPipe {
@@ -59,11 +64,15 @@ pub(super) async fn watch(notify: Option<&NotifyProxy>, pipe: Option<ReadyPipe>,
         }
         "READY=1".to_owned()
     };
+    let mut rest = None;
     let written = async {
         let Some(pipe) = pipe else { return pending().await };
         let number = pipe.number;
         match line(pipe).await {
-            Ok(()) => format!("a line on descriptor {number}"),
+            Ok(receiver) => {
+                rest = Some(receiver);
+                format!("a line on descriptor {number}")
+            }
             Err(error) => {
                 warn!("--ready-fd={number}: {error}; only READY=1 can say now that the command is ready");
                 pending().await
@@ -76,17 +85,29 @@ pub(super) async fn watch(notify: Option<&NotifyProxy>, pipe: Option<ReadyPipe>,
     };
     info!("the command is ready ({how})");
     desired.set_not_ready(None);
+    if let Some(receiver) = rest {
+        drain(receiver).await;
+    }
     pending().await
 }
 
+/// Reads what a child writes after its line: without a reader it would be killed. As slowly as one that floods the pipe
+/// deserves.
+async fn drain(mut receiver: Receiver) {
+    let mut bytes = vec![0; 4096];
+    while receiver.read(&mut bytes).await.is_ok_and(|count| count > 0) {
+        sleep(DRAIN_PAUSE).await;
+    }
+}
+
 /// Reads up to the end of the first line.
-async fn line(pipe: ReadyPipe) -> io::Result<()> {
+async fn line(pipe: ReadyPipe) -> io::Result<Receiver> {
     let mut receiver = pipe.into_receiver()?;
     let mut bytes = [0; 256];
     loop {
         let count = receiver.read(&mut bytes).await?;
         if bytes[..count].contains(&b'\n') {
-            return Ok(());
+            return Ok(receiver);
         }
         if count == 0 {
             return Err(io::Error::other("the command has closed it without writing a line"));

@@ -96,10 +96,17 @@ pub(super) const CREDENTIALS: [&str; 5] = [
 /// Variables that say how this one command is registered and treated, without the prefix. The child does not get them:
 /// a wrapper inside it would wait for the id of the outer one. It gets those that say where registries are, those of the
 /// log, and that of the status socket, which `service-registry status` reads.
-pub(super) const FOR_THIS_COMMAND: [&str; 25] = [
+pub(super) const FOR_THIS_COMMAND: [&str; 38] = [
     "ABORT_ON_FAILURE",
+    "CHECK",
+    "CHECK_ACCEPT_3XX",
+    "CHECK_INTERVAL",
+    "CHECK_START_PERIOD",
+    "CHECK_TIMEOUT",
     "DRAIN_DELAY",
     "EXIT_MAP",
+    "FALL",
+    "FLAP_LIMIT",
     "ID",
     "INTERVAL",
     "LEAVE_ORPHANS",
@@ -107,13 +114,19 @@ pub(super) const FOR_THIS_COMMAND: [&str; 25] = [
     "NOTIFY_WHEN",
     "ON_EXIT",
     "ON_LOST",
+    "ON_NOT_READY",
     "ON_REGISTRY_DOWN",
+    "ON_UNHEALTHY",
     "PARENT_DEATH_SIGNAL",
     "PID_FILE",
+    "READY_FD",
+    "READY_TIMEOUT",
+    "REGISTER_WHEN",
     "REPLACE",
     "RERAISE",
     "RETRIES",
     "REWRITE_SIGNAL",
+    "RISE",
     "SESSION_METADATA",
     "SIGNAL_SCOPE",
     "STATE_DIR",
@@ -287,7 +300,8 @@ mod tests {
         let command = Options::command();
         let is_own = |option: &&Arg| {
             let heading = option.get_help_heading().unwrap_or_default();
-            ["Service", "Registration", "Command"].contains(&heading) && option.get_id() != "status_socket"
+            ["Service", "Registration", "Readiness", "Health", "Command"].contains(&heading)
+                && option.get_id() != "status_socket"
         };
         let own = command.get_arguments().filter(is_own).filter_map(Arg::get_env);
         let own: Vec<_> = own.map(|variable| variable.to_str().unwrap()).collect();

@@ -38,7 +38,7 @@ pub(crate) struct RegistrationOptions {
     #[arg(default_value = "deregister")]
     pub on_exit: OnExit,
 
-    /// Unix socket for `service-registry status` and `service-registry maintenance`
+    /// Unix socket for `service-registry status`, `maintenance` and `update`
     #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_STATUS_SOCKET", hide_env_values = true)]
     pub status_socket: Option<OsString>,
 }

@@ -23,7 +23,10 @@ pub(crate) fn value(name: &str, argument: Option<&str>, ports: &[u16]) -> Option
     let value = match (name, argument) {
         ("port", _) => {
             let port = ports.get(port_number(argument)? - 1);
-            port.map(u16::to_string).with_context(|| format!("the command listens on {} ports", ports.len()))
+            port.map(u16::to_string).with_context(|| match ports.len() {
+                0 => "no port is known; the wrapper looks for them with --register-when=listening".to_owned(),
+                count => format!("the command listens on {count} port(s)"),
+            })
         }
         ("hostname", None) => hostname(),
         ("fqdn", None) => fqdn(),

@@ -39,6 +39,7 @@ impl Awaited {
     /// Passes on the status of a process that was reaped. Returns whether it was one of these.
     pub(super) fn reaped(&self, process: pid_t, status: ExitStatus) -> bool {
         let Some(tell) = self.0.borrow_mut().processes.remove(&process) else { return false };
+        wait::send(-process, libc::SIGKILL); // what it has left in its group; just reaped, its number is not used again
         let _ = tell.send(status); // nobody waits for a check that was killed
         true
     }

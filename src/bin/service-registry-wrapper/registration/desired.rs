@@ -155,6 +155,10 @@ impl DesiredWatch {
         self.0.borrow_and_update().describe()
     }
 
+    pub(super) fn is_in_maintenance(&self) -> bool {
+        self.0.borrow().maintenance.is_some()
+    }
+
     /// Returns the description that the service should have; [`changed`](Self::changed) then waits for changes after
     /// this.
     pub(super) fn payload(&mut self) -> ServicePayload {
@@ -199,7 +203,7 @@ mod tests {
         let (desired, mut watch) = channel(None, None);
         let before = watch.payload();
         let error = desired.look_up_again().unwrap_err();
-        assert!(format!("{error:#}").contains("{port}: the command listens on 0 ports"), "{error:#}");
+        assert!(format!("{error:#}").contains("{port}: no port is known"), "{error:#}");
         assert_eq!(watch.payload(), before);
         desired.set_ports(vec![8080]).unwrap();
         watch.changed().await;

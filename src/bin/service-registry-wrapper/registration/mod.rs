@@ -88,7 +88,8 @@ impl Registration {
                     None => until_prepared(preparing, &preparation, &send_event).await,
                 };
                 if let Some(reason) = prepared.maintenance {
-                    info!("{} is in maintenance since before the start: {reason}", service.id);
+                    let text = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                    info!("{} is in maintenance since before the start{text}", service.id);
                     maintained.set_maintenance(Some(reason));
                 }
                 let files = ControlFiles { socket: prepared.status_socket, maintenance: prepared.maintenance_file };
@@ -106,6 +107,7 @@ impl Registration {
                     sessions_never_confirmed: 0,
                     failed_verifications: 0,
                     has_fence,
+                    has_given_way: false,
                     has_fixed_pause,
                     events: send_event,
                     status: set_status,

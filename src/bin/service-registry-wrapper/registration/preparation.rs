@@ -72,7 +72,6 @@ impl Preparation {
         let may_host = self.may_host;
         let endpoints = Endpoints::new(self.access, key, may_host)
             .map_err(|error| WrongOption { option: option_of(&error), error: error.into() })?;
-        let maintenance_file = self.state_dir.clone().map(|folder| MaintenanceFile::new(folder, &self.id));
         let previous_session = self
             .state_dir
             .map(|folder| PreviousSession::open(folder, &self.id))
@@ -81,6 +80,7 @@ impl Preparation {
         let listen = |path: PathBuf| OwnSocket::listen(&path).with_context(|| path.display().to_string());
         let status_socket = self.status_socket.map(listen).transpose().map_err(wrong("status_socket"))?;
         let to_revoke = previous_session.as_ref().and_then(|previous_session| previous_session.take_over_blocking().1);
+        let maintenance_file = previous_session.as_ref().map(|state| state.maintenance(&self.id));
         let maintenance = maintenance_file.as_ref().and_then(MaintenanceFile::read);
         Ok(Prepared { endpoints, to_revoke, previous_session, status_socket, maintenance_file, maintenance })
     }

@@ -31,9 +31,9 @@ pub(crate) struct RegistrationStatus {
 
 impl RegistrationStatus {
     /// Returns the last moment at which the place was certainly the child's: its session was alive, and the service was
-    /// in it.
+    /// in it. None while there is no place to lose.
     pub(crate) fn confirmed(&self) -> Option<BootTime> {
-        self.heartbeat_sent.map(|accepted| self.verified_sent.map_or(accepted, |held| held.min(accepted)))
+        self.heartbeat_sent.zip(self.verified_sent).map(|(accepted, held)| held.min(accepted))
     }
 
     /// Counts a failed request.

@@ -56,6 +56,9 @@ pub(super) struct RegistrationTask {
     pub failed_verifications: u32,
     /// A lost place stops the child.
     pub has_fence: bool,
+    /// With the fence: the wrapper has taken the service out itself, because the child could not serve. Another process
+    /// that has taken the place since then stops the child. After a maintenance the wrapper waits for the place instead.
+    pub has_given_way: bool,
     /// Attempts are a constant time apart, as `--abort-on-failure` counts them, until the first success.
     pub has_fixed_pause: bool,
     pub events: mpsc::UnboundedSender<RegistrationEvent>,
@@ -222,7 +225,7 @@ impl RegistrationTask {
             Err(error) if error.is_fault(ID_IN_USE) => match Holder::find(&client, id).await {
                 // The response to an earlier attempt was lost.
                 Some(holder) if holder.session == session => {}
-                Some(holder) if self.has_fenced_place() && !self.was_ours(&holder.session) => {
+                Some(holder) if (self.has_fenced_place() || self.has_given_way) && !self.was_ours(&holder.session) => {
                     match self.lose_place(format!("{id} is held by {holder}")).await {} // never returns
                 }
                 Some(holder) if self.replace || self.was_ours(&holder.session) => {
@@ -250,6 +253,7 @@ impl RegistrationTask {
         }
         info!("registered {id} at {} (session {session})", client.registry_url());
         self.has_fixed_pause = false;
+        self.has_given_way = false;
         self.replace = false; // two wrappers would take the id from each other for ever
         self.status.send_modify(|status| {
             status.registered = true;
@@ -290,6 +294,7 @@ impl RegistrationTask {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
         }
+        self.has_given_way = self.has_fence && !self.desired.is_in_maintenance();
         info!("{} is out of the registry: {reason}", self.service.id);
         self.status.send_modify(|status| {
             status.registered = false;

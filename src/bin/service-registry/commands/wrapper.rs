@@ -1,12 +1,13 @@
 //! `service-registry status`, `maintenance` and `update`: requests to running wrappers, over their status sockets.
 
-use std::io::{BufRead, BufReader, Read, Write, stdout};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write, stdout};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use serde_json::Value;
+use serde_json::{Value, json};
 use service_registry::control::{self, LONGEST_REPLY, Request, default_socket, socket_folders};
 
 use crate::cli::{Maintenance, Output, Status, Switch, Update, Wrapper};
@@ -14,13 +15,16 @@ use crate::exit::Failure;
 
 /// The wrapper itself takes at most half of it.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
+/// For the list of all wrappers. They are asked at the same time.
+const STATUS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Prints the state of one wrapper, or of all of this machine.
 pub(crate) fn status(options: &Status) -> Result<(), Failure> {
     if options.wrapper.socket.is_some() || options.wrapper.id.is_some() {
         return tell(&options.wrapper, &Request::Status);
     }
-    let all: Vec<Value> = sockets().iter().filter_map(|socket| ask(socket, &Request::Status).ok()).collect();
+    let asked: Vec<_> = sockets().into_iter().map(|socket| thread::spawn(move || state(&socket))).collect();
+    let all: Vec<Value> = asked.into_iter().filter_map(|asked| asked.join().ok()?).collect();
     let text = match options.output {
         Output::Json => format!("{:#}\n", Value::Array(all)),
         Output::Table if all.is_empty() => {
@@ -55,7 +59,7 @@ fn tell(wrapper: &Wrapper, request: &Request) -> Result<(), Failure> {
         (None, Some(socket)) => socket.clone(),
         (None, None) => return Err(Failure::usage(anyhow!("which wrapper? Give its service id, or its --socket"))),
     };
-    let reply = ask(&socket, request)?;
+    let reply = ask(&socket, request, REPLY_LIMIT)?;
     writeln!(stdout(), "{reply:#}").context("writing to stdout")?;
     match reply["error"].as_str() {
         Some(error) => Err(anyhow!("{error}").into()),
@@ -63,13 +67,28 @@ fn tell(wrapper: &Wrapper, request: &Request) -> Result<(), Failure> {
     }
 }
 
-fn ask(path: &Path, request: &Request) -> Result<Value> {
+/// Returns the state of the wrapper behind a socket; nothing if none listens there.
+fn state(socket: &Path) -> Option<Value> {
+    UnixStream::connect(socket).ok()?;
+    let silent = || {
+        let id = socket.file_stem().unwrap_or_default().to_string_lossy();
+        json!({"id": id, "reason": "no reply; is the wrapper stopped?", "socket": socket})
+    };
+    Some(ask(socket, &Request::Status, STATUS_LIMIT).unwrap_or_else(|_| silent()))
+}
+
+fn ask(path: &Path, request: &Request, limit: Duration) -> Result<Value> {
     let named = || format!("socket {}; does the wrapper run, and listen there?", path.display());
     let mut socket = UnixStream::connect(path).with_context(named)?;
-    socket.set_read_timeout(Some(REPLY_LIMIT)).with_context(named)?;
+    socket.set_read_timeout(Some(limit)).with_context(named)?;
     writeln!(socket, "{request}").with_context(named)?;
     let mut line = String::new();
-    BufReader::new(socket.take(LONGEST_REPLY)).read_line(&mut line).with_context(named)?;
+    let read = BufReader::new(socket.take(LONGEST_REPLY)).read_line(&mut line);
+    if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        let place = path.display();
+        return Err(anyhow!("no reply within {limit:?} from socket {place}; is the wrapper stopped (ps, SIGCONT)?"));
+    }
+    read.with_context(named)?;
     serde_json::from_str(&line).with_context(named)
 }
 
@@ -104,10 +123,13 @@ fn table(all: &[Value]) -> String {
         other => other.to_string(),
     };
     let row = |status: &Value| {
-        let state = match (&status["registered"], &status["reason"]) {
-            (Value::Bool(true), _) => "registered".to_owned(),
-            (_, Value::Null) => "not registered".to_owned(),
-            (_, reason) => text(reason),
+        let failing = if status["failures"].as_u64() > Some(0) { &status["last_error"] } else { &Value::Null };
+        let state = match (&status["registered"], &status["reason"], failing) {
+            (Value::Bool(true), _, Value::Null) => "registered".to_owned(),
+            (Value::Bool(true), _, error) => format!("registered, but requests fail: {}", text(error)),
+            (_, Value::Null, Value::Null) => "not registered".to_owned(),
+            (_, Value::Null, error) => format!("not registered: {}", text(error)),
+            (_, reason, _) => text(reason),
         };
         [&status["id"], &status["child_pid"], &status["registry"]].map(text).into_iter().chain([state]).collect()
     };

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use service_registry::control;
 use service_registry::files::own::OwnFolder;
 use tracing::warn;
 
+use super::state_lock::StateLock;
 use crate::process::Blocking;
 
 /// In bytes: more than the longest reason.
@@ -20,16 +22,20 @@ const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct MaintenanceFile {
     folder: PathBuf,
     file: String,
+    lock: Arc<StateLock>,
     blocking: Blocking,
 }
 
 impl MaintenanceFile {
-    pub(in crate::registration) fn new(folder: PathBuf, id: &str) -> Self {
-        Self { folder, file: format!("{id}.maintenance"), blocking: Blocking::default() }
+    pub(super) fn new(folder: PathBuf, id: &str, lock: Arc<StateLock>) -> Self {
+        Self { folder, file: format!("{id}.maintenance"), lock, blocking: Blocking::default() }
     }
 
     /// Returns the reason of a maintenance that was begun and not ended. May block.
     pub(in crate::registration) fn read(&self) -> Option<String> {
+        if !self.lock.is_ours() {
+            return None;
+        }
         let read = OwnFolder::open(&self.folder).and_then(|folder| folder.read(&self.file, LONGEST));
         let why = match read {
             Ok(content) => {
@@ -48,6 +54,9 @@ impl MaintenanceFile {
 
     /// Records the maintenance and its reason, or its end. The error is in words.
     pub(crate) async fn write(&self, reason: Option<String>) -> Result<(), String> {
+        if !self.lock.is_ours() {
+            return Err("another wrapper uses the directory for this id".to_owned());
+        }
         let (folder, file) = (self.folder.clone(), self.file.clone());
         let write = move || {
             let folder = OwnFolder::open(&folder)?;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use service_registry::files::own::OwnFolder;
 use tracing::warn;
 
+use super::maintenance::MaintenanceFile;
 use super::state_lock::StateLock;
 use crate::process::Blocking;
 
@@ -44,6 +45,11 @@ impl PreviousSession {
         let (file, new_file) = (format!("{id}.session"), format!("{id}.new"));
         let lock = Arc::new(StateLock::new(folder.clone(), id));
         Ok(Self { folder, file, new_file, lock, blocking: Blocking::default() })
+    }
+
+    /// Returns the record of a maintenance, beside the session's.
+    pub(in crate::registration) fn maintenance(&self, id: &str) -> MaintenanceFile {
+        MaintenanceFile::new(self.folder.clone(), id, self.lock.clone())
     }
 
     /// Takes the state over if no other wrapper uses it. Returns whether that has just happened, and the session to
