@@ -94,7 +94,8 @@ fn is_of_kubernetes(rest: &str) -> bool {
 #[must_use]
 pub fn warning(name: &str) -> String {
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);
-    // A word in front of or behind the right name, as in REGISTRY_URL, is a likely mistake; otherwise a wrong letter is.
+    // A word in front of or behind the right name, as in REGISTRY_URL, is a likely mistake; otherwise a wrong letter
+    // is.
     let likeness = |known: &str| {
         let before = rest.strip_suffix(known).is_some_and(|before| before.ends_with('_'));
         let behind = rest.strip_prefix(known).is_some_and(|behind| behind.starts_with('_'));

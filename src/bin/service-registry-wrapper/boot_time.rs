@@ -1,5 +1,5 @@
-//! The clock that also runs while the machine is suspended (CLOCK_BOOTTIME), for the fence: the registry's clock goes on
-//! during that time. tokio's clock (CLOCK_MONOTONIC) does not count it.
+//! The clock that also runs while the machine is suspended (CLOCK_BOOTTIME), for the fence: the registry's clock goes
+//! on during that time. tokio's clock (CLOCK_MONOTONIC) does not count it.
 
 use std::io;
 use std::ops::Add;

@@ -14,8 +14,8 @@ use crate::options::{ChildConfig, LogFormat};
 /// The options are wrong. Nothing was contacted or started.
 pub(super) const USAGE: u8 = 2;
 /// With `--abort-on-failure`: the service could not be registered, and the child was not started. With
-/// `--on-lost=stop`: the service could not be kept registered, and the child was stopped. With
-/// `--on-not-ready=stop` or `--on-unhealthy=stop`: the child was not ready in time, or became unhealthy, and was stopped.
+/// `--on-lost=stop`: the service could not be kept registered, and the child was stopped. With `--on-not-ready=stop` or
+/// `--on-unhealthy=stop`: the child was not ready in time, or became unhealthy, and was stopped.
 pub(super) const NOT_REGISTERED: u8 = 100;
 /// The wrapper itself failed.
 pub(super) const WRAPPER_FAILED: u8 = 125;

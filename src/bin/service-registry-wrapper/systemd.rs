@@ -65,8 +65,8 @@ pub(super) struct NotifyProxy {
 }
 
 impl NotifyProxy {
-    /// Opens the socket for the child; none if there is no systemd to notify, unless the wrapper itself wants to know when
-    /// the child is ready. Must be called inside the event loop.
+    /// Opens the socket for the child; none if there is no systemd to notify, unless the wrapper itself wants to know
+    /// when the child is ready. Must be called inside the event loop.
     pub(super) fn open(wants_ready: bool) -> Option<Self> {
         Self::bind(wants_ready).unwrap_or_else(|error| {
             warn!("the command's notifications do not go through the wrapper, and systemd may refuse them: {error:#}");

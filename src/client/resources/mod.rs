@@ -1,8 +1,8 @@
 //! The calls of the API, one file for each resource, and what lists share.
 //!
 //! In reading order: `sessions`, `services`, `configuration`, `events`, `account` and `views` are the resources;
-//! `pagination` reads all pages of a list, `follow` polls the feed, `cache` keeps the last list of services, `reason` says
-//! why something is removed.
+//! `pagination` reads all pages of a list, `follow` polls the feed, `cache` keeps the last list of services, `reason`
+//! says why something is removed.
 
 mod account;
 mod cache;

@@ -25,7 +25,8 @@ pub struct HttpProbe {
 }
 
 impl HttpProbe {
-    /// `limit` is the time for one response. With https, the system's authorities and those in the file are trusted. Reads files.
+    /// `limit` is the time for one response. With https, the system's authorities and those in the file are trusted.
+    /// Reads files.
     ///
     /// # Errors
     ///

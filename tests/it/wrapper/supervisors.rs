@@ -1,5 +1,5 @@
-//! Under supervisors that kill what does not end in time: with the settings of docs/supervisors.md, a child that ignores
-//! SIGTERM is killed by the wrapper before the supervisor kills the wrapper, and does not outlive it.
+//! Under supervisors that kill what does not end in time: with the settings of docs/supervisors.md, a child that
+//! ignores SIGTERM is killed by the wrapper before the supervisor kills the wrapper, and does not outlive it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! The TCP sockets that listen in the network of a process, and the sockets that a process has open.
 //!
 //! Those of the wrapper's own network come from the kernel's socket diagnostics (sock_diag(7)), which look at listening
-//! sockets only. The tables in /proc/PID/net, which show other networks as well, list every connection, and reading them
-//! takes 60 times as long; they are read for a child in another network, and where there are no diagnostics.
+//! sockets only. The tables in /proc/PID/net, which show other networks as well, list every connection, and reading
+//! them takes 60 times as long; they are read for a child in another network, and where there are no diagnostics.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -1,9 +1,9 @@
 //! Whether the child can serve: the service waits outside of the registry until it can.
 //!
 //! In reading order: `readiness` waits until the child says that it is ready; `listening` waits until it listens on a
-//! port, with the sockets that `listeners` finds; `checks` runs the checks, which are `probes` and `exec`, and `verdict`
-//! decides, as a pure machine, what their outcomes mean. Each writes a reason into `Desired`, which the registration
-//! follows.
+//! port, with the sockets that `listeners` finds; `checks` runs the checks, which are `probes` and `exec`, and
+//! `verdict` decides, as a pure machine, what their outcomes mean. Each writes a reason into `Desired`, which the
+//! registration follows.
 
 mod checks;
 mod exec;

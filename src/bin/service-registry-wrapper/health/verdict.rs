@@ -192,7 +192,8 @@ mod tests {
             assert!(back[0].0 - at >= hold.as_secs() && back[0].0 - at <= hold.as_secs().max(10), "{hold:?}: {back:?}");
             holds.push(hold.as_secs());
         }
-        // 10 + 20 + 40 + 80 + 160 + 300 s and the intervals between take longer than ten minutes: the first are forgotten.
+        // 10 + 20 + 40 + 80 + 160 + 300 s and the intervals between take longer than ten minutes: the first are
+        // forgotten.
         assert_eq!(holds[..6], [0, 20, 40, 80, 160, 300]);
         assert!(holds[6..].iter().all(|&hold| hold < 300), "{holds:?}");
     }

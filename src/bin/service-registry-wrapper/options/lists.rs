@@ -21,7 +21,8 @@ pub(super) fn tags(values: &[String], value: impl Value) -> Result<Vec<String>> 
     Ok(tags)
 }
 
-/// Parses the pairs in the values of an option, and expands the placeholders in their values. The first `=` splits a pair; of two pairs with one key the last counts.
+/// Parses the pairs in the values of an option, and expands the placeholders in their values. The first `=` splits a
+/// pair; of two pairs with one key the last counts.
 pub(super) fn metadata(values: &[String], value_of: impl Value) -> Result<Metadata> {
     let mut pairs = Metadata::new();
     for item in values.iter().flat_map(|value| items(value)) {

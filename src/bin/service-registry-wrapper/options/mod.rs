@@ -94,8 +94,8 @@ pub(super) const CREDENTIALS: [&str; 5] = [
 ];
 
 /// Variables that say how this one command is registered and treated, without the prefix. The child does not get them:
-/// a wrapper inside it would wait for the id of the outer one. It gets those that say where registries are, those of the
-/// log, and that of the status socket, which `service-registry status` reads.
+/// a wrapper inside it would wait for the id of the outer one. It gets those that say where registries are, those of
+/// the log, and that of the status socket, which `service-registry status` reads.
 pub(super) const FOR_THIS_COMMAND: [&str; 38] = [
     "ABORT_ON_FAILURE",
     "CHECK",

@@ -15,8 +15,8 @@ use super::{Options, given};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Readiness")]
 pub(crate) struct ReadinessOptions {
-    /// Register the service when COMMAND is about to start, when it listens on a TCP port (that of --metadata=port=N, or
-    /// any), when it is ready (READY=1 of sd_notify, or a line to --ready-fd), or when its checks pass
+    /// Register the service when COMMAND is about to start, when it listens on a TCP port (that of --metadata=port=N,
+    /// or any), when it is ready (READY=1 of sd_notify, or a line to --ready-fd), or when its checks pass
     #[arg(long, value_name = "WHEN", env = "SERVICE_REGISTRY_REGISTER_WHEN", hide_env_values = true)]
     #[arg(default_value = "start")]
     pub register_when: RegisterWhen,

@@ -23,8 +23,8 @@ pub(crate) struct ServiceOptions {
     #[arg(short, long, value_name = "TAG,...", env = "SERVICE_REGISTRY_TAGS", hide_env_values = true)]
     pub tags: Vec<String>,
 
-    /// Description of the service, where placeholders such as {ip} and {hostname} are replaced: at most 20 pairs, separated by ',' (write '\,' for a comma in a value);
-    /// the first '=' splits; repeatable
+    /// Description of the service, where placeholders such as {ip} and {hostname} are replaced: at most 20 pairs,
+    /// separated by ',' (write '\,' for a comma in a value); the first '=' splits; repeatable
     #[arg(short, long, value_name = "KEY=VALUE,...", env = "SERVICE_REGISTRY_METADATA", hide_env_values = true)]
     pub metadata: Vec<String>,
 

@@ -1,5 +1,5 @@
-//! The child's environment: the wrapper's own without its credentials and settings, and with the child's process id where
-//! systemd put the wrapper's.
+//! The child's environment: the wrapper's own without its credentials and settings, and with the child's process id
+//! where systemd put the wrapper's.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;

@@ -3,9 +3,10 @@
 //!
 //! `std::process::Command` is not used for three reasons. It runs files of an unknown format in a shell, programs for
 //! another processor included. It needs `fork` as soon as something must be done before exec, which takes 10 % of the
-//! wrapper's start. And it cannot put the child's own process id into its environment. So the child borrows the wrapper's memory until it has called exec,
-//! while the wrapper waits, as in the C library's `posix_spawn`. It reports an error through a pipe that exec closes,
-//! and not through that memory: emulators such as qemu-user give the child a copy.
+//! wrapper's start. And it cannot put the child's own process id into its environment. So the child borrows the
+//! wrapper's memory until it has called exec, while the wrapper waits, as in the C library's `posix_spawn`. It reports
+//! an error through a pipe that exec closes, and not through that memory: emulators such as qemu-user give the child a
+//! copy.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! Programs that replace themselves, or go into the background: the next main process, which `--pid-file` names.
 //!
-//! It is accepted once it is the wrapper's own child: only then will `waitpid` return its status. The processes before it
-//! exit by themselves, and the wrapper adopts it as a subreaper. So a file that is out of date, or that names a process
-//! with a number used again, does no harm.
+//! It is accepted once it is the wrapper's own child: only then will `waitpid` return its status. The processes before
+//! it exit by themselves, and the wrapper adopts it as a subreaper. So a file that is out of date, or that names a
+//! process with a number used again, does no harm.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -57,7 +57,8 @@ pub(super) struct RegistrationTask {
     /// A lost place stops the child.
     pub has_fence: bool,
     /// With the fence: the wrapper has taken the service out itself, because the child could not serve. Another process
-    /// that has taken the place since then stops the child. After a maintenance the wrapper waits for the place instead.
+    /// that has taken the place since then stops the child. After a maintenance the wrapper waits for the place
+    /// instead.
     pub has_given_way: bool,
     /// Attempts are a constant time apart, as `--abort-on-failure` counts them, until the first success.
     pub has_fixed_pause: bool,

@@ -1,7 +1,7 @@
 //! The scale of a tenant's event ids: the wall time, and how far the ids are ahead of it.
 //!
-//! An id contains the time of its event, and ids rise. After the clock was ahead, the next id is still greater than
-//! the last one: from then on the ids of the tenant are ahead of the wall time by a constant. A timestamp is the time in
+//! An id contains the time of its event, and ids rise. After the clock was ahead, the next id is still greater than the
+//! last one: from then on the ids of the tenant are ahead of the wall time by a constant. A timestamp is the time in
 //! the id without that constant, and events are kept by their timestamps; those from before the clock was set back,
 //! which may lie in the future, by how long ago that was.
 //!
