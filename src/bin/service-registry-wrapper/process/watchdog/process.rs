@@ -208,7 +208,10 @@ fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
 /// kill and the end of the place is a twentieth of the interval.
 #[expect(unsafe_code, reason = "the C library musl has no function for this")]
 fn run_first() {
-    let priority = libc::sched_param { sched_priority: 1 };
-    // SAFETY: the kernel reads a struct that lives long enough.
-    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO, &raw const priority) };
+    // SAFETY: the struct has numbers only (musl's has more of them); the kernel reads it while it lives.
+    unsafe {
+        let mut priority: libc::sched_param = std::mem::zeroed();
+        priority.sched_priority = 1;
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO, &raw const priority);
+    }
 }
