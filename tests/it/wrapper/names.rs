@@ -105,9 +105,8 @@ fn registers_at_the_last_of(addresses: &[&str], registry: &Registry, interval: &
     command.arg(format!("--registry-url=http://registry.test:{port}"));
     command.args(["--id=web0", "--on-exit=deregister", "--interval", interval]);
     let mut wrapped = Running::start(command.arg("python3").arg(child("signals.py")));
-    wrapped.line("registered web0");
+    wrapped.all(&["registered web0", "ready "]); // the start does not wait for a second attempt
     assert!(service(registry, "web0").is_some());
-    wrapped.ready();
     wrapped.signal(Signal::SIGTERM);
     eventually("the withdrawal", || service(registry, "web0").is_none().then_some(()));
 }

@@ -66,8 +66,7 @@ fn budget_bounds_the_whole_stop() {
 fn silent_registry_delays_a_stop_at_most_two_seconds() {
     let registry = Registry::start();
     let mut running = Running::start(wrapped(&registry, &[]).arg("python3").arg(child("signals.py")));
-    running.line("registered");
-    running.ready();
+    running.all(&["registered", "ready "]);
     registry.process.signal(Signal::SIGSTOP);
     running.signal(Signal::SIGTERM);
     running.line("got 15");
