@@ -6,35 +6,22 @@ use clap::{Arg, ArgAction};
 /// What the names of all variables begin with.
 pub const PREFIX: &str = "SERVICE_REGISTRY_";
 
-/// The variables of both programs, without the prefix. Both know all of them, since an environment may be shared.
-const KNOWN: [&str; 66] = [
+/// The variables, without the prefix, that say how one command is registered and treated. The child of a wrapper does not
+/// get them: a wrapper inside it would wait for the id of the outer one.
+const OF_ONE_COMMAND: [&str; 38] = [
     "ABORT_ON_FAILURE",
-    "API_KEY",
-    "API_KEY_FILE",
-    "AUTH_URL",
-    "CA_FILE",
     "CHECK",
     "CHECK_ACCEPT_3XX",
     "CHECK_INTERVAL",
     "CHECK_START_PERIOD",
     "CHECK_TIMEOUT",
-    "CLIENT_CERT",
-    "CLIENT_KEY",
-    "DATA_DIR",
     "DRAIN_DELAY",
-    "EVENTS_RETENTION",
     "EXIT_MAP",
     "FALL",
     "FLAP_LIMIT",
-    "HOST_NAMES",
     "ID",
     "INTERVAL",
-    "IN_MEMORY",
     "LEAVE_ORPHANS",
-    "LENIENT_HEARTBEATS",
-    "LISTEN",
-    "LOG_FORMAT",
-    "MAX_CONNECTIONS",
     "METADATA",
     "NOTIFY_WHEN",
     "ON_EXIT",
@@ -42,28 +29,49 @@ const KNOWN: [&str; 66] = [
     "ON_NOT_READY",
     "ON_REGISTRY_DOWN",
     "ON_UNHEALTHY",
-    "OPEN",
     "PARENT_DEATH_SIGNAL",
     "PID_FILE",
-    "QUIET",
     "READY_FD",
     "READY_TIMEOUT",
-    "REGION",
     "REGISTER_WHEN",
     "REPLACE",
     "RERAISE",
     "RETRIES",
     "REWRITE_SIGNAL",
     "RISE",
-    "SERVICE_SHAPE",
     "SESSION_METADATA",
     "SIGNAL_SCOPE",
     "STATE_DIR",
-    "STATUS_SOCKET",
     "STOP_BUDGET",
     "STOP_TIMEOUT",
-    "STRICT_FEED",
     "TAGS",
+    "WARN_ON_REAP",
+    "WATCHDOG",
+];
+
+/// The other variables of both programs: those of the registry, of the way to it and of the log, and that of the status
+/// socket, which `service-registry status` reads.
+const OTHERS: [&str; 28] = [
+    "API_KEY",
+    "API_KEY_FILE",
+    "AUTH_URL",
+    "CA_FILE",
+    "CLIENT_CERT",
+    "CLIENT_KEY",
+    "DATA_DIR",
+    "EVENTS_RETENTION",
+    "HOST_NAMES",
+    "IN_MEMORY",
+    "LENIENT_HEARTBEATS",
+    "LISTEN",
+    "LOG_FORMAT",
+    "MAX_CONNECTIONS",
+    "OPEN",
+    "QUIET",
+    "REGION",
+    "SERVICE_SHAPE",
+    "STATUS_SOCKET",
+    "STRICT_FEED",
     "TLS_CERT",
     "TLS_CLIENT_CA",
     "TLS_KEY",
@@ -72,17 +80,26 @@ const KNOWN: [&str; 66] = [
     "USERNAME",
     "USERS",
     "VERBOSE",
-    "WARN_ON_REAP",
-    "WATCHDOG",
 ];
 
 /// How similar a known name must be to be suggested, from 0 to 1.
 const SIMILAR: f64 = 0.8;
 
-/// Returns whether a variable with this name has an effect, or does not come from a user of these programs.
+/// Returns whether a variable with this name has an effect, or does not come from a user of these programs. Both
+/// programs know the variables of both, since an environment may be shared.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    name.strip_prefix(PREFIX).is_none_or(|rest| KNOWN.contains(&rest) || is_of_kubernetes(rest))
+    name.strip_prefix(PREFIX).is_none_or(|rest| known().any(|known| *known == rest) || is_of_kubernetes(rest))
+}
+
+/// Returns whether a variable says how one command is registered and treated.
+#[must_use]
+pub fn is_of_one_command(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|rest| OF_ONE_COMMAND.contains(&rest))
+}
+
+fn known() -> impl Iterator<Item = &'static &'static str> {
+    OF_ONE_COMMAND.iter().chain(&OTHERS)
 }
 
 /// Kubernetes sets such variables in every container if a service has the name `service-registry`.
@@ -102,7 +119,7 @@ pub fn warning(name: &str) -> String {
         let part = if (before || behind) && known.len() > 2 { 0.95 } else { 0.0 };
         strsim::jaro_winkler(rest, known).max(part)
     };
-    let best = KNOWN.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    let best = known().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
     match best.filter(|best| likeness(best) >= SIMILAR) {
         Some(best) => format!("{name} has no effect: there is no such variable; did you mean {PREFIX}{best}?"),
         None => format!("{name} has no effect: there is no such variable (--help lists them)"),

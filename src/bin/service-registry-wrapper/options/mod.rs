@@ -93,54 +93,9 @@ pub(super) const CREDENTIALS: [&str; 5] = [
     "SERVICE_REGISTRY_CLIENT_KEY",
 ];
 
-/// Variables that say how this one command is registered and treated, without the prefix. The child does not get them:
-/// a wrapper inside it would wait for the id of the outer one. It gets those that say where registries are, those of
-/// the log, and that of the status socket, which `service-registry status` reads.
-pub(super) const FOR_THIS_COMMAND: [&str; 38] = [
-    "ABORT_ON_FAILURE",
-    "CHECK",
-    "CHECK_ACCEPT_3XX",
-    "CHECK_INTERVAL",
-    "CHECK_START_PERIOD",
-    "CHECK_TIMEOUT",
-    "DRAIN_DELAY",
-    "EXIT_MAP",
-    "FALL",
-    "FLAP_LIMIT",
-    "ID",
-    "INTERVAL",
-    "LEAVE_ORPHANS",
-    "METADATA",
-    "NOTIFY_WHEN",
-    "ON_EXIT",
-    "ON_LOST",
-    "ON_NOT_READY",
-    "ON_REGISTRY_DOWN",
-    "ON_UNHEALTHY",
-    "PARENT_DEATH_SIGNAL",
-    "PID_FILE",
-    "READY_FD",
-    "READY_TIMEOUT",
-    "REGISTER_WHEN",
-    "REPLACE",
-    "RERAISE",
-    "RETRIES",
-    "REWRITE_SIGNAL",
-    "RISE",
-    "SESSION_METADATA",
-    "SIGNAL_SCOPE",
-    "STATE_DIR",
-    "STOP_BUDGET",
-    "STOP_TIMEOUT",
-    "TAGS",
-    "WARN_ON_REAP",
-    "WATCHDOG",
-];
-
 /// Returns whether a variable is withheld from the child.
 pub(super) fn is_withheld(variable: &OsStr) -> bool {
-    let name = variable.to_str().and_then(|name| name.strip_prefix(variables::PREFIX));
-    name.is_some_and(|name| FOR_THIS_COMMAND.contains(&name)) || CREDENTIALS.iter().any(|secret| variable == *secret)
+    variable.to_str().is_some_and(variables::is_of_one_command) || CREDENTIALS.iter().any(|secret| variable == *secret)
 }
 
 /// The one that is a secret itself.
@@ -297,17 +252,12 @@ mod tests {
 
     #[test]
     fn variables_of_the_service_and_its_command_are_withheld() {
-        let command = Options::command();
-        let is_own = |option: &&Arg| {
+        for option in Options::command().get_arguments() {
+            let Some(variable) = option.get_env() else { continue };
             let heading = option.get_help_heading().unwrap_or_default();
-            ["Service", "Registration", "Readiness", "Health", "Command"].contains(&heading)
-                && option.get_id() != "status_socket"
-        };
-        let own = command.get_arguments().filter(is_own).filter_map(Arg::get_env);
-        let own: Vec<_> = own.map(|variable| variable.to_str().unwrap()).collect();
-        assert_eq!(own.len(), FOR_THIS_COMMAND.len());
-        for variable in own {
-            assert!(is_withheld(OsStr::new(variable)), "{variable}: is it withheld from the child?");
+            let is_own = ["Service", "Registration", "Readiness", "Health", "Command"].contains(&heading);
+            let is_of_one_command = variables::is_of_one_command(variable.to_str().unwrap());
+            assert_eq!(is_of_one_command, is_own && option.get_id() != "status_socket", "{}", variable.display());
         }
     }
 
