@@ -47,11 +47,17 @@ struct Description {
 
 /// Sets reasons and the description. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Desired(watch::Sender<Reasons>, watch::Sender<Description>);
+pub(crate) struct Desired {
+    reasons: watch::Sender<Reasons>,
+    description: watch::Sender<Description>,
+}
 
 /// Sees what the reasons amount to, and the description.
 #[derive(Clone)]
-pub(super) struct DesiredWatch(watch::Receiver<Reasons>, watch::Receiver<Description>);
+pub(super) struct DesiredWatch {
+    reasons: watch::Receiver<Reasons>,
+    description: watch::Receiver<Description>,
+}
 
 /// Returns both ends. At first the service is kept out only if something has to be waited for.
 pub(super) fn channel(
@@ -59,20 +65,20 @@ pub(super) fn channel(
     not_ready: Option<String>,
     unhealthy: Option<String>,
 ) -> (Desired, DesiredWatch) {
-    let (set, seen) = watch::channel(Reasons { not_ready, unhealthy, ..Reasons::default() });
+    let (reasons, seen_reasons) = watch::channel(Reasons { not_ready, unhealthy, ..Reasons::default() });
     let (id, texts, payload) = (service.id.clone(), service.texts.clone(), service.payload.clone());
-    let (describe, described) = watch::channel(Description { id, texts, ports: Vec::new(), payload });
-    (Desired(set, describe), DesiredWatch(seen, described))
+    let (description, seen_description) = watch::channel(Description { id, texts, ports: Vec::new(), payload });
+    (Desired { reasons, description }, DesiredWatch { reasons: seen_reasons, description: seen_description })
 }
 
 impl Desired {
     /// Keeps the service out of the registry for maintenance, or ends that.
     pub(crate) fn set_maintenance(&self, why: Option<String>) {
-        self.0.send_modify(|reasons| reasons.maintenance = why);
+        self.reasons.send_modify(|reasons| reasons.maintenance = why);
     }
 
     pub(crate) fn has_maintenance(&self) -> bool {
-        self.0.borrow().maintenance.is_some()
+        self.reasons.borrow().maintenance.is_some()
     }
 
     /// Changes the texts that describe the service; returns the description that they make.
@@ -92,57 +98,57 @@ impl Desired {
 
     /// On an error nothing is changed.
     fn describe(&self, change: impl FnOnce(&mut Description)) -> Result<ServicePayload> {
-        let mut next = self.1.borrow().clone();
+        let mut next = self.description.borrow().clone();
         change(&mut next);
         next.payload = next.texts.payload(&next.id, &next.ports, str::to_owned)?;
         let payload = next.payload.clone();
-        self.1.send_modify(|description| *description = next);
+        self.description.send_modify(|description| *description = next);
         Ok(payload)
     }
 
     /// Keeps the service out of the registry while the child is not ready, and says why.
     pub(crate) fn set_not_ready(&self, why: Option<String>) {
-        self.0.send_modify(|reasons| reasons.not_ready = why);
+        self.reasons.send_modify(|reasons| reasons.not_ready = why);
     }
 
     /// Returns why the child is not ready.
     pub(crate) fn not_ready(&self) -> Option<String> {
-        self.0.borrow().not_ready.clone()
+        self.reasons.borrow().not_ready.clone()
     }
 
     /// Waits until the child is ready.
     pub(crate) async fn ready(&self) {
-        let _ = self.0.subscribe().wait_for(|reasons| reasons.not_ready.is_none()).await; // this is a sender itself
+        let _ = self.reasons.subscribe().wait_for(|reasons| reasons.not_ready.is_none()).await; // this is a sender itself
     }
 
     /// Keeps the service out of the registry while the checks fail, and says why.
     pub(crate) fn set_unhealthy(&self, why: Option<String>) {
-        self.0.send_if_modified(|reasons| std::mem::replace(&mut reasons.unhealthy, why.clone()) != why);
+        self.reasons.send_if_modified(|reasons| std::mem::replace(&mut reasons.unhealthy, why.clone()) != why);
     }
 
     pub(crate) fn is_unhealthy(&self) -> bool {
-        self.0.borrow().unhealthy.is_some()
+        self.reasons.borrow().unhealthy.is_some()
     }
 
     /// Waits until the child is ready, and its checks do not fail.
     pub(crate) async fn serving(&self) {
         let is_serving = |reasons: &Reasons| reasons.not_ready.is_none() && reasons.unhealthy.is_none();
-        let _ = self.0.subscribe().wait_for(is_serving).await; // as above
+        let _ = self.reasons.subscribe().wait_for(is_serving).await; // as above
     }
 
     /// Returns why the service is kept out of the registry.
     pub(crate) fn reason(&self) -> Option<String> {
-        self.0.borrow().describe()
+        self.reasons.borrow().describe()
     }
 
     /// Asks for the child to be stopped.
     pub(crate) fn request_stop(&self, why: String) {
-        self.0.send_modify(|reasons| reasons.stop = Some(bounded(&why)));
+        self.reasons.send_modify(|reasons| reasons.stop = Some(bounded(&why)));
     }
 
     /// Waits until the child is to be stopped; returns why.
     pub(crate) async fn stop_requested(&self) -> String {
-        let mut seen = self.0.subscribe();
+        let mut seen = self.reasons.subscribe();
         let reasons = seen.wait_for(|reasons| reasons.stop.is_some()).await;
         reasons.ok().and_then(|reasons| reasons.stop.clone()).unwrap_or_default()
     }
@@ -152,24 +158,24 @@ impl DesiredWatch {
     /// Returns why the service should be out of the registry, if it should; [`changed`](Self::changed) then waits for
     /// changes after this.
     pub(super) fn reason(&mut self) -> Option<String> {
-        self.0.borrow_and_update().describe()
+        self.reasons.borrow_and_update().describe()
     }
 
     pub(super) fn is_in_maintenance(&self) -> bool {
-        self.0.borrow().maintenance.is_some()
+        self.reasons.borrow().maintenance.is_some()
     }
 
     /// Returns the description that the service should have; [`changed`](Self::changed) then waits for changes after
     /// this.
     pub(super) fn payload(&mut self) -> ServicePayload {
-        self.1.borrow_and_update().payload.clone()
+        self.description.borrow_and_update().payload.clone()
     }
 
     /// Waits for a change. Never returns if there can be none any more.
     pub(super) async fn changed(&mut self) {
         let changed = tokio::select! {
-            changed = self.0.changed() => changed,
-            changed = self.1.changed() => changed,
+            changed = self.reasons.changed() => changed,
+            changed = self.description.changed() => changed,
         };
         if changed.is_err() {
             std::future::pending().await
