@@ -1,12 +1,10 @@
 //! The checks, and what each needs from one run to the next. All of them run at the same time, each once.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use service_registry::client::HttpProbe;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -67,27 +65,10 @@ impl Probe {
     }
 }
 
-/// A check under way.
-type Running<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
-
 /// Runs all checks at the same time; returns what is wrong.
 pub(super) async fn run_all(probes: &mut [Probe], watched: &Watched<'_>, limit: Duration) -> Result<(), String> {
-    let mut running: Vec<Running<'_>> = Vec::new();
-    for probe in probes {
-        running.push(Box::pin(probe.run(watched, limit)));
-    }
-    let mut wrong = vec![None; running.len()];
-    let mut is_done = vec![false; running.len()];
-    poll_fn(|context| {
-        for (index, check) in running.iter_mut().enumerate().filter(|(index, _)| !is_done[*index]).collect::<Vec<_>>() {
-            if let Poll::Ready(outcome) = check.as_mut().poll(context) {
-                (is_done[index], wrong[index]) = (true, outcome.err());
-            }
-        }
-        if is_done.iter().all(|is_done| *is_done) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    let outcomes = join_all(probes.iter_mut().map(|probe| probe.run(watched, limit))).await;
+    let wrong: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
