@@ -20,6 +20,7 @@ mod placeholders;
 mod readiness;
 mod refusals;
 mod renewal;
+mod scope;
 mod secrets;
 mod servers;
 mod start;
