@@ -2,6 +2,8 @@
 //!
 //! `reading/` shows what a registry has; `wrapper` talks to the wrappers of this machine.
 
+pub(super) mod completions;
+pub(super) mod config_file;
 pub(super) mod hash_key;
 pub(super) mod reading;
 pub(super) mod wrapper;
