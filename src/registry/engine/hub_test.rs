@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Engine, Topic, Waiter};
-use crate::registry::model::{Clock, Keys, ManualClock, NewService, NewServiceKind, Now, Quota, StringList};
+use crate::registry::model::{Clock, Keys, ManualClock, NewService, NewServiceKind, Now, Quota, StringList, TenantId};
 use crate::registry::state::State;
 
 fn engine() -> Engine {
@@ -16,7 +16,7 @@ fn engine() -> Engine {
     Engine::new(clock, state, None).unwrap()
 }
 
-async fn register(engine: &Engine, tenant: u64, id: &str, tag: &str) {
+async fn register(engine: &Engine, tenant: TenantId, id: &str, tag: &str) {
     let new = NewService {
         id: id.into(),
         tags: StringList::new([tag]),

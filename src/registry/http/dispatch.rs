@@ -11,8 +11,8 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::app::App;
-use super::context::{Caller, RequestContext};
 use super::connection::ResponseBody;
+use super::context::{Caller, RequestContext};
 use super::credentials::claim;
 use super::error::HttpError;
 use super::forwarded;

@@ -112,7 +112,8 @@ impl HttpError {
             }
         };
         let code = kind.status();
-        let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into(), marker };
+        let fault =
+            Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into(), marker };
         let answer = Answer::json(code, &fault);
         if is_busy {
             return if is_deferred_login { answer.retry().closing() } else { answer.retry() };

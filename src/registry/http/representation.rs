@@ -5,7 +5,6 @@
 
 use serde::{Serialize, Serializer};
 
-use super::resources::Tagged;
 use crate::registry::model::{
     Entry, EventKind, EventType, ListedEvent, ListedService, NamedSession, NamedValue, Resource, ServiceInfo,
     ServiceKind, SessionId, StringList,
@@ -68,12 +67,6 @@ impl Serialize for ShapedService {
                 Union { id, session_id, tags, metadata, heartbeat_timeout, last_seen: *last_seen }.serialize(serializer)
             }
         }
-    }
-}
-
-impl Tagged for ShapedService {
-    fn shown(&self) -> (&ServiceInfo, Option<u8>) {
-        (&self.service.info, self.service.timeout)
     }
 }
 

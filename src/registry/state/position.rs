@@ -45,7 +45,8 @@ impl State {
         let unknown = Tenant::default();
         let tenant = self.tenants.get(&id).unwrap_or(&unknown);
         let unkept = self.unkept.get(&id).copied();
-        let kept = unkept.map_or(tenant.events.len(), |unkept| tenant.events.partition_point(|event| event.id < unkept));
+        let kept =
+            unkept.map_or(tenant.events.len(), |unkept| tenant.events.partition_point(|event| event.id < unkept));
         let last = kept.checked_sub(1).and_then(|last| tenant.events.get(last)).map(|event| event.id);
         last.or_else(|| unkept.map(Uuid1::previous_tick)).unwrap_or_else(|| {
             let since = now.wall.saturating_sub(EMPTY_MS.min(self.retention / 2));

@@ -16,7 +16,7 @@ use crate::bench::{Client, DEADLINE, Registry};
 
 /// As many streams, and as many that poll.
 const FOLLOWERS: usize = 500;
-const EVENTS: usize = 40;
+const EVENTS: usize = 20;
 
 async fn ask(address: SocketAddr, connection: &mut BufReader<TcpStream>, path: &str, accept: &str) {
     let request = format!("GET /v1.0/1{path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n");
@@ -40,6 +40,9 @@ async fn stream(address: SocketAddr, marker: String) -> Vec<String> {
     ids
 }
 
+/// Less than the wait: an event must end it.
+const SOON: Duration = Duration::from_secs(45);
+
 /// The ids of the events that one long poll after the other returns.
 async fn poll(address: SocketAddr, mut marker: String) -> Vec<String> {
     let mut connection = BufReader::new(TcpStream::connect(address).await.unwrap());
@@ -49,7 +52,8 @@ async fn poll(address: SocketAddr, mut marker: String) -> Vec<String> {
         let (mut length, mut line) = (0, String::new());
         while line != "\r\n" {
             line.clear();
-            connection.read_line(&mut line).await.unwrap();
+            let read = timeout(SOON, connection.read_line(&mut line)).await;
+            assert!(read.is_ok_and(|read| read.is_ok()), "it was not woken");
             if let Some(text) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
                 length = text.trim().parse().unwrap();
             }

@@ -18,10 +18,7 @@ pub(in crate::registry::http) type ByteStream = Pin<Box<dyn Stream<Item = Bytes>
 /// The body of a response.
 pub(in crate::registry::http) enum ResponseBody {
     Full(Full<Bytes>),
-    Stream {
-        stream: ByteStream,
-        request: Option<RequestUnderWay>,
-    },
+    Stream { stream: ByteStream, request: Option<RequestUnderWay> },
 }
 
 /// A request whose response has begun: its connection is busy until this is dropped.

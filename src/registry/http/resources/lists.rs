@@ -83,11 +83,7 @@ impl RequestContext<'_> {
 
     /// Writes the page as JSON, in the form of [`wire::Page`]. It ends before an entry that makes it too long; a first
     /// entry that is too long is cut if possible.
-    async fn page_text<T: Entry + Serialize>(
-        &self,
-        listing: Listing<T>,
-        form: &Form<'_>,
-    ) -> io::Result<Vec<u8>> {
+    async fn page_text<T: Entry + Serialize>(&self, listing: Listing<T>, form: &Form<'_>) -> io::Result<Vec<u8>> {
         let mut text = Vec::with_capacity(256);
         let mut json = PrettyFormatter::with_indent(INDENT);
         json.begin_object(&mut text)?;

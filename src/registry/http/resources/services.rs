@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::follow::{EntityTag, KnownTags, wait};
+use super::follow::{EntityTag, KnownTags, Tagged, wait};
 use super::lists::Form;
 use super::sessions::beat;
 use crate::registry::engine::{Scope, Topic};
@@ -11,7 +11,14 @@ use crate::registry::http::error::HttpError;
 use crate::registry::http::representation::ShapedService;
 use crate::registry::http::request::services::{check_id, new_service, service_update, tag};
 use crate::registry::http::response::Answer;
+use crate::registry::model::ServiceInfo;
 use crate::registry::state::HeartbeatTarget;
+
+impl Tagged for ShapedService {
+    fn shown(&self) -> (&ServiceInfo, Option<u8>) {
+        (&self.service.info, self.service.timeout)
+    }
+}
 
 pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let page = context.page()?;

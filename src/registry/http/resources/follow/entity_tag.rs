@@ -37,7 +37,7 @@ impl EntityTag {
 }
 
 /// An entry with what its page's entity tag covers.
-pub(crate) trait Tagged {
+pub(in crate::registry::http::resources) trait Tagged {
     /// The service, and the timeout that it is shown with.
     fn shown(&self) -> (&ServiceInfo, Option<u8>);
 }

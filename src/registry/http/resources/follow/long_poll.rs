@@ -8,7 +8,7 @@ use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::response::Answer;
 use crate::registry::model::Uuid1;
-use crate::registry::state::Feed;
+use crate::registry::state::{Feed, State};
 
 impl RequestContext<'_> {
     /// Answers with the first page of events after the marker, or an empty one at the end of the wait.
@@ -19,7 +19,7 @@ impl RequestContext<'_> {
     ) -> Result<Answer, HttpError> {
         let waiter = self.app.engine.waiter(self.tenant, Topic::Events);
         let mut pause = Pause::begin(self, wait)?;
-        let start = |state: &mut crate::registry::state::State| state.position(self.now, self.tenant, feed.from);
+        let start = |state: &mut State| state.position(self.now, self.tenant, feed.from);
         let mut position = self.read_swept(Scope::Nothing, start).await?;
         loop {
             let woken = waiter.woken();

@@ -11,8 +11,7 @@ mod long_poll;
 mod parameters;
 mod pause;
 
-pub(super) use entity_tag::{EntityTag, KnownTags};
-pub(crate) use entity_tag::Tagged;
+pub(super) use entity_tag::{EntityTag, KnownTags, Tagged};
 pub(crate) use interrupts::Interrupts;
 pub(crate) use parameters::is_followed;
 pub(super) use parameters::{last_event_id, wait, wants_event_stream};
