@@ -121,7 +121,12 @@ impl EventsPoller {
             if self.feed.next_page.is_none() || !self.feed.is_new {
                 sleep_until(self.due).await;
             }
-            let options = EventOptions { limit: self.limit, marker: self.feed.marker(), kind: self.kind.clone() };
+            let options = EventOptions {
+                limit: self.limit,
+                marker: self.feed.marker(),
+                kind: self.kind.clone(),
+                ..EventOptions::default()
+            };
             let page = self.client.events().list(&options).await;
             let asked_to_wait = page.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
             self.due = Instant::now() + self.every.max(asked_to_wait).min(LONGEST_PAUSE);

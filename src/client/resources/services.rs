@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::cache::{CacheKey, ServiceList};
-use super::reason::reason_query;
+use super::reason::{reason_query, replacement_query};
 use crate::client::schedule::CLOSEST;
 use crate::client::transport::Call;
 use crate::client::transport::url::not_empty;
@@ -223,6 +223,18 @@ impl<'a> Services<'a> {
     pub async fn remove_because(self, id: &str, reason: &str) -> Result<(), Error> {
         let path = ["services", not_empty(id, "service id")?];
         self.client.send(Call::delete(&path).query(reason_query(reason)?)).await?;
+        Ok(())
+    }
+
+    /// Removes a service from the registry at once, because the caller takes its place; like
+    /// [`Sessions::remove_replaced`](super::Sessions::remove_replaced).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`remove_because`](Self::remove_because).
+    pub async fn remove_replaced(self, id: &str, reason: &str) -> Result<(), Error> {
+        let path = ["services", not_empty(id, "service id")?];
+        self.client.send(Call::delete(&path).query(replacement_query(reason)?)).await?;
         Ok(())
     }
 }

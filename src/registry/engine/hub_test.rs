@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Engine, Topic, Waiter};
-use crate::registry::model::{Clock, Keys, ManualClock, NewService, NewServiceKind, Now, Quota, StringList, TenantId};
+use crate::registry::model::{
+    Attribution, Clock, Keys, ManualClock, NewService, NewServiceKind, Now, Quota, StringList, TenantId,
+};
 use crate::registry::state::State;
 
 fn engine() -> Engine {
@@ -26,7 +28,7 @@ async fn register(engine: &Engine, tenant: TenantId, id: &str, tag: &str) {
     let now: Now = engine.now();
     let create = |state: &mut State| {
         state.create_on_first_use(now, tenant);
-        state.create_service(now, tenant, &Quota::default(), &new).unwrap();
+        state.create_service(now, tenant, &Quota::default(), &new, &Attribution::default()).unwrap();
     };
     engine.write_swept(now, create).await.unwrap();
 }

@@ -125,10 +125,10 @@ async fn authorize_and_route(
     let query = &Query::parse(parts.uri.query());
     let claim = claim(authenticator.is_open(), &parts.headers, query, tenant, rest);
     let (tenant, user) = authenticator.admit(now, claim)?;
-    (notes.tenant, notes.user) = (Some(tenant), user);
+    (notes.tenant, notes.user) = (Some(tenant), user.clone());
     admitted();
     let address = caller.address;
-    let context = |quotas| RequestContext { app, now, tenant, address, quotas, claim, base, path, query, body };
+    let context = |quotas| RequestContext { app, now, tenant, address, user, quotas, claim, base, path, query, body };
     if resources::is_followed(query, &parts.headers) {
         // The users are not held while the request waits: others may replace them.
         let quotas = authenticator.quotas(tenant).clone();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attribution::{Cause, PackedAttribution};
 use super::ids::SessionId;
 use super::lease::Lease;
 use super::page::Entry;
@@ -34,6 +35,13 @@ pub(crate) struct Session {
 pub(crate) struct NamedSession {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
+}
+
+impl NamedSession {
+    pub(crate) fn info(&self) -> Arc<SessionInfo> {
+        let Session { timeout, metadata, .. } = &self.session;
+        Arc::new(SessionInfo { id: self.id, timeout: *timeout, metadata: metadata.clone() })
+    }
 }
 
 impl Entry for NamedSession {
@@ -121,6 +129,7 @@ impl Entry for NamedValue {
 pub(crate) struct Event {
     pub(crate) id: Uuid1,
     pub(crate) kind: EventKind,
+    pub(crate) attribution: PackedAttribution,
 }
 
 /// An event as an entry of a list.
@@ -129,6 +138,8 @@ pub(crate) struct ListedEvent {
     pub(crate) event: Event,
     /// In milliseconds since 1970.
     pub(crate) timestamp: u64,
+    /// Only with the members that clients of the original know.
+    pub(crate) is_strict: bool,
 }
 
 impl Entry for ListedEvent {
@@ -151,6 +162,10 @@ pub(crate) enum EventKind {
     SessionTimeout(Box<[Arc<ServiceInfo>]>),
     ValueUpdate(Box<ValueUpdate>),
     ValueRemove(Box<ValueRemove>),
+    ServiceUpdate(Box<ServiceUpdated>),
+    SessionCreate(Arc<SessionInfo>),
+    SessionUpdate(Arc<SessionInfo>),
+    SessionRemove(Arc<SessionInfo>),
 }
 
 /// The type of an event.
@@ -162,6 +177,17 @@ pub(crate) enum EventType {
     SessionTimeout,
     ValueUpdate,
     ValueRemove,
+    ServiceUpdate,
+    SessionCreate,
+    SessionUpdate,
+    SessionRemove,
+}
+
+impl EventType {
+    /// Returns whether only requests that ask for more types than the original had see it.
+    pub(crate) fn is_extended(self) -> bool {
+        matches!(self, Self::ServiceUpdate | Self::SessionCreate | Self::SessionUpdate | Self::SessionRemove)
+    }
 }
 
 impl EventKind {
@@ -173,8 +199,41 @@ impl EventKind {
             Self::SessionTimeout(_) => EventType::SessionTimeout,
             Self::ValueUpdate(_) => EventType::ValueUpdate,
             Self::ValueRemove(_) => EventType::ValueRemove,
+            Self::ServiceUpdate(_) => EventType::ServiceUpdate,
+            Self::SessionCreate(_) => EventType::SessionCreate,
+            Self::SessionUpdate(_) => EventType::SessionUpdate,
+            Self::SessionRemove(_) => EventType::SessionRemove,
         }
     }
+
+    /// Returns the cause, as far as the type tells it: a service is removed for one of several.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        Some(match self {
+            Self::Join(_) => Cause::Registered,
+            Self::ServiceTimeout(_) | Self::SessionTimeout(_) => Cause::Expired,
+            Self::ValueUpdate(update) if update.old.is_none() => Cause::Set,
+            Self::ValueUpdate(_) | Self::ServiceUpdate(_) | Self::SessionUpdate(_) => Cause::Updated,
+            Self::ValueRemove(_) => Cause::Removed,
+            Self::SessionCreate(_) => Cause::Opened,
+            Self::Remove(_) | Self::SessionRemove(_) => return None,
+        })
+    }
+}
+
+/// A service was changed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ServiceUpdated {
+    pub(crate) old: Arc<ServiceInfo>,
+    pub(crate) new: Arc<ServiceInfo>,
+}
+
+/// The description of a session in an event.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SessionInfo {
+    pub(crate) id: SessionId,
+    /// In seconds.
+    pub(crate) timeout: u8,
+    pub(crate) metadata: StringList,
 }
 
 /// A configuration value got a new value.

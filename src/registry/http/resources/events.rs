@@ -7,7 +7,7 @@ use super::lists::Form;
 use crate::registry::engine::Scope;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
-use crate::registry::http::request::events::{event_type, marker};
+use crate::registry::http::request::events::{event_type, extended, marker};
 use crate::registry::http::request::pagination;
 use crate::registry::http::response::Answer;
 use crate::registry::model::{Event, ListedEvent, Listing, Uuid1};
@@ -22,8 +22,10 @@ pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpErr
         Some(id) => marker(&[id])?,
         None => marker(&context.query.values("marker"))?,
     };
-    let kind = event_type(&context.query.values("type"))?;
-    let feed = Feed { from, kind, strict: context.app.compatibility.strict_feed, limit };
+    let strict = context.app.compatibility.strict_feed;
+    let extended = !strict && extended(&context.query.values("extended"))?;
+    let kind = event_type(&context.query.values("type"), extended)?;
+    let feed = Feed { from, kind, strict, extended, limit };
     if is_stream {
         return Box::pin(context.stream_events(feed)).await;
     }
@@ -59,6 +61,6 @@ impl RequestContext<'_> {
         let page = self.feed(from, feed).await?;
         // Read after the events, so that it covers all of them.
         let ids = self.read(Scope::Nothing, |state| state.id_scale(self.tenant)).await;
-        Ok(page.map(|event| ListedEvent { timestamp: ids.timestamp(event.id), event }))
+        Ok(page.map(|event| feed.listed(event, &ids)))
     }
 }

@@ -23,7 +23,7 @@ use crate::registry::http::resources::ShareGuard;
 use crate::registry::http::resources::fair_share::Party;
 use crate::registry::http::resources::lists::SHORT;
 use crate::registry::http::response::{Answer, Unsent};
-use crate::registry::model::{Event, IdScale, ListedEvent, Listing, TenantId, Uuid1};
+use crate::registry::model::{Event, IdScale, Listing, TenantId, Uuid1};
 use crate::registry::state::{Feed, State};
 
 /// The time between two signs of life on a stream without events: proxies end silent responses, often after a minute.
@@ -167,7 +167,7 @@ impl Follower {
         for event in self.page.by_ref() {
             let (id, kind) = (event.id, event.kind.event_type().name());
             text.extend_from_slice(format!("id: {id}\nevent: {kind}\ndata: ").as_bytes());
-            let event = ListedEvent { timestamp: self.ids.timestamp(id), event };
+            let event = self.feed.listed(event, &self.ids);
             serde_json::to_writer(&mut text, &event).ok()?;
             text.extend_from_slice(b"\n\n");
             self.told = Some(id);
