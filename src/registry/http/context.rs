@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::header::{HeaderMap, USER_AGENT};
+use hyper::header::USER_AGENT;
 
 use super::app::App;
 use super::error::HttpError;
@@ -31,7 +31,6 @@ pub(super) struct RequestContext<'a> {
     pub(super) tenant: TenantId,
     pub(super) address: IpAddr,
     pub(super) user: Option<Arc<str>>,
-    pub(super) headers: &'a HeaderMap,
     pub(super) quotas: &'a Arc<Quotas>,
     pub(super) base: &'a PublicUrl<'a>,
     pub(super) path: &'a str,
@@ -67,10 +66,11 @@ impl RequestContext<'_> {
 
     /// Returns who makes the changes of this request.
     pub(super) fn attribution(&self) -> Attribution {
-        let agent = self.headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        let headers = &self.base.parts.headers;
+        let agent = headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
         Attribution {
             user: self.user.as_deref().map(str::to_owned),
-            address: Some(forwarded::client(self.address, self.headers, &self.app.trusted_proxies).to_canonical()),
+            address: Some(forwarded::client(self.address, headers, &self.app.trusted_proxies).to_canonical()),
             agent: agent.as_deref().map(bounded_agent).filter(|agent| !agent.is_empty()),
             ..Attribution::default()
         }

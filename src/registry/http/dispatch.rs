@@ -119,8 +119,8 @@ async fn authorize_and_route(
     let (tenant, user) = admit(authenticator, now, &parts.headers, query, tenant, rest)?;
     (notes.tenant, notes.user, notes.is_admitted) = (Some(tenant), user.clone(), true);
     let quotas = authenticator.quotas(tenant);
-    let (address, headers) = (caller.address, &parts.headers);
-    let context = RequestContext { app, now, tenant, address, user, headers, quotas, base, path, query, body };
+    let address = caller.address;
+    let context = RequestContext { app, now, tenant, address, user, quotas, base, path, query, body };
     let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
     if is_read && !context.quotas.rates.is_empty() {
         let (usage, verdict) = resources::limits::count(&context);
