@@ -82,3 +82,20 @@ fn filter_that_breaks_a_rule_is_refused() {
         assert_eq!(answer.json()["message"], Value::String(message));
     }
 }
+
+/// The registry releases its lock in between, and the page goes on.
+#[test]
+fn services_far_apart_are_on_one_page() {
+    let server = Server::open();
+    let mut client = server.client();
+    for number in 0..2_500 {
+        let zone = if number % 1_200 == 7 { "b" } else { "a" };
+        let body = json!({"id": format!("node-{number:04}"), "heartbeat_timeout": 120, "metadata": {"zone": zone}});
+        client.create("/services", body);
+    }
+    let expected = ["node-0007", "node-1207", "node-2407"];
+    assert_eq!(client.get("/services?metadata.zone=b").json()["metadata"]["count"], 3);
+    for query in ["metadata.zone=b", "metadata.zone=b&limit=1", "metadata.zone=b&limit=2"] {
+        assert_eq!(ids(&mut client, query), expected, "{query}");
+    }
+}
