@@ -1,4 +1,5 @@
-//! Events: `entry` is an event and its place in a list, `kind` says what happened, and `attribution` who did it and why.
+//! Events: `entry` is an event and its place in a list, `kind` says what happened, and `attribution` who did it and
+//! why.
 
 mod attribution;
 mod entry;
