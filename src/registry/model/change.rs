@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use super::event::Event;
 use super::ids::{SessionId, TenantId};
-use super::records::{Event, Service, Session, TenantRecord};
+use super::records::{Service, Session, TenantRecord};
 use super::uuid::Uuid1;
 
 /// A change of one record, with its value before and after.

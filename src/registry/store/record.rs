@@ -1,9 +1,9 @@
 //! The form of records in the store: a key that sorts, and a short value.
 //!
-//! [`value`](super::value) has the values. A key is a letter, the tenant, a letter for the kind, and the id. So each tenant is one range of keys, its events
-//! are the last part of that range, and a session is followed by the services in it. A record is read back as a
-//! [`Change`] with nothing before, so that recovery applies each record as a change. Leases come back without their
-//! tokens and deadlines, which are in memory only.
+//! [`value`](super::value) has the values. A key is a letter, the tenant, a letter for the kind, and the id. So each
+//! tenant is one range of keys, its events are the last part of that range, and a session is followed by the services
+//! in it. A record is read back as a [`Change`] with nothing before, so that recovery applies each record as a change.
+//! Leases come back without their tokens and deadlines, which are in memory only.
 
 use super::value::{Reader, put_event, put_service, put_session, put_tenant};
 use crate::registry::model::Uuid1;

@@ -67,18 +67,35 @@ fn filter_that_breaks_a_rule_is_refused() {
     for (query, parameter, rule) in [
         ("tag=web&tag=", "tag", "String is not in range (3..65)"),
         ("tag=a%20bc&tag=web", "tag", "Invalid characters"),
-        (&many("tag=web", 11), "tag", "Given 11 times; 10 are allowed"),
+        (&many("tag=web", 11), "tag", "Given 11 times; the most is 10"),
         ("metadata.=x", "metadata", "Key : String is not in range (1..255)"),
         ("metadata.zone=", "metadata", "Value for key 'zone': String is not in range (1..255)"),
         (&long, "metadata", &format!("Key {}: String is not in range (1..255)", "k".repeat(256))),
-        (&many("metadata.zone=a", 21), "metadata", "Given 21 times; 20 are allowed"),
+        (&many("metadata.zone=a", 21), "metadata", "Given 21 times; the most is 20"),
         ("id_prefix=", "id_prefix", "String is not in range (3..65)"),
         ("id_prefix=a/b", "id_prefix", "Invalid characters"),
-        ("id_prefix=abc&id_prefix=abc", "id_prefix", "Given 2 times; 1 are allowed"),
+        ("id_prefix=abc&id_prefix=abc", "id_prefix", "Given 2 times; the most is 1"),
     ] {
         let answer = client.get(&format!("/services?{query}"));
         assert_eq!(answer.fault(), (400, "badRequest".into(), rule.to_owned()), "{query}");
         let message = format!("Invalid value for '{parameter}' query string parameter");
         assert_eq!(answer.json()["message"], Value::String(message));
+    }
+}
+
+/// The registry releases its lock in between, and the page goes on.
+#[test]
+fn services_far_apart_are_on_one_page() {
+    let server = Server::open();
+    let mut client = server.client();
+    for number in 0..2_500 {
+        let zone = if number % 1_200 == 7 { "b" } else { "a" };
+        let body = json!({"id": format!("node-{number:04}"), "heartbeat_timeout": 120, "metadata": {"zone": zone}});
+        client.create("/services", body);
+    }
+    let expected = ["node-0007", "node-1207", "node-2407"];
+    assert_eq!(client.get("/services?metadata.zone=b").json()["metadata"]["count"], 3);
+    for query in ["metadata.zone=b", "metadata.zone=b&limit=1", "metadata.zone=b&limit=2"] {
+        assert_eq!(ids(&mut client, query), expected, "{query}");
     }
 }

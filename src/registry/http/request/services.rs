@@ -35,7 +35,7 @@ pub(in crate::registry::http) fn filter(query: &Query<'_>) -> Result<ServiceFilt
 }
 
 fn at_most(most: usize, given: usize, name: &'static str) -> Result<(), DomainError> {
-    let rule = || format!("Given {given} times; {most} are allowed");
+    let rule = || format!("Given {given} times; the most is {most}");
     if given <= most { Ok(()) } else { Err(DomainError::Parameter { name, rule: rule() }) }
 }
 

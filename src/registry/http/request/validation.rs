@@ -84,8 +84,8 @@ pub(crate) fn service_id(text: &str) -> Rule<()> {
     invalid_unless(text.bytes().all(|byte| is_word(byte) || byte == b'.'))
 }
 
-/// The begin of an id, or a tag to search for: the characters of ids. The original refused tags of one or two characters,
-/// which can be stored.
+/// The beginning of an id, or a tag to search for: the characters of ids. The original refused tags of one or two
+/// characters, which can be stored.
 pub(crate) fn tag_parameter(text: &str) -> Rule<()> {
     let is_short = !text.is_empty() && text.len() < *SERVICE_ID.start();
     if is_short && text.bytes().all(|byte| is_word(byte) || byte == b'.') { Ok(()) } else { service_id(text) }
