@@ -4,5 +4,6 @@
 
 mod bench;
 mod client;
+mod commands;
 mod registry;
 mod wrapper;
