@@ -4,6 +4,9 @@
 //! itself; `registry` is the server.
 
 pub mod client;
+#[cfg(feature = "programs")]
+#[doc(hidden)] // for the programs of this package
+pub mod connection;
 #[doc(hidden)] // for the programs of this package
 pub mod control;
 #[cfg(feature = "programs")]

@@ -51,13 +51,14 @@ const OF_ONE_COMMAND: [&str; 38] = [
 
 /// The other variables of both programs: those of the registry, of the way to it and of the log, and that of the status
 /// socket, which `service-registry status` reads.
-const OTHERS: [&str; 28] = [
+const OTHERS: [&str; 29] = [
     "API_KEY",
     "API_KEY_FILE",
     "AUTH_URL",
     "CA_FILE",
     "CLIENT_CERT",
     "CLIENT_KEY",
+    "CONFIG",
     "DATA_DIR",
     "EVENTS_RETENTION",
     "HOST_NAMES",

@@ -12,10 +12,10 @@ use anyhow::anyhow;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::stat::Mode;
+use service_registry::connection::Secret;
 
 use crate::exit;
 use crate::exit::{Ending, Failure};
-use crate::options::Secret;
 use crate::options::{API_KEY, LogFormat};
 
 /// Replaces each byte of a key.

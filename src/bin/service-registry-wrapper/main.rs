@@ -27,12 +27,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use nix::sys::prctl::set_child_subreaper;
+use service_registry::connection::Secret;
 use tracing::warn;
 
 use event_loop::EventLoop;
 use exit::{Ending, Failure};
 use health::{ReadyPipe, Watched};
-use options::{LogSettings, Options, RegisterWhen, Secret, WrapperConfig};
+use options::{LogSettings, Options, RegisterWhen, WrapperConfig};
 use process::{ChildChannels, Inherited, Watchdog};
 use registration::Desired;
 use signals::Blocked;
@@ -53,7 +54,9 @@ fn run(arguments: Vec<OsString>, key: Option<Secret>, hide_key: impl FnOnce(&str
     if let Some(typed) = options.take_key(key) {
         hide_key(typed, own_arguments);
     }
-    let ending = blocked.map_err(Failure::from).and_then(|blocked| wrap(&options, blocked));
+    let completed = options.read_config_files().map_err(|error| Failure::new(exit::USAGE, error));
+    let blocked = completed.and_then(|()| blocked.map_err(Failure::from));
+    let ending = blocked.and_then(|blocked| wrap(&options, blocked));
     ending.unwrap_or_else(|failure| failure.report(options.logging.log_format))
 }
 

@@ -3,10 +3,31 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use clap::Args;
 use service_registry::registry;
 
-use crate::cli::{Backup, Restore};
 use crate::exit::Failure;
+
+#[derive(Args, Debug)]
+pub(super) struct Backup {
+    /// The file to write
+    pub(super) file: PathBuf,
+    /// Data directory of the registry; the same default as that of serve
+    #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Restore {
+    /// The file to read
+    pub(super) file: PathBuf,
+    /// Data directory to restore to; the same default as that of serve
+    #[arg(long, value_name = "DIR", env = "SERVICE_REGISTRY_DATA_DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Replace the registry in the directory
+    #[arg(long)]
+    pub(super) force: bool,
+}
 
 /// Returns the given data directory. The default is the one that systemd made for the unit (`StateDirectory=`),
 /// otherwise the system's for root, and one in the home of other users.

@@ -1,15 +1,22 @@
 //! Every exit status of the program.
 
+use anyhow::anyhow;
+use service_registry::client;
 use service_registry::registry::Error;
 
 /// Success.
 pub(super) const SUCCESS: u8 = 0;
-/// A failure: the address is in use, a file cannot be read.
+/// A failure: the address is in use, a file cannot be read, the output cannot be written. Of a command that asks a
+/// registry: there is no such object, or nothing was found.
 pub(super) const FAILURE: u8 = 1;
-/// Wrong usage: an unknown option, or options that exclude each other.
+/// Wrong usage: an unknown option, options that exclude each other, a configuration file that cannot be used.
 pub(super) const USAGE: u8 = 2;
-/// Another process uses the data directory.
+/// Of `serve`, `backup` and `restore`: another process uses the data directory.
 pub(super) const IN_USE: u8 = 3;
+/// Of a command that asks a registry: the registry refused the request or the login.
+pub(super) const REFUSED: u8 = 3;
+/// Of a command that asks a registry: no registry answered, or it could not do what was asked at the time.
+pub(super) const UNREACHABLE: u8 = 4;
 
 /// An error, and the status to exit with.
 #[derive(Debug)]
@@ -22,6 +29,17 @@ impl Failure {
     /// An error about options that exclude each other.
     pub(super) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { error: error.into(), code: USAGE }
+    }
+
+    /// An error of a request to a registry. `hint` is what to add to the message.
+    pub(super) fn of_request(error: &client::Error, hint: &str) -> Self {
+        let code = match error.status() {
+            _ if matches!(error, client::Error::InvalidArgument { .. }) => USAGE,
+            _ if error.is_not_found() => FAILURE,
+            Some(..500) => REFUSED,
+            _ => UNREACHABLE,
+        };
+        Self { error: anyhow!("{error}{hint}"), code }
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod cli;
 mod commands;
+mod connection;
 mod data_dir;
+mod duration;
 mod exit;
 mod logging;
+mod output;
 mod serve;
 
 use cli::{Cli, Command, Format};
@@ -14,12 +17,14 @@ fn main() -> std::process::ExitCode {
     logging::start(cli.log.level(), cli.log.log_format == Format::Json);
     service_registry::variables::warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let outcome = match cli.command {
-        Command::Serve(options) => serve::run(options, cli.log.log_format),
+        Command::Serve(options) => serve::run(serve::Serve { origins: cli.origins, ..options }, cli.log.log_format),
         Command::Backup(options) => data_dir::backup(options),
         Command::Restore(options) => data_dir::restore(options),
         Command::Status(options) => commands::wrapper::status(&options),
         Command::Maintenance(options) => commands::wrapper::maintenance(&options),
         Command::Update(options) => commands::wrapper::update(&options),
+        Command::Services(options) => commands::reading::services::run(options, cli.origins),
+        Command::Sessions(options) => commands::reading::sessions::run(options, cli.origins),
         Command::HashKey => commands::hash_key::run(),
     };
     match outcome {

@@ -6,15 +6,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use service_registry::client::Region;
+use anyhow::{Context, Result, anyhow, ensure};
+use service_registry::connection::Access;
 use service_registry::description::{self, ServiceTexts, check_id, check_size, expand, interval, size_on_the_wire};
 
-use super::access::{Access, Key, TlsFiles};
 use super::child_config::{ChildConfig, seconds};
 use super::service::Service;
 use super::{Health, LogFormat, OnExit, OnLost, Options, Readiness, given};
-use crate::options;
 
 /// The configuration of the wrapper.
 pub(crate) struct WrapperConfig {
@@ -60,7 +58,7 @@ pub(crate) struct LogSettings {
 
 impl WrapperConfig {
     pub(crate) fn of(options: &Options) -> Result<Self> {
-        let mut warnings = options.unknown_variables.clone();
+        let mut warnings = options.early_warnings.clone();
         let service = service(options)?;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         for tag in service.payload.tags.iter().filter(|tag| !tag.chars().all(is_plain)) {
@@ -73,10 +71,11 @@ impl WrapperConfig {
         let health = Health::of(options, &mut warnings)?;
         let path = |option: &Option<OsString>| option.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         let drain_delay = seconds(&options.parent.drain_delay).with_context(|| options.origin("drain_delay"))?;
+        let request_limit = Duration::from_secs(service.interval.into()) / 4;
         let on_lost = options.registration.on_lost.unwrap_or(if aborts { OnLost::Stop } else { OnLost::Keep });
         Ok(Self {
-            access: access(options, service.interval, &mut warnings)?,
-            may_host: urls(options).is_empty(),
+            access: options.registry.access(&options.origins, request_limit, &mut warnings)?,
+            may_host: options.may_host && options.registry.urls().is_empty(),
             on_registry_down,
             readiness: Readiness::of(options, &service, health.is_some(), &mut warnings)?,
             health,
@@ -166,79 +165,6 @@ fn attempts(options: &Options) -> Result<u32> {
     text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
         format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), description::quoted(text))
     })
-}
-
-fn credentials(options: &Options, warnings: &mut Vec<String>) -> Result<Option<(String, Key)>> {
-    let file = options.registry.api_key_file.as_ref().filter(|file| !file.is_empty());
-    let key = match (&options.registry.key, file) {
-        (Some(_), Some(_)) => bail!("--api-key and --api-key-file are both given: choose one"),
-        (Some(key), None) => {
-            if options.origin("api_key").starts_with("--") {
-                warnings.push(
-                    "--api-key shows the key in the process list until it is read: use --api-key-file".to_owned(),
-                );
-            }
-            Some(Key::Text(key.clone()))
-        }
-        (None, Some(file)) => Some(Key::File(file.clone())),
-        (None, None) => None,
-    };
-    match (given(&options.registry.username), key) {
-        (Some(name), Some(key)) => Ok(Some((name.to_owned(), key))),
-        (Some(_), None) => bail!("{} is given without a key: add --api-key-file", options.origin("username")),
-        // A unit file may name a key for all its instances, also for those whose registry has no users.
-        (None, Some(Key::File(_))) if options.origin("api_key_file").starts_with("SERVICE_REGISTRY_") => Ok(None),
-        (None, Some(_)) => bail!("an API key is given without a user: add --username"),
-        (None, None) => Ok(None),
-    }
-}
-
-fn urls(options: &Options) -> Vec<String> {
-    let urls = options.registry.registry_url.iter().flat_map(|list| list.split(',')).map(str::trim);
-    urls.filter(|url| !url.is_empty()).map(str::to_owned).collect()
-}
-
-fn access(options: &Options, interval: u32, warnings: &mut Vec<String>) -> Result<Access> {
-    let credentials = credentials(options, warnings)?;
-    let auth_url = given(&options.registry.auth_url);
-    for (option, is_given) in [("auth_url", auth_url.is_some()), ("region", options.registry.region.is_some())] {
-        let name = options.origin(option);
-        ensure!(
-            !is_given || credentials.is_some(),
-            "{name} says where to log in, but no user is given: add --username"
-        );
-    }
-    ensure!(
-        auth_url.is_none() || options.registry.region.is_none(),
-        "--auth-url and --region are both given: choose one"
-    );
-    let access = Access {
-        urls: urls(options),
-        auth_url: auth_url.map(str::to_owned),
-        region: options.registry.region.map(|region| match region {
-            options::Region::Us => Region::Us,
-            options::Region::Uk => Region::Uk,
-        }),
-        credentials,
-        tls_files: tls_files(options)?,
-        limit: Duration::from_secs(interval.into()) / 4,
-    };
-    let lists = &options.registry.registry_url;
-    let has_gap = lists.iter().any(|list| !list.is_empty() && list.split(',').any(|url| url.trim().is_empty()));
-    ensure!(!has_gap, "{}: there is nothing between two commas, or beside one", options.origin("registry_url"));
-    Ok(access)
-}
-
-/// Returns the files for https.
-fn tls_files(options: &Options) -> Result<TlsFiles> {
-    let file = |option: &Option<OsString>| option.clone().filter(|file| !file.is_empty());
-    let client = match (file(&options.registry.client_cert), file(&options.registry.client_key)) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (Some(_), None) => bail!("{} is given without its key: add --client-key", options.origin("client_cert")),
-        (None, Some(_)) => bail!("{} is given without a certificate: add --client-cert", options.origin("client_key")),
-        (None, None) => None,
-    };
-    Ok(TlsFiles { ca_file: file(&options.registry.ca_file), client })
 }
 
 #[cfg(test)]

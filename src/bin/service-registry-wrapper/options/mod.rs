@@ -4,7 +4,6 @@
 //! of the wrapper. An empty variable counts as not given, so that `SERVICE_REGISTRY_TAGS=` in a container file is
 //! harmless.
 
-mod access;
 mod child_config;
 mod command;
 mod config;
@@ -12,19 +11,17 @@ mod health;
 mod logging;
 mod readiness;
 mod registration;
-mod registry;
 mod service;
 
-pub(crate) use access::{Access, Key, Secret};
 pub(crate) use child_config::ChildConfig;
 pub(crate) use config::{LogSettings, OnRegistryDown, WrapperConfig};
 
 use std::ffi::{OsStr, OsString};
-use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use service_registry::connection::{CONFIG_VARIABLE, ConfigFiles, Origins, RegistryOptions, Secret};
 use service_registry::variables;
 
 pub(crate) use command::{CommandOptions, NotifyWhen, Scope};
@@ -32,7 +29,6 @@ pub(crate) use health::{Check, Health, HealthOptions, OnUnhealthy};
 pub(crate) use logging::{LogFormat, LoggingOptions};
 pub(crate) use readiness::{OnNotReady, Readiness, ReadinessOptions, RegisterWhen};
 pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
-pub(super) use registry::{Region, RegistryOptions};
 pub(crate) use service::Service;
 pub(super) use service::ServiceOptions;
 
@@ -74,22 +70,34 @@ pub(super) struct Options {
     #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true, help_heading = "Arguments")]
     pub command: Vec<OsString>,
 
-    /// The options that came from the environment, so that an error names what the user wrote.
+    /// The origins of values, so that an error names what the user wrote.
     #[arg(skip)]
-    from_environment: Vec<String>,
+    origins: Origins,
 
-    /// Warnings about variables without effect.
+    /// Without a URL, the wrapper may host the registry itself: the files that could name one were read.
+    #[arg(skip = true)]
+    may_host: bool,
+
+    /// Warnings about variables without effect, and files that could not be read in time.
     #[arg(skip)]
-    unknown_variables: Vec<String>,
+    early_warnings: Vec<String>,
 }
 
+#[cfg(feature = "registry")]
+const DEFAULT_REGISTRY: &str = "The registry; of several, separated by ',', the next one is tried if one does not answer. \
+                                Default: http://127.0.0.1:7117, hosted by the wrapper itself if nothing listens there";
+#[cfg(not(feature = "registry"))]
+const DEFAULT_REGISTRY: &str = "The registry; of several, separated by ',', the next one is tried if one does not answer. \
+                                Default: http://127.0.0.1:7117 (in a container, that is the container itself)";
+
 /// Environment variables that contain or lead to a secret. The child does not get them.
-pub(super) const CREDENTIALS: [&str; 5] = [
+pub(super) const CREDENTIALS: [&str; 6] = [
     "SERVICE_REGISTRY_USERNAME",
     "SERVICE_REGISTRY_API_KEY",
     "SERVICE_REGISTRY_API_KEY_FILE",
     "SERVICE_REGISTRY_CLIENT_CERT",
     "SERVICE_REGISTRY_CLIENT_KEY",
+    CONFIG_VARIABLE,
 ];
 
 /// Returns whether a variable is withheld from the child.
@@ -101,13 +109,13 @@ pub(super) fn is_withheld(variable: &OsStr) -> bool {
 #[cfg_attr(test, expect(dead_code, reason = "tests have a `main` of their own"))]
 pub(super) const API_KEY: &str = CREDENTIALS[1];
 
-/// Pairs of options: one on the command line overrides the other one from the environment.
-const RIVALS: [[&str; 2]; 3] = [["api_key", "api_key_file"], ["auth_url", "region"], ["verbose", "quiet"]];
-
 impl Options {
     /// Reads arguments and environment.
     pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = Self::command().mut_args(variables::accept_words);
+        let mut command = Self::command().mut_args(|option| match option.get_id().as_str() {
+            "registry_url" => option.help(DEFAULT_REGISTRY),
+            _ => variables::accept_words(option),
+        });
         // The environment is searched once; usually nothing has to be done about it.
         let mut unknown = Vec::new();
         for (name, value) in std::env::vars_os().filter(|(name, _)| is_own(name)) {
@@ -138,27 +146,23 @@ impl Options {
             _ => name_variable(&command, error),
         })?;
         let mut options = Self::from_arg_matches(&matches)?;
-        for [one, other] in RIVALS {
-            if typed(&matches, one) && !typed(&matches, other) {
-                options.forget(other);
-            } else if typed(&matches, other) && !typed(&matches, one) {
-                options.forget(one);
-            }
+        // Either of them overrides the other one from the environment.
+        match (typed(&matches, "verbose"), typed(&matches, "quiet")) {
+            (true, false) => options.logging.quiet = 0,
+            (false, true) => options.logging.verbose = 0,
+            _ => {}
         }
-        options.from_environment = matches
-            .ids()
-            .filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::EnvVariable))
-            .map(ToString::to_string)
-            .collect();
-        options.unknown_variables = unknown;
-        options.registry.key = options.registry.api_key.take().map(|key| Arc::new(key.into()));
+        options.origins = Origins::of(&command, &matches);
+        options.early_warnings = unknown;
+        options.registry.keep_key();
+        options.registry.settle_rivals(&options.origins);
         Ok(options)
     }
 
     /// Restores the key from the environment, which was overwritten before the options were read. Returns the key if it
     /// was typed.
     pub(super) fn take_key(&mut self, from_environment: Option<Secret>) -> Option<&Secret> {
-        if self.from_environment.iter().any(|id| id == "api_key") {
+        if self.origins.is_variable("api_key") {
             if self.registry.key.is_some() {
                 self.registry.key = from_environment;
             }
@@ -169,12 +173,19 @@ impl Options {
 
     /// Returns the name that the user wrote: `--interval`, or `SERVICE_REGISTRY_INTERVAL`.
     pub(super) fn origin(&self, option: &str) -> String {
-        if self.from_environment.iter().any(|id| id == option) {
-            let name = if option == "registry_url" { "url" } else { option };
-            format!("SERVICE_REGISTRY_{}", name.to_uppercase())
-        } else {
-            format!("--{}", option.replace('_', "-"))
+        self.origins.name(option)
+    }
+
+    /// Adds what the configuration files say and neither the command line nor a variable does.
+    pub(super) fn read_config_files(&mut self) -> Result<(), anyhow::Error> {
+        let read = ConfigFiles::read()?;
+        for place in &read.silent {
+            self.may_host = false; // the file may name a registry
+            let path = place.path.display();
+            self.early_warnings
+                .push(format!("{path}: the file system has not answered; it is not read, see its mount"));
         }
+        read.complete(&mut self.registry, &mut self.origins)
     }
 
     /// Returns the first word of the command, and the first of its arguments that looks like an option of the wrapper.
@@ -186,17 +197,6 @@ impl Options {
             name.is_some_and(|name| command.get_arguments().any(|option| option.get_long() == Some(name)))
         };
         Some((first, arguments.iter().find(is_own)?))
-    }
-
-    fn forget(&mut self, option: &str) {
-        match option {
-            "api_key" => self.registry.api_key = None,
-            "api_key_file" => self.registry.api_key_file = None,
-            "auth_url" => self.registry.auth_url = None,
-            "region" => self.registry.region = None,
-            "verbose" => self.logging.verbose = 0,
-            _ => self.logging.quiet = 0,
-        }
     }
 }
 
@@ -221,8 +221,9 @@ fn without(command: Command, variable: &OsStr) -> Command {
 
 /// Returns whether a variable is not UTF-8 that must be. Names of files need not be.
 fn is_unreadable(command: &Command, variable: &OsStr, value: &OsStr) -> bool {
-    let files = ["api_key_file", "ca_file", "client_cert", "client_key", "pid_file", "state_dir", "status_socket"];
-    let mut texts = command.get_arguments().filter(|option| !files.contains(&option.get_id().as_str()));
+    let files = RegistryOptions::FILES.iter().chain(&["pid_file", "state_dir", "status_socket"]);
+    let is_file = |option: &&Arg| files.clone().any(|file| option.get_id() == file);
+    let mut texts = command.get_arguments().filter(|option| !is_file(option));
     value.to_str().is_none() && texts.any(|option| option.get_env() == Some(variable))
 }
 

@@ -1,20 +1,14 @@
 //! The endpoints of registries, tried in turn, and the credentials for them, which may change.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use service_registry::client::{Cause, Client, Error, Phase};
-use service_registry::files;
-use zeroize::Zeroizing;
+use service_registry::client::{Client, Error};
+use service_registry::connection::{Access, Key, Secret, cure};
 
 use super::embedded;
-use crate::options::{Access, Key, Secret};
 use crate::process::Blocking;
 
-/// In bytes; no key is longer.
-const LARGEST_KEY: u64 = 64 * 1024;
 /// How long the file system may take to read the key.
 const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(2);
 
@@ -68,7 +62,7 @@ impl Endpoints {
         if self.lock().access.urls.is_empty() && error.is_connect() {
             "; no --registry-url was given, so the wrapper looks on this machine (in a container: in this container only)"
         } else {
-            options_for(error)
+            cure(error)
         }
     }
 
@@ -124,82 +118,5 @@ impl Endpoints {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Names the options that may cure an error. The client library knows none.
-fn options_for(error: &Error) -> &'static str {
-    match error {
-        Error::Transport { cause: Cause::Certificate, .. } => " (--ca-file)",
-        Error::Transport { cause: Cause::ClientCertificate, .. } => " (--client-cert, --client-key)",
-        Error::Transport { cause: Cause::OpenFiles | Cause::CertificateTime, .. } => "",
-        Error::Status { phase: Phase::Login, status: 400..=403, .. } => " (--username, --api-key-file)",
-        Error::Status { phase: Phase::Login, .. } => " (--auth-url)",
-        Error::Status { fault: Some(fault), .. } if fault.kind == "forbiddenError" => "", // names the registry's option
-        Error::Status { status: 401 | 403, .. } => " (--username, --api-key-file)",
-        Error::Status { status: 413, .. } => " (--metadata, --tags, --session-metadata)",
-        Error::Status { fault: Some(_), .. } | Error::InvalidArgument { .. } => "",
-        _ => " (--registry-url)",
-    }
-}
-
-impl Access {
-    /// Reads the key to log in with, if there is one.
-    pub(super) fn key(&self) -> Result<Option<Secret>> {
-        self.credentials.as_ref().map(|(_, key)| key.read()).transpose()
-    }
-
-    /// Returns whether it names files.
-    pub(super) fn names_files(&self) -> bool {
-        let has_key_file = matches!(self.credentials, Some((_, Key::File(_))));
-        has_key_file || self.tls_files.ca_file.is_some() || self.tls_files.client.is_some()
-    }
-
-    /// Returns whether the wrapper will have a secret in memory.
-    pub(crate) fn holds_secrets(&self) -> bool {
-        self.credentials.is_some() || self.tls_files.client.is_some()
-    }
-
-    fn clients(&self, key: Option<&Secret>) -> Result<Vec<Client>, Error> {
-        let default = format!("http://127.0.0.1:{}", service_registry::wire::DEFAULT_PORT);
-        let urls = if self.urls.is_empty() { std::slice::from_ref(&default) } else { &self.urls };
-        let key = key.map(|key| key.as_str());
-        urls.iter().map(|url| self.client(url, key)).collect()
-    }
-
-    fn client(&self, url: &str, key: Option<&str>) -> Result<Client, Error> {
-        let mut builder = Client::builder().registry_url(url).request_timeout(self.limit);
-        if let Some(url) = &self.auth_url {
-            builder = builder.auth_url(url);
-        }
-        if let Some(region) = self.region {
-            builder = builder.region(region);
-        }
-        if let (Some((name, _)), Some(key)) = (&self.credentials, key) {
-            builder = builder.credentials(name, key);
-        }
-        if let Some(file) = &self.tls_files.ca_file {
-            builder = builder.ca_file(file);
-        }
-        if let Some((certificate, key)) = &self.tls_files.client {
-            builder = builder.client_certificate(certificate, key);
-        }
-        builder.build()
-    }
-}
-
-impl Key {
-    fn read(&self) -> Result<Secret> {
-        match self {
-            Self::Text(key) => Ok(key.clone()),
-            Self::File(file) => {
-                let place = || format!("API key file {}", file.display());
-                let bytes = files::read_secret(Path::new(file), LARGEST_KEY).with_context(place)?;
-                let text = files::text(bytes).with_context(place)?;
-                let key = Zeroizing::new(text.trim().to_owned());
-                ensure!(!key.is_empty(), "{} is empty; it should hold the API key", place());
-                Ok(Arc::new(key))
-            }
-        }
     }
 }

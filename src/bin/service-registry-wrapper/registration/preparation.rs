@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Error};
-use service_registry::client::{self, Setting};
+use service_registry::connection::{Access, RegistryOptions};
 use service_registry::files::own::OwnSocket;
 use tokio::sync::oneshot;
 
 use super::endpoints::Endpoints;
 use super::state_dir::{MaintenanceFile, PreviousSession};
-use crate::options::{Access, WrapperConfig};
+use crate::options::WrapperConfig;
 use crate::process::blocking;
 
 /// The files to open, and the settings that need them.
@@ -71,7 +71,7 @@ impl Preparation {
         let key = self.access.key().map_err(wrong("api_key_file"))?;
         let may_host = self.may_host;
         let endpoints = Endpoints::new(self.access, key, may_host)
-            .map_err(|error| WrongOption { option: option_of(&error), error: error.into() })?;
+            .map_err(|error| WrongOption { option: RegistryOptions::option_of(&error), error: error.into() })?;
         let previous_session = self
             .state_dir
             .map(|folder| PreviousSession::open(folder, &self.id))
@@ -88,15 +88,4 @@ impl Preparation {
 
 fn wrong(option: &'static str) -> impl Fn(Error) -> WrongOption {
     move |error| WrongOption { option, error }
-}
-
-/// Returns the option for the setting that the client library refuses.
-fn option_of(error: &client::Error) -> &'static str {
-    match error.setting() {
-        Some(Setting::AuthUrl) => "auth_url",
-        Some(Setting::CaFile) => "ca_file",
-        Some(Setting::ClientCertificate) => "client_cert",
-        Some(Setting::ClientKey) => "client_key",
-        _ => "registry_url",
-    }
 }

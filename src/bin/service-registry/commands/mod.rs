@@ -1,4 +1,7 @@
-//! The commands beside `serve`, `backup` and `restore`.
+//! The commands beside `serve`, `backup` and `restore`. Each file has the options of its command; `cli` lists them.
+//!
+//! `reading/` shows what a registry has; `wrapper` talks to the wrappers of this machine.
 
 pub(super) mod hash_key;
+pub(super) mod reading;
 pub(super) mod wrapper;

@@ -7,11 +7,71 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use service_registry::control::{self, LONGEST_REPLY, Request, default_socket, socket_folders};
 
-use crate::cli::{Maintenance, Output, Status, Switch, Update, Wrapper};
 use crate::exit::Failure;
+
+/// The wrapper to ask.
+#[derive(Args, Debug)]
+pub(crate) struct Wrapper {
+    /// The service id of the wrapper
+    pub(crate) id: Option<String>,
+    /// Without an id: the wrapper's --status-socket
+    #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_STATUS_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) wrapper: Wrapper,
+    /// Form of the list of all wrappers
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+/// The form of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// A table for people
+    Table,
+    /// A JSON array
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Maintenance {
+    /// on: out of the registry; off: back into it
+    pub(crate) switch: Switch,
+    #[command(flatten)]
+    pub(crate) wrapper: Wrapper,
+    /// Why, for those who look at the state of the wrapper: at most 200 characters
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Update {
+    #[command(flatten)]
+    pub(crate) wrapper: Wrapper,
+    /// All tags, separated by ','; an empty value removes them
+    #[arg(short, long, value_name = "TAG,...")]
+    pub(crate) tags: Option<String>,
+    /// The whole metadata, separated by ','; an empty value removes it
+    #[arg(short, long, value_name = "KEY=VALUE,...")]
+    pub(crate) metadata: Option<String>,
+}
+
+/// The state of maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// The service is kept out of the registry
+    On,
+    /// The service is in the registry
+    Off,
+}
 
 /// The wrapper itself takes at most half of it.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! `service-registry serve`.
 
 mod notify;
+mod options;
 mod reload;
 mod threads;
 
@@ -14,10 +15,13 @@ use serde_json::json;
 use service_registry::registry::{Config, Error, Registry, ServiceShape, Tls, TlsFiles, Users};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Format, Serve, Shape};
+use crate::cli::Format;
 use crate::data_dir;
 use crate::exit::Failure;
+use options::Shape;
 use reload::Reload;
+
+pub(super) use options::Serve;
 
 /// Descriptors that are not for connections: the store, the standard streams, the event loop, files that are read.
 const RESERVED: usize = 64;

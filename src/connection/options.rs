@@ -6,19 +6,12 @@ use clap::{Args, ValueEnum};
 
 use super::access::Secret;
 
-#[derive(Debug, Args)]
+/// The options by which registries are reached.
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Registry")]
-pub(crate) struct RegistryOptions {
-    #[cfg_attr(
-        feature = "registry",
-        doc = "The registry; of several, separated by ',', the next one is tried if one does not answer. Default: \
-               http://127.0.0.1:7117, hosted by the wrapper itself if nothing listens there"
-    )]
-    #[cfg_attr(
-        not(feature = "registry"),
-        doc = "The registry; of several, separated by ',', the next one is tried if one does not answer. Default: \
-               http://127.0.0.1:7117 (in a container, that is the container itself)"
-    )]
+pub struct RegistryOptions {
+    /// The registry; of several, separated by ',', the next one is tried if one does not answer. Default:
+    /// http://127.0.0.1:7117
     #[arg(long, value_name = "URL,...", env = "SERVICE_REGISTRY_URL", hide_env_values = true)]
     pub registry_url: Vec<String>,
 
@@ -39,8 +32,8 @@ pub(crate) struct RegistryOptions {
     #[arg(long, value_name = "KEY", env = "SERVICE_REGISTRY_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
 
-    /// The key after parsing. It is not `api_key` itself, because in the environment other text has replaced
-    /// it by now.
+    /// The key, at one place in memory. In the wrapper it is not `api_key`, because in the environment other text has
+    /// replaced it by the time of the parsing.
     #[arg(skip)]
     pub key: Option<Secret>,
 
@@ -63,9 +56,34 @@ pub(crate) struct RegistryOptions {
 
 /// The regions of Rackspace's identity service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Region {
+pub enum Region {
     /// United States
     Us,
     /// United Kingdom
     Uk,
+}
+
+impl RegistryOptions {
+    /// Pairs of options: one on the command line overrides the other one from the environment, and either of them the
+    /// other one in a configuration file.
+    pub const RIVALS: [[&str; 2]; 2] = [["api_key", "api_key_file"], ["auth_url", "region"]];
+
+    /// The options that name files. Their values need not be UTF-8.
+    pub const FILES: [&str; 4] = ["api_key_file", "ca_file", "client_cert", "client_key"];
+
+    /// Moves the parsed key to one place in memory.
+    pub fn keep_key(&mut self) {
+        self.key = self.api_key.take().map(|key| Secret::new(key.into()));
+    }
+
+    /// Removes the value of an option of [`Self::RIVALS`].
+    pub(super) fn forget(&mut self, option: &str) {
+        match option {
+            "api_key" => (self.api_key, self.key) = (None, None),
+            "api_key_file" => self.api_key_file = None,
+            "auth_url" => self.auth_url = None,
+            "region" => self.region = None,
+            _ => {}
+        }
+    }
 }

@@ -1,0 +1,81 @@
+//! The connection of a command to the registries that its options, the variables and the configuration files name.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, anyhow};
+use service_registry::client::{Client, DEFAULT_REQUEST_TIMEOUT, Error};
+use service_registry::connection::{ConfigFiles, Origins, RegistryOptions, cure};
+
+use crate::exit::Failure;
+
+/// The registries, of which one is asked.
+pub(super) struct Connection {
+    clients: Vec<Client>,
+    current: AtomicUsize,
+    has_url: bool,
+}
+
+impl Connection {
+    /// Reads what the options leave open from the configuration files, and makes a client for each registry. Nothing is
+    /// sent.
+    pub(super) fn open(mut options: RegistryOptions, mut origins: Origins) -> Result<Self, Failure> {
+        options.keep_key();
+        options.settle_rivals(&origins);
+        let files = ConfigFiles::read().map_err(Failure::usage)?;
+        if let Some(place) = files.silent.first() {
+            let path = place.path.display();
+            return Err(Failure::usage(anyhow!("{path}: the file system has not answered; see its mount")));
+        }
+        files.complete(&mut options, &mut origins).map_err(Failure::usage)?;
+        let mut warnings = Vec::new();
+        let access = options.access(&origins, DEFAULT_REQUEST_TIMEOUT, &mut warnings).map_err(Failure::usage)?;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let key = access.key().map_err(|error| Failure::usage(error.context(origins.name("api_key_file"))))?;
+        let clients = access.clients(key.as_ref()).map_err(|error| {
+            let option = origins.name(RegistryOptions::option_of(&error));
+            Failure::usage(anyhow!(error).context(option))
+        })?;
+        Ok(Self { clients, current: AtomicUsize::new(0), has_url: !access.urls.is_empty() })
+    }
+
+    /// Returns the client of the registry that answered last.
+    pub(super) fn client(&self) -> &Client {
+        &self.clients[self.current.load(Ordering::Relaxed)]
+    }
+
+    /// Sends a request; if a registry does not answer, to the next one.
+    pub(super) async fn ask<'a, T>(
+        &'a self,
+        request: impl AsyncFn(&'a Client) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        for left in (0..self.clients.len()).rev() {
+            let error = match request(self.client()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if left == 0 || error.status().is_some_and(|status| status < 500) {
+                return Err(self.failure(&error));
+            }
+            tracing::warn!("{error}; asking the next registry");
+            self.current.store((self.current.load(Ordering::Relaxed) + 1) % self.clients.len(), Ordering::Relaxed);
+        }
+        Err(anyhow!("there is no registry to ask").into())
+    }
+
+    /// Returns the failure of a command whose request had this error.
+    pub(super) fn failure(&self, error: &Error) -> Failure {
+        let hint = if !self.has_url && error.is_connect() {
+            "; no --registry-url was given, so this machine was asked (in a container: this container only)"
+        } else {
+            cure(error)
+        };
+        Failure::of_request(error, hint)
+    }
+}
+
+/// Runs a command that sends requests, on one thread.
+pub(super) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")?;
+    runtime.block_on(command)
+}

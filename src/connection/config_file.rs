@@ -1,0 +1,203 @@
+//! Configuration files (TOML), for what neither the command line nor a variable says.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, anyhow, bail};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
+
+use super::keys::{FileKey, KEYS};
+use super::places::{Place, Role, places};
+use super::{Origins, RegistryOptions};
+use crate::files;
+
+/// In bytes.
+const LARGEST: u64 = 64 * 1024;
+/// How long the file system may take to read a file.
+const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(2);
+
+/// The files of this process.
+#[derive(Default)]
+pub struct ConfigFiles {
+    /// Those that exist, in the order in which they count.
+    pub files: Vec<ConfigFile>,
+    /// The places whose file system has not answered in time.
+    pub silent: Vec<Place>,
+}
+
+/// A file that was read.
+pub struct ConfigFile {
+    /// Where it is.
+    pub place: Place,
+    /// What it has, in its order.
+    pub entries: Vec<Entry>,
+}
+
+/// A key of a file, and its values.
+pub struct Entry {
+    key: &'static FileKey,
+    /// The line of the key.
+    pub line: usize,
+    values: Vec<Zeroizing<String>>,
+}
+
+impl ConfigFiles {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be read or understood. The message names file, line and key.
+    pub fn read() -> Result<Self> {
+        let mut read = Self::default();
+        for place in places() {
+            match read_in_time(&place) {
+                Some(text) => read.files.extend(ConfigFile::of(place, text)?),
+                None => read.silent.push(place),
+            }
+        }
+        Ok(read)
+    }
+
+    /// Gives the options the values of the files, unless they, or options that exclude them, have one already.
+    ///
+    /// # Errors
+    ///
+    /// If a value is none of those that the option takes.
+    pub fn complete(&self, options: &mut RegistryOptions, origins: &mut Origins) -> Result<()> {
+        for file in &self.files {
+            let before = options.clone();
+            for entry in file.entries.iter().filter(|entry| !entry.is_overridden(&before)) {
+                entry.apply(options, &file.place).with_context(|| entry.origin(&file.place))?;
+                origins.set_file(entry.key.option, entry.origin(&file.place));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ConfigFile {
+    fn of(place: Place, text: Result<Option<Zeroizing<String>>>) -> Result<Option<Self>> {
+        let name = place.path.display().to_string();
+        let Some(text) = text.with_context(|| format!("configuration file {name}"))? else { return Ok(None) };
+        let entries = parse(&text, &place.path)?;
+        Ok(Some(Self { place, entries }))
+    }
+}
+
+impl Entry {
+    /// Returns the key.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.key.name
+    }
+
+    /// Returns the value as people may see it.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let values: Vec<&str> = self.values.iter().map(|value| value.as_str()).collect();
+        if self.key.name == "api-key" { "(hidden)".to_owned() } else { values.join(",") }
+    }
+
+    /// Returns whether options that were given before exclude it.
+    fn is_overridden(&self, options: &RegistryOptions) -> bool {
+        let rivals = RegistryOptions::RIVALS.iter().filter(|pair| pair.contains(&self.key.option)).flatten();
+        rivals.copied().chain([self.key.option]).any(|option| options.is_set(option))
+    }
+
+    fn apply(&self, options: &mut RegistryOptions, place: &Place) -> Result<()> {
+        let folder = place.path.parent().unwrap_or(Path::new("."));
+        self.values.iter().try_for_each(|value| (self.key.set)(options, value, folder).map_err(Error::msg))
+    }
+
+    fn origin(&self, place: &Place) -> String {
+        format!("{}: line {}: {}", place.path.display(), self.line, self.key.name)
+    }
+}
+
+/// Reads a file in a thread, since the file system of a home may not answer. That of `/etc` has: the program's libraries
+/// were looked up there. None if it has taken too long.
+fn read_in_time(place: &Place) -> Option<Result<Option<Zeroizing<String>>>> {
+    if place.role == Role::System {
+        return Some(read(place));
+    }
+    let (tell, read_text) = mpsc::sync_channel(1);
+    let in_thread = place.clone();
+    let begun = thread::Builder::new().name("files".to_owned()).spawn(move || drop(tell.send(read(&in_thread))));
+    let Ok(thread) = begun else { return Some(read(place)) };
+    let text = read_text.recv_timeout(FILE_SYSTEM_LIMIT).ok();
+    if text.is_some() {
+        let _ = thread.join(); // so that the program has one thread again
+    }
+    text
+}
+
+/// Returns the text of a file; nothing if there is none, unless the variable names it.
+fn read(place: &Place) -> Result<Option<Zeroizing<String>>> {
+    let file = match files::open(&place.path) {
+        Err(error) if place.role != Role::Named && is_missing(&error) => return Ok(None),
+        file => file?,
+    };
+    let is_public = files::refuse_public(&file, &place.path);
+    let text = files::text(files::read_all(file, LARGEST)?)?;
+    // What is no TOML is reported later.
+    if DeTable::parse(&text).is_ok_and(|table| table.get_ref().contains_key("api-key")) {
+        is_public.context("it has an api-key")?;
+    }
+    Ok(Some(text))
+}
+
+/// Another user's home is none of this process's.
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Vec<Entry>> {
+    let line = |offset: usize| text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1;
+    let table = DeTable::parse(text).map_err(|error| {
+        // Its `Display` repeats the line, which may be a key.
+        let line = error.span().map_or(1, |span| line(span.start));
+        anyhow!("{}: line {line}: {}", path.display(), error.message().replace('\n', "; "))
+    })?;
+    let mut entries = Vec::new();
+    for (name, value) in table.get_ref() {
+        let line = line(name.span().start);
+        let place = || format!("{}: line {line}: {}", path.display(), name.get_ref().escape_debug());
+        let key = KEYS.iter().find(|key| key.name == name.get_ref());
+        let Some(key) = key else { bail!("{}: {}", place(), unknown(name.get_ref())) };
+        let values = values(value, key).with_context(place)?;
+        entries.push(Entry { key, line, values });
+    }
+    entries.sort_by_key(|entry| entry.line);
+    Ok(entries)
+}
+
+fn values(value: &Spanned<DeValue<'_>>, key: &FileKey) -> Result<Vec<Zeroizing<String>>> {
+    let text = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::String(text) => Ok(Zeroizing::new(text.to_string())),
+        other => {
+            let or = if key.is_list { " or an array of them" } else { "" };
+            Err(anyhow!("it is of the type {}; write a string{or}", other.type_str()))
+        }
+    };
+    match value.get_ref() {
+        DeValue::Array(values) if key.is_list => values.iter().map(text).collect(),
+        _ => Ok(vec![text(value)?]),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let likeness = |key: &FileKey| strsim::jaro_winkler(name, key.name);
+    let best = KEYS.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    match best.filter(|best| likeness(best) >= 0.8) {
+        Some(best) => format!("there is no such key; did you mean {}?", best.name),
+        None => {
+            let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+            format!("there is no such key; there are {}", names.join(", "))
+        }
+    }
+}
