@@ -8,6 +8,11 @@ use service_registry::connection::Origins;
 use service_registry::variables;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::commands::acting::deregister::Deregister;
+use crate::commands::acting::lock::Lock;
+use crate::commands::acting::register::Register;
+use crate::commands::acting::wait::Wait;
+use crate::commands::acting::watch::Watch;
 use crate::commands::reading::services::Services;
 use crate::commands::reading::sessions::Sessions;
 use crate::commands::wrapper::{Maintenance, Status, Update};
@@ -131,6 +136,16 @@ pub(super) enum Command {
     Services(Services),
     /// List the sessions, or show one
     Sessions(Sessions),
+    /// Wait until there are services, then become a command
+    Wait(Wait),
+    /// Print the services, or run a command, at the start and at each change
+    Watch(Watch),
+    /// Run a command while no other process of the fleet holds the lock
+    Lock(Lock),
+    /// Keep a service registered that cannot be wrapped, until SIGTERM or SIGINT
+    Register(Register),
+    /// Remove services from the registry
+    Deregister(Deregister),
     /// Print the hash of the key on stdin, for `api_key_hash` or `password_hash` in the users file
     HashKey,
 }

@@ -53,13 +53,25 @@ impl Connection {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if left == 0 || error.status().is_some_and(|status| status < 500) {
+            if left == 0 || !may_fail_over(&error) {
                 return Err(self.failure(&error));
             }
             tracing::warn!("{error}; asking the next registry");
-            self.current.store((self.current.load(Ordering::Relaxed) + 1) % self.clients.len(), Ordering::Relaxed);
+            self.fail_over(&error);
         }
         Err(anyhow!("there is no registry to ask").into())
+    }
+
+    /// Moves to the next registry, if the error is that this one does not answer.
+    pub(super) fn fail_over(&self, error: &Error) {
+        if may_fail_over(error) {
+            self.current.store((self.current.load(Ordering::Relaxed) + 1) % self.clients.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether there is another registry to ask.
+    pub(super) fn has_several(&self) -> bool {
+        self.clients.len() > 1
     }
 
     /// Returns the failure of a command whose request had this error.
@@ -71,6 +83,10 @@ impl Connection {
         };
         Failure::of_request(error, hint)
     }
+}
+
+fn may_fail_over(error: &Error) -> bool {
+    error.status().is_none_or(|status| status >= 500)
 }
 
 /// Runs a command that sends requests, on one thread.

@@ -25,6 +25,11 @@ fn main() -> std::process::ExitCode {
         Command::Update(options) => commands::wrapper::update(&options),
         Command::Services(options) => commands::reading::services::run(options, cli.origins),
         Command::Sessions(options) => commands::reading::sessions::run(options, cli.origins),
+        Command::Wait(options) => commands::acting::wait::run(options, cli.origins),
+        Command::Watch(options) => commands::acting::watch::run(options, cli.origins),
+        Command::Lock(options) => commands::acting::lock::run(options, cli.origins, &cli.log),
+        Command::Register(options) => commands::acting::register::run(options, cli.origins),
+        Command::Deregister(options) => commands::acting::deregister::run(options, cli.origins),
         Command::HashKey => commands::hash_key::run(),
     };
     match outcome {
