@@ -1,7 +1,9 @@
 //! The commands that wait, watch and change.
 
 mod deregister;
+mod help;
 mod lock;
+mod recipes;
 mod register;
 mod wait;
 mod watch;
