@@ -51,13 +51,14 @@ const OF_ONE_COMMAND: [&str; 38] = [
 
 /// The other variables of both programs: those of the registry, of the way to it and of the log, that of the status
 /// socket, which `service-registry status` reads, and those that `service-registry watch` gives its command.
-const OTHERS: [&str; 31] = [
+const OTHERS: [&str; 32] = [
     "API_KEY",
     "API_KEY_FILE",
     "AUTH_URL",
     "CA_FILE",
     "CLIENT_CERT",
     "CLIENT_KEY",
+    "COMPLETE",
     "CONFIG",
     "DATA_DIR",
     "EVENTS_RETENTION",

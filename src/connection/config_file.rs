@@ -26,8 +26,20 @@ const FILE_SYSTEM_LIMIT: Duration = Duration::from_secs(2);
 pub struct ConfigFiles {
     /// Those that exist, in the order in which they count.
     pub files: Vec<ConfigFile>,
+    /// The places without a file.
+    pub missing: Vec<Place>,
     /// The places whose file system has not answered in time.
     pub silent: Vec<Place>,
+}
+
+/// A key of a file, and whether it counts.
+pub struct Use<'a> {
+    /// The file.
+    pub place: &'a Place,
+    /// The key.
+    pub entry: &'a Entry,
+    /// The option, the variable or the other file that has taken precedence.
+    pub overridden_by: Option<String>,
 }
 
 /// A file that was read.
@@ -56,36 +68,45 @@ impl ConfigFiles {
         let mut read = Self::default();
         for place in places() {
             match read_in_time(&place) {
-                Some(text) => read.files.extend(ConfigFile::of(place, text)?),
+                Some(text) => match ConfigFile::of(&place, text)? {
+                    Some(file) => read.files.push(file),
+                    None => read.missing.push(place),
+                },
                 None => read.silent.push(place),
             }
         }
         Ok(read)
     }
 
-    /// Gives the options the values of the files, unless they, or options that exclude them, have one already.
+    /// Gives the options the values of the files, unless they, or options that exclude them, have one already. Returns
+    /// what has become of each key.
     ///
     /// # Errors
     ///
     /// If a value is none of those that the option takes.
-    pub fn complete(&self, options: &mut RegistryOptions, origins: &mut Origins) -> Result<()> {
-        for file in &self.files {
-            let before = options.clone();
-            for entry in file.entries.iter().filter(|entry| !entry.is_overridden(&before)) {
-                entry.apply(options, &file.place).with_context(|| entry.origin(&file.place))?;
-                origins.set_file(entry.key.option, entry.origin(&file.place));
+    pub fn complete(&self, options: &mut RegistryOptions, origins: &mut Origins) -> Result<Vec<Use<'_>>> {
+        let mut uses = Vec::new();
+        for ConfigFile { place, entries } in &self.files {
+            let (before, origins_before) = (options.clone(), origins.clone());
+            for entry in entries {
+                let overridden_by = entry.overridden_by(&before).map(|option| origins_before.name(option));
+                if overridden_by.is_none() {
+                    entry.apply(options, place).with_context(|| entry.origin(place))?;
+                    origins.set_file(entry.key.option, entry.origin(place));
+                }
+                uses.push(Use { place, entry, overridden_by });
             }
         }
-        Ok(())
+        Ok(uses)
     }
 }
 
 impl ConfigFile {
-    fn of(place: Place, text: Result<Option<Zeroizing<String>>>) -> Result<Option<Self>> {
+    fn of(place: &Place, text: Result<Option<Zeroizing<String>>>) -> Result<Option<Self>> {
         let name = place.path.display().to_string();
         let Some(text) = text.with_context(|| format!("configuration file {name}"))? else { return Ok(None) };
         let entries = parse(&text, &place.path)?;
-        Ok(Some(Self { place, entries }))
+        Ok(Some(Self { place: place.clone(), entries }))
     }
 }
 
@@ -103,10 +124,10 @@ impl Entry {
         if self.key.name == "api-key" { "(hidden)".to_owned() } else { values.join(",") }
     }
 
-    /// Returns whether options that were given before exclude it.
-    fn is_overridden(&self, options: &RegistryOptions) -> bool {
+    /// Returns the option that was given before and excludes it.
+    fn overridden_by(&self, options: &RegistryOptions) -> Option<&'static str> {
         let rivals = RegistryOptions::RIVALS.iter().filter(|pair| pair.contains(&self.key.option)).flatten();
-        rivals.copied().chain([self.key.option]).any(|option| options.is_set(option))
+        [self.key.option].into_iter().chain(rivals.copied()).find(|option| options.is_set(option))
     }
 
     fn apply(&self, options: &mut RegistryOptions, place: &Place) -> Result<()> {

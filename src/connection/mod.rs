@@ -14,7 +14,7 @@ mod origins;
 mod places;
 
 pub use access::{Access, Key, Secret, TlsFiles, cure, default_url};
-pub use config_file::{ConfigFile, ConfigFiles, Entry};
+pub use config_file::{ConfigFile, ConfigFiles, Entry, Use};
 pub use options::{Region, RegistryOptions};
 pub use origins::Origins;
 pub use places::{CONFIG_VARIABLE, Place, Role, places};

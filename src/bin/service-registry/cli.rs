@@ -3,8 +3,10 @@
 
 use std::io::{Write, stdout};
 
-use clap::{Arg, ArgAction, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use service_registry::connection::Origins;
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
+use service_registry::connection::{Origins, RegistryOptions};
 use service_registry::variables;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -13,6 +15,12 @@ use crate::commands::acting::lock::Lock;
 use crate::commands::acting::register::Register;
 use crate::commands::acting::wait::Wait;
 use crate::commands::acting::watch::Watch;
+use crate::commands::completions::Completions;
+use crate::commands::config_file::ConfigFile;
+use crate::commands::reading::config::Config;
+use crate::commands::reading::events::Events;
+use crate::commands::reading::limits::Limits;
+use crate::commands::reading::overview::Overview;
 use crate::commands::reading::services::Services;
 use crate::commands::reading::sessions::Sessions;
 use crate::commands::wrapper::{Maintenance, Status, Update};
@@ -39,14 +47,34 @@ impl Cli {
         let command = adapted(Self::command());
         let matches = command.clone().try_get_matches().unwrap_or_else(|error| exit_with(&error));
         let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&error));
-        let (mut command, mut matches) = (&command, &matches);
-        while let Some((name, given)) = matches.subcommand() {
-            let Some(found) = command.find_subcommand(name) else { break };
-            (command, matches) = (found, given);
-        }
+        let (command, matches) = innermost(&command, &matches);
         cli.origins = Origins::of(command, matches);
         cli
     }
+
+    /// Returns the command line as the shells complete it.
+    pub(super) fn for_completion() -> Parsed {
+        adapted(Self::command())
+    }
+}
+
+/// Returns the options about the registry on the command line that a shell completes: the words behind `--`.
+pub(super) fn registry_of_line() -> Option<(RegistryOptions, Origins)> {
+    let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
+    let command = adapted(Cli::command()).ignore_errors(true);
+    let matches = command.clone().try_get_matches_from(words).ok()?;
+    let (command, matches) = innermost(&command, &matches);
+    let registry = RegistryOptions::from_arg_matches(matches).ok()?;
+    Some((registry, Origins::of(command, matches)))
+}
+
+/// Returns the command that was given, and the values of its options.
+fn innermost<'a>(mut command: &'a Parsed, mut matches: &'a ArgMatches) -> (&'a Parsed, &'a ArgMatches) {
+    while let Some((name, given)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name) else { break };
+        (command, matches) = (found, given);
+    }
+    (command, matches)
 }
 
 /// Prints the help, the version, or what is wrong with the options, and exits.
@@ -66,7 +94,9 @@ fn exit_with(error: &clap::Error) -> ! {
 fn adapted(command: Parsed) -> Parsed {
     let is_empty = |option: &Arg| option.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     command
-        .mut_args(|option| variables::accept_words(if is_empty(&option) { option.env(None::<&str>) } else { option }))
+        .mut_args(|option| if is_empty(&option) { option.env(None::<&str>) } else { option })
+        // A short name takes no word behind it.
+        .mut_args(|option| if option.get_short().is_some() { option } else { variables::accept_words(option) })
         .mut_args(|option| option.hide_env_values(true))
         .mut_subcommands(adapted)
 }
@@ -136,6 +166,18 @@ pub(super) enum Command {
     Services(Services),
     /// List the sessions, or show one
     Sessions(Sessions),
+    /// List the sessions with their services
+    Overview(Overview),
+    /// List the events of the last hour, or follow them
+    Events(Events),
+    /// Read and change the configuration values that the registry keeps
+    Config(Config),
+    /// Show the limits of the account, and their use
+    Limits(Limits),
+    /// Show what the configuration files of the clients say, and what counts of it
+    ConfigFile(ConfigFile),
+    /// Print the script by which a shell completes words
+    Completions(Completions),
     /// Wait until there are services, then become a command
     Wait(Wait),
     /// Print the services, or run a command, at the start and at each change
@@ -163,11 +205,13 @@ mod tests {
 
     #[test]
     fn every_variable_is_known() {
-        let command = Cli::command();
-        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+        fn check(command: &Parsed) {
             for variable in command.get_arguments().filter_map(Arg::get_env) {
                 assert!(variables::is_known(variable.to_str().unwrap()), "{}", variable.display());
             }
+            command.get_subcommands().for_each(check);
         }
+        check(&Cli::command());
+        assert!(variables::is_known(crate::commands::completions::VARIABLE));
     }
 }

@@ -1,6 +1,7 @@
 //! The connection of a command to the registries that its options, the variables and the configuration files name.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use service_registry::client::{Client, DEFAULT_REQUEST_TIMEOUT, Error};
@@ -18,7 +19,16 @@ pub(super) struct Connection {
 impl Connection {
     /// Reads what the options leave open from the configuration files, and makes a client for each registry. Nothing is
     /// sent.
-    pub(super) fn open(mut options: RegistryOptions, mut origins: Origins) -> Result<Self, Failure> {
+    pub(super) fn open(options: RegistryOptions, origins: Origins) -> Result<Self, Failure> {
+        Self::with_limit(options, origins, DEFAULT_REQUEST_TIMEOUT)
+    }
+
+    /// The same, with a time limit for each request.
+    pub(super) fn with_limit(
+        mut options: RegistryOptions,
+        mut origins: Origins,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
         options.keep_key();
         options.settle_rivals(&origins);
         let files = ConfigFiles::read().map_err(Failure::usage)?;
@@ -28,7 +38,7 @@ impl Connection {
         }
         files.complete(&mut options, &mut origins).map_err(Failure::usage)?;
         let mut warnings = Vec::new();
-        let access = options.access(&origins, DEFAULT_REQUEST_TIMEOUT, &mut warnings).map_err(Failure::usage)?;
+        let access = options.access(&origins, limit, &mut warnings).map_err(Failure::usage)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let key = access.key().map_err(|error| Failure::usage(error.context(origins.name("api_key_file"))))?;
         let clients = access.clients(key.as_ref()).map_err(|error| {
@@ -48,25 +58,27 @@ impl Connection {
         &'a self,
         request: impl AsyncFn(&'a Client) -> Result<T, Error>,
     ) -> Result<T, Failure> {
-        for left in (0..self.clients.len()).rev() {
+        let mut left = self.clients.len();
+        loop {
             let error = match request(self.client()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if left == 0 || !may_fail_over(&error) {
+            left -= 1;
+            if left == 0 || !self.fail_over(&error) {
                 return Err(self.failure(&error));
             }
             tracing::warn!("{error}; asking the next registry");
-            self.fail_over(&error);
         }
-        Err(anyhow!("there is no registry to ask").into())
     }
 
-    /// Moves to the next registry, if the error is that this one does not answer.
-    pub(super) fn fail_over(&self, error: &Error) {
-        if may_fail_over(error) {
+    /// Moves to the next registry if this one does not answer, and there is another one.
+    pub(super) fn fail_over(&self, error: &Error) -> bool {
+        let is_silent = error.is_retryable() && error.status().is_none_or(|status| status >= 500);
+        if is_silent {
             self.current.store((self.current.load(Ordering::Relaxed) + 1) % self.clients.len(), Ordering::Relaxed);
         }
+        is_silent && self.clients.len() > 1
     }
 
     /// Returns whether there is another registry to ask.
@@ -83,10 +95,6 @@ impl Connection {
         };
         Failure::of_request(error, hint)
     }
-}
-
-fn may_fail_over(error: &Error) -> bool {
-    error.status().is_none_or(|status| status >= 500)
 }
 
 /// Runs a command that sends requests, on one thread.

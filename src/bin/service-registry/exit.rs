@@ -37,6 +37,11 @@ impl Failure {
         Self { error: error.into(), code: USAGE }
     }
 
+    /// The reader of stdout has seen enough: no error, and nothing to say.
+    pub(super) fn closed_pipe() -> Self {
+        Self { error: anyhow!("nobody reads stdout any more"), code: SUCCESS }
+    }
+
     /// An error of a request to a registry. `hint` is what to add to the message.
     pub(super) fn of_request(error: &client::Error, hint: &str) -> Self {
         let code = match error.status() {

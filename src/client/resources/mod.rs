@@ -2,7 +2,7 @@
 //!
 //! In reading order: `sessions`, `services`, `configuration`, `events`, `account` and `views` are the resources;
 //! `pagination` reads all pages of a list, `follow` polls the feed, `cache` keeps the last list of services, `reason`
-//! says why something is removed.
+//! says why something is removed; `raw` returns JSON as it came.
 
 mod account;
 mod cache;
@@ -11,6 +11,7 @@ mod events;
 mod follow;
 mod list_options;
 mod pagination;
+mod raw;
 mod reason;
 mod services;
 mod sessions;

@@ -17,6 +17,6 @@ pub(crate) use auth::Auth;
 pub(crate) use connection::{Http, TlsFiles};
 pub(crate) use login::Credentials;
 pub use probe::HttpProbe;
-pub(crate) use request::{Answer, Call};
+pub(crate) use request::{Answer, Call, Query};
 pub(crate) use send::Transport;
 pub(crate) use url::ApiUrl;

@@ -1,5 +1,6 @@
 //! A request and its response: the time limit, the bounds of what is read, and the errors.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -39,11 +40,14 @@ const LONGEST_TOKEN: usize = 4 << 10;
 /// The number of the error for too many open files, on Linux and on the BSDs.
 const EMFILE: i32 = 24;
 
+/// The parameters of a request.
+pub(crate) type Query = Vec<(Cow<'static, str>, String)>;
+
 /// A request to the registry.
 pub(crate) struct Call<'a> {
     pub(super) method: Method,
     pub(super) path: &'a [&'a str],
-    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) query: Query,
     pub(super) body: Option<Bytes>,
     pub(super) expect: StatusCode,
     /// The time limit, if it is not the client's.
@@ -67,8 +71,8 @@ impl<'a> Call<'a> {
         Self::new(Method::DELETE, path, StatusCode::NO_CONTENT)
     }
 
-    pub(crate) fn query(mut self, query: Vec<(&'static str, String)>) -> Self {
-        self.query = query;
+    pub(crate) fn query<K: Into<Cow<'static, str>>>(mut self, query: impl IntoIterator<Item = (K, String)>) -> Self {
+        self.query = query.into_iter().map(|(key, value)| (key.into(), value)).collect();
         self
     }
 

@@ -1,5 +1,7 @@
 //! The URL of the registry, and the paths below it.
 
+use std::borrow::Cow;
+
 use url::Url;
 
 use crate::client::error::{Error, printable};
@@ -45,7 +47,7 @@ impl ApiUrl {
         &self,
         tenant: Option<&str>,
         path: &[&str],
-        query: &[(&'static str, String)],
+        query: &[(Cow<'static, str>, String)],
     ) -> Result<Url, Error> {
         let mut url = self.0.clone();
         {

@@ -185,7 +185,8 @@ impl Options {
             self.early_warnings
                 .push(format!("{path}: the file system has not answered; it is not read, see its mount"));
         }
-        read.complete(&mut self.registry, &mut self.origins)
+        read.complete(&mut self.registry, &mut self.origins)?;
+        Ok(())
     }
 
     /// Returns the first word of the command, and the first of its arguments that looks like an option of the wrapper.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use service_registry::client::Error;
-use service_registry::wire::Service;
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use super::filter::Filter;
+use crate::commands::reading::services::{Filter, find};
 use crate::connection::Connection;
 use crate::exit::Failure;
 
@@ -16,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What a look has found.
 pub(super) enum Change {
     /// The first list, or another one than before. Heartbeats are no change.
-    List(Vec<Service>),
+    List(Vec<Value>),
     /// The registry does not answer, or not with a list. The last list still counts.
     Away(Failure),
 }
@@ -26,7 +25,7 @@ pub(super) struct Changes<'a> {
     connection: &'a Connection,
     filter: &'a Filter,
     /// The last list, without what heartbeats change.
-    known: Option<Vec<Service>>,
+    known: Option<Vec<Value>>,
     next_look: Instant,
 }
 
@@ -43,11 +42,11 @@ impl<'a> Changes<'a> {
     pub(super) async fn next(&mut self) -> Result<Change, Failure> {
         loop {
             sleep_until(self.next_look).await;
-            let looked = self.look().await;
+            let looked = find(self.connection.client(), self.filter, |_| {}).await;
             self.next_look = Instant::now() + EVERY;
             match looked {
                 Ok(list) => {
-                    let compared: Vec<Service> = list.iter().map(without_heartbeats).collect();
+                    let compared: Vec<Value> = list.iter().map(without_heartbeats).collect();
                     if self.known.as_ref() != Some(&compared) {
                         self.known = Some(compared);
                         return Ok(Change::List(list));
@@ -55,31 +54,19 @@ impl<'a> Changes<'a> {
                 }
                 Err(error) => {
                     let failure = self.connection.failure(&error);
-                    self.connection.fail_over(&error);
+                    let _ = self.connection.fail_over(&error);
                     return if error.is_retryable() { Ok(Change::Away(failure)) } else { Err(failure) };
                 }
             }
         }
     }
-
-    async fn look(&self) -> Result<Vec<Service>, Error> {
-        let services = self.connection.client().services();
-        let list = match self.filter.tag() {
-            Some(tag) => services.list_all_for_tag(tag).await?,
-            None => services.list_all().await?,
-        };
-        match list.stale {
-            Some(stale) => Err(stale.error),
-            None => Ok(list.services.into_iter().filter(|service| self.filter.matches(service)).collect()),
-        }
-    }
 }
 
 /// Returns the part of a service that a change is about.
-fn without_heartbeats(service: &Service) -> Service {
+fn without_heartbeats(service: &Value) -> Value {
     let mut service = service.clone();
-    if let Service::Own(own) = &mut service {
-        own.last_seen = None;
+    if let Some(members) = service.as_object_mut() {
+        members.remove("last_seen");
     }
     service
 }

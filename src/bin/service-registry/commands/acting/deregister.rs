@@ -1,20 +1,25 @@
 //! `service-registry deregister`: removes services from the registry.
 
-use std::io::{Write, stdout};
-
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use service_registry::client::Client;
 use service_registry::connection::{Origins, RegistryOptions};
 
+use crate::commands::reading::completion::service_ids;
 use crate::connection::{Connection, block_on};
 use crate::exit::{self, Failure};
-use crate::logging;
+use crate::{logging, output};
+
+const EXAMPLES: &str = "\
+Examples:
+  service-registry deregister old-host-api0 old-host-api1 --reason 'the machine is gone'";
 
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Deregister {
     /// The ids of the services
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required = true, add = ArgValueCompleter::new(service_ids))]
     ids: Vec<String>,
     /// Why, for those who read the events: at most 255 characters
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -27,11 +32,11 @@ pub(crate) struct Deregister {
 pub(crate) fn run(options: Deregister, origins: Origins) -> Result<(), Failure> {
     let connection = Connection::open(options.registry, origins)?;
     block_on(async {
-        let mut missing = 0;
+        let (mut missing, mut told) = (0, Ok(()));
         for id in &options.ids {
             let remove = async |client: &Client| client.services().remove_because(id, &options.reason).await;
             match connection.ask(remove).await {
-                Ok(()) => writeln!(stdout(), "{id}: deregistered").context("writing to stdout")?,
+                Ok(()) => told = told.and(output::write(&format!("{id}: deregistered\n"))), // whoever reads it
                 Err(failure) if failure.code == exit::FAILURE => {
                     missing += 1;
                     logging::tell(&format!("{id}: there is no such service"));
@@ -40,7 +45,7 @@ pub(crate) fn run(options: Deregister, origins: Origins) -> Result<(), Failure> 
             }
         }
         match missing {
-            0 => Ok(()),
+            0 => told,
             _ => Err(anyhow!("{missing} of {} services were not there", options.ids.len()).into()),
         }
     })

@@ -24,7 +24,13 @@ const WRAPPER: &str = "service-registry-wrapper";
 /// The pause between two attempts of the wrapper.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
+const EXAMPLES: &str = "\
+Examples:
+  service-registry lock migration -- ./migrate
+  service-registry lock nightly-report --wait 0 -- ./report";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Lock {
     /// The id of the lock, which is that of a service: 3 to 65 of letters, digits, '_', '-', '.'
     id: String,
@@ -34,11 +40,11 @@ pub(crate) struct Lock {
     /// Heartbeat timeout in seconds, 3 to 120: after a crash of the holder's machine, the lock is free this much later
     #[arg(short, long, value_name = "SECONDS", default_value = "30", value_parser = interval)]
     interval: u32,
-    #[command(flatten)]
-    registry: RegistryOptions,
     /// The program to run while the lock is held, and its arguments
     #[arg(value_name = "COMMAND", last = true, required = true)]
     command: Vec<OsString>,
+    #[command(flatten)]
+    registry: RegistryOptions,
 }
 
 /// Replaces this process by the wrapper. Returns only if that fails.

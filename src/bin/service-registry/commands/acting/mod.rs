@@ -1,12 +1,11 @@
 //! The commands that wait, watch and change: one file for each.
 //!
 //! `deregister` and `register` change the registry; `lock` becomes the wrapper; `wait` and `watch` need the list of
-//! services, which `changes` follows and `filter` describes; `schedule` decides in a pure machine when `watch` runs its
+//! services, which `changes` follows; `schedule` decides in a pure machine when `watch` runs its
 //! command, and `process` runs it. `time` reads times, `stop` waits for SIGTERM and SIGINT.
 
 mod changes;
 pub(crate) mod deregister;
-mod filter;
 pub(crate) mod lock;
 mod process;
 pub(crate) mod register;

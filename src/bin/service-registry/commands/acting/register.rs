@@ -27,7 +27,12 @@ const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(2);
 /// The fault for an id that is in use.
 const ID_IN_USE: &str = "serviceWithThisIdExists";
 
+const EXAMPLES: &str = "\
+Examples:
+  service-registry register printer-1 --tags printer,a4 --metadata host=192.0.2.7,port=631";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Register {
     /// Service id: 3 to 65 of letters, digits, '_', '-', '.'; {hostname} and the like are replaced
     id: String,

@@ -1,43 +1,49 @@
 //! `service-registry wait`: waits until there are so many services, then becomes a command.
 
 use std::ffi::OsString;
-use std::io::{Write, stdout};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Args;
+use serde_json::Value;
 use service_registry::connection::{Origins, RegistryOptions};
-use service_registry::wire::Service;
 use tokio::time::Instant;
 use tracing::info;
 
 use super::changes::{Change, Changes};
-use super::filter::Filter;
 use super::process;
 use super::time::{self, Limit, until};
+use crate::commands::reading::services::Filter;
 use crate::connection::{Connection, block_on};
 use crate::exit::{self, Failure};
+use crate::output;
 
 /// The time between two messages about what is missing.
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(10);
 
+const EXAMPLES: &str = "\
+Examples:
+  service-registry wait --tag db --timeout 5m -- ./app --port=8000
+  service-registry wait --tag api --count 3";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Wait {
-    #[command(flatten)]
-    filter: Filter,
     /// How many services there must be
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: usize,
     /// How long to wait: a time such as 60s, or forever; 0 for one look
     #[arg(long, value_name = "TIME", default_value = "60", value_parser = time::limit)]
     timeout: Limit,
-    #[command(flatten)]
-    registry: RegistryOptions,
-    /// The program to run, and its arguments; without it, the ids of the services are printed
+    /// The program to become, and its arguments; without it, the ids of the services are printed
     #[arg(value_name = "COMMAND", last = true)]
     command: Vec<OsString>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    registry: RegistryOptions,
 }
 
 /// Waits, and becomes the command.
@@ -45,16 +51,16 @@ pub(crate) fn run(options: Wait, origins: Origins) -> Result<(), Failure> {
     let connection = Connection::open(options.registry.clone(), origins)?;
     let services = block_on(found(&connection, &options))?;
     let Some((program, arguments)) = options.command.split_first() else {
-        let ids: String = services.iter().map(|service| format!("{}\n", id_of(service))).collect();
-        stdout().write_all(ids.as_bytes()).context("writing to stdout")?;
-        return Ok(());
+        let ids: String =
+            services.iter().filter_map(|service| service["id"].as_str()).map(|id| format!("{id}\n")).collect();
+        return output::write(&ids);
     };
     let error = Command::new(program).args(arguments).exec();
     Err(process::cannot_start(program, &error))
 }
 
 /// Returns the services once there are enough.
-async fn found(connection: &Connection, options: &Wait) -> Result<Vec<Service>, Failure> {
+async fn found(connection: &Connection, options: &Wait) -> Result<Vec<Value>, Failure> {
     let mut changes = Changes::new(connection, &options.filter);
     let deadline = match options.timeout {
         Limit::Within(time) if !time.is_zero() => Some(Instant::now() + time),
@@ -82,11 +88,4 @@ async fn found(connection: &Connection, options: &Wait) -> Result<Vec<Service>, 
         }
     }
     Err(Failure { error: anyhow!("the time has passed: {missing}"), code: exit::TIMED_OUT })
-}
-
-fn id_of(service: &Service) -> &str {
-    match service {
-        Service::InSession(service) => &service.id,
-        Service::Own(service) => &service.id,
-    }
 }

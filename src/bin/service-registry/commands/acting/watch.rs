@@ -1,7 +1,6 @@
 //! `service-registry watch`: prints the list of services, or runs a command, at the start and at each change.
 
 use std::ffi::OsString;
-use std::io::{Write, stdout};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -9,25 +8,31 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use service_registry::connection::{Origins, RegistryOptions};
-use service_registry::wire::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::changes::{Change, Changes};
-use super::filter::Filter;
 use super::process::{self, Run};
 use super::schedule::{Action, Event, Schedule, Timing};
 use super::stop::Stop;
 use super::time::{self, until};
+use crate::commands::reading::services::Filter;
 use crate::connection::{Connection, block_on};
 use crate::exit::{self, Failure};
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  service-registry watch --tag api
+  service-registry watch --tag api --quiet-time 2s -- ./configure-proxy
+  service-registry watch --tag api --once -- sh -c 'cat >/run/api.json'";
 
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Watch {
-    #[command(flatten)]
-    filter: Filter,
     /// End after the first run, with its status; without COMMAND, after the first list
     #[arg(long)]
     once: bool,
@@ -37,18 +42,20 @@ pub(crate) struct Watch {
     /// Run it this long after a change at the latest, also while the list goes on changing
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time::time)]
     max_delay: Duration,
-    #[command(flatten)]
-    registry: RegistryOptions,
     /// The program to run, and its arguments; without it, the lists are printed
     #[arg(value_name = "COMMAND", last = true)]
     command: Vec<OsString>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    registry: RegistryOptions,
 }
 
 /// A list, and its number among those of this process, from 1 up.
 #[derive(Clone)]
 struct Listed {
     version: u64,
-    services: Vec<Service>,
+    services: Vec<Value>,
 }
 
 impl PartialEq for Listed {
@@ -177,7 +184,7 @@ impl Watching {
     fn start(&mut self, list: &Listed) -> Result<Option<Event<Listed>>, Failure> {
         let text = serde_json::to_string(&list.services).context("writing the list as JSON")? + "\n";
         let Some(program) = self.command.first() else {
-            stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()).context("writing to stdout")?;
+            output::write(&text)?;
             return Ok(Some(Event::Ended { is_success: true }));
         };
         let variables = [

@@ -1,0 +1,106 @@
+//! `service-registry events`: the feed, as far as it is kept, and what comes.
+//!
+//! `start` finds where to begin, `follow` waits for further events, `columns` are those of the table.
+
+mod columns;
+mod follow;
+mod start;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use serde_json::Value;
+use service_registry::connection::{Origins, RegistryOptions};
+
+use crate::connection::{Connection, block_on};
+use crate::duration::duration;
+use crate::exit::Failure;
+use crate::output::{OutputOptions, Printer, Progress, with_progress};
+
+const EXAMPLES: &str = "\
+Examples:
+  service-registry events --since 1d --type service.timeout --type services.timeout
+  service-registry events -f
+  service-registry events -f --extended -o jsonl | jq -r .type";
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Events {
+    /// Wait for further events, and print them as they come; without --since only those
+    #[arg(short, long)]
+    follow: bool,
+    /// Begin this long ago: a number followed by s, m, h or d, such as 12h [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    since: Option<Duration>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    output: OutputOptions,
+    #[command(flatten)]
+    registry: RegistryOptions,
+}
+
+/// The events that are wanted.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Filters")]
+struct Filter {
+    /// Only events of this type, such as service.join; repeatable, for events of any of them
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Also events of the types that old clients do not know: service.update, session.create, session.update,
+    /// session.remove
+    #[arg(long)]
+    extended: bool,
+}
+
+pub(crate) fn run(options: Events, origins: Origins) -> Result<(), Failure> {
+    let printer = Printer::new(options.output, columns::SHAPE)?;
+    let connection = Connection::open(options.registry, origins)?;
+    block_on(async {
+        let filter = &options.filter;
+        // To begin with the next event, one has to know the last one, of whatever type.
+        let is_from_now = options.follow && options.since.is_none();
+        let marker = start::marker(&connection, options.since).await?;
+        let query = if is_from_now { Vec::new() } else { filter.query() };
+        let mut events = list(&connection, query, marker).await?;
+        let last = events.last().and_then(|event| event["id"].as_str()).map(str::to_owned);
+        events.retain(|event| !is_from_now && filter.wants(event) && start::is_in(event, options.since));
+        if !options.follow {
+            printer.list(&events)?;
+            return if events.is_empty() { Err(anyhow!("no events found").into()) } else { Ok(()) };
+        }
+        printer.stream(&events, true)?;
+        follow::follow(&connection, filter, last, |event| printer.stream(&[event], false)).await
+    })
+}
+
+async fn list(
+    connection: &Connection,
+    mut query: Vec<(Cow<'static, str>, String)>,
+    marker: Option<String>,
+) -> Result<Vec<Value>, Failure> {
+    query.extend(marker.map(|marker| ("marker".into(), marker)));
+    let progress = Progress::default();
+    let asked = connection
+        .ask(async |client| client.raw_list(&["events"], query.clone(), |entries| progress.set(entries)).await);
+    with_progress(&progress, asked).await
+}
+
+impl Filter {
+    /// Returns the parameters. The registry takes one type.
+    fn query(&self) -> Vec<(Cow<'static, str>, String)> {
+        let kind = self.only_type().map(|kind| ("type".into(), kind.to_owned()));
+        let extended = self.extended.then(|| ("extended".into(), "true".to_owned()));
+        kind.into_iter().chain(extended).collect()
+    }
+
+    fn only_type(&self) -> Option<&str> {
+        if let [kind] = self.types.as_slice() { Some(kind) } else { None }
+    }
+
+    fn wants(&self, event: &Value) -> bool {
+        self.types.is_empty() || self.types.iter().any(|kind| event["type"] == **kind)
+    }
+}
