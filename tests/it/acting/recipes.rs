@@ -7,11 +7,13 @@ use std::process::Command;
 use std::thread;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use nix::unistd::gethostname;
+use serde_json::{Value, json};
 
 use crate::bench::fleet::Fleet;
+use crate::bench::users::address;
 use crate::bench::wrapper::service;
-use crate::bench::{Registry, Running, clean, eventually, executable, free_address, get, need};
+use crate::bench::{Client, Registry, Running, clean, eventually, executable, free_address, get, need, wrapper};
 
 /// A folder with the scripts of the page, in which its commands run.
 struct Kitchen {
@@ -55,12 +57,26 @@ impl Kitchen {
         let mut command = clean("sh");
         command.args(["-e", "-c", &format!("exec {text}")]).current_dir(self.folder.path());
         command.env("PATH", path).env("SERVICE_REGISTRY_URL", &self.registry.url);
-        command.env("STATE_DIRECTORY", self.folder.path());
+        command.env("STATE_DIRECTORY", self.folder.path()).env("XDG_RUNTIME_DIR", self.folder.path());
         command
     }
 
     fn run(&self, beginning: &str) -> Running {
         Running::start(&mut self.command(beginning))
+    }
+
+    /// A wrapper on the same machine, which remembers a maintenance.
+    fn wrap(&self, id: &str) -> Running {
+        let mut command = wrapper(&self.registry.url);
+        command.env("XDG_RUNTIME_DIR", self.folder.path()).arg(format!("--id={id}")).arg("--tags=api");
+        command.arg("--state-dir").arg(self.path(id)).args(["sh", "-c", "echo up; exec sleep 1000"]);
+        let mut running = Running::start(&mut command);
+        running.line("up");
+        running
+    }
+
+    fn is_listed(&self, id: &str) -> bool {
+        service(&self.registry, id).is_some()
     }
 
     /// Adds a service behind which a server says its id.
@@ -108,10 +124,74 @@ fn every_recipe_is_run() {
     let page: Vec<String> = blocks();
     let source = include_str!("recipes.rs");
     for block in page.iter().filter(|block| !block.starts_with("#!/bin/sh\n")) {
-        let is_run = source.lines().filter_map(|line| line.split("(\"").nth(1)?.split('"').next());
-        let mut beginnings = is_run.filter(|beginning| beginning.starts_with("service-registry "));
-        assert!(beginnings.any(|beginning| block.starts_with(beginning)), "{block}");
+        let calls = source.lines().filter(|line| line.contains("kitchen.run(") || line.contains("kitchen.command("));
+        let mut beginnings = calls.filter_map(|line| line.split("(\"").nth(1)?.split('"').next());
+        assert!(beginnings.any(|beginning| block.starts_with(&beginning.replace("\\n", "\n"))), "{block}");
     }
+}
+
+#[test]
+fn services_are_listed_and_found() {
+    let mut kitchen = Kitchen::new();
+    kitchen.fleet.add("api-0", &["api"], json!({}));
+    kitchen.fleet.add("db-0", &["db"], json!({"host": "192.0.2.7", "port": "5432"}));
+    let mut list = kitchen.run("service-registry services --tag=api");
+    assert_eq!(list.end().code(), Some(0));
+    let said = list.said_to_the_end();
+    assert!(said.contains("api-0") && !said.contains("db-0"), "{said}");
+    let mut found = kitchen.run("service-registry services --tag=db");
+    assert_eq!((found.end().code(), found.said_to_the_end().as_str()), (Some(0), "192.0.2.7:5432"));
+}
+
+#[test]
+fn events_are_shown_and_followed() {
+    let mut kitchen = Kitchen::new();
+    kitchen.fleet.add("api-0", &["api"], json!({}));
+    let mut events = kitchen.run("service-registry events --since=1h");
+    events.line("api-0");
+    assert_eq!(events.end().code(), Some(0));
+    let mut followed = kitchen.run("service-registry events --follow");
+    let mut client = Client::new(address(&kitchen.registry));
+    client.create("/services", json!({"id": "own-0", "heartbeat_timeout": 6}));
+    let event: Value = serde_json::from_str(&followed.line("own-0")).unwrap();
+    assert_eq!(event["type"], "service.timeout");
+}
+
+#[test]
+fn service_is_taken_out_for_a_while() {
+    let kitchen = Kitchen::new();
+    let _wrapper = kitchen.wrap("my-host1-api0");
+    eventually("the socket", || kitchen.path("service-registry/my-host1-api0.sock").exists().then_some(()));
+    assert_eq!(kitchen.run("service-registry maintenance on").end().code(), Some(0));
+    assert!(!kitchen.is_listed("my-host1-api0"));
+    assert_eq!(kitchen.run("service-registry maintenance off").end().code(), Some(0));
+    assert!(kitchen.is_listed("my-host1-api0"));
+}
+
+/// The test restarts what systemd would, and looks at the list meanwhile.
+#[test]
+fn services_are_deployed_one_by_one() {
+    let kitchen = Kitchen::new();
+    kitchen.program("bin/systemctl", "echo \"$@\"; until [ -e \"done-$2\" ]; do sleep 0.02; done");
+    let machine = gethostname().unwrap().into_string().unwrap();
+    let names = ["api0", "api1", "api2"].map(|name| (name, format!("{machine}-{name}")));
+    let mut wrappers: Vec<Running> = names.iter().map(|(_, id)| kitchen.wrap(id)).collect();
+    for (_, id) in &names {
+        eventually("the socket", || kitchen.path(&format!("service-registry/{id}.sock")).exists().then_some(()));
+    }
+    let mut deployment = Running::start(kitchen.command("./deploy").env("DRAIN", "0"));
+    for (wrapper, (name, id)) in wrappers.iter_mut().zip(&names) {
+        deployment.line(&format!("restart service-registry-wrapper@{name}"));
+        for (_, other) in &names {
+            assert_eq!(kitchen.is_listed(other), other != id, "{other} while {id} is restarted");
+        }
+        wrapper.signal(Signal::SIGTERM);
+        wrapper.end();
+        *wrapper = kitchen.wrap(id);
+        std::fs::write(kitchen.path(&format!("done-service-registry-wrapper@{name}")), "").unwrap();
+        deployment.line(&format!("{id} is back"));
+    }
+    assert_eq!(deployment.end().code(), Some(0));
 }
 
 #[test]
