@@ -5,5 +5,6 @@
 mod acting;
 mod bench;
 mod client;
+mod commands;
 mod registry;
 mod wrapper;

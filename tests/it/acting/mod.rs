@@ -1,7 +1,6 @@
 //! The commands that wait, watch and change.
 
 mod deregister;
-mod help;
 mod lock;
 mod recipes;
 mod register;

@@ -2,6 +2,7 @@
 //! condition with a deadline instead of sleeping.
 
 pub(crate) mod authority;
+pub(crate) mod commands;
 pub(crate) mod durable;
 pub(crate) mod faulty_server;
 pub(crate) mod files;
@@ -327,13 +328,21 @@ pub fn executable(path: &Path, text: &str) {
 
 /// Holds the options in a `--help` text and in the manual page of this name equal, both ways.
 pub fn compare_with_manual(help: &str, page: &str) {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(page)).unwrap();
-    let page = page.replace("\\-", "-");
-    let section = page.split(".SH OPTIONS").nth(1).unwrap().split(".SH").next().unwrap();
-    let explained = section.split(".TP\n").skip(1).flat_map(|entry| options_of(entry.lines().next().unwrap()));
+    assert_eq!(options_of_help(help), options_of_page(page));
+}
+
+/// The options that a manual page explains.
+pub fn options_of_page(page: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(page)).unwrap();
+    let text = text.replace("\\-", "-");
+    let section = text.split(".SH OPTIONS").nth(1).unwrap_or_default().split(".SH").next().unwrap();
+    section.split(".TP\n").skip(1).flat_map(|entry| options_of(entry.lines().next().unwrap())).collect()
+}
+
+/// The options that a `--help` text lists.
+pub fn options_of_help(help: &str) -> BTreeSet<String> {
     let listed = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
-    let listed = listed.flat_map(|line| options_of(line.trim_start().split("  ").next().unwrap()));
-    assert_eq!(listed.collect::<BTreeSet<_>>(), explained.collect::<BTreeSet<_>>());
+    listed.flat_map(|line| options_of(line.trim_start().split("  ").next().unwrap())).collect()
 }
 
 /// `-t` and `--tags` of `.B -t, --tags=TAG` or `-t, --tags <TAG>`.

@@ -36,7 +36,8 @@ pub(super) fn for_people(columns: &[&Column], rows: &[Value], screen: Screen, pa
     if part != Part::Next {
         table.set_header(columns.iter().map(title));
     }
-    let now = time::now();
+    // A stream stays on the terminal: what was now is not now for long.
+    let now = (part == Part::Whole).then(time::now);
     for row in rows {
         table.add_row(columns.iter().map(|column| styled(&(column.cell)(row), screen, now)));
     }
@@ -52,8 +53,8 @@ pub(super) fn for_people(columns: &[&Column], rows: &[Value], screen: Screen, pa
     lines.concat()
 }
 
-fn styled(cell: &Cell, screen: Screen, now: u64) -> Styled {
-    let styled = Styled::new(content(cell, Some(now)));
+fn styled(cell: &Cell, screen: Screen, now: Option<u64>) -> Styled {
+    let styled = Styled::new(content(cell, now));
     match cell {
         Cell::Coloured(_, colour) if screen.has_colours => styled.fg(*colour),
         _ => styled,

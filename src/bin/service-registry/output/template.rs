@@ -1,8 +1,9 @@
 //! Templates: a line for each entry.
 
-use anyhow::{Context, anyhow};
-use minijinja::{Environment, Error};
-use serde_json::Value;
+use anyhow::anyhow;
+use minijinja::value::Serde;
+use minijinja::{Environment, Error, ErrorKind};
+use serde_json::{Value, json};
 
 use super::text::visible;
 use crate::exit::Failure;
@@ -23,14 +24,26 @@ impl Template {
             output.write_str(&visible(&text)).map_err(Error::from)
         });
         environment.add_template_owned(NAME, text).map_err(|error| wrong(&error))?;
-        Ok(Self(environment))
+        let template = Self(environment);
+        // The names of filters are looked up late; other errors depend on the entry.
+        match template.render(&json!({})) {
+            Err(error) if is_unknown_name(&error) => Err(wrong(&error)),
+            _ => Ok(template),
+        }
     }
 
     /// Returns the line for an entry.
     pub(super) fn line(&self, context: &Value) -> Result<String, Failure> {
-        let template = self.0.get_template(NAME).context("--template")?;
-        Ok(template.render(minijinja::value::Serde(context)).map_err(|error| wrong(&error))? + "\n")
+        Ok(self.render(context).map_err(|error| wrong(&error))? + "\n")
     }
+
+    fn render(&self, context: &Value) -> Result<String, Error> {
+        self.0.get_template(NAME)?.render(Serde(context))
+    }
+}
+
+fn is_unknown_name(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction)
 }
 
 fn wrong(error: &Error) -> Failure {

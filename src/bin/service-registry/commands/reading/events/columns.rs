@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::output::{Cell, Column, Shape, visible};
 
 const COLUMNS: &[Column] = &[
-    Column::new("TIME", |event| Cell::time(&event["timestamp"])).usually(14),
+    Column::new("TIME", |event| Cell::time(&event["timestamp"])).usually(26),
     Column::new("TYPE", kind).usually(28),
     Column::new("ID", |event| Cell::text(subjects(event).join(","))).usually(22),
     Column::new("DETAILS", |event| Cell::text(details(event))),
