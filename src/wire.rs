@@ -211,4 +211,7 @@ pub struct Fault {
     /// The id of the response, as in the `X-Response-Id` header.
     #[serde(rename = "txnId", default)]
     pub txn_id: String,
+    /// Only of `markerExpired`: the marker to start again with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
 }

@@ -64,6 +64,10 @@ impl<'a> Services<'a> {
         Self { client, retry_every: RETRY_EVERY, retry_for: RETRY_FOR }
     }
 
+    pub(super) fn client(&self) -> &'a Client {
+        self.client
+    }
+
     /// The pause between two attempts of [`register`](Self::register); 2 s by default, at least 100 ms.
     pub fn retry_every(mut self, pause: Duration) -> Self {
         self.retry_every = pause.max(CLOSEST);

@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use super::connection::{Timeouts, Tls};
 use super::forwarded::TrustedProxy;
 use super::representation::ServiceShape;
-use super::resources::PageShares;
+use super::resources::{Interrupts, PageShares};
 use super::response::ResponseIds;
 use crate::registry::access::{Authenticator, LoginThrottle, RateLimiter, Users, Waiting};
 use crate::registry::config::Compatibility;
@@ -37,6 +37,7 @@ pub(in crate::registry) struct App {
     pub(super) rate_limiter: RateLimiter,
     pub(super) ids: ResponseIds,
     pub(super) lists: PageShares,
+    pub(super) interrupts: Interrupts,
 }
 
 impl App {
@@ -50,7 +51,7 @@ impl App {
         timeouts: Timeouts,
     ) -> Self {
         let (authenticator, tls) = (ArcSwap::from_pointee(authenticator), RwLock::new(tls));
-        let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), PageShares::default());
+        let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), PageShares::new(0));
         let engine = Arc::new(engine);
         let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
         Self {
@@ -68,12 +69,14 @@ impl App {
             rate_limiter: RateLimiter::default(),
             ids,
             lists,
+            interrupts: Interrupts::default(),
         }
     }
 
     /// Sets the connection limit, and the proxies whose word about their clients counts.
     pub(in crate::registry) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
-        Self { waiting: Waiting::new((most / WAITING).min(MOST_WAITING)), trusted_proxies, ..self }
+        let waiting = Waiting::new((most / WAITING).min(MOST_WAITING));
+        Self { waiting, trusted_proxies, lists: PageShares::new(most), ..self }
     }
 
     pub(in crate::registry) fn with_shape(self, service_shape: ServiceShape) -> Self {
@@ -83,6 +86,7 @@ impl App {
     /// Replaces the users.
     pub(in crate::registry) fn replace_users(&self, users: Users) {
         self.authenticator.store(Arc::new(self.authenticator.load().with(users)));
+        self.interrupts.users_replaced();
     }
 
     pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {

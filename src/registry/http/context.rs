@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use hyper::header::HeaderMap;
+
 use super::app::App;
 use super::error::HttpError;
 use super::public_url::PublicUrl;
 use super::request::{Json, Query, pagination};
-use crate::registry::access::Quotas;
+use super::resources::ShareGuard;
+use crate::registry::access::{Quotas, TenantClaim};
 use crate::registry::engine::Scope;
 use crate::registry::model::{Now, Page, TenantId};
 use crate::registry::state::{DomainError, State};
@@ -22,11 +25,12 @@ pub(super) struct Caller {
 
 /// A request whose credentials were accepted.
 pub(super) struct RequestContext<'a> {
-    pub(super) app: &'a App,
+    pub(super) app: &'a Arc<App>,
     pub(super) now: Now,
     pub(super) tenant: TenantId,
     pub(super) address: IpAddr,
     pub(super) quotas: &'a Arc<Quotas>,
+    pub(super) claim: TenantClaim<'a>,
     pub(super) base: &'a PublicUrl<'a>,
     pub(super) path: &'a str,
     pub(super) query: &'a Query<'a>,
@@ -52,6 +56,26 @@ impl RequestContext<'_> {
         let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
         let written = self.app.engine.write_swept(self.now, |state| (create_on_first_use(state), act(state)).1).await;
         Ok(written.ok_or(HttpError::StorageUnavailable)??)
+    }
+
+    /// Checks the credentials once more, after a wait.
+    pub(super) fn admit_again(&self) -> Result<(), HttpError> {
+        Ok(self.app.authenticator.load().admit(self.app.engine.now(), self.claim).map(drop)?)
+    }
+
+    /// Returns a place among the requests that wait or go on.
+    pub(super) fn follower_place(&self) -> Result<ShareGuard, HttpError> {
+        self.app.lists.follower_place((self.tenant, self.address)).ok_or(HttpError::Busy)
+    }
+
+    /// Waits for a place among the pages in the making.
+    pub(super) async fn turn(&self) -> Result<ShareGuard, HttpError> {
+        self.app.lists.turn((self.tenant, self.address)).await.ok_or(HttpError::Busy)
+    }
+
+    /// Returns the headers of the request.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.base.parts.headers
     }
 
     /// Parses the page of a list that is requested.

@@ -177,7 +177,7 @@ impl Tenant {
 
     /// Checks a marker: it must lie between the creation of the account and now. Events of the present millisecond
     /// count as past.
-    fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, DomainError> {
+    pub(super) fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, DomainError> {
         let at = marker.unix_ms();
         if at >= self.record.ids.id_time(now.wall) && marker > self.last_event() {
             return Err(DomainError::malformed("from parameter must be smaller than the current time"));

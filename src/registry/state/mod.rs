@@ -11,6 +11,7 @@ mod heartbeats;
 #[cfg(test)]
 mod model_test;
 mod overview;
+mod position;
 mod services;
 mod sessions;
 

@@ -2,19 +2,29 @@
 
 use hyper::StatusCode;
 
+use super::follow::{EntityTag, KnownTags, Tagged, wait};
+use super::lists::Form;
 use super::sessions::beat;
-use crate::registry::engine::Scope;
+use crate::registry::engine::{Scope, Topic};
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
 use crate::registry::http::representation::ShapedService;
 use crate::registry::http::request::services::{check_id, new_service, service_update, tag};
 use crate::registry::http::response::Answer;
+use crate::registry::model::ServiceInfo;
 use crate::registry::state::HeartbeatTarget;
+
+impl Tagged for ShapedService {
+    fn shown(&self) -> (&ServiceInfo, Option<u8>) {
+        (&self.service.info, self.service.timeout)
+    }
+}
 
 pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let page = context.page()?;
     let tags = context.query.values("tag");
     let tag = tag(&tags)?;
+    let wait = wait(&context.query.values("wait"))?.unwrap_or_default();
     let shape = context.app.service_shape;
     let with_sessions = shape.needs_session();
     let look = || async {
@@ -23,7 +33,14 @@ pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, HttpErr
             context.read_swept(scope, |state| state.services(context.tenant, &page, tag, with_sessions)).await;
         Ok(services.map(|service| ShapedService { service, shape }))
     };
-    context.list(page.limit, page.marker.as_deref(), look).await
+    if let Some(known) = KnownTags::of(context.headers()) {
+        let topic = tag.map_or(Topic::Services, |tag| Topic::Tag(tag.into()));
+        if let Some(unchanged) = Box::pin(context.wait_for_change(topic, &known, wait, look)).await? {
+            return Ok(unchanged);
+        }
+    }
+    let form = Form { limit: page.limit, marker: page.marker.as_deref(), position: None };
+    context.list_with(&form, |page| Some(EntityTag::of(page).header()), look).await
 }
 
 /// A service with heartbeats of its own is answered with a token, one in a session with an empty body.

@@ -81,7 +81,7 @@ pub(crate) fn run(options: Watch, origins: Origins) -> Result<(), Failure> {
 }
 
 async fn watch(connection: &Connection, options: Watch) -> Result<(), Failure> {
-    let mut changes = Source { changes: Changes::new(connection, &options.filter), version: 0, is_away: false };
+    let mut changes = Source { changes: Changes::new(connection, &options.filter), version: 0, last: None, is_away: false };
     let mut stop = Stop::new()?;
     let mut child = signal(SignalKind::child()).context("watching for signals")?;
     let timing = Timing { quiet: options.quiet_time, longest: options.max_delay, is_once: options.once };
@@ -130,6 +130,7 @@ async fn watch(connection: &Connection, options: Watch) -> Result<(), Failure> {
 struct Source<'a> {
     changes: Changes<'a>,
     version: u64,
+    last: Option<Vec<Value>>,
     is_away: bool,
 }
 
@@ -142,8 +143,11 @@ impl Source<'_> {
                     if std::mem::take(&mut self.is_away) {
                         info!("the registry answers again");
                     }
-                    self.version += 1;
-                    return Ok(Listed { version: self.version, services });
+                    if self.last.as_ref() != Some(&services) {
+                        self.version += 1;
+                        self.last = Some(services.clone());
+                        return Ok(Listed { version: self.version, services });
+                    }
                 }
                 Change::Away(failure) => {
                     if !std::mem::replace(&mut self.is_away, true) {

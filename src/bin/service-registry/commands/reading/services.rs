@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 use serde_json::Value;
-use service_registry::client::{Client, Error};
+use service_registry::client::{Error, ServiceFilter};
 use service_registry::connection::{Origins, RegistryOptions};
 
 use super::completion::{service_ids, tags};
@@ -84,18 +84,15 @@ pub(crate) fn run(options: Services, origins: Origins) -> Result<(), Failure> {
 /// Returns the services that a filter wants, by id.
 pub(crate) async fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Value>, Failure> {
     let progress = Progress::default();
-    let asked = connection.ask(async |client| find(client, filter, |entries| progress.set(entries)).await);
-    with_progress(&progress, asked).await
-}
-
-/// Asks one registry for the services that a filter wants. `on_page` gets the number of entries read so far.
-pub(crate) async fn find(client: &Client, filter: &Filter, on_page: impl Fn(usize)) -> Result<Vec<Value>, Error> {
-    let list = |query| client.raw_list(&["services"], query, &on_page);
-    let mut services = match list(filter.query(usize::MAX)).await {
-        // A registry of an earlier version takes one tag.
-        Err(Error::Status { status: 400, .. }) if filter.tag.len() > 1 => list(filter.query(1)).await?,
-        services => services?,
-    };
+    let asked = connection.ask(async |client| {
+        let list = |query| client.raw_list(&["services"], query, |entries| progress.set(entries));
+        match list(filter.query(usize::MAX)).await {
+            // A registry of an earlier version takes one tag.
+            Err(Error::Status { status: 400, .. }) if filter.tag.len() > 1 => list(filter.query(1)).await,
+            services => services,
+        }
+    });
+    let mut services = with_progress(&progress, asked).await?;
     services.retain(|service| filter.wants(service)); // a registry of an earlier version ignores most filters
     Ok(services)
 }
@@ -105,6 +102,12 @@ impl Filter {
         self.tag.is_empty() && self.metadata.is_empty() && self.id_prefix.is_none()
     }
 
+    /// Returns the filter of the client library, with at most so many tags.
+    pub(crate) fn of_library(&self, most_tags: usize) -> ServiceFilter {
+        let tags = self.tag.iter().take(most_tags).cloned().collect();
+        ServiceFilter { tags, metadata: self.metadata.iter().cloned().collect(), id_prefix: self.id_prefix.clone() }
+    }
+
     fn query(&self, most_tags: usize) -> Vec<(Cow<'static, str>, String)> {
         let tags = self.tag.iter().take(most_tags).map(|tag| ("tag".into(), tag.clone()));
         let pairs = self.metadata.iter().map(|(key, value)| (format!("metadata.{key}").into(), value.clone()));
@@ -112,7 +115,7 @@ impl Filter {
         tags.chain(pairs).chain(prefix).collect()
     }
 
-    fn wants(&self, service: &Value) -> bool {
+    pub(crate) fn wants(&self, service: &Value) -> bool {
         let has_tag =
             |tag: &String| service["tags"].as_array().is_some_and(|tags| tags.iter().any(|other| other == tag));
         let has_pair = |(key, value): &(String, String)| service["metadata"][key] == *value;
