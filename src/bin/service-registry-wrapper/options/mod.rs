@@ -8,7 +8,6 @@ mod child_config;
 mod command;
 mod config;
 mod health;
-mod lists;
 mod logging;
 mod readiness;
 mod registration;
@@ -30,8 +29,8 @@ pub(crate) use health::{Check, Health, HealthOptions, OnUnhealthy};
 pub(crate) use logging::{LogFormat, LoggingOptions};
 pub(crate) use readiness::{OnNotReady, Readiness, ReadinessOptions, RegisterWhen};
 pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
+pub(crate) use service::Service;
 pub(super) use service::ServiceOptions;
-pub(crate) use service::{Service, ServiceTexts};
 
 const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line takes precedence. All words from the first bare word on belong to COMMAND.
