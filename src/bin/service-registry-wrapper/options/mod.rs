@@ -20,7 +20,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 use service_registry::connection::{CONFIG_VARIABLE, ConfigFiles, Origins, RegistryOptions, Secret};
 use service_registry::variables;
 
