@@ -9,6 +9,9 @@ pub mod client;
 pub mod connection;
 #[doc(hidden)] // for the programs of this package
 pub mod control;
+#[cfg(feature = "programs")]
+#[doc(hidden)] // for the programs of this package
+pub mod description;
 #[doc(hidden)] // for the programs of this package
 pub mod files;
 #[cfg(feature = "programs")]

@@ -49,9 +49,9 @@ const OF_ONE_COMMAND: [&str; 38] = [
     "WATCHDOG",
 ];
 
-/// The other variables of both programs: those of the registry, of the way to it and of the log, and that of the status
-/// socket, which `service-registry status` reads.
-const OTHERS: [&str; 30] = [
+/// The other variables of both programs: those of the registry, of the way to it and of the log, that of the status
+/// socket, which `service-registry status` reads, and those that `service-registry watch` gives its command.
+const OTHERS: [&str; 32] = [
     "API_KEY",
     "API_KEY_FILE",
     "AUTH_URL",
@@ -82,6 +82,8 @@ const OTHERS: [&str; 30] = [
     "USERNAME",
     "USERS",
     "VERBOSE",
+    "WATCH_COUNT",
+    "WATCH_VERSION",
 ];
 
 /// How similar a known name must be to be suggested, from 0 to 1.

@@ -34,6 +34,8 @@ pub mod limits {
     pub const CONFIGURATION_VALUE: RangeInclusive<usize> = 1..=1024;
     /// Characters of the reason for which something is removed.
     pub const REASON: usize = 255;
+    /// Characters of the name of a client's program in an event.
+    pub const AGENT: usize = 100;
     /// Entries of a page of a list.
     pub const PAGE: RangeInclusive<usize> = 1..=1000;
     /// Entries of a page if the request names no number.
@@ -134,8 +136,10 @@ pub struct ConfigurationValue {
     pub value: String,
 }
 
-/// An event of the account.
+/// An event of the account. A registry of the original kind, or with `--strict-feed`, gives none of the members after
+/// the payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Event<P = Value> {
     /// A version-1 UUID; the `marker` to continue from.
     pub id: String,
@@ -146,6 +150,35 @@ pub struct Event<P = Value> {
     pub kind: String,
     /// Depends on the type: an object, or for `services.timeout` an array of services.
     pub payload: P,
+    /// Why it happened: `registered`, `deregistered`, `session removed`, `replaced`, `expired`, `updated`, `set`,
+    /// `removed` or `opened`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The reason that the request gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who made the request; none for an expiry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<EventBy>,
+    /// For an expiry: when the holder was last heard, in milliseconds since 1970. None if the registry has not heard it
+    /// since its last start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_heard: Option<u64>,
+}
+
+/// The client whose request caused an event, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EventBy {
+    /// Its user; none in a registry without users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Its address, as in the registry's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Its program, as it names itself in `User-Agent`: at most 100 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// One page of a list.
@@ -211,4 +244,7 @@ pub struct Fault {
     /// The id of the response, as in the `X-Response-Id` header.
     #[serde(rename = "txnId", default)]
     pub txn_id: String,
+    /// Only of `markerExpired`: the marker to start again with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
 }

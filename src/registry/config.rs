@@ -78,8 +78,9 @@ impl Config {
         Self { tls: Some(tls), ..self }
     }
 
-    /// Hides events that old clients do not know: `service.remove` for a service in a session.
-    /// Some old clients stop reading the feed at an unknown type.
+    /// Hides events that old clients do not know: `service.remove` for a service in a session, and the types that are
+    /// listed on request. Some old clients stop reading the feed at an unknown type. Hides also the members of events
+    /// that the original did not have.
     #[must_use]
     pub fn strict_feed(self, strict_feed: bool) -> Self {
         Self { compatibility: Compatibility { strict_feed, ..self.compatibility }, ..self }

@@ -14,7 +14,6 @@ mod health;
 mod logging;
 mod memory;
 mod options;
-mod placeholders;
 mod process;
 mod protection;
 mod registration;
@@ -145,7 +144,7 @@ async fn follow_addresses(config: &WrapperConfig, desired: &Desired) -> Infallib
     if !config.service.texts.name_addresses() {
         return std::future::pending().await;
     }
-    placeholders::watch_addresses(|| {
+    service_registry::description::watch_addresses(|| {
         if let Err(error) = desired.look_up_again() {
             warn!("the description of the service stays as it is: {error:#}");
         }

@@ -10,6 +10,11 @@ use service_registry::connection::Origins;
 use service_registry::variables;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::commands::acting::deregister::Deregister;
+use crate::commands::acting::lock::Lock;
+use crate::commands::acting::register::Register;
+use crate::commands::acting::wait::Wait;
+use crate::commands::acting::watch::Watch;
 use crate::commands::completions::Completions;
 use crate::commands::config_file::ConfigFile;
 use crate::commands::reading::config::Config;
@@ -163,6 +168,16 @@ pub(super) enum Command {
     ConfigFile(ConfigFile),
     /// Print the script by which a shell completes words
     Completions(Completions),
+    /// Wait until there are services, then become a command
+    Wait(Wait),
+    /// Print the services, or run a command, at the start and at each change
+    Watch(Watch),
+    /// Run a command while no other process of the fleet holds the lock
+    Lock(Lock),
+    /// Keep a service registered that cannot be wrapped, until SIGTERM or SIGINT
+    Register(Register),
+    /// Remove services from the registry
+    Deregister(Deregister),
     /// Print the hash of the key on stdin, for `api_key_hash` or `password_hash` in the users file
     HashKey,
 }

@@ -80,6 +80,11 @@ impl Connection {
         is_silent && self.clients.len() > 1
     }
 
+    /// Returns whether there is another registry to ask.
+    pub(super) fn has_several(&self) -> bool {
+        self.clients.len() > 1
+    }
+
     /// Returns the failure of a command whose request had this error.
     pub(super) fn failure(&self, error: &Error) -> Failure {
         let hint = if !self.has_url && error.is_connect() {

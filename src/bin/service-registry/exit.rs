@@ -17,6 +17,12 @@ pub(super) const IN_USE: u8 = 3;
 pub(super) const REFUSED: u8 = 3;
 /// Of a command that asks a registry: no registry answered, or it could not do what was asked at the time.
 pub(super) const UNREACHABLE: u8 = 4;
+/// Of `wait`: the time limit has passed.
+pub(super) const TIMED_OUT: u8 = 124;
+/// Of a command that runs another one: that cannot be executed.
+pub(super) const NOT_EXECUTABLE: u8 = 126;
+/// Of a command that runs another one: that was not found.
+pub(super) const COMMAND_NOT_FOUND: u8 = 127;
 
 /// An error, and the status to exit with.
 #[derive(Debug)]

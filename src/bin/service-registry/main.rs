@@ -35,6 +35,11 @@ fn main() -> std::process::ExitCode {
         Command::Limits(options) => commands::reading::limits::run(options, cli.origins),
         Command::ConfigFile(options) => commands::config_file::run(options, cli.origins),
         Command::Completions(options) => commands::completions::run(&options),
+        Command::Wait(options) => commands::acting::wait::run(options, cli.origins),
+        Command::Watch(options) => commands::acting::watch::run(options, cli.origins),
+        Command::Lock(options) => commands::acting::lock::run(options, cli.origins, &cli.log),
+        Command::Register(options) => commands::acting::register::run(options, cli.origins),
+        Command::Deregister(options) => commands::acting::deregister::run(options, cli.origins),
         Command::HashKey => commands::hash_key::run(),
     };
     match outcome {

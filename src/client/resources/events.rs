@@ -18,6 +18,9 @@ pub struct EventOptions {
     pub marker: Option<String>,
     /// Only events of this type: `service.join`, `services.timeout`, ...
     pub kind: Option<String>,
+    /// Also events of the types that the original registry did not have: `service.update`, `session.create`,
+    /// `session.update` and `session.remove`. A registry that does not know them ignores it.
+    pub extended: bool,
 }
 
 impl EventOptions {
@@ -25,7 +28,8 @@ impl EventOptions {
         let limit = self.limit.map(|limit| ("limit", limit.to_string()));
         let marker = self.marker.clone().map(|marker| ("marker", marker));
         let kind = self.kind.clone().map(|kind| ("type", kind));
-        limit.into_iter().chain(marker).chain(kind).collect()
+        let extended = self.extended.then(|| ("extended", "true".to_owned()));
+        limit.into_iter().chain(marker).chain(kind).chain(extended).collect()
     }
 }
 

@@ -18,7 +18,7 @@ const USUAL_PAGE: u32 = 100;
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A registry that was set up anew refuses older markers with a message that ends like this.
-const BEFORE_ACCOUNT: &str = "greater than or equal to the account creation date";
+pub(super) const BEFORE_ACCOUNT: &str = "greater than or equal to the account creation date";
 
 /// Returns one event after the other; from [`Events::poller`](crate::client::Events::poller).
 ///
@@ -57,6 +57,8 @@ struct Feed {
     next_page: Option<String>,
     /// The last page contained a new event.
     is_new: bool,
+    /// The registry was set up anew since the last event.
+    is_anew: bool,
 }
 
 impl Events<'_> {
@@ -104,6 +106,11 @@ impl EventsPoller {
         self.feed.given.as_deref()
     }
 
+    /// Returns, once, whether the registry was set up anew.
+    pub(super) fn has_started_again(&mut self) -> bool {
+        std::mem::take(&mut self.feed.is_anew)
+    }
+
     /// Waits for the next event. May be dropped while it waits, without losing an event.
     ///
     /// A poller without a position begins with the registry's last hour. If the registry was
@@ -121,7 +128,12 @@ impl EventsPoller {
             if self.feed.next_page.is_none() || !self.feed.is_new {
                 sleep_until(self.due).await;
             }
-            let options = EventOptions { limit: self.limit, marker: self.feed.marker(), kind: self.kind.clone() };
+            let options = EventOptions {
+                limit: self.limit,
+                marker: self.feed.marker(),
+                kind: self.kind.clone(),
+                ..EventOptions::default()
+            };
             let page = self.client.events().list(&options).await;
             let asked_to_wait = page.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
             self.due = Instant::now() + self.every.max(asked_to_wait).min(LONGEST_PAUSE);
@@ -170,6 +182,11 @@ impl Feed {
     fn fail(&mut self, error: Error) -> Result<(), Error> {
         self.next_page = None;
         let anew = error.fault().is_some_and(|fault| fault.message.ends_with(BEFORE_ACCOUNT));
-        if anew && self.fetched.take().is_some() { Ok(()) } else { Err(error) }
+        if anew && self.fetched.take().is_some() {
+            self.is_anew = true;
+            Ok(())
+        } else {
+            Err(error)
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The reason for which a client removes something: a query parameter.
+//! The reason and the cause for which a client removes something: query parameters.
 
 use crate::client::Error;
 use crate::wire::limits::REASON;
@@ -16,6 +16,11 @@ pub(super) fn reason_query(reason: &str) -> Result<Vec<(&'static str, String)>, 
         return Err(Error::invalid(format!("the reason has {length} characters; {REASON} are allowed")));
     }
     Ok(vec![("reason", reason.to_owned())])
+}
+
+/// Returns the parameters of a removal by which the caller takes the place.
+pub(super) fn replacement_query(reason: &str) -> Result<Vec<(&'static str, String)>, Error> {
+    Ok(reason_query(reason)?.into_iter().chain([("cause", "replaced".to_owned())]).collect())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::cache::{CacheKey, ServiceList};
-use super::reason::reason_query;
+use super::reason::{reason_query, replacement_query};
 use crate::client::schedule::CLOSEST;
 use crate::client::transport::Call;
 use crate::client::transport::url::not_empty;
@@ -62,6 +62,10 @@ impl Client {
 impl<'a> Services<'a> {
     pub(crate) fn new(client: &'a Client) -> Self {
         Self { client, retry_every: RETRY_EVERY, retry_for: RETRY_FOR }
+    }
+
+    pub(super) fn client(&self) -> &'a Client {
+        self.client
     }
 
     /// The pause between two attempts of [`register`](Self::register); 2 s by default, at least 100 ms.
@@ -223,6 +227,18 @@ impl<'a> Services<'a> {
     pub async fn remove_because(self, id: &str, reason: &str) -> Result<(), Error> {
         let path = ["services", not_empty(id, "service id")?];
         self.client.send(Call::delete(&path).query(reason_query(reason)?)).await?;
+        Ok(())
+    }
+
+    /// Removes a service from the registry at once, because the caller takes its place; like
+    /// [`Sessions::remove_replaced`](super::Sessions::remove_replaced).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`remove_because`](Self::remove_because).
+    pub async fn remove_replaced(self, id: &str, reason: &str) -> Result<(), Error> {
+        let path = ["services", not_empty(id, "service id")?];
+        self.client.send(Call::delete(&path).query(replacement_query(reason)?)).await?;
         Ok(())
     }
 }

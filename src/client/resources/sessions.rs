@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
-use super::reason::reason_query;
+use super::reason::{reason_query, replacement_query};
 use crate::client::transport::Call;
 use crate::client::transport::url::not_empty;
 use crate::client::{Client, Error, HeartBeater, ListOptions};
@@ -149,6 +149,18 @@ impl Sessions<'_> {
     pub async fn remove_because(self, id: &str, reason: &str) -> Result<(), Error> {
         let path = ["sessions", not_empty(id, "session id")?];
         self.client.send(Call::delete(&path).query(reason_query(reason)?)).await?;
+        Ok(())
+    }
+
+    /// Ends a session and its services at once, because the caller takes its place: the events have the cause
+    /// `replaced`. Otherwise like [`remove_because`](Self::remove_because).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`remove_because`](Self::remove_because).
+    pub async fn remove_replaced(self, id: &str, reason: &str) -> Result<(), Error> {
+        let path = ["sessions", not_empty(id, "session id")?];
+        self.client.send(Call::delete(&path).query(replacement_query(reason)?)).await?;
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use hyper::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::client::legacy::Error as HttpError;
 use rustls::{CertificateError, InvalidMessage};
@@ -52,11 +52,15 @@ pub(crate) struct Call<'a> {
     pub(super) expect: StatusCode,
     /// The time limit, if it is not the client's.
     pub(crate) limit: Option<Duration>,
+    /// How long the registry waits before it answers.
+    pub(super) wait: Duration,
+    /// The entity tag that is known: an unchanged resource is not sent again.
+    pub(super) known: Option<HeaderValue>,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, path: &'a [&'a str], expect: StatusCode) -> Self {
-        Self { method, path, query: Vec::new(), body: None, expect, limit: None }
+        Self { method, path, query: Vec::new(), body: None, expect, limit: None, wait: Duration::ZERO, known: None }
     }
 
     pub(crate) fn get(path: &'a [&'a str]) -> Self {
@@ -76,6 +80,18 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Gives the registry this long before the time limit begins.
+    pub(crate) fn waiting(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Asks for the resource only if it has another entity tag.
+    pub(crate) fn unless(mut self, entity_tag: &str) -> Self {
+        self.known = HeaderValue::from_str(entity_tag).ok();
+        self
+    }
+
     pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
         let json = serde_json::to_vec(body).map_err(|error| cannot_be_written(&error))?;
         self.body = Some(json.into());
@@ -92,6 +108,8 @@ pub(crate) struct Answer {
     pub(super) phase: Phase,
     pub(super) url: String,
     location: Option<String>,
+    entity_tag: Option<String>,
+    is_unchanged: bool,
     body: Vec<u8>,
 }
 
@@ -102,6 +120,15 @@ impl Answer {
             let (line, column) = (error.line(), error.column());
             self.bad(format!("is not the documented JSON (line {line} column {column})"))
         })
+    }
+
+    pub(crate) fn entity_tag(&self) -> Option<&str> {
+        self.entity_tag.as_deref()
+    }
+
+    /// Returns whether the resource has the known entity tag; then there is no body.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.is_unchanged
     }
 
     /// Returns the id of a created resource: the last segment of `Location`.
@@ -192,12 +219,14 @@ impl Request {
                 self.expect.as_u16()
             )));
         }
-        if !status.is_success() {
+        let is_unchanged = status == StatusCode::NOT_MODIFIED && self.headers.contains_key(IF_NONE_MATCH);
+        if !status.is_success() && !is_unchanged {
             return Err(self.refused(response).await);
         }
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (location, entity_tag) = (header(LOCATION), header(ETAG));
         let body = self.read(response).await?;
-        Ok(Answer { phase: self.phase, url: self.url.to_string(), location, body })
+        Ok(Answer { phase: self.phase, url: self.url.to_string(), location, entity_tag, is_unchanged, body })
     }
 
     async fn read(&self, mut response: Response<Incoming>) -> Result<Vec<u8>, Error> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH};
 
 use super::auth::Auth;
 use super::connection::Http;
@@ -24,7 +24,7 @@ pub(crate) struct Transport {
 impl Transport {
     /// Sends a call. Logs in first if necessary, and once again if the token is refused.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
-        let limit = TimeLimit::from_now(call.limit.unwrap_or(self.request_timeout));
+        let limit = TimeLimit::from_now(call.limit.unwrap_or(self.request_timeout) + call.wait);
         let Some(auth) = &self.auth else { return self.send_once(&call, None, limit).await };
         let login = auth.current(limit).await?;
         match self.send_once(&call, Some(&login), limit).await {
@@ -42,6 +42,9 @@ impl Transport {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(login) = login {
             headers.insert("x-auth-token", login.token.clone());
+        }
+        if let Some(known) = &call.known {
+            headers.insert(IF_NONE_MATCH, known.clone());
         }
         let request = Request {
             phase: Phase::Call,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::hub;
 use super::pending::Pending;
 use super::retention::Retention;
 use super::shared::{Batch, Inner, Shared, Store};
@@ -108,9 +109,11 @@ impl Committer {
             state.settle_except(queue.batches.iter().flat_map(|batch| &batch.changes));
         }
         drop(inner);
+        let concerned = self.shared.hub.concerned(group.iter().flat_map(|batch| &batch.changes));
         for outcome in group.into_iter().map(|batch| batch.outcome).chain(readers) {
             let _ = outcome.send(true); // the request may be gone
         }
+        hub::wake(&concerned);
         drop(committed); // not under the lock: it may be large
         if had_failed {
             tracing::info!("the disk accepts writes again");

@@ -11,6 +11,7 @@ use std::task::{Context, Waker};
 use super::retention::REMOVED_AT_A_TIME;
 use crate::registry::engine::Engine;
 use crate::registry::engine::pending::Scope;
+use crate::registry::model::Attribution;
 use crate::registry::model::Quota;
 use crate::registry::model::{Clock, ManualClock, Uuid1};
 use crate::registry::state::State;
@@ -124,7 +125,9 @@ impl Bench {
 
     pub(crate) async fn set(&self, id: &str, value: &str) -> bool {
         let value: Arc<str> = value.into();
-        let set = |state: &mut State| state.set_value(self.clock.now(), 1, &Quota::default(), id, &value).unwrap();
+        let set = |state: &mut State| {
+            state.set_value(self.clock.now(), 1, &Quota::default(), id, &value, &Attribution::default()).unwrap()
+        };
         self.engine.write(set).await.is_some()
     }
 
@@ -187,7 +190,9 @@ async fn changes_are_refused_without_the_commit_thread() {
     engine.create_tenants(clock.now(), vec![1]); // after which it looks for old events
     let value: Arc<str> = "x".into();
     let set = |id: &'static str| {
-        engine.write(|state| state.set_value(clock.now(), 1, &Quota::default(), id, &value).unwrap())
+        engine.write(|state| {
+            state.set_value(clock.now(), 1, &Quota::default(), id, &value, &Attribution::default()).unwrap()
+        })
     };
     let timeouts = Duration::from_secs(20);
     let _ = tokio::time::timeout(timeouts, set("first")).await.unwrap(); // perhaps in time
@@ -253,7 +258,7 @@ async fn old_events_leave_the_disk_without_writes() {
     let churn = |state: &mut State| {
         for number in 0..2 * REMOVED_AT_A_TIME + 2 {
             let value: Arc<str> = number.to_string().into();
-            state.set_value(bench.clock.now(), 1, &Quota::default(), "key", &value).unwrap();
+            state.set_value(bench.clock.now(), 1, &Quota::default(), "key", &value, &Attribution::default()).unwrap();
         }
     };
     assert!(bench.engine.write(churn).await.is_some());
@@ -328,7 +333,7 @@ async fn events_of_a_day_take_the_space_of_their_retention() {
             let churn = |state: &mut State| {
                 for number in 0..30 {
                     let value: Arc<str> = number.to_string().into();
-                    state.set_value(clock.now(), 1, &Quota::default(), "key", &value).unwrap();
+                    state.set_value(clock.now(), 1, &Quota::default(), "key", &value, &Attribution::default()).unwrap();
                 }
             };
             assert!(engine.write(churn).await.is_some());
@@ -347,7 +352,7 @@ async fn events_of_a_day_take_the_space_of_their_retention() {
     assert!(in_memory <= 200, "{in_memory}");
 
     // And all of the last hour can be had, from both places.
-    let feed = |limit| crate::registry::state::Feed { from: None, kind: None, strict: false, limit };
+    let feed = |limit| crate::registry::state::Feed { from: None, kind: None, strict: false, extended: false, limit };
     let from = engine.read(1, Scope::Nothing, |state| state.feed_start(clock.now(), 1, &feed(1))).await.unwrap();
     let page = engine.feed(1, from, &feed(10_000)).await.unwrap().values;
     assert!((1_020..1_110).contains(&page.len()), "{}", page.len());

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use crate::registry::model::EventType;
     use crate::registry::model::{Change, RecordChange};
-    use crate::registry::model::{EventKind, ValueRemove};
+    use crate::registry::model::{EventKind, PackedAttribution, ValueRemove};
     use crate::registry::store::CommitError;
     use crate::registry::store::RecordWrite;
     use crate::registry::store::Visit;
@@ -92,7 +92,8 @@ mod tests {
         fn scan(&self, _: &[u8], _: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
             for ticks in 1.. {
                 let kind = EventKind::ValueRemove(Box::new(ValueRemove { id: "key".into(), old: "x".into() }));
-                let record = RecordChange::Event { id: Uuid1::new(ticks, 0), before: None, after: Some(kind) };
+                let (id, attribution) = (Uuid1::new(ticks, 0), PackedAttribution::default());
+                let record = RecordChange::Event { id, before: None, after: Some(Event { id, kind, attribution }) };
                 let RecordWrite { key, value } = RecordWrite::encode(&Change { tenant: 1, record });
                 if !visit(&key, &value.unwrap())? {
                     break;
@@ -114,7 +115,7 @@ mod tests {
     fn search_for_a_type_ends_and_continues_there() {
         let disk: Arc<dyn Backend> = Arc::new(Endless);
         let read = |kind, limit| {
-            let feed = Feed { from: None, kind: Some(kind), strict: false, limit };
+            let feed = Feed { from: None, kind: Some(kind), strict: false, extended: false, limit };
             old(&disk, 1, Uuid1::lowest(0)..Uuid1::lowest(1 << 59), &feed, Listing::default()).unwrap()
         };
         let none = read(EventType::Join, 1);

@@ -4,20 +4,24 @@
 //! for their commit after it has released the lock.
 //!
 //! In reading order: this file is the way of a request; `shared` is what the lock guards; `pending` are the records
-//! that wait for a commit; `commit` is the thread that commits, with `retention` of old events; `expiry_task` expires
-//! leases; `event_reader` reads the feed.
+//! that wait for a commit; `commit` is the thread that commits, with `retention` of old events; `hub` wakes requests that
+//! wait for a change; `expiry_task` expires leases; `event_reader` reads the feed.
 
 mod commit;
 #[cfg(test)]
 mod commit_test;
 mod event_reader;
 mod expiry_task;
+mod hub;
+#[cfg(test)]
+mod hub_test;
 mod pending;
 #[cfg(test)]
 mod reads_test;
 mod retention;
 mod shared;
 
+pub(crate) use hub::{Topic, Waiter};
 pub(crate) use pending::Scope;
 
 use std::io;
@@ -37,6 +41,7 @@ use shared::{CommitTicket, Inner, Queue, Shared, Store};
 #[derive(Debug)]
 pub(super) struct Engine {
     clock: Clock,
+    retention: u64,
     shared: Arc<Shared>,
     pub(super) disk: Option<Arc<dyn Backend>>,
     commit_thread: Option<JoinHandle<()>>,
@@ -61,13 +66,13 @@ impl Engine {
         let retention = state.retention;
         let store = if disk.is_some() { Store::Durable(Queue::default()) } else { Store::Memory };
         let inner = Mutex::new(Inner { state, store, awaited: None });
-        let shared = Arc::new(Shared { inner, submitted: Condvar::new() });
+        let shared = Arc::new(Shared { inner, submitted: Condvar::new(), hub: Arc::default() });
         let start = |disk: &Arc<dyn Backend>| {
             let committer = Committer::new(shared.clone(), disk.clone(), clock.clone(), retention);
             thread::Builder::new().name("commit".to_owned()).spawn(|| committer.run())
         };
         let commit_thread = disk.as_ref().map(start).transpose()?;
-        Ok(Self { clock, shared, disk, commit_thread, earlier_deadline: Notify::new() })
+        Ok(Self { clock, retention, shared, disk, commit_thread, earlier_deadline: Notify::new() })
     }
 
     /// Creates tenants. If that cannot be stored now, their first request creates them.
@@ -94,6 +99,11 @@ impl Engine {
     /// Returns as soon as the lock was free, which every request needs.
     pub(super) fn wait_responsive(&self) {
         drop(self.shared.lock());
+    }
+
+    /// Returns how long events are kept, in milliseconds.
+    pub(super) fn retention(&self) -> u64 {
+        self.retention
     }
 
     pub(super) fn now(&self) -> Now {
@@ -180,6 +190,8 @@ impl Engine {
         }
         let result = act(state);
         let changes = state.take_changes();
+        // Without a disk they are durable at once; otherwise the commit thread wakes those who wait.
+        let concerned = if self.disk.is_none() { self.shared.hub.concerned(&changes) } else { Vec::new() };
         let ticket = match wait {
             _ if is_failing && !changes.is_empty() => {
                 state.undo(changes);
@@ -200,6 +212,7 @@ impl Engine {
             self.earlier_deadline.notify_one();
         }
         drop(inner);
+        hub::wake(&concerned);
         if matches!(ticket, CommitTicket::Awaited(_)) {
             self.shared.submitted.notify_one();
         }

@@ -1,10 +1,11 @@
 //! The data that requests share with the commit thread: the state, and the queue of changes that wait to be committed.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::hub::Hub;
 use super::pending::{Pending, Scope};
 use crate::registry::model::{Change, Now, TenantId};
 use crate::registry::state::State;
@@ -15,6 +16,8 @@ pub(super) struct Shared {
     pub(super) inner: Mutex<Inner>,
     /// Notified when changes were queued, or when no more will come.
     pub(super) submitted: Condvar,
+    /// The requests that wait for a change.
+    pub(super) hub: Arc<Hub>,
 }
 
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use super::connection::{Timeouts, Tls};
 use super::forwarded::TrustedProxy;
 use super::representation::ServiceShape;
-use super::resources::PageShares;
+use super::resources::{Interrupts, PageShares, Places};
 use super::response::ResponseIds;
 use crate::registry::access::{Authenticator, LoginThrottle, RateLimiter, Users, Waiting};
 use crate::registry::config::Compatibility;
@@ -37,6 +37,8 @@ pub(in crate::registry) struct App {
     pub(super) rate_limiter: RateLimiter,
     pub(super) ids: ResponseIds,
     pub(super) lists: PageShares,
+    pub(super) interrupts: Interrupts,
+    pub(super) followers: Arc<Places>,
 }
 
 impl App {
@@ -68,12 +70,15 @@ impl App {
             rate_limiter: RateLimiter::default(),
             ids,
             lists,
+            interrupts: Interrupts::default(),
+            followers: Arc::new(Places::new(0)),
         }
     }
 
     /// Sets the connection limit, and the proxies whose word about their clients counts.
     pub(in crate::registry) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
-        Self { waiting: Waiting::new((most / WAITING).min(MOST_WAITING)), trusted_proxies, ..self }
+        let waiting = Waiting::new((most / WAITING).min(MOST_WAITING));
+        Self { waiting, trusted_proxies, followers: Arc::new(Places::new(most)), ..self }
     }
 
     pub(in crate::registry) fn with_shape(self, service_shape: ServiceShape) -> Self {
@@ -83,6 +88,7 @@ impl App {
     /// Replaces the users.
     pub(in crate::registry) fn replace_users(&self, users: Users) {
         self.authenticator.store(Arc::new(self.authenticator.load().with(users)));
+        self.interrupts.users_replaced();
     }
 
     pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::app::App;
+use super::connection::ResponseBody;
 use super::context::{Caller, RequestContext};
-use super::credentials::admit;
+use super::credentials::claim;
 use super::error::HttpError;
 use super::forwarded;
 use super::origin;
@@ -44,18 +44,22 @@ struct Notes {
     now: Option<Now>,
     tenant: Option<TenantId>,
     user: Option<Arc<str>>,
-    /// The credentials were right, or none were needed.
-    is_admitted: bool,
     usage: Option<(Arc<Quotas>, Usage)>,
 }
 
-/// Answers a request, and logs both, without anything secret. Returns also whether the request was admitted.
-pub(super) async fn handle(app: &App, request: Request<Incoming>, caller: Caller) -> (Response<Full<Bytes>>, bool) {
+/// Answers a request, and logs both, without anything secret. Calls `admitted` once the credentials were found right, or
+/// none are needed: the answer may take long.
+pub(super) async fn handle(
+    app: &Arc<App>,
+    request: Request<Incoming>,
+    caller: Caller,
+    admitted: &(dyn Fn() + Sync),
+) -> Response<ResponseBody> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let base = PublicUrl { parts: &parts, is_secure: caller.is_secure, listening: app.listening };
     let mut notes = Notes::default();
-    let outcome = authorize_and_route(app, caller, &base, &parts, body, &mut notes).await;
+    let outcome = authorize_and_route(app, caller, &base, &parts, body, &mut notes, admitted).await;
     let now = notes.now.unwrap_or_else(|| app.engine.now());
     let id = app.ids.next(now.wall);
     let mut answer = match outcome {
@@ -68,19 +72,20 @@ pub(super) async fn handle(app: &App, request: Request<Incoming>, caller: Caller
     let client = || forwarded::client(caller.address, &parts.headers, &app.trusted_proxies);
     log(&parts, &answer, started, &notes, client, &id);
     let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"));
-    (answer.into_response(id, is_for_terminal(&parts.headers)), notes.is_admitted)
+    answer.into_response(id, is_for_terminal(&parts.headers))
 }
 
 /// Checks a request and finds its resource. The order of the checks is part of the API: the first that fails decides.
 async fn authorize_and_route(
-    app: &App,
+    app: &Arc<App>,
     caller: Caller,
     base: &PublicUrl<'_>,
     parts: &Parts,
     body: Incoming,
     notes: &mut Notes,
+    admitted: &(dyn Fn() + Sync),
 ) -> Result<Answer, HttpError> {
-    let authenticator = &*app.authenticator.load();
+    let authenticator = app.authenticator.load();
     let host = origin::host(parts)?;
     if authenticator.is_open() {
         origin::check(host, &parts.headers, caller.local, &app.host_names)?;
@@ -96,7 +101,9 @@ async fn authorize_and_route(
         Area::Login if parts.method == Method::POST => {
             let from = forwarded::client(caller.address, &parts.headers, &app.trusted_proxies);
             let login = resources::login::login(app, now, base, body, from).await;
-            notes.is_admitted = login.is_ok();
+            if login.is_ok() {
+                admitted();
+            }
             return login;
         }
         Area::Elsewhere if matches!(parts.method, Method::GET | Method::HEAD) => {
@@ -116,17 +123,36 @@ async fn authorize_and_route(
         Area::Login | Area::Elsewhere => return Err(no_page()),
     };
     let query = &Query::parse(parts.uri.query());
-    let (tenant, user) = admit(authenticator, now, &parts.headers, query, tenant, rest)?;
-    (notes.tenant, notes.user, notes.is_admitted) = (Some(tenant), user, true);
-    let quotas = authenticator.quotas(tenant);
-    let context = RequestContext { app, now, tenant, address: caller.address, quotas, base, path, query, body };
-    let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
+    let claim = claim(authenticator.is_open(), &parts.headers, query, tenant, rest);
+    let (tenant, user) = authenticator.admit(now, claim)?;
+    (notes.tenant, notes.user) = (Some(tenant), user.clone());
+    admitted();
+    let address = caller.address;
+    let context = |quotas| RequestContext { app, now, tenant, address, user, quotas, claim, base, path, query, body };
+    if resources::is_followed(query, &parts.headers) {
+        // The users are not held while the request waits: others may replace them.
+        let quotas = authenticator.quotas(tenant).clone();
+        drop(authenticator);
+        return Box::pin(count_and_route(&context(&quotas), rest, notes, no_page)).await;
+    }
+    count_and_route(&context(authenticator.quotas(tenant)), rest, notes, no_page).await
+}
+
+/// Counts a read against the rate limits, and routes the request.
+async fn count_and_route(
+    context: &RequestContext<'_>,
+    rest: &str,
+    notes: &mut Notes,
+    no_page: impl FnOnce() -> HttpError,
+) -> Result<Answer, HttpError> {
+    let method = &context.base.parts.method;
+    let is_read = method == Method::GET || method == Method::HEAD;
     if is_read && !context.quotas.rates.is_empty() {
-        let (usage, verdict) = resources::limits::count(&context);
-        notes.usage = usage.map(|usage| (quotas.clone(), usage));
+        let (usage, verdict) = resources::limits::count(context);
+        notes.usage = usage.map(|usage| (context.quotas.clone(), usage));
         verdict?;
     }
-    route(&context, &parts.method, rest, no_page).await
+    route(context, method, rest, no_page).await
 }
 
 /// Returns whether the client is one that prints responses on a terminal.

@@ -50,6 +50,7 @@ enum FaultType {
     Unauthorized,
     Forbidden,
     NotFound,
+    MarkerExpired,
     SystemFailure,
 }
 
@@ -64,6 +65,7 @@ impl FaultType {
             Self::Unauthorized => "unauthorizedError",
             Self::Forbidden => "forbiddenError",
             Self::NotFound => "notFoundError",
+            Self::MarkerExpired => "markerExpired",
             Self::SystemFailure => "systemFailureError",
         }
     }
@@ -73,6 +75,7 @@ impl FaultType {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MarkerExpired => StatusCode::GONE,
             Self::SystemFailure => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -85,6 +88,10 @@ impl HttpError {
         let is_garbled = matches!(self, Self::Garbled); // the start of the next request cannot be found
         let is_deferred_login = matches!(self, Self::Refused(DomainError::Busy(_)));
         let is_busy = is_deferred_login || matches!(self, Self::Busy);
+        let marker = match &self {
+            Self::Refused(DomainError::MarkerExpired { start }) => Some(start.to_string()),
+            _ => None,
+        };
         let (kind, message, details) = match self {
             Self::Garbled => message_as_details(FaultType::BadRequest, "Invalid transfer encoding".into()),
             Self::TooLarge => return Answer::empty(StatusCode::PAYLOAD_TOO_LARGE).closing(),
@@ -105,7 +112,8 @@ impl HttpError {
             }
         };
         let code = kind.status();
-        let fault = Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into() };
+        let fault =
+            Fault { kind: kind.name().into(), code: code.as_u16(), message, details, txn_id: id.into(), marker };
         let answer = Answer::json(code, &fault);
         if is_busy {
             return if is_deferred_login { answer.retry().closing() } else { answer.retry() };
@@ -146,6 +154,10 @@ fn describe(refusal: DomainError) -> (FaultType, String, Value) {
             };
             let details = format!("Object \"{kind}\" with key \"{key}\" does not exist");
             (FaultType::NotFound, "object does not exist".into(), details.into())
+        }
+        DomainError::MarkerExpired { start } => {
+            let details = format!("Events after the marker may have been removed. Start again with the marker {start}");
+            (FaultType::MarkerExpired, "The marker is too old".into(), details.into())
         }
         DomainError::Busy(why) => (FaultType::SystemFailure, "Service Unavailable".into(), why.into()),
         DomainError::Unauthorized(why) => (FaultType::Unauthorized, "forbidden".into(), why.into()),

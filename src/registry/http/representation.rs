@@ -6,8 +6,8 @@
 use serde::{Serialize, Serializer};
 
 use crate::registry::model::{
-    Entry, EventKind, EventType, ListedEvent, ListedService, NamedSession, NamedValue, Resource, ServiceInfo,
-    ServiceKind, SessionId, StringList,
+    Attribution, Cause, Entry, EventKind, EventType, ListedEvent, ListedService, NamedSession, NamedValue, Resource,
+    ServiceInfo, ServiceKind, SessionId, StringList,
 };
 use crate::registry::state::SessionOverview;
 use crate::wire;
@@ -101,19 +101,37 @@ impl Serialize for NamedValue {
 
 impl Serialize for ListedEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let known = if self.is_strict { Attribution::default() } else { self.event.attribution.unpack() };
+        let Attribution { cause, reason, user, address, agent, last_heard } = known;
+        let cause = cause.or_else(|| self.event.kind.cause()).filter(|_| !self.is_strict);
+        let by = wire::EventBy { user, address: address.map(|address| address.to_string()), agent };
         wire::Event {
             id: self.event.id.to_string(),
             timestamp: self.timestamp,
             kind: self.event.kind.event_type().name().to_owned(),
             payload: payload(&self.event.kind),
+            cause: cause.map(|cause| cause.name().to_owned()),
+            reason,
+            by: (by != wire::EventBy::default()).then_some(by),
+            last_heard,
         }
         .serialize(serializer)
     }
 }
 
 impl EventType {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Join, Self::Remove, Self::ServiceTimeout, Self::SessionTimeout, Self::ValueUpdate, Self::ValueRemove];
+    pub(super) const ALL: [Self; 10] = [
+        Self::Join,
+        Self::Remove,
+        Self::ServiceTimeout,
+        Self::SessionTimeout,
+        Self::ValueUpdate,
+        Self::ValueRemove,
+        Self::ServiceUpdate,
+        Self::SessionCreate,
+        Self::SessionUpdate,
+        Self::SessionRemove,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -123,6 +141,26 @@ impl EventType {
             Self::SessionTimeout => "services.timeout",
             Self::ValueUpdate => "configuration_value.update",
             Self::ValueRemove => "configuration_value.remove",
+            Self::ServiceUpdate => "service.update",
+            Self::SessionCreate => "session.create",
+            Self::SessionUpdate => "session.update",
+            Self::SessionRemove => "session.remove",
+        }
+    }
+}
+
+impl Cause {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Deregistered => "deregistered",
+            Self::SessionRemoved => "session removed",
+            Self::Replaced => "replaced",
+            Self::Expired => "expired",
+            Self::Updated => "updated",
+            Self::Set => "set",
+            Self::Removed => "removed",
+            Self::Opened => "opened",
         }
     }
 }
@@ -142,16 +180,42 @@ impl Resource {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Payload {
+    Service(ServicePayload),
+    Several(Vec<ServicePayload>),
+    ValueUpdate {
+        old_value: Option<String>,
+        new_value: String,
+        configuration_value_id: String,
+    },
+    ValueRemove {
+        old_value: String,
+        configuration_value_id: String,
+    },
+    ServiceUpdate {
+        #[serde(flatten)]
+        new: ServicePayload,
+        old: ServicePayload,
+    },
+    Session {
+        id: String,
+        heartbeat_timeout: u8,
+        metadata: wire::Metadata,
+    },
+}
+
+/// A service in an event.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum ServicePayload {
     InSession(wire::SessionService),
     Standalone { id: String, heartbeat_timeout: u8, tags: Vec<String>, metadata: wire::Metadata },
-    Several(Vec<Payload>),
-    ValueUpdate { old_value: Option<String>, new_value: String, configuration_value_id: String },
-    ValueRemove { old_value: String, configuration_value_id: String },
 }
 
 fn payload(event: &EventKind) -> Payload {
     match event {
-        EventKind::Join(info) | EventKind::Remove(info) | EventKind::ServiceTimeout(info) => service_payload(info),
+        EventKind::Join(info) | EventKind::Remove(info) | EventKind::ServiceTimeout(info) => {
+            Payload::Service(service_payload(info))
+        }
         EventKind::SessionTimeout(services) => {
             Payload::Several(services.iter().map(|info| service_payload(info)).collect())
         }
@@ -163,13 +227,23 @@ fn payload(event: &EventKind) -> Payload {
         EventKind::ValueRemove(value) => {
             Payload::ValueRemove { old_value: value.old.to_string(), configuration_value_id: value.id.to_string() }
         }
+        EventKind::ServiceUpdate(update) => {
+            Payload::ServiceUpdate { new: service_payload(&update.new), old: service_payload(&update.old) }
+        }
+        EventKind::SessionCreate(session) | EventKind::SessionUpdate(session) | EventKind::SessionRemove(session) => {
+            Payload::Session {
+                id: session.id.as_str().to_owned(),
+                heartbeat_timeout: session.timeout,
+                metadata: metadata(&session.metadata),
+            }
+        }
     }
 }
 
-fn service_payload(info: &ServiceInfo) -> Payload {
+fn service_payload(info: &ServiceInfo) -> ServicePayload {
     match info.kind {
-        ServiceKind::InSession(session) => Payload::InSession(in_session(info, session)),
-        ServiceKind::Standalone { timeout } => Payload::Standalone {
+        ServiceKind::InSession(session) => ServicePayload::InSession(in_session(info, session)),
+        ServiceKind::Standalone { timeout } => ServicePayload::Standalone {
             id: info.id.to_string(),
             heartbeat_timeout: timeout,
             tags: info.tags.to_list(),

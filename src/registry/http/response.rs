@@ -13,6 +13,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
+use super::connection::{ByteStream, ResponseBody};
 use super::public_url::PublicUrl;
 use super::resources::ShareGuard;
 use crate::registry::model::Uuid1;
@@ -24,19 +25,26 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UT
 const RESPONSE_ID: HeaderName = HeaderName::from_static("x-response-id");
 
 /// A response.
-#[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// The body, if it is not there yet.
+    stream: Option<ByteStream>,
     /// The body ends with a line feed that only people get.
     has_line_feed: bool,
 }
 
 /// A body that frees its share of the limit on unsent bytes once it was handed to the system.
-struct Unsent {
+pub(super) struct Unsent {
     text: Vec<u8>,
     _held: ShareGuard,
+}
+
+impl Unsent {
+    pub(super) fn new(text: Vec<u8>, held: ShareGuard) -> Self {
+        Self { text, _held: held }
+    }
 }
 
 impl AsRef<[u8]> for Unsent {
@@ -48,7 +56,7 @@ impl AsRef<[u8]> for Unsent {
 impl Answer {
     /// Makes a response without a body.
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new(), has_line_feed: false }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), stream: None, has_line_feed: false }
     }
 
     /// Makes a response with a body in JSON.
@@ -100,8 +108,13 @@ impl Answer {
     pub(super) fn page_of_list(text: Vec<u8>, held: Option<ShareGuard>) -> Self {
         match held {
             None => Self::text(StatusCode::OK, text),
-            Some(held) => Self::text(StatusCode::OK, Bytes::from_owner(Unsent { text, _held: held })),
+            Some(held) => Self::text(StatusCode::OK, Bytes::from_owner(Unsent::new(text, held))),
         }
+    }
+
+    /// Makes a response whose body goes on.
+    pub(super) fn stream(status: StatusCode, stream: ByteStream) -> Self {
+        Self { stream: Some(stream), ..Self::empty(status) }
     }
 
     /// `text` ends with a line feed.
@@ -145,17 +158,22 @@ impl Answer {
         self.status
     }
 
-    /// Returns the HTTP response. It always has a length: some clients read no body without it. On a terminal, the
-    /// body should end with a line feed; other clients get what the original sent.
-    pub(super) fn into_response(mut self, id: HeaderValue, is_for_terminal: bool) -> Response<Full<Bytes>> {
+    /// Returns the HTTP response. It always has a length, except for one that goes on: some clients read no body
+    /// without it. On a terminal, the body should end with a line feed; other clients get what the original sent.
+    pub(super) fn into_response(mut self, id: HeaderValue, is_for_terminal: bool) -> Response<ResponseBody> {
         if self.has_line_feed && !is_for_terminal {
             self.body.truncate(self.body.len() - 1);
         }
-        if self.status != StatusCode::NO_CONTENT {
+        let has_no_length = self.stream.is_some() || self.status == StatusCode::NOT_MODIFIED;
+        if self.status != StatusCode::NO_CONTENT && !has_no_length {
             self.headers.insert(CONTENT_LENGTH, self.body.len().into());
         }
         self.headers.insert(RESPONSE_ID, id);
-        let mut response = Response::new(Full::new(self.body));
+        let body = match self.stream {
+            None => ResponseBody::Full(Full::new(self.body)),
+            Some(stream) => ResponseBody::Stream { stream, request: None },
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         response

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use super::event::Event;
 use super::ids::{SessionId, TenantId};
-use super::records::{EventKind, Service, Session, TenantRecord};
+use super::records::{Service, Session, TenantRecord};
 use super::uuid::Uuid1;
 
 /// A change of one record, with its value before and after.
@@ -39,8 +40,8 @@ pub(crate) enum RecordChange {
     },
     Event {
         id: Uuid1,
-        before: Option<EventKind>,
-        after: Option<EventKind>,
+        before: Option<Event>,
+        after: Option<Event>,
     },
 }
 

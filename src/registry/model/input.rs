@@ -35,6 +35,15 @@ pub(crate) enum NewServiceKind {
     Standalone { timeout: u8 },
 }
 
+/// The services that a list is to have: those that have all of this.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServiceFilter {
+    pub(crate) tags: Vec<Arc<str>>,
+    /// Keys and values.
+    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) id_prefix: String,
+}
+
 /// Changes to a service; members that are `None` stay unchanged.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceUpdate {

@@ -8,13 +8,17 @@ use super::ids::TenantId;
 use super::time::Now;
 use super::uuid::{Uuid1, ticks_in};
 
+/// There was no heartbeat yet. No time has this bit.
+const UNCONFIRMED: u64 = 1 << 63;
+
 /// The lease of a session or a service. None of it is stored, except its incarnation: heartbeats cost no write.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lease {
     /// Distinguishes it from an earlier lease of the same id. Tokens are bound to it.
     pub(crate) incarnation: u64,
-    /// Wall time of the last heartbeat; 0 before the first.
-    pub(crate) last_seen: u64,
+    /// Wall time of the last heartbeat, or with [`UNCONFIRMED`] of its creation; 0 if neither is known, as after a
+    /// restart.
+    pub(crate) heard: u64,
     /// When it expires, on the monotonic scale.
     pub(crate) deadline: u64,
     /// The deadline of its entry in the queue; never later than its own.
@@ -29,6 +33,7 @@ impl Lease {
     /// Makes a lease that must be renewed within `timeout` seconds, and its first token.
     pub(crate) fn new(now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> (Self, Uuid1) {
         let mut lease = Self::restored(fastrand::u64(..));
+        lease.heard = now.wall | UNCONFIRMED;
         lease.restart(now, timeout);
         let token = lease.issue_token(now, keys, tenant, timeout);
         (lease, token)
@@ -36,11 +41,16 @@ impl Lease {
 
     /// Makes a lease of which only the incarnation is known, as it is read from the store.
     pub(crate) fn restored(incarnation: u64) -> Self {
-        Self { incarnation, last_seen: 0, deadline: 0, queued_deadline: 0, latest: 0, previous: 0 }
+        Self { incarnation, heard: 0, deadline: 0, queued_deadline: 0, latest: 0, previous: 0 }
     }
 
     pub(crate) fn last_seen(&self) -> Option<u64> {
-        (self.last_seen != 0).then_some(self.last_seen)
+        (self.heard != 0 && self.heard & UNCONFIRMED == 0).then_some(self.heard)
+    }
+
+    /// Returns when its holder was last heard: its last heartbeat, or its creation.
+    pub(crate) fn last_heard(&self) -> Option<u64> {
+        (self.heard != 0).then_some(self.heard & !UNCONFIRMED)
     }
 
     /// Gives it its whole timeout, as after a restart. The caller must queue it.
@@ -74,7 +84,7 @@ impl Lease {
             self.previous = token.ticks();
             self.issue_token(now, keys, tenant, timeout)
         };
-        self.last_seen = now.wall;
+        self.heard = now.wall;
         Some(next)
     }
 

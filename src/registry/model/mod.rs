@@ -1,10 +1,12 @@
 //! The data of the registry: records, leases, tokens, deadlines, events, changes. No lock and no I/O.
 //!
-//! In reading order: `records` are sessions, services and events; `lease` is what heartbeats renew; `time` has clocks
-//! and deadlines; `uuid` and `heartbeat_token` are ids and tokens; `change` is what an operation did; `input` is what a
-//! request asks for; `page` is a part of a list. `model` imports nothing of the registry.
+//! In reading order: `records` are sessions, services and values; `event` is what happened to them; `lease` is what
+//! heartbeats renew; `time` has clocks and deadlines; `uuid` and `heartbeat_token` are ids and tokens; `change` is what
+//! an operation did; `input` is what a request asks for; `page` is a part of a list. `model` imports nothing of the
+//! registry.
 
 mod change;
+mod event;
 pub(super) mod heartbeat_token;
 mod ids;
 mod input;
@@ -18,15 +20,16 @@ mod time;
 pub(super) mod uuid;
 
 pub(crate) use change::{Change, RecordChange};
+pub(crate) use event::{Attribution, Cause, PackedAttribution};
+pub(super) use event::{Event, EventKind, EventType, ListedEvent, ServiceUpdated, ValueRemove, ValueUpdate};
 pub(crate) use heartbeat_token::{Access, Keys};
 pub(super) use ids::{SessionId, TenantId};
-pub(crate) use input::{NewService, NewServiceKind, NewSession, ServiceUpdate, SessionUpdate};
+pub(crate) use input::{NewService, NewServiceKind, NewSession, ServiceFilter, ServiceUpdate, SessionUpdate};
 pub(crate) use lease::Lease;
 pub(crate) use page::{Entry, Listing, MAX_PAGE_BYTES, Page};
 pub(crate) use quota::{Quota, Resource};
 pub(super) use records::{
-    Event, EventKind, EventType, ListedEvent, ListedService, NamedSession, NamedValue, Service, ServiceInfo,
-    ServiceKind, Session, TenantRecord, ValueRemove, ValueUpdate,
+    ListedService, NamedSession, NamedValue, Service, ServiceInfo, ServiceKind, Session, SessionInfo, TenantRecord,
 };
 pub(crate) use session_table::SessionTable;
 pub(crate) use string_list::StringList;

@@ -76,6 +76,16 @@ impl<T: Entry> Listing<T> {
         Listing { values: self.values.into_iter().map(change).collect(), next: self.next, min_bytes: self.min_bytes }
     }
 
+    /// Adds the entries of the next part of the same list; where they end, this one does.
+    pub(crate) fn extend(&mut self, part: Self, limit: usize) {
+        for entry in part.values {
+            if !self.add(entry, limit) {
+                return;
+            }
+        }
+        self.next = part.next;
+    }
+
     /// Takes entries from an iterator that begins at the marker.
     pub(crate) fn take(mut entries: impl Iterator<Item = T>, limit: usize) -> Self {
         let mut listing = Self::default();

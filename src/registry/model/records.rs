@@ -7,7 +7,6 @@ use super::lease::Lease;
 use super::page::Entry;
 use super::string_list::StringList;
 use super::time::IdScale;
-use super::uuid::Uuid1;
 
 /// The bytes of member names, quotes and indentation of a session or a service in a list: a lower bound.
 const MIN_OBJECT_BYTES: usize = 120;
@@ -29,11 +28,27 @@ pub(crate) struct Session {
     pub(crate) lease: Lease,
 }
 
+/// The description of a session in an event.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SessionInfo {
+    pub(crate) id: SessionId,
+    /// In seconds.
+    pub(crate) timeout: u8,
+    pub(crate) metadata: StringList,
+}
+
 /// A session with its id, as an entry of a list.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedSession {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
+}
+
+impl NamedSession {
+    pub(crate) fn info(&self) -> Arc<SessionInfo> {
+        let Session { timeout, metadata, .. } = &self.session;
+        Arc::new(SessionInfo { id: self.id, timeout: *timeout, metadata: metadata.clone() })
+    }
 }
 
 impl Entry for NamedSession {
@@ -114,80 +129,4 @@ impl Entry for NamedValue {
     fn min_bytes(&self) -> usize {
         self.id.len() + self.value.len()
     }
-}
-
-/// An event.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Event {
-    pub(crate) id: Uuid1,
-    pub(crate) kind: EventKind,
-}
-
-/// An event as an entry of a list.
-#[derive(Clone, Debug)]
-pub(crate) struct ListedEvent {
-    pub(crate) event: Event,
-    /// In milliseconds since 1970.
-    pub(crate) timestamp: u64,
-}
-
-impl Entry for ListedEvent {
-    fn marker(&self) -> String {
-        self.event.marker()
-    }
-
-    fn min_bytes(&self) -> usize {
-        self.event.min_bytes()
-    }
-}
-
-/// The content of an event.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum EventKind {
-    Join(Arc<ServiceInfo>),
-    Remove(Arc<ServiceInfo>),
-    ServiceTimeout(Arc<ServiceInfo>),
-    /// A session expired, with the services in it, sorted by id.
-    SessionTimeout(Box<[Arc<ServiceInfo>]>),
-    ValueUpdate(Box<ValueUpdate>),
-    ValueRemove(Box<ValueRemove>),
-}
-
-/// The type of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EventType {
-    Join,
-    Remove,
-    ServiceTimeout,
-    SessionTimeout,
-    ValueUpdate,
-    ValueRemove,
-}
-
-impl EventKind {
-    pub(crate) fn event_type(&self) -> EventType {
-        match self {
-            Self::Join(_) => EventType::Join,
-            Self::Remove(_) => EventType::Remove,
-            Self::ServiceTimeout(_) => EventType::ServiceTimeout,
-            Self::SessionTimeout(_) => EventType::SessionTimeout,
-            Self::ValueUpdate(_) => EventType::ValueUpdate,
-            Self::ValueRemove(_) => EventType::ValueRemove,
-        }
-    }
-}
-
-/// A configuration value got a new value.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ValueUpdate {
-    pub(crate) id: Arc<str>,
-    pub(crate) old: Option<Arc<str>>,
-    pub(crate) new: Arc<str>,
-}
-
-/// A configuration value was removed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ValueRemove {
-    pub(crate) id: Arc<str>,
-    pub(crate) old: Arc<str>,
 }

@@ -87,6 +87,18 @@ impl Uuid1 {
     }
 }
 
+impl Uuid1 {
+    /// Returns the lowest bound above this id, for what follows it.
+    pub(crate) fn following(self) -> Self {
+        Self { ticks: self.ticks, tail: self.tail.saturating_add(1) }
+    }
+
+    /// Returns an id that is lower in time, and above all others that are.
+    pub(crate) fn previous_tick(self) -> Self {
+        Self::new(self.ticks.saturating_sub(1), u64::MAX)
+    }
+}
+
 /// Returns the first tick of a millisecond since 1970.
 pub(crate) fn ticks_of(unix_ms: u64) -> u64 {
     ((unix_ms + GREGORIAN_MS) * TICKS_PER_MS) & TICKS_MASK

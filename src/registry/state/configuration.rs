@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::State;
 use super::error::{DomainError, Kind};
 use crate::registry::model::RecordChange;
+use crate::registry::model::{Attribution, PackedAttribution};
 use crate::registry::model::{EventKind, TenantId, ValueRemove, ValueUpdate};
 use crate::registry::model::{Listing, NamedValue, Page};
 use crate::registry::model::{Now, Quota, Resource};
@@ -46,6 +47,7 @@ impl State {
         quota: &Quota,
         id: &str,
         new: &Arc<str>,
+        by: &Attribution,
     ) -> Result<(), DomainError> {
         let before = self.find_value(tenant, id).ok();
         if before.is_none() {
@@ -56,16 +58,24 @@ impl State {
         if old.as_ref() != Some(new) {
             let record = RecordChange::Value { id: id.clone(), before: old.clone(), after: Some(new.clone()) };
             self.change(tenant, record);
-            self.append_event(now, tenant, EventKind::ValueUpdate(Box::new(ValueUpdate { id, old, new: new.clone() })));
+            let update = Box::new(ValueUpdate { id, old, new: new.clone() });
+            self.append_event(now, tenant, EventKind::ValueUpdate(update), PackedAttribution::of(by));
         }
         Ok(())
     }
 
     /// Removes a value. A namespace vanishes with its last value.
-    pub(crate) fn remove_value(&mut self, now: Now, tenant: TenantId, id: &str) -> Result<(), DomainError> {
+    pub(crate) fn remove_value(
+        &mut self,
+        now: Now,
+        tenant: TenantId,
+        id: &str,
+        by: &Attribution,
+    ) -> Result<(), DomainError> {
         let (id, old) = self.find_value(tenant, id)?;
         self.change(tenant, RecordChange::Value { id: id.clone(), before: Some(old.clone()), after: None });
-        self.append_event(now, tenant, EventKind::ValueRemove(Box::new(ValueRemove { id, old })));
+        let removal = Box::new(ValueRemove { id, old });
+        self.append_event(now, tenant, EventKind::ValueRemove(removal), PackedAttribution::of(by));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The error of the domain: why the registry refuses a request. `http::error` decides about its form on the
 //! wire.
 
-use crate::registry::model::{Quota, Resource};
+use crate::registry::model::{Quota, Resource, Uuid1};
 
 /// A kind of thing that can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) enum DomainError {
     Quota { resource: Resource, most: u64 },
     /// No record has this key.
     Missing { kind: Kind, key: String },
+    /// Events after the marker may have been removed. A follower can start again at `start`.
+    MarkerExpired { start: Uuid1 },
     /// The credentials are unknown, or not for this tenant.
     Unauthorized(&'static str),
     /// The request was not processed, because too many others are.

@@ -5,11 +5,12 @@
 
 use super::error::DomainError;
 use super::{State, Tenant};
+use crate::registry::model::PackedAttribution;
 use crate::registry::model::Uuid1;
 use crate::registry::model::uuid::ticks_of;
 use crate::registry::model::{Change, RecordChange};
 use crate::registry::model::{Entry, Listing};
-use crate::registry::model::{Event, EventKind, EventType, ServiceKind, TenantId, TenantRecord};
+use crate::registry::model::{Event, EventKind, EventType, ListedEvent, ServiceKind, TenantId, TenantRecord};
 use crate::registry::model::{IdScale, Now};
 
 /// The bytes of member names, indentation, id, time and type of an event in a list: a lower bound.
@@ -26,16 +27,26 @@ pub(crate) struct Feed {
     pub(crate) from: Option<Uuid1>,
     /// One type, or all.
     pub(crate) kind: Option<EventType>,
-    /// Leaves out the event that clients of sessions do not know: the removal of a service in a session.
+    /// Leaves out what clients of the original do not know: the removal of a service in a session, and members that
+    /// the original did not have.
     pub(crate) strict: bool,
+    /// Includes the types that the original did not have.
+    pub(crate) extended: bool,
     /// The most events of a page.
     pub(crate) limit: usize,
 }
 
 impl Feed {
     pub(crate) fn wants(&self, event: &Event) -> bool {
-        self.kind.is_none_or(|kind| event.kind.event_type() == kind)
+        let kind = event.kind.event_type();
+        self.kind.is_none_or(|wanted| kind == wanted)
+            && (self.extended || !kind.is_extended())
             && !(self.strict && event.kind.is_unknown_to_old_clients())
+    }
+
+    /// Returns an event as an entry of this feed.
+    pub(crate) fn listed(&self, event: Event, ids: &IdScale) -> ListedEvent {
+        ListedEvent { timestamp: ids.timestamp(event.id), event, is_strict: self.strict }
     }
 }
 
@@ -145,7 +156,7 @@ impl State {
     }
 
     /// Appends an event. Overdue leases must have been expired before, or the feed is not in order.
-    pub(super) fn append_event(&mut self, now: Now, id: TenantId, kind: EventKind) {
+    pub(super) fn append_event(&mut self, now: Now, id: TenantId, kind: EventKind, by: PackedAttribution) {
         self.align_ids(now, id);
         let unkept = self.unkept.get(&id).copied();
         let tenant = self.tenants.entry(id).or_default();
@@ -160,7 +171,10 @@ impl State {
         if let Some(last) = tenant.events.drain(..old).next_back() {
             tenant.recent_from = Some(Uuid1::lowest(last.id.ticks() + 1));
         }
-        self.change(id, RecordChange::Event { id: event, before: None, after: Some(kind) });
+        // A client often makes several changes in a row.
+        let known = tenant.events.back().map(|last| &last.attribution).filter(|known| **known == by).cloned();
+        let after = Some(Event { id: event, kind, attribution: known.unwrap_or(by) });
+        self.change(id, RecordChange::Event { id: event, before: None, after });
     }
 }
 
@@ -177,7 +191,7 @@ impl Tenant {
 
     /// Checks a marker: it must lie between the creation of the account and now. Events of the present millisecond
     /// count as past.
-    fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, DomainError> {
+    pub(super) fn check_marker(&self, now: Now, marker: Uuid1) -> Result<Uuid1, DomainError> {
         let at = marker.unix_ms();
         if at >= self.record.ids.id_time(now.wall) && marker > self.last_event() {
             return Err(DomainError::malformed("from parameter must be smaller than the current time"));
@@ -201,6 +215,10 @@ impl Entry for Event {
             EventKind::SessionTimeout(services) => services.iter().map(|info| info.min_bytes()).sum(),
             EventKind::ValueUpdate(value) => value.new.len() + value.old.as_ref().map_or(0, |old| old.len()),
             EventKind::ValueRemove(value) => value.old.len(),
+            EventKind::ServiceUpdate(update) => update.old.min_bytes() + update.new.min_bytes(),
+            EventKind::SessionCreate(session)
+            | EventKind::SessionUpdate(session)
+            | EventKind::SessionRemove(session) => session.metadata.bytes().len(),
         };
         MIN_EVENT_BYTES + what
     }
@@ -220,7 +238,7 @@ pub(super) mod tests {
     use crate::registry::state::tests::{at, own, set, state};
 
     fn feed() -> Feed {
-        Feed { from: None, kind: None, strict: false, limit: usize::MAX }
+        Feed { from: None, kind: None, strict: false, extended: false, limit: usize::MAX }
     }
 
     impl State {

@@ -13,7 +13,8 @@ use crate::registry::model::Now;
 use crate::registry::model::RecordChange;
 use crate::registry::model::Uuid1;
 use crate::registry::model::uuid::ticks_in;
-use crate::registry::model::{EventKind, Lease, ServiceInfo, ServiceKind, SessionId, TenantId};
+use crate::registry::model::{Attribution, PackedAttribution};
+use crate::registry::model::{Event, EventKind, Lease, ServiceInfo, ServiceKind, SessionId, TenantId};
 use crate::registry::model::{Owner, QueuedDeadline};
 
 /// How long after a deadline the task expires a lease: time for heartbeats that are on their way through the server.
@@ -26,6 +27,7 @@ const MAX_EVENT_BYTES: usize = MAX_PAGE_BYTES / 4;
 /// An overdue lease.
 struct Overdue {
     token: Uuid1,
+    last_heard: Option<u64>,
     entry: QueuedDeadline,
 }
 
@@ -47,8 +49,8 @@ impl State {
         while self.is_overdue(now) && expired < most {
             let overdue = self.take_overdue();
             expired += overdue.len();
-            for Overdue { token, entry } in overdue {
-                self.expire(now, token, entry);
+            for overdue in overdue {
+                self.expire(now, overdue);
             }
         }
         !self.is_overdue(now)
@@ -83,7 +85,8 @@ impl State {
                 self.deadlines.push(queued, entry.tenant, entry.owner);
             } else {
                 let lease = lease.clone();
-                overdue.push(Overdue { token: lease.token(&self.keys, entry.tenant), entry });
+                let (token, last_heard) = (lease.token(&self.keys, entry.tenant), lease.last_heard());
+                overdue.push(Overdue { token, last_heard, entry });
             }
         }
         overdue.sort_by_key(|overdue| overdue.token);
@@ -109,15 +112,18 @@ impl State {
         (lease.queued_deadline == entry.due).then_some((lease, timeout))
     }
 
-    fn expire(&mut self, now: Now, token: Uuid1, QueuedDeadline { due, tenant, owner }: QueuedDeadline) {
+    fn expire(&mut self, now: Now, Overdue { token, last_heard, entry }: Overdue) {
+        let QueuedDeadline { due, tenant, owner } = entry;
         let events = match owner {
             Owner::Session(id) => session_timeouts(self.remove_session(tenant, id)),
             Owner::Service(id) => self.remove_service(tenant, &id).map(EventKind::ServiceTimeout).into_iter().collect(),
         };
+        let attribution = PackedAttribution::of(&Attribution { last_heard, ..Attribution::default() });
         self.align_ids(now, tenant);
         for kind in events {
             let id = self.timeout_id(tenant, token, now.wall_of(due));
-            self.change(tenant, RecordChange::Event { id, before: None, after: Some(kind) });
+            let event = Event { id, kind, attribution: attribution.clone() };
+            self.change(tenant, RecordChange::Event { id, before: None, after: Some(event) });
         }
     }
 

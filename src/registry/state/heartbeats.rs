@@ -86,6 +86,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::model::Attribution;
     use crate::registry::state::tests::{at, own, session, state, timeout_of_service};
 
     fn beat(state: &mut State, now: Now, id: &str, token: Uuid1) -> Result<Uuid1, DomainError> {
@@ -135,7 +136,7 @@ mod tests {
         let mut state = state();
         let (one, two) = (own(&mut state, at(0), "node-1", 30), own(&mut state, at(0), "node-2", 30));
         assert_eq!(beat(&mut state, at(1), "node-2", one), stale(one));
-        state.delete_service(at(2), 1, "node-1").unwrap();
+        state.delete_service(at(2), 1, "node-1", &Attribution::default()).unwrap();
         own(&mut state, at(3), "node-1", 30);
         assert_eq!(beat(&mut state, at(4), "node-1", one), stale(one), "an earlier one of the same name");
         let forged = Uuid1::new(two.ticks(), 0);
@@ -174,7 +175,7 @@ mod tests {
     fn lowered_timeout_expires_the_lease_in_time() {
         let mut state = state();
         let token = own(&mut state, at(0), "node-1", 120);
-        state.update_service(1, "node-1", |_| Ok(timeout_of_service(3))).unwrap();
+        state.update_service(at(0), 1, "node-1", |_| Ok(timeout_of_service(3)), &Attribution::default()).unwrap();
         assert_eq!(state.next_deadline(), Some(120_000), "it holds from the next heartbeat on");
         beat(&mut state, at(1_000), "node-1", token).unwrap();
         assert_eq!(state.next_deadline(), Some(4_000));

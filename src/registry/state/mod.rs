@@ -11,6 +11,7 @@ mod heartbeats;
 #[cfg(test)]
 mod model_test;
 mod overview;
+mod position;
 mod services;
 mod sessions;
 
@@ -174,7 +175,7 @@ impl State {
             RecordChange::Value { id, after: None, .. } => {
                 tenant.values.remove(&id);
             }
-            RecordChange::Event { id, after, .. } => tenant.put_event(id, after.map(|kind| Event { id, kind })),
+            RecordChange::Event { id, after, .. } => tenant.put_event(id, after),
         }
     }
 }
@@ -298,6 +299,7 @@ fn keep_holder(before: Option<Lease>, after: &mut Lease) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::registry::model::Attribution;
     use crate::registry::model::{
         NewService, NewServiceKind, NewSession, Quota, ServiceUpdate, SessionUpdate, StringList,
     };
@@ -316,7 +318,7 @@ pub(super) mod tests {
     /// Registers a service with heartbeats of its own; returns its token.
     pub(crate) fn own(state: &mut State, now: Now, id: &str, timeout: u8) -> Uuid1 {
         let new = new_service(id, NewServiceKind::Standalone { timeout });
-        state.create_service(now, 1, &Quota::default(), &new).unwrap().token.unwrap()
+        state.create_service(now, 1, &Quota::default(), &new, &Attribution::default()).unwrap().token.unwrap()
     }
 
     pub(crate) fn new_service(id: &str, kind: NewServiceKind) -> NewService {
@@ -332,7 +334,7 @@ pub(super) mod tests {
     }
 
     pub(crate) fn set(state: &mut State, now: Now, id: &str, value: &str) {
-        state.set_value(now, 1, &Quota::default(), id, &value.into()).unwrap();
+        state.set_value(now, 1, &Quota::default(), id, &value.into(), &Attribution::default()).unwrap();
     }
 
     pub(crate) fn beat(
@@ -346,11 +348,12 @@ pub(super) mod tests {
 
     /// Opens a session with services; returns its id and token.
     pub(crate) fn session(state: &mut State, now: Now, timeout: u8, services: &[&str]) -> (String, Uuid1) {
-        let (id, token) = state.create_session(now, 1, &Quota::default(), &new_session(timeout)).unwrap();
+        let (id, token) =
+            state.create_session(now, 1, &Quota::default(), &new_session(timeout), &Attribution::default()).unwrap();
         for service in services {
             let mut new = new_service(service, NewServiceKind::InSession(id.as_str().to_owned()));
             new.tags = StringList::new(["web"]);
-            state.create_service(now, 1, &Quota::default(), &new).unwrap();
+            state.create_service(now, 1, &Quota::default(), &new, &Attribution::default()).unwrap();
         }
         (id.as_str().to_owned(), token)
     }
@@ -367,12 +370,14 @@ pub(super) mod tests {
 
         own(&mut state, at(3), "own-2", 3);
         let update = ServiceUpdate { tags: Some(StringList::new(["db"])), ..timeout_of_service(60) };
-        state.update_service(1, "own-1", |_| Ok(update)).unwrap();
+        state.update_service(at(0), 1, "own-1", |_| Ok(update), &Attribution::default()).unwrap();
         let metadata = Some(StringList::new(["a", "b"]));
-        state.update_session(1, &id, &SessionUpdate { timeout: None, metadata }).unwrap();
+        state
+            .update_session(at(0), 1, &id, &SessionUpdate { timeout: None, metadata }, &Attribution::default())
+            .unwrap();
         set(&mut state, at(4), "key", "new");
-        state.remove_value(at(5), 1, "key").unwrap();
-        state.delete_session(at(6), 1, &id).unwrap();
+        state.remove_value(at(5), 1, "key", &Attribution::default()).unwrap();
+        state.delete_session(at(6), 1, &id, &Attribution::default()).unwrap();
         assert!(state.sweep(at(3_003), usize::MAX));
         assert_ne!(format!("{:?}", state.tenants), before);
 
@@ -392,9 +397,11 @@ pub(super) mod tests {
             let (id, token) = session(&mut state, at(0), 60, &[]);
             state.take_changes();
             for timeout in [30, 3] {
-                state.update_service(1, "own-1", |_| Ok(timeout_of_service(timeout))).unwrap();
+                state
+                    .update_service(at(0), 1, "own-1", |_| Ok(timeout_of_service(timeout)), &Attribution::default())
+                    .unwrap();
                 let update = SessionUpdate { timeout: Some(timeout), metadata: None };
-                state.update_session(1, &id, &update).unwrap();
+                state.update_session(at(0), 1, &id, &update, &Attribution::default()).unwrap();
             }
             for (who, token) in [(HeartbeatTarget::Service("own-1"), own), (HeartbeatTarget::Session(&id), token)] {
                 if is_heard {
@@ -418,8 +425,10 @@ pub(super) mod tests {
         let (id, token) = session(&mut state, at(0), 30, &[]);
         set(&mut state, at(0), "key", "x");
         state.take_changes();
-        state.update_service(1, "own-1", |_| Ok(timeout_of_service(30))).unwrap();
-        state.update_session(1, &id, &SessionUpdate { timeout: None, metadata: None }).unwrap();
+        state.update_service(at(0), 1, "own-1", |_| Ok(timeout_of_service(30)), &Attribution::default()).unwrap();
+        state
+            .update_session(at(0), 1, &id, &SessionUpdate { timeout: None, metadata: None }, &Attribution::default())
+            .unwrap();
         set(&mut state, at(1), "key", "x");
         beat(&mut state, at(1), HeartbeatTarget::Session(&id), token).unwrap();
         assert_eq!(state.take_changes(), [], "heartbeats cost no write");

@@ -2,16 +2,17 @@
 //! passing time, steps of the system's clock and restarts from what was written.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
 use super::heartbeats::HeartbeatTarget;
 use super::tests::{beat, new_service, new_session};
-use super::{Feed, State};
+use super::{Feed, State, Tenant};
+use crate::registry::model::Attribution;
 use crate::registry::model::Now;
 use crate::registry::model::Uuid1;
-use crate::registry::model::{NewServiceKind, Quota};
+use crate::registry::model::{EventKind, NewServiceKind, Quota, ServiceInfo, ServiceUpdate, SessionUpdate, StringList};
 use crate::registry::store::{Backend, CommitError, RecordWrite, Visit, recovery};
 
 #[derive(Clone, Debug)]
@@ -22,6 +23,9 @@ enum Step {
     Beat { lease: usize },
     BeatAgain { lease: usize },
     Remove { id: u8 },
+    Update { id: u8, tag: u8 },
+    UpdateSession { session: usize, timeout: u8 },
+    RemoveSession { session: usize },
     Wait { ms: u64 },
     SetClock { by: i64 },
     Restart,
@@ -35,6 +39,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         any::<usize>().prop_map(|lease| Step::Beat { lease }),
         any::<usize>().prop_map(|lease| Step::BeatAgain { lease }),
         (0..40u8).prop_map(|id| Step::Remove { id }),
+        (0..40u8, 0..3u8).prop_map(|(id, tag)| Step::Update { id, tag }),
+        (any::<usize>(), 3..12u8).prop_map(|(session, timeout)| Step::UpdateSession { session, timeout }),
+        any::<usize>().prop_map(|session| Step::RemoveSession { session }),
         (1..4_000u64).prop_map(|ms| Step::Wait { ms }),
         (1..4_000u64).prop_map(|ms| Step::Wait { ms }),
         (-3_600_000..3_600_000i64).prop_map(|by| Step::SetClock { by }),
@@ -116,7 +123,7 @@ impl World {
             Step::Own { id, timeout } => {
                 let name = format!("node-{id}");
                 let new = new_service(&name, NewServiceKind::Standalone { timeout });
-                let created = self.state.create_service(self.now, 1, &quota, &new);
+                let created = self.state.create_service(self.now, 1, &quota, &new, &Attribution::default());
                 assert_eq!(created.is_ok(), !self.services.contains_key(&name));
                 if let Ok(created) = created {
                     self.services.insert(name.clone(), name.clone());
@@ -125,14 +132,18 @@ impl World {
                 }
             }
             Step::Session { timeout } => {
-                let (id, token) = self.state.create_session(self.now, 1, &quota, &new_session(timeout)).unwrap();
+                let (id, token) = self
+                    .state
+                    .create_session(self.now, 1, &quota, &new_session(timeout), &Attribution::default())
+                    .unwrap();
                 self.hold(id.as_str().to_owned(), true, timeout, token);
+                self.events += 1;
             }
             Step::InSession { id, session } => {
                 let Some(lease) = pick(&self.leases, session).filter(|lease| lease.is_session) else { return };
                 let (name, session) = (format!("node-{id}"), lease.name.clone());
                 let new = new_service(&name, NewServiceKind::InSession(session.clone()));
-                let created = self.state.create_service(self.now, 1, &quota, &new);
+                let created = self.state.create_service(self.now, 1, &quota, &new, &Attribution::default());
                 assert_eq!(created.is_ok(), !self.services.contains_key(&name));
                 if created.is_ok() {
                     self.services.insert(name, session);
@@ -143,10 +154,38 @@ impl World {
             Step::BeatAgain { lease } => self.beat(lease, true),
             Step::Remove { id } => {
                 let name = format!("node-{id}");
-                let removed = self.state.delete_service(self.now, 1, &name);
+                let removed = self.state.delete_service(self.now, 1, &name, &Attribution::default());
                 assert_eq!(removed.is_ok(), self.services.remove(&name).is_some());
                 self.leases.retain(|lease| lease.is_session || lease.name != name);
                 self.events += usize::from(removed.is_ok());
+            }
+            Step::Update { id, tag } => {
+                let tags = Some(StringList::new([format!("tag-{tag}").as_str()]));
+                let update = ServiceUpdate { tags: tags.clone(), metadata: None, timeout: None };
+                let known = self.state.service(1, &format!("node-{id}"), false).map(|service| service.info).ok();
+                let by = Attribution::default();
+                let updated = self.state.update_service(self.now, 1, &format!("node-{id}"), |_| Ok(update), &by);
+                assert_eq!(updated.is_ok(), known.is_some());
+                self.events += usize::from(known.is_some_and(|known| Some(&known.tags) != tags.as_ref()));
+            }
+            Step::UpdateSession { session, timeout } => {
+                let Some(lease) = pick(&self.leases, session).filter(|lease| lease.is_session) else { return };
+                let before = self.state.session(1, &lease.name).unwrap().session.timeout;
+                let update = SessionUpdate { timeout: Some(timeout), metadata: None };
+                let by = Attribution::default();
+                self.state.update_session(self.now, 1, &lease.name, &update, &by).unwrap();
+                self.events += usize::from(before != timeout);
+                let name = lease.name.clone();
+                let lease = self.leases.iter_mut().find(|lease| lease.name == name).unwrap();
+                lease.timeout = u64::from(timeout) * 1000;
+            }
+            Step::RemoveSession { session } => {
+                let Some(lease) = pick(&self.leases, session).filter(|lease| lease.is_session).cloned() else { return };
+                let members = self.services.values().filter(|session| **session == lease.name).count();
+                self.state.delete_session(self.now, 1, &lease.name, &Attribution::default()).unwrap();
+                self.events += members + 1;
+                self.services.retain(|_, session| *session != lease.name);
+                self.leases.retain(|known| known.name != lease.name);
             }
             Step::Wait { ms } => self.wait(ms),
             Step::SetClock { by } => self.now.wall = self.now.wall.checked_add_signed(by).unwrap(),
@@ -219,16 +258,40 @@ impl World {
         let ids: Vec<Uuid1> = tenant.events.iter().map(|event| event.id).collect();
         assert_eq!(ids.len(), self.events);
         assert!(ids.windows(2).all(|pair| pair[0].ticks() < pair[1].ticks()), "the feed must rise");
+        assert_eq!(replayed(tenant), described(tenant));
         let is_new = ids.last() != self.last.as_ref();
         self.last = ids.last().copied();
         if let Some(last) = self.last.filter(|_| is_new) {
             let timestamp = tenant.record.ids.timestamp(last);
             let (early, late) = (self.now.wall - 4_000, self.now.wall + 60_001);
             assert!((early..=late).contains(&timestamp), "{timestamp} at {}", self.now.wall);
-            let feed = Feed { from: Some(last), kind: None, strict: false, limit: 1 };
+            let feed = Feed { from: Some(last), kind: None, strict: false, extended: false, limit: 1 };
             assert_eq!(self.state.feed_start(self.now, 1, &feed), Ok(last), "it is a marker");
         }
     }
+}
+
+/// The services as a reader of the feed knows them. Each event says also what there was before it.
+fn replayed(tenant: &Tenant) -> BTreeMap<Arc<str>, Arc<ServiceInfo>> {
+    let mut known: BTreeMap<Arc<str>, Arc<ServiceInfo>> = BTreeMap::new();
+    for event in &tenant.events {
+        let mut remove = |info: &Arc<ServiceInfo>| assert_eq!(known.remove(&info.id).as_ref(), Some(info), "{event:?}");
+        match &event.kind {
+            EventKind::Join(info) => assert_eq!(known.insert(info.id.clone(), info.clone()), None, "{event:?}"),
+            EventKind::Remove(info) | EventKind::ServiceTimeout(info) => remove(info),
+            EventKind::SessionTimeout(services) => services.iter().for_each(remove),
+            EventKind::ServiceUpdate(update) => {
+                remove(&update.old);
+                known.insert(update.new.id.clone(), update.new.clone());
+            }
+            _ => {}
+        }
+    }
+    known
+}
+
+fn described(tenant: &Tenant) -> BTreeMap<Arc<str>, Arc<ServiceInfo>> {
+    tenant.services.iter().map(|(id, service)| (id.clone(), service.info.clone())).collect()
 }
 
 fn pick(leases: &[Lease], at: usize) -> Option<&Lease> {

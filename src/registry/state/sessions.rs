@@ -1,10 +1,13 @@
 //! Sessions: groups of services with common heartbeats.
 
+use std::sync::Arc;
+
 use super::State;
 use super::error::{DomainError, Kind};
 use crate::registry::model::RecordChange;
 use crate::registry::model::Uuid1;
-use crate::registry::model::{EventKind, Lease, NamedSession, Session, SessionId, TenantId};
+use crate::registry::model::{Attribution, Cause, PackedAttribution};
+use crate::registry::model::{EventKind, Lease, NamedSession, Session, SessionId, SessionInfo, TenantId};
 use crate::registry::model::{Listing, NewSession, Page, SessionUpdate};
 use crate::registry::model::{Now, Quota, Resource};
 
@@ -23,6 +26,7 @@ impl State {
         id: TenantId,
         quota: &Quota,
         new: &NewSession,
+        by: &Attribution,
     ) -> Result<(SessionId, Uuid1), DomainError> {
         let NewSession { timeout, metadata } = new.clone();
         let tenant = self.tenants.entry(id).or_default();
@@ -34,8 +38,10 @@ impl State {
                 break session;
             }
         };
+        let info = Arc::new(SessionInfo { id: session, timeout, metadata: metadata.clone() });
         let after = Some(Session { metadata, timeout, lease });
         self.change(id, RecordChange::Session { id: session, before: None, after });
+        self.append_event(now, id, EventKind::SessionCreate(info), PackedAttribution::of(by));
         Ok((session, token))
     }
 
@@ -48,9 +54,11 @@ impl State {
     /// Changes the given fields. A new timeout holds from the next heartbeat on.
     pub(crate) fn update_session(
         &mut self,
+        now: Now,
         tenant: TenantId,
         name: &str,
         update: &SessionUpdate,
+        by: &Attribution,
     ) -> Result<(), DomainError> {
         let SessionUpdate { timeout, metadata } = update.clone();
         let (id, before) = self.find_session(tenant, name)?;
@@ -59,17 +67,27 @@ impl State {
         after.timeout = timeout.unwrap_or(after.timeout);
         after.metadata = metadata.unwrap_or(after.metadata);
         if after != before {
+            let info = NamedSession { id, session: after.clone() }.info();
             self.change(tenant, RecordChange::Session { id, before: Some(before), after: Some(after) });
+            self.append_event(now, tenant, EventKind::SessionUpdate(info), PackedAttribution::of(by));
         }
         Ok(())
     }
 
     /// Ends a session and its services. These are removed, not timed out.
-    pub(crate) fn delete_session(&mut self, now: Now, tenant: TenantId, name: &str) -> Result<(), DomainError> {
-        let (id, _) = self.find_session(tenant, name)?;
-        for info in self.remove_session(tenant, id) {
-            self.append_event(now, tenant, EventKind::Remove(info));
+    pub(crate) fn delete_session(
+        &mut self,
+        now: Now,
+        tenant: TenantId,
+        name: &str,
+        by: &Attribution,
+    ) -> Result<(), DomainError> {
+        let ended = self.session(tenant, name)?;
+        let by = PackedAttribution::of(&by.or_cause(Cause::SessionRemoved));
+        for info in self.remove_session(tenant, ended.id) {
+            self.append_event(now, tenant, EventKind::Remove(info), by.clone());
         }
+        self.append_event(now, tenant, EventKind::SessionRemove(ended.info()), by);
         Ok(())
     }
 

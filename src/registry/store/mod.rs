@@ -1,13 +1,14 @@
 //! The store: records that survive a restart, behind the trait [`Backend`].
 //!
-//! In reading order: `record` is the form of records; `fjall` keeps them on disk, in the directory that `data_dir`
-//! locks; `recovery` reads them back into memory; `backup` copies them.
+//! In reading order: `record` is the form of records, with `value` for their contents; `fjall` keeps them on disk, in
+//! the directory that `data_dir` locks; `recovery` reads them back into memory; `backup` copies them.
 
 mod backup;
 mod data_dir;
 pub(super) mod fjall;
 pub(super) mod record;
 pub(super) mod recovery;
+mod value;
 
 pub use backup::{backup, restore};
 pub(crate) use record::RecordWrite;

@@ -1,20 +1,14 @@
 //! The form of records in the store: a key that sorts, and a short value.
 //!
-//! A key is a letter, the tenant, a letter for the kind, and the id. So each tenant is one range of keys, its events
-//! are the last part of that range, and a session is followed by the services in it. A record is read back as a
-//! [`Change`] with nothing before, so that recovery applies each record as a change. Leases come back without their
-//! tokens and deadlines, which are in memory only.
+//! [`value`](super::value) has the values. A key is a letter, the tenant, a letter for the kind, and the id. So each
+//! tenant is one range of keys, its events are the last part of that range, and a session is followed by the services
+//! in it. A record is read back as a [`Change`] with nothing before, so that recovery applies each record as a change.
+//! Leases come back without their tokens and deadlines, which are in memory only.
 
-use std::sync::Arc;
-
-use crate::registry::model::StringList;
+use super::value::{Reader, put_event, put_service, put_session, put_tenant};
 use crate::registry::model::Uuid1;
 use crate::registry::model::{Change, RecordChange};
-use crate::registry::model::{
-    Event, EventKind, Lease, Service, ServiceInfo, ServiceKind, Session, SessionId, TenantId, TenantRecord,
-    ValueRemove, ValueUpdate,
-};
-use crate::registry::model::{IdScale, Segment};
+use crate::registry::model::{Event, ServiceKind, SessionId, TenantId};
 
 pub(super) const TOKEN_KEYS: &[u8] = b"m/keys";
 /// The first byte of the keys of the registry itself.
@@ -65,7 +59,7 @@ impl RecordWrite {
                 (key(*tenant, CONFIG_VALUE, id.as_bytes()), after.as_ref().map(|text| text.as_bytes().to_vec()))
             }
             RecordChange::Event { id, after, .. } => {
-                (event_key(*tenant, *id), after.as_ref().map(|kind| value(&mut |to| put_event_kind(to, kind))))
+                (event_key(*tenant, *id), after.as_ref().map(|event| value(&mut |to| put_event(to, event))))
             }
         };
         Self { key, value }
@@ -128,15 +122,15 @@ pub(super) fn event_of(key: &[u8]) -> Option<(TenantId, Uuid1)> {
 /// Reads an event.
 pub(crate) fn event(key: &[u8], value: &[u8]) -> Option<Event> {
     let (_, id) = event_of(key)?;
-    Some(Event { id, kind: Reader(value).event_kind()? })
+    Reader(value).event(id)
 }
 
 /// Reads a record, as the change that made it; none if this is no record.
 pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
     let (tenant, kind, id) = split(key)?;
     if kind == EVENT {
-        let Event { id, kind } = event(key, value)?;
-        return Some(Change { tenant, record: RecordChange::Event { id, before: None, after: Some(kind) } });
+        let event = event(key, value)?;
+        return Some(Change { tenant, record: RecordChange::Event { id: event.id, before: None, after: Some(event) } });
     }
     let id = std::str::from_utf8(id).ok()?;
     let (kind, id) = match id.split_once(SEPARATOR) {
@@ -159,181 +153,18 @@ pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
     Some(Change { tenant, record })
 }
 
-/// Without what is ahead, if nothing is: the form from before there was such a thing. The version that wrote it reads
-/// the first 8 bytes of either form.
-fn put_tenant(to: &mut Vec<u8>, TenantRecord { created, ids }: &TenantRecord) {
-    to.extend(created.to_be_bytes());
-    if *ids != IdScale::default() {
-        to.extend(ids.ahead.to_be_bytes());
-    }
-    for Segment { until, ahead } in &ids.past {
-        let (ticks, tail) = until.parts();
-        to.extend([ticks, tail, *ahead].map(u64::to_be_bytes).as_flattened());
-    }
-}
-
-fn put_session(to: &mut Vec<u8>, session: &Session) {
-    to.push(session.timeout);
-    to.extend(session.lease.incarnation.to_be_bytes());
-    put_bytes(to, session.metadata.bytes());
-}
-
-fn put_service(to: &mut Vec<u8>, service: &Service) {
-    to.extend(service.lease.as_ref().map_or(0, |lease| lease.incarnation).to_be_bytes());
-    put_info(to, &service.info);
-}
-
-/// Writes everything except the id.
-fn put_info(to: &mut Vec<u8>, info: &ServiceInfo) {
-    match info.kind {
-        ServiceKind::InSession(session) => {
-            to.push(0);
-            to.extend(session.as_str().as_bytes());
-        }
-        ServiceKind::Standalone { timeout } => to.push(timeout), // never 0
-    }
-    put_bytes(to, info.tags.bytes());
-    put_bytes(to, info.metadata.bytes());
-}
-
-fn put_event_kind(to: &mut Vec<u8>, kind: &EventKind) {
-    let named = |to: &mut Vec<u8>, kind, info: &ServiceInfo| {
-        to.push(kind);
-        put_bytes(to, info.id.as_bytes());
-        put_info(to, info);
-    };
-    match kind {
-        EventKind::Join(info) => named(to, 0, info),
-        EventKind::Remove(info) => named(to, 1, info),
-        EventKind::ServiceTimeout(info) => named(to, 2, info),
-        EventKind::SessionTimeout(services) => {
-            to.push(3);
-            for info in services {
-                put_bytes(to, info.id.as_bytes());
-                put_info(to, info);
-            }
-        }
-        EventKind::ValueUpdate(update) => {
-            to.push(4);
-            put_bytes(to, update.id.as_bytes());
-            put_bytes(to, update.new.as_bytes());
-            if let Some(old) = &update.old {
-                put_bytes(to, old.as_bytes());
-            }
-        }
-        EventKind::ValueRemove(removal) => {
-            to.push(5);
-            put_bytes(to, removal.id.as_bytes());
-            put_bytes(to, removal.old.as_bytes());
-        }
-    }
-}
-
-/// No part of a record has 4 GiB.
-fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
-    to.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-    to.extend(bytes);
-}
-
-/// Reads the parts of a record.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*array)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = u32::from_be_bytes(self.array()?);
-        let (bytes, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn text(&mut self) -> Option<Arc<str>> {
-        std::str::from_utf8(self.bytes()?).ok().map(Arc::from)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    fn tenant(&mut self) -> Option<TenantRecord> {
-        let mut record = TenantRecord { created: self.number()?, ids: IdScale::default() };
-        if !self.0.is_empty() {
-            record.ids.ahead = self.ahead()?;
-        }
-        while !self.0.is_empty() {
-            let until = Uuid1::of_parts(self.number()?, self.number()?);
-            record.ids.past.push(Segment { until, ahead: self.ahead()? });
-        }
-        Some(record)
-    }
-
-    /// No id has a greater time.
-    fn ahead(&mut self) -> Option<u64> {
-        self.number().filter(|ahead| *ahead <= Uuid1::new(u64::MAX, 0).unix_ms())
-    }
-
-    fn session(&mut self) -> Option<Session> {
-        let [timeout] = self.array()?;
-        let lease = Lease::restored(u64::from_be_bytes(self.array()?));
-        Some(Session { timeout, lease, metadata: StringList::of_bytes(self.bytes()?)? })
-    }
-
-    fn service(&mut self, id: &str) -> Option<Service> {
-        let incarnation = u64::from_be_bytes(self.array()?);
-        let info = self.info(id.into())?;
-        let lease = match info.kind {
-            ServiceKind::InSession(_) => None,
-            ServiceKind::Standalone { .. } => Some(Box::new(Lease::restored(incarnation))),
-        };
-        Some(Service { info, lease })
-    }
-
-    fn info(&mut self, id: Arc<str>) -> Option<Arc<ServiceInfo>> {
-        let kind = match self.array()? {
-            [0] => ServiceKind::InSession(SessionId::parse(std::str::from_utf8(&self.array::<10>()?).ok()?)?),
-            [timeout] => ServiceKind::Standalone { timeout },
-        };
-        let (tags, metadata) = (StringList::of_bytes(self.bytes()?)?, StringList::of_bytes(self.bytes()?)?);
-        Some(Arc::new(ServiceInfo { id, tags, metadata, kind }))
-    }
-
-    fn event_kind(&mut self) -> Option<EventKind> {
-        let [kind] = self.array()?;
-        Some(match kind {
-            0..3 => {
-                let id = self.text()?;
-                let make = [EventKind::Join, EventKind::Remove, EventKind::ServiceTimeout][usize::from(kind)];
-                make(self.info(id)?)
-            }
-            3 => {
-                let mut services = Vec::new();
-                while !self.0.is_empty() {
-                    let id = self.text()?;
-                    services.push(self.info(id)?);
-                }
-                EventKind::SessionTimeout(services.into())
-            }
-            4 => {
-                let (id, new) = (self.text()?, self.text()?);
-                let old = if self.0.is_empty() { None } else { Some(self.text()?) };
-                EventKind::ValueUpdate(Box::new(ValueUpdate { id, old, new }))
-            }
-            5 => EventKind::ValueRemove(Box::new(ValueRemove { id: self.text()?, old: self.text()? })),
-            _ => return None,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::registry::model::{Now, SessionUpdate};
-    use crate::registry::state::tests::{at, own, session, set, state};
+    use crate::registry::model::{Attribution, Cause, Now, SessionUpdate};
+    use crate::registry::model::{
+        EventKind, IdScale, Lease, PackedAttribution, Segment, Service, ServiceInfo, ServiceUpdated, Session,
+        SessionInfo, StringList, TenantRecord, ValueRemove, ValueUpdate,
+    };
+    use crate::registry::state::tests::{at, own, session, set, state, timeout_of_service};
+    use crate::registry::store::value::ATTRIBUTED;
 
     /// One change of each kind.
     fn changes() -> Vec<Change> {
@@ -344,11 +175,17 @@ mod tests {
         let (id, _) = session(&mut state, at(0), 30, &["api-1", "api-2"]);
         set(&mut state, at(1), "/name/key", "old");
         set(&mut state, at(2), "/name/key", "größer");
-        state.remove_value(at(3), 1, "/name/key").unwrap();
+        state.remove_value(at(3), 1, "/name/key", &Attribution::default()).unwrap();
         let metadata = Some(StringList::new(["a", "b"]));
-        state.update_session(1, &id, &SessionUpdate { timeout: None, metadata }).unwrap();
+        state
+            .update_session(at(0), 1, &id, &SessionUpdate { timeout: None, metadata }, &Attribution::default())
+            .unwrap();
+        let by = Attribution { reason: Some("größer".into()), ..Attribution::default() };
+        state.update_service(at(4), 1, "own-1", |_| Ok(timeout_of_service(5)), &by).unwrap();
+        let (other, _) = session(&mut state, at(5), 30, &["api-3"]);
+        state.delete_session(at(6), 1, &other, &by).unwrap();
         state.sweep(at(3_000), usize::MAX);
-        state.delete_service(at(3_001), 1, "api-1").unwrap();
+        state.delete_service(at(3_001), 1, "api-1", &Attribution::default()).unwrap();
         state.sweep(at(30_000), usize::MAX);
         state.take_changes()
     }
@@ -380,10 +217,10 @@ mod tests {
             assert_eq!(decode(&key, &value), Some(forget(change)));
             kinds |= 1 << (key[5] - b'a');
             if is_event(&key) {
-                kinds |= 1 << (26 + value[0]);
+                kinds |= 1 << (26 + (value[0] & !ATTRIBUTED));
             }
         }
-        assert_eq!(kinds.count_ones(), 5 + 6, "every kind of record, and every kind of event");
+        assert_eq!(kinds.count_ones(), 5 + 10, "every kind of record, and every kind of event");
     }
 
     /// Records of an earlier version must stay readable: another form needs another number in `recovery`.
@@ -401,7 +238,21 @@ mod tests {
             RecordChange::Service { id: "web-1".into(), before: None, after }
         };
         let tenant = |ids| RecordChange::Tenant { before: None, after: Some(TenantRecord { created: 258, ids }) };
-        let event = |kind| RecordChange::Event { id: Uuid1::of_parts(1, 2), before: None, after: Some(kind) };
+        let event_id = Uuid1::of_parts(1, 2);
+        let by = |kind, attribution| {
+            let after = Some(Event { id: event_id, kind, attribution: PackedAttribution::of(&attribution) });
+            RecordChange::Event { id: event_id, before: None, after }
+        };
+        let event = |kind| by(kind, Attribution::default());
+        let opened = || Arc::new(SessionInfo { id: session, timeout: 30, metadata: StringList::new(["a", "b"]) });
+        let known = Attribution {
+            cause: Some(Cause::Replaced),
+            reason: Some("why".into()),
+            user: Some("joe".into()),
+            address: Some([192, 0, 2, 7].into()),
+            agent: Some("curl".into()),
+            last_heard: Some(258),
+        };
         let (id, old, new) = (Arc::from("key"), Arc::from("old"), Arc::from("new"));
         let update = |old| ValueUpdate { id: Arc::clone(&id), old, new: Arc::clone(&new) };
         let after = Some(Session { metadata: StringList::new(["a", "b"]), timeout: 30, lease: lease.clone() });
@@ -414,15 +265,25 @@ mod tests {
             RecordChange::Value { id: id.clone(), before: None, after: Some(new.clone()) },
             event(EventKind::Join(own.clone())),
             event(EventKind::Remove(member.clone())),
-            event(EventKind::ServiceTimeout(own)),
-            event(EventKind::SessionTimeout([member].into())),
+            event(EventKind::ServiceTimeout(own.clone())),
+            event(EventKind::SessionTimeout([member.clone()].into())),
             event(EventKind::ValueUpdate(Box::new(update(None)))),
             event(EventKind::ValueUpdate(Box::new(update(Some(Arc::clone(&old)))))),
             event(EventKind::ValueRemove(Box::new(ValueRemove { id, old }))),
+            // Those above are all that format 2 had.
+            by(EventKind::Remove(own.clone()), known.clone()),
+            by(EventKind::SessionTimeout([member].into()), known),
+            event(EventKind::ServiceUpdate(Box::new(ServiceUpdated { old: own.clone(), new: own }))),
+            event(EventKind::SessionCreate(opened())),
+            event(EventKind::SessionUpdate(opened())),
+            event(EventKind::SessionRemove(opened())),
         ];
         let written = slots.map(|record| {
-            let RecordWrite { key, value } = RecordWrite::encode(&Change { tenant: 7, record });
-            format!("{} {}", key.escape_ascii(), value.unwrap().escape_ascii())
+            let change = Change { tenant: 7, record };
+            let RecordWrite { key, value } = RecordWrite::encode(&change);
+            let value = value.unwrap();
+            assert_eq!(decode(&key, &value), Some(change));
+            format!("{} {}", key.escape_ascii(), value.escape_ascii())
         });
         assert_eq!(written.join("\n"), include_str!("record.txt").trim_end());
     }

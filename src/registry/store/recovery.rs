@@ -18,7 +18,10 @@ use crate::registry::state::State;
 
 /// The version of the form of records, and the secret keys.
 const FORMAT: &[u8] = b"m/format";
-const CURRENT: &[u8] = b"2";
+const CURRENT: &[u8] = b"3";
+/// Its records are valid in the current format, too. An earlier version cannot read those that are added, so it must
+/// find the number of a format that it refuses.
+const PREVIOUS: &[u8] = b"2";
 
 /// The events of a tenant that are kept in memory. Pollers that keep up, and most others, are answered from there.
 const RECENT: usize = 10_000;
@@ -46,6 +49,7 @@ pub(crate) fn open(path: &Path) -> Result<OpenedStore, Error> {
 
 /// Returns the keys of this disk. A new disk gets new keys.
 fn keys(disk: &dyn Backend) -> io::Result<Keys> {
+    let put = |key: &[u8], value: &[u8]| RecordWrite { key: key.to_vec(), value: Some(value.to_vec()) };
     let (mut format, mut keys) = (None, None);
     disk.scan(&[META], &[META + 1], &mut |key, value| {
         match key {
@@ -57,6 +61,10 @@ fn keys(disk: &dyn Backend) -> io::Result<Keys> {
     })?;
     match (format, keys) {
         (Some(format), Some(keys)) if format == CURRENT => Ok(keys),
+        (Some(format), Some(keys)) if format == PREVIOUS => {
+            disk.commit(&[vec![put(FORMAT, CURRENT)]])?;
+            Ok(keys)
+        }
         (Some(format), Some(_)) => {
             let format = String::from_utf8_lossy(&format).into_owned();
             let current = String::from_utf8_lossy(CURRENT);
@@ -67,7 +75,6 @@ fn keys(disk: &dyn Backend) -> io::Result<Keys> {
         }
         (None, None) => {
             let keys = Keys::random().map_err(|error| io::Error::other(error.to_string()))?;
-            let put = |key: &[u8], value: &[u8]| RecordWrite { key: key.to_vec(), value: Some(value.to_vec()) };
             disk.commit(&[vec![put(FORMAT, CURRENT), put(TOKEN_KEYS, &keys.bytes())]])?;
             Ok(keys)
         }
@@ -163,6 +170,22 @@ mod tests {
         keys(&disk).unwrap();
         disk.commit(&[vec![RecordWrite { key: FORMAT.to_vec(), value: Some(b"1".to_vec()) }]]).unwrap();
         let error = keys(&disk).unwrap_err().to_string();
-        assert!(error.contains("have format \"1\"") && error.contains("reads format \"2\""), "{error}");
+        assert!(error.contains("have format \"1\"") && error.contains("reads format \"3\""), "{error}");
+    }
+
+    #[test]
+    fn store_of_the_previous_format_gets_the_current_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FjallBackend::open(&folder.path().join("store")).unwrap();
+        let made = keys(&disk).unwrap().bytes();
+        disk.commit(&[vec![RecordWrite { key: FORMAT.to_vec(), value: Some(PREVIOUS.to_vec()) }]]).unwrap();
+        assert_eq!(keys(&disk).unwrap().bytes(), made);
+        let mut format = Vec::new();
+        let mut read = |_: &[u8], value: &[u8]| {
+            format = value.to_vec();
+            Ok(true)
+        };
+        disk.scan(FORMAT, b"m/format0", &mut read).unwrap();
+        assert_eq!(format, CURRENT);
     }
 }

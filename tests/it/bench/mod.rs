@@ -6,6 +6,8 @@ pub(crate) mod commands;
 pub(crate) mod durable;
 pub(crate) mod faulty_server;
 pub(crate) mod files;
+pub(crate) mod fleet;
+pub(crate) mod followers;
 pub(crate) mod linear;
 pub(crate) mod registry;
 pub(crate) mod steps;

@@ -166,14 +166,18 @@ async fn limits_overview_and_events_are_read() {
         "type": "services.timeout", "payload": [service],
     });
     let (server, client) = told(page(&json!([event]), None)).await;
-    let options =
-        EventOptions { limit: Some(5), marker: Some("m".to_owned()), kind: Some("services.timeout".to_owned()) };
+    let options = EventOptions {
+        limit: Some(5),
+        marker: Some("m".to_owned()),
+        kind: Some("services.timeout".to_owned()),
+        extended: true,
+    };
     let events = client.events().list(&options).await.unwrap();
     assert_eq!(
         (events.values[0].kind.as_str(), &events.values[0].payload[0]["id"]),
         ("services.timeout", &json!("db1"))
     );
-    assert_eq!(only(&server).0, "GET /v1.0/events?limit=5&marker=m&type=services.timeout");
+    assert_eq!(only(&server).0, "GET /v1.0/events?limit=5&marker=m&type=services.timeout&extended=true");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod calls;
 mod connection;
 mod events;
+mod following;
 mod heartbeat;
 mod login;
 mod proxy;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::bench::{clean, options_of_help, options_of_page};
 
 /// The page of each command, and the words of the command.
-const PAGES: [(&str, &[&[&str]]); 8] = [
+const PAGES: [(&str, &[&[&str]]); 13] = [
     ("service-registry-services.1", &[&["services"]]),
     ("service-registry-sessions.1", &[&["sessions"]]),
     ("service-registry-overview.1", &[&["overview"]]),
@@ -17,6 +17,11 @@ const PAGES: [(&str, &[&[&str]]); 8] = [
     ("service-registry-limits.1", &[&["limits"]]),
     ("service-registry-config-file.1", &[&["config-file"]]),
     ("service-registry-completions.1", &[&["completions"]]),
+    ("service-registry-wait.1", &[&["wait"]]),
+    ("service-registry-watch.1", &[&["watch"]]),
+    ("service-registry-lock.1", &[&["lock"]]),
+    ("service-registry-register.1", &[&["register"]]),
+    ("service-registry-deregister.1", &[&["deregister"]]),
 ];
 
 fn help(command: &[&str]) -> String {

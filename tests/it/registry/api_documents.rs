@@ -78,7 +78,13 @@ fn openapi_lists_the_members_of_responses() {
         let required: BTreeSet<String> =
             described["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
         let found = names(answer.pointer(pointer).unwrap());
-        assert_eq!((&found, &found), (&names(&described["properties"]), &required), "{schema}");
+        let properties = names(&described["properties"]);
+        if schema == "Event" {
+            // It has members that are there only if something is known.
+            assert!(found.is_subset(&properties) && required.is_subset(&found), "{found:?}");
+            continue;
+        }
+        assert_eq!((&found, &found), (&properties, &required), "{schema}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::bench::wrapper::{events, service};
 use crate::bench::{Misbehaving, Reply};
@@ -38,6 +39,11 @@ fn restarted_wrapper_revokes_its_previous_session() {
     second.end();
     assert!(service(&registry, "web0").is_none());
     assert!(!state.join("web0.session").exists(), "nothing is left to retire");
+    let removals = events(&registry, "service.remove");
+    let causes: Vec<_> = removals.iter().map(|event| [&event["cause"], &event["reason"]]).collect();
+    assert_eq!(causes, [[&json!("replaced"), &Value::Null], [&json!("session removed"), &json!("stopped by SIGTERM")]]);
+    let agent = removals[0]["by"]["agent"].as_str().unwrap();
+    assert!(agent.contains("service-registry-wrapper"), "{agent}");
 }
 
 #[test]
@@ -127,6 +133,7 @@ fn foreign_holder_keeps_the_id_without_replace() {
     third.line("replacing it");
     third.line("registered web0");
     assert_ne!(service(&registry, "web0").unwrap()["session_id"], held);
+    assert_eq!(events(&registry, "service.remove")[0]["cause"], "replaced");
 }
 
 #[test]

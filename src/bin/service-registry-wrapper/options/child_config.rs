@@ -7,9 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
 use nix::sys::signal::Signal;
+use service_registry::description::{quoted, split};
 
-use super::lists;
-use super::lists::quoted;
 use super::{NotifyWhen, OnLost, Options, Scope};
 
 /// The settings of the wrapper as a parent.
@@ -93,7 +92,7 @@ impl ChildConfig {
 
 fn rewrites(lists: &[String]) -> Result<BTreeMap<i32, i32>> {
     let mut rewrites = BTreeMap::new();
-    for item in lists.iter().flat_map(|list| lists::split(list)) {
+    for item in lists.iter().flat_map(|list| split(list)) {
         let (from, to) = item.split_once(':').with_context(|| format!("{} is not FROM:TO", quoted(&item)))?;
         let to = if to == "0" { 0 } else { signal(to)? };
         let from = signal(from)?;
@@ -146,7 +145,7 @@ fn exit_map(lists: &[String]) -> Result<BTreeMap<u8, u8>> {
         text.parse::<u8>().ok().with_context(|| format!("{} is not STATUS=STATUS, both 0 to 255", quoted(item)))
     };
     let mut map = BTreeMap::new();
-    for item in lists.iter().flat_map(|list| lists::split(list)) {
+    for item in lists.iter().flat_map(|list| split(list)) {
         let Some((from, to)) = item.split_once('=') else {
             bail!("{} is not STATUS=STATUS", quoted(&item));
         };

@@ -6,16 +6,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use service_registry::connection::Access;
-use service_registry::wire::Metadata;
-use service_registry::wire::limits::{HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIRS, SERVICE_ID};
+use service_registry::description::{self, ServiceTexts, check_id, check_size, expand, interval, size_on_the_wire};
 
 use super::child_config::{ChildConfig, seconds};
-use super::lists;
-use super::service::{Service, ServiceTexts, check_size, size_on_the_wire};
+use super::service::Service;
 use super::{Health, LogFormat, OnExit, OnLost, Options, Readiness, given};
-use crate::placeholders::{self, expand};
 
 /// The configuration of the wrapper.
 pub(crate) struct WrapperConfig {
@@ -65,7 +62,7 @@ impl WrapperConfig {
         let service = service(options)?;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         for tag in service.payload.tags.iter().filter(|tag| !tag.chars().all(is_plain)) {
-            let (name, tag) = (options.origin("tags"), lists::quoted(tag));
+            let (name, tag) = (options.origin("tags"), description::quoted(tag));
             warnings
                 .push(format!("{name}: no client can search for {tag}: a search takes letters, digits, _, - and ."));
         }
@@ -118,54 +115,20 @@ fn service(options: &Options) -> Result<Service> {
     // The session is opened, and files are named for the id, before the command listens.
     let value = |name: &str, argument: Option<&str>| match name {
         "port" => Some(Err(anyhow!("{{port}} can stand in --tags and --metadata only"))),
-        _ => placeholders::value(name, argument, &[]),
+        _ => description::value(name, argument, &[]),
     };
     let id = expand(id, &value).with_context(|| options.origin("id"))?;
     check_id(&id).with_context(|| options.origin("id"))?;
     let texts = ServiceTexts { tags: options.service.tags.clone(), metadata: options.service.metadata.clone() };
     let unknown_ports = vec![u16::MAX; texts.ports_needed()];
     let payload = texts.payload(&id, &unknown_ports, |option| options.origin(option))?;
-    let session_metadata = lists::metadata(&options.service.session_metadata, value)
+    let session_metadata = description::metadata(&options.service.session_metadata, value)
         .with_context(|| options.origin("session_metadata"))?;
     check_size(size_on_the_wire(&session_metadata)?).with_context(|| options.origin("session_metadata"))?;
-    let session_metadata = with_defaults(session_metadata, &options.command);
+    let command = options.command.first().and_then(|command| Path::new(command).file_name()?.to_str());
+    let session_metadata = description::session_metadata(session_metadata, command);
     let interval = interval(&options.service.interval).with_context(|| options.origin("interval"))?;
     Ok(Service { id, texts, payload, session_metadata, interval })
-}
-
-/// Adds who holds the session, so that others can find the process: each pair only if its key was not given, and all
-/// of them only if the registry takes so much.
-fn with_defaults(given: Metadata, command: &[OsString]) -> Metadata {
-    let name = command.first().and_then(|command| Path::new(command).file_name()?.to_str());
-    let defaults = [
-        ("host", placeholders::hostname().ok()),
-        ("pid", Some(std::process::id().to_string())),
-        ("command", name.map(str::to_owned)),
-        ("version", Some(env!("CARGO_PKG_VERSION").to_owned())),
-    ];
-    let mut all = given.clone();
-    for (key, value) in defaults {
-        let fits = |value: &String| KEY_OR_VALUE.contains(&value.encode_utf16().count());
-        if let Some(value) = value.filter(fits) {
-            all.entry(key.to_owned()).or_insert(value);
-        }
-    }
-    let is_small = all.len() <= PAIRS && size_on_the_wire(&all).is_ok_and(|size| check_size(size).is_ok());
-    if is_small { all } else { given }
-}
-
-fn check_id(id: &str) -> Result<()> {
-    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if let Some(wrong) = id.chars().find(|c| !allowed(c)) {
-        bail!("{} contains {wrong:?}; an id is made of letters, digits, '_', '-', '.'", lists::quoted(id));
-    }
-    ensure!(SERVICE_ID.contains(&id.len()), "{} has {} characters; an id has 3 to 65", lists::quoted(id), id.len());
-    Ok(())
-}
-
-fn interval(seconds: &str) -> Result<u32> {
-    let number = seconds.parse::<u32>().ok().filter(|number| HEARTBEAT_TIMEOUT.contains(number));
-    number.with_context(|| format!("{} is not a whole number of seconds from 3 to 120", lists::quoted(seconds)))
 }
 
 fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnRegistryDown> {
@@ -179,7 +142,7 @@ fn on_registry_down(options: &Options, warnings: &mut Vec<String>) -> Result<OnR
             let wait = other.strip_prefix("wait:").and_then(|time| seconds(time.trim_end_matches('s')).ok().flatten());
             OnRegistryDown::Wait(wait.with_context(|| {
                 let name = options.origin("on_registry_down");
-                format!("{name}: {} is not one of start, wait:SECONDS, fail", lists::quoted(other))
+                format!("{name}: {} is not one of start, wait:SECONDS, fail", description::quoted(other))
             })?)
         }
     };
@@ -200,7 +163,7 @@ fn attempts(options: &Options) -> Result<u32> {
     const DEFAULT: u32 = 15;
     let Some(text) = given(&options.registration.retries) else { return Ok(DEFAULT) };
     text.parse::<u32>().ok().filter(|&number| number > 0).with_context(|| {
-        format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), lists::quoted(text))
+        format!("{}: {} is not a number of attempts from 1 up", options.origin("retries"), description::quoted(text))
     })
 }
 

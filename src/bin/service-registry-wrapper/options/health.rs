@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use service_registry::description::quoted;
 use url::Url;
 
 use super::child_config::seconds;
-use super::lists::quoted;
 use super::{Options, given};
 
 #[derive(Debug, Args)]

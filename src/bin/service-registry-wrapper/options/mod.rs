@@ -8,7 +8,6 @@ mod child_config;
 mod command;
 mod config;
 mod health;
-mod lists;
 mod logging;
 mod readiness;
 mod registration;
@@ -21,7 +20,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 use service_registry::connection::{CONFIG_VARIABLE, ConfigFiles, Origins, RegistryOptions, Secret};
 use service_registry::variables;
 
@@ -30,8 +29,8 @@ pub(crate) use health::{Check, Health, HealthOptions, OnUnhealthy};
 pub(crate) use logging::{LogFormat, LoggingOptions};
 pub(crate) use readiness::{OnNotReady, Readiness, ReadinessOptions, RegisterWhen};
 pub(crate) use registration::{OnExit, OnLost, RegistrationOptions};
+pub(crate) use service::Service;
 pub(super) use service::ServiceOptions;
-pub(crate) use service::{Service, ServiceTexts};
 
 const AFTER_HELP: &str = "\
 Every option has an environment variable; the command line takes precedence. All words from the first bare word on belong to COMMAND.
@@ -139,21 +138,24 @@ impl Options {
             }
         });
         let matches = command.try_get_matches_from_mut(arguments);
-        let matches = matches.map_err(|error| match (error.kind(), &garbled) {
+        let mut matches = matches.map_err(|error| match (error.kind(), &garbled) {
             (ErrorKind::InvalidUtf8, Some(garbled)) => {
                 let text = format!("the argument {} is not UTF-8; write it again", garbled.display());
                 command.error(ErrorKind::InvalidUtf8, text)
             }
             _ => name_variable(&command, error),
         })?;
-        let mut options = Self::from_arg_matches(&matches)?;
+        let is_typed = |option| matches.value_source(option) == Some(ValueSource::CommandLine);
+        let (verbose, quiet) = (is_typed("verbose"), is_typed("quiet"));
+        let origins = Origins::of(&command, &matches);
+        let mut options = Self::from_arg_matches_mut(&mut matches)?; // takes the values: a copy costs a tenth of this
         // Either of them overrides the other one from the environment.
-        match (typed(&matches, "verbose"), typed(&matches, "quiet")) {
+        match (verbose, quiet) {
             (true, false) => options.logging.quiet = 0,
             (false, true) => options.logging.verbose = 0,
             _ => {}
         }
-        options.origins = Origins::of(&command, &matches);
+        options.origins = origins;
         options.early_warnings = unknown;
         options.registry.keep_key();
         options.registry.settle_rivals(&options.origins);
@@ -240,10 +242,6 @@ fn name_variable(command: &Command, mut error: clap::Error) -> clap::Error {
         }
     }
     error
-}
-
-fn typed(matches: &ArgMatches, option: &str) -> bool {
-    matches.value_source(option) == Some(ValueSource::CommandLine)
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use service_registry::description::quoted;
 use service_registry::wire::Metadata;
 
 use super::child_config::seconds;
-use super::lists::quoted;
 use super::service::Service;
 use super::{Options, given};
 

@@ -3,10 +3,11 @@
 
 use anyhow::Result;
 use service_registry::client::ServicePayload;
+use service_registry::description::ServiceTexts;
 use service_registry::wire::limits::REASON;
 use tokio::sync::watch;
 
-use crate::options::{Service, ServiceTexts};
+use crate::options::Service;
 
 /// The reasons that keep the service out of the registry. Each has one writer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

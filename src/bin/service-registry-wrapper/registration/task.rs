@@ -100,7 +100,7 @@ impl RegistrationTask {
     /// Revokes the session that was this service's, if there is one.
     async fn revoke(&mut self) -> Result<(), Error> {
         let Some(session) = &self.to_revoke else { return Ok(()) };
-        match self.endpoints.current().sessions().remove(session).await {
+        match self.endpoints.current().sessions().remove_replaced(session, "").await {
             Ok(()) => info!("revoked the previous session {session}"),
             Err(error) if error.is_not_found() => {}
             // Another attempt would not help, and the new session only needs the old one to expire.
@@ -233,7 +233,7 @@ impl RegistrationTask {
                     let is_ours = self.was_ours(&holder.session);
                     let why = if is_ours { "which was this wrapper's" } else { "as --replace says" };
                     warn!("{id} is held by {}; replacing it, {why}", holder.describe(&client).await);
-                    client.services().remove(id).await?;
+                    client.services().remove_replaced(id, "").await?;
                     sent = BootTime::now();
                     client.services().create(session, id, &payload).await?;
                 }

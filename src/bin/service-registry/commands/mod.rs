@@ -1,7 +1,9 @@
 //! The commands beside `serve`, `backup` and `restore`. Each file has the options of its command; `cli` lists them.
 //!
-//! `reading/` shows what a registry has; `wrapper` talks to the wrappers of this machine.
+//! `reading/` shows what a registry has; `acting/` waits, watches and changes; `wrapper` talks to the wrappers of this
+//! machine.
 
+pub(super) mod acting;
 pub(super) mod completions;
 pub(super) mod config_file;
 pub(super) mod hash_key;

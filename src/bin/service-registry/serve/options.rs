@@ -59,7 +59,9 @@ pub(crate) struct Serve {
     pub(crate) max_connections: u32,
     /// Hide events that old clients do not know
     ///
-    /// That is `service.remove` for a service in a session: some old clients stop reading the feed at it.
+    /// That is `service.remove` for a service in a session: some old clients stop reading the feed at it. Hides also
+    /// the members of events that the original did not have (cause, reason, client), and the types that are listed on
+    /// request.
     #[arg(long, env = "SERVICE_REGISTRY_STRICT_FEED")]
     pub(crate) strict_feed: bool,
     /// Members of services in lists

@@ -1,10 +1,12 @@
 //! Accepts connections, and serves HTTP/1.1 on each until it is told to stop.
 
 mod limit;
+mod response_body;
 mod stream;
 mod timeouts;
 mod tls;
 
+pub(super) use response_body::{ByteStream, ResponseBody};
 pub use timeouts::Timeouts;
 pub use tls::{Tls, TlsFiles};
 
@@ -84,6 +86,7 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
+    app.interrupts.stop();
     let closing = async {
         loop {
             sleep(MOMENT).await;
@@ -139,14 +142,11 @@ async fn serve_requests(app: Arc<App>, stream: TcpStream, place: &Permit, watche
             Wire::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
         }
     };
-    let (app, connection) = (&*app, &*place.connection);
+    let (app, connection) = (&app, &place.connection);
     let service = service_fn(async |request| {
         connection.begin();
-        let (answer, is_admitted) = dispatch::handle(app, request, caller).await;
-        if is_admitted {
-            place.prove();
-        }
-        connection.end();
+        let mut answer = dispatch::handle(app, request, caller, &|| place.prove()).await;
+        answer.body_mut().end_request(connection);
         Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()

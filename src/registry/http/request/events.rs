@@ -12,14 +12,24 @@ pub(crate) fn marker(values: &[&str]) -> Result<Option<Uuid1>, DomainError> {
     }
 }
 
+/// Returns whether the request asks for the types that the original did not have.
+pub(crate) fn extended(values: &[&str]) -> Result<bool, DomainError> {
+    match values {
+        [] | ["false"] => Ok(false),
+        ["true"] => Ok(true),
+        _ => Err(DomainError::Parameter { name: "extended", rule: "Not true or false".into() }),
+    }
+}
+
 /// Returns the type to filter by, from all values of the parameter.
-pub(crate) fn event_type(values: &[&str]) -> Result<Option<EventType>, DomainError> {
+pub(crate) fn event_type(values: &[&str], extended: bool) -> Result<Option<EventType>, DomainError> {
     let given = values.join(",");
-    let known = EventType::ALL.into_iter().find(|kind| kind.name() == given);
+    let all = || EventType::ALL.into_iter().filter(|kind| extended || !kind.is_extended());
+    let known = all().find(|kind| kind.name() == given);
     if given.is_empty() || known.is_some() {
         return Ok(known);
     }
     let given: String = given.chars().filter(|char| !char.is_control()).collect();
-    let names = EventType::ALL.map(EventType::name).join(",");
+    let names = all().map(EventType::name).collect::<Vec<_>>().join(",");
     Err(DomainError::Malformed(format!("Invalid type: {given}. Valid types are: {names}")))
 }

@@ -9,6 +9,7 @@ mod json;
 pub(crate) mod login;
 pub(crate) mod pagination;
 mod query;
+pub(crate) mod removal;
 pub(crate) mod services;
 pub(crate) mod sessions;
 pub(crate) mod validation;

@@ -34,6 +34,14 @@ impl<'a> Query<'a> {
         self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
     }
 
+    /// Returns the names that begin with a prefix, without it, and their values.
+    pub(in crate::registry::http) fn prefixed<'b>(
+        &'b self,
+        prefix: &'b str,
+    ) -> impl Iterator<Item = (&'b str, &'b str)> {
+        self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, &**value)))
+    }
+
     /// Returns the query with another marker in the place of the present one.
     pub(in crate::registry::http) fn with_marker(&self, marker: &str) -> String {
         let mut text = String::new();

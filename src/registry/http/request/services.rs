@@ -1,22 +1,42 @@
 //! The bodies and parameters of requests about services.
 
+use std::sync::Arc;
+
 use super::json::Json;
+use super::query::Query;
 use super::validation;
-use crate::registry::model::{NewService, NewServiceKind, ServiceKind, ServiceUpdate};
+use crate::registry::model::{NewService, NewServiceKind, ServiceFilter, ServiceKind, ServiceUpdate};
 use crate::registry::state::DomainError;
+use crate::wire::limits::{PAIRS, TAGS};
 
 /// Checks an id in a path.
 pub(crate) fn check_id(id: &str) -> Result<(), DomainError> {
     validation::parameter("serviceId", id, validation::service_id)
 }
 
-/// Returns the tag of a list, from all values of the parameter.
-pub(crate) fn tag<'a>(values: &[&'a str]) -> Result<Option<&'a str>, DomainError> {
-    match values {
-        [] => Ok(None),
-        [tag] => validation::parameter("tag", tag, validation::tag_parameter).map(|()| Some(*tag)),
-        _ => Err(DomainError::Parameter { name: "tag", rule: "Not a string".into() }),
-    }
+/// Returns the filter of a list. A service has all of it, so it names no more tags and pairs than a service can have.
+pub(in crate::registry::http) fn filter(query: &Query<'_>) -> Result<ServiceFilter, DomainError> {
+    let tags = query.values("tag");
+    tags.iter().try_for_each(|tag| validation::parameter("tag", tag, validation::tag_parameter))?;
+    at_most(TAGS, tags.len(), "tag")?;
+    let pairs: Vec<(&str, &str)> = query.prefixed("metadata.").collect();
+    pairs.iter().try_for_each(|(key, value)| {
+        validation::parameter("metadata", value, |value| validation::metadata_parameter(key, value))
+    })?;
+    at_most(PAIRS, pairs.len(), "metadata")?;
+    let prefixes = query.values("id_prefix");
+    prefixes.iter().try_for_each(|prefix| validation::parameter("id_prefix", prefix, validation::tag_parameter))?;
+    at_most(1, prefixes.len(), "id_prefix")?;
+    Ok(ServiceFilter {
+        tags: tags.into_iter().map(Arc::from).collect(),
+        metadata: pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        id_prefix: prefixes.concat(),
+    })
+}
+
+fn at_most(most: usize, given: usize, name: &'static str) -> Result<(), DomainError> {
+    let rule = || format!("Given {given} times; the most is {most}");
+    if given <= most { Ok(()) } else { Err(DomainError::Parameter { name, rule: rule() }) }
 }
 
 /// A body with a session, or with nothing that tells the kind, is a service in a session.

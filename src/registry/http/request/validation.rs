@@ -10,7 +10,7 @@ use crate::registry::model::StringList;
 use crate::registry::model::Uuid1;
 use crate::registry::state::DomainError;
 use crate::wire::limits::{
-    CONFIGURATION_ID, CONFIGURATION_VALUE, HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIRS, SERVICE_ID, TAG, TAGS,
+    CONFIGURATION_ID, CONFIGURATION_VALUE, HEARTBEAT_TIMEOUT, KEY_OR_VALUE, PAIRS, REASON, SERVICE_ID, TAG, TAGS,
 };
 
 type Rule<T> = Result<T, String>;
@@ -84,7 +84,8 @@ pub(crate) fn service_id(text: &str) -> Rule<()> {
     invalid_unless(text.bytes().all(|byte| is_word(byte) || byte == b'.'))
 }
 
-/// A tag to search for: the characters of ids. The original refused tags of one or two characters, which can be stored.
+/// The beginning of an id, or a tag to search for: the characters of ids. The original refused tags of one or two
+/// characters, which can be stored.
 pub(crate) fn tag_parameter(text: &str) -> Rule<()> {
     let is_short = !text.is_empty() && text.len() < *SERVICE_ID.start();
     if is_short && text.bytes().all(|byte| is_word(byte) || byte == b'.') { Ok(()) } else { service_id(text) }
@@ -94,6 +95,18 @@ pub(crate) fn tag_parameter(text: &str) -> Rule<()> {
 pub(crate) fn service_id_field(value: &Json) -> Rule<&str> {
     let Json::Text(text) = value else { return Err("Not a string".into()) };
     service_id(text).map(|()| text.as_str())
+}
+
+/// A reason for a removal: at most 255 characters in one line.
+pub(crate) fn reason(text: &str) -> Rule<()> {
+    length(text, &(0..=REASON))?;
+    if text.chars().any(char::is_control) { Err("Control characters are not allowed".into()) } else { Ok(()) }
+}
+
+/// A pair of metadata to search for.
+pub(crate) fn metadata_parameter(key: &str, value: &str) -> Rule<()> {
+    length(key, &KEY_OR_VALUE).map_err(|rule| format!("Key {key}: {rule}"))?;
+    length(value, &KEY_OR_VALUE).map_err(|rule| format!("Value for key '{key}': {rule}"))
 }
 
 fn is_word(byte: u8) -> bool {

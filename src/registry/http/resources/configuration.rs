@@ -30,14 +30,15 @@ pub(crate) async fn set(context: &RequestContext<'_>, path: &str) -> Result<Answ
     let id = id_of_path(path);
     check_id(&id)?;
     let new = new_value(context.body)?;
-    let (tenant, quota) = (context.tenant, &context.quotas.records);
-    context.write(|state| state.set_value(context.now, tenant, quota, &id, &new)).await?;
+    let (tenant, quota, by) = (context.tenant, &context.quotas.records, &context.attribution());
+    context.write(|state| state.set_value(context.now, tenant, quota, &id, &new, by)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT).at(&context.url("configuration", &id)))
 }
 
 pub(crate) async fn remove(context: &RequestContext<'_>, path: &str) -> Result<Answer, HttpError> {
+    let by = &context.attributed_removal()?;
     let id = id_of_path(path);
     check_id(&id)?;
-    context.write(|state| state.remove_value(context.now, context.tenant, &id)).await?;
+    context.write(|state| state.remove_value(context.now, context.tenant, &id, by)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +19,9 @@ use crate::registry::model::TenantId;
 const PAGES_AT_A_TIME: usize = 16;
 /// The most bytes of finished, unsent pages.
 const MAX_UNSENT_BYTES: usize = 32 << 20;
+/// How long a page may have to wait.
+pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(5);
+
 /// The shares that pages need.
 #[derive(Debug)]
 pub(crate) struct PageShares {
@@ -31,6 +35,18 @@ impl Default for PageShares {
     }
 }
 
+impl PageShares {
+    /// Waits for a place among the pages in the making; none if there is none soon.
+    pub(crate) async fn turn(&self, party: Party) -> Option<ShareGuard> {
+        self.slots.take(party, 1, Instant::now() + WAIT_LIMIT).await
+    }
+
+    /// Waits until this many bytes may be sent; none if they may not soon.
+    pub(crate) async fn unsent(&self, party: Party, bytes: usize) -> Option<ShareGuard> {
+        self.unsent.take(party, bytes, Instant::now() + WAIT_LIMIT).await
+    }
+}
+
 /// The resource that is divided.
 #[derive(Debug)]
 pub(super) struct FairShare {
@@ -39,7 +55,7 @@ pub(super) struct FairShare {
 }
 
 /// A party: a tenant and an address.
-pub(super) type Party = (TenantId, IpAddr);
+pub(crate) type Party = (TenantId, IpAddr);
 
 #[derive(Debug)]
 struct Pool {

@@ -25,9 +25,8 @@ pub(crate) async fn overview(context: &RequestContext<'_>) -> Result<Answer, Htt
 
 pub(crate) async fn create(context: &RequestContext<'_>) -> Result<Answer, HttpError> {
     let new = new_session(context.body)?;
-    let created =
-        context.write(|state| state.create_session(context.now, context.tenant, &context.quotas.records, &new)).await;
-    let (id, token) = created?;
+    let (now, tenant, quota, by) = (context.now, context.tenant, &context.quotas.records, &context.attribution());
+    let (id, token) = context.write(|state| state.create_session(now, tenant, quota, &new, by)).await?;
     Ok(Answer::token(StatusCode::CREATED, token).at(&context.url("sessions", id.as_str())))
 }
 
@@ -38,12 +37,14 @@ pub(crate) async fn get(context: &RequestContext<'_>, id: &str) -> Result<Answer
 
 pub(crate) async fn update(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
     let update = session_update(context.body)?;
-    context.write(|state| state.update_session(context.tenant, id, &update)).await?;
+    let by = &context.attribution();
+    context.write(|state| state.update_session(context.now, context.tenant, id, &update, by)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT).at(&context.url("sessions", id)))
 }
 
 pub(crate) async fn delete(context: &RequestContext<'_>, id: &str) -> Result<Answer, HttpError> {
-    context.write(|state| state.delete_session(context.now, context.tenant, id)).await?;
+    let by = &context.attributed_withdrawal()?;
+    context.write(|state| state.delete_session(context.now, context.tenant, id, by)).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 

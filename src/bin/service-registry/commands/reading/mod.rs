@@ -1,6 +1,6 @@
 //! The commands that show what a registry has: one file for each. `completion` offers ids and tags to shells.
 
-mod completion;
+pub(super) mod completion;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod limits;

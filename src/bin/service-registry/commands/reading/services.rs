@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 use serde_json::Value;
-use service_registry::client::Error;
+use service_registry::client::{Error, ServiceFilter};
 use service_registry::connection::{Origins, RegistryOptions};
 
 use super::completion::{service_ids, tags};
@@ -102,6 +102,12 @@ impl Filter {
         self.tag.is_empty() && self.metadata.is_empty() && self.id_prefix.is_none()
     }
 
+    /// Returns the filter of the client library, with at most so many tags.
+    pub(crate) fn of_library(&self, most_tags: usize) -> ServiceFilter {
+        let tags = self.tag.iter().take(most_tags).cloned().collect();
+        ServiceFilter { tags, metadata: self.metadata.iter().cloned().collect(), id_prefix: self.id_prefix.clone() }
+    }
+
     fn query(&self, most_tags: usize) -> Vec<(Cow<'static, str>, String)> {
         let tags = self.tag.iter().take(most_tags).map(|tag| ("tag".into(), tag.clone()));
         let pairs = self.metadata.iter().map(|(key, value)| (format!("metadata.{key}").into(), value.clone()));
@@ -109,7 +115,7 @@ impl Filter {
         tags.chain(pairs).chain(prefix).collect()
     }
 
-    fn wants(&self, service: &Value) -> bool {
+    pub(crate) fn wants(&self, service: &Value) -> bool {
         let has_tag =
             |tag: &String| service["tags"].as_array().is_some_and(|tags| tags.iter().any(|other| other == tag));
         let has_pair = |(key, value): &(String, String)| service["metadata"][key] == *value;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 /// Returns the value of a placeholder by its name and its argument; nothing for a name that is none.
-pub(crate) trait Value: Fn(&str, Option<&str>) -> Option<Result<String>> {}
+pub trait Value: Fn(&str, Option<&str>) -> Option<Result<String>> {}
 
 impl<F: Fn(&str, Option<&str>) -> Option<Result<String>>> Value for F {}
 
@@ -13,7 +13,7 @@ impl<F: Fn(&str, Option<&str>) -> Option<Result<String>>> Value for F {}
 /// # Errors
 ///
 /// Those of `value`.
-pub(crate) fn expand(text: &str, value: &impl Value) -> Result<String> {
+pub fn expand(text: &str, value: &impl Value) -> Result<String> {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {

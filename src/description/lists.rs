@@ -4,10 +4,10 @@
 //! behind a comma. No search could find such a tag.
 
 use anyhow::{Result, bail, ensure};
-use service_registry::wire::Metadata;
-use service_registry::wire::limits::{KEY_OR_VALUE, PAIRS, TAG, TAGS};
 
-use crate::placeholders::{Value, expand};
+use super::template::{Value, expand};
+use crate::wire::Metadata;
+use crate::wire::limits::{KEY_OR_VALUE, PAIRS, TAG, TAGS};
 
 /// Parses the tags in the values of an option, and expands their placeholders; an empty value has none.
 pub(super) fn tags(values: &[String], value: impl Value) -> Result<Vec<String>> {
@@ -23,7 +23,11 @@ pub(super) fn tags(values: &[String], value: impl Value) -> Result<Vec<String>> 
 
 /// Parses the pairs in the values of an option, and expands the placeholders in their values. The first `=` splits a
 /// pair; of two pairs with one key the last counts.
-pub(super) fn metadata(values: &[String], value_of: impl Value) -> Result<Metadata> {
+///
+/// # Errors
+///
+/// The rule of the API that they break, and the errors of the placeholders.
+pub fn metadata(values: &[String], value_of: impl Value) -> Result<Metadata> {
     let mut pairs = Metadata::new();
     for item in values.iter().flat_map(|value| items(value)) {
         let Some((key, value)) = item.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
@@ -50,7 +54,8 @@ fn items(list: &str) -> impl Iterator<Item = String> {
 }
 
 /// Splits at commas. `\,` is a comma and `\\` a backslash; any other backslash is itself.
-pub(super) fn split(list: &str) -> Vec<String> {
+#[must_use]
+pub fn split(list: &str) -> Vec<String> {
     if list.is_empty() {
         return Vec::new();
     }
@@ -88,7 +93,8 @@ fn check(what: &str, text: &str, longest: usize) -> Result<()> {
 }
 
 /// Quotes text for an error message: control characters are escaped, long text is cut.
-pub(super) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let cut: String = text.chars().take(40).collect();
     if cut.len() < text.len() { format!("{:?}...", cut) } else { format!("{cut:?}") }
 }

@@ -19,7 +19,8 @@ use super::template::expand;
 const RESOLVER_LIMIT: Duration = Duration::from_secs(2);
 
 /// Returns the value of a placeholder; nothing for a name that is none. `ports` are those that the command listens on.
-pub(crate) fn value(name: &str, argument: Option<&str>, ports: &[u16]) -> Option<Result<String>> {
+#[must_use]
+pub fn value(name: &str, argument: Option<&str>, ports: &[u16]) -> Option<Result<String>> {
     let value = match (name, argument) {
         ("port", _) => {
             let port = ports.get(port_number(argument)? - 1);
@@ -42,7 +43,8 @@ pub(crate) fn value(name: &str, argument: Option<&str>, ports: &[u16]) -> Option
 }
 
 /// Returns the most ports that a text has placeholders for.
-pub(crate) fn ports_needed(text: &str) -> usize {
+#[must_use]
+pub fn ports_needed(text: &str) -> usize {
     let most = Cell::new(0);
     let note = |name: &str, argument: Option<&str>| {
         let number = (name == "port").then(|| port_number(argument)).flatten()?;
@@ -58,7 +60,12 @@ fn port_number(argument: Option<&str>) -> Option<usize> {
     argument.map_or(Some(1), |number| number.parse().ok().filter(|number| *number > 0))
 }
 
-pub(crate) fn hostname() -> Result<String> {
+/// Returns the name of this machine.
+///
+/// # Errors
+///
+/// The system does not tell it, or it is not UTF-8.
+pub fn hostname() -> Result<String> {
     let name = gethostname().context("the system does not tell the host name")?;
     name.into_string().map_err(|name| anyhow::anyhow!("the host name {} is not UTF-8", name.display()))
 }

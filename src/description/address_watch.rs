@@ -17,7 +17,7 @@ use tracing::warn;
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Calls `changed` after each change of addresses or routes. Never returns.
-pub(crate) async fn watch_addresses(changed: impl Fn()) -> Infallible {
+pub async fn watch_addresses(changed: impl Fn()) -> Infallible {
     let socket = match subscribe() {
         Ok(socket) => socket,
         Err(error) => {

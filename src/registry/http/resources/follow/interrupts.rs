@@ -1,0 +1,51 @@
+//! What ends a wait early: the registry's stop, and other users.
+
+use tokio::sync::watch;
+
+/// Tells waiting requests what has happened.
+#[derive(Debug)]
+pub(crate) struct Interrupts(watch::Sender<State>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    is_stopping: bool,
+}
+
+/// A view of it, of one request.
+#[derive(Debug)]
+pub(super) struct Interrupted(watch::Receiver<State>);
+
+impl Default for Interrupts {
+    fn default() -> Self {
+        Self(watch::Sender::new(State::default()))
+    }
+}
+
+impl Interrupts {
+    /// Ends all waits.
+    pub(crate) fn stop(&self) {
+        self.0.send_modify(|state| state.is_stopping = true);
+    }
+
+    /// Lets all waiting requests look whether they are still permitted.
+    pub(crate) fn users_replaced(&self) {
+        self.0.send_modify(|_| {});
+    }
+
+    pub(super) fn subscribe(&self) -> Interrupted {
+        Interrupted(self.0.subscribe())
+    }
+}
+
+impl Interrupted {
+    pub(super) fn is_stopping(&self) -> bool {
+        self.0.borrow().is_stopping
+    }
+
+    /// Waits for an interrupt.
+    pub(super) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await // the registry is gone, and this task ends next
+        }
+    }
+}
