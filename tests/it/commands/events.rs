@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::bench::commands::{command, output, register, run};
-use crate::bench::{Misbehaving, Registry, Reply, Running, free_address};
+use crate::bench::{Misbehaving, Registry, Reply, Running, free_address, request};
 
 #[test]
 fn events_are_listed_oldest_first() {
@@ -118,4 +118,20 @@ async fn members_of_a_later_registry_are_shown() {
     assert_eq!(registry.seen()[0].target, "/v1.0/events?extended=true&limit=1000");
     let refusing = Misbehaving::start(|_| Reply::fault(401, "unauthorizedError", "no")).await;
     assert_eq!(run(&mut command(&refusing.url, &["events", "-f"])).0, 3);
+}
+
+#[test]
+fn extended_events_tell_what_changed_and_by_whom() {
+    let registry = Registry::start();
+    register(&registry.url, "web-1", &["www"], &json!({}));
+    let mut follower =
+        Running::start(&mut command(&registry.url, &["events", "-f", "--extended", "--since=1h", "-o", "wide"]));
+    follower.line("\tservice.join\tweb-1\tregistered\t127.0.0.1");
+    let body = json!({ "tags": ["api"] }).to_string();
+    assert_eq!(request(&registry.url, "PUT", "/v1.0/services/web-1", &body).unwrap().0, 204);
+    follower.line("\tservice.update\tweb-1\tupdated\t127.0.0.1");
+    assert_eq!(request(&registry.url, "DELETE", "/v1.0/services/web-1?reason=bad%20disk", "").unwrap().0, 204);
+    follower.line("\tservice.remove\tweb-1\tderegistered: bad disk\t127.0.0.1");
+    let kinds = |options: &[&str]| output(&registry, &[&["events"], options].concat()).lines().count();
+    assert_eq!((kinds(&[]), kinds(&["--extended"]), kinds(&["--extended", "--type=service.update"])), (2, 3, 1));
 }

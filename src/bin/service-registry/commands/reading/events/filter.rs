@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use clap::Args;
 use serde_json::Value;
+use service_registry::client::{Client, EventFollower};
 
 /// The events that are wanted.
 #[derive(Args, Clone, Debug)]
@@ -26,7 +27,14 @@ impl Filter {
         kind.into_iter().chain(extended).collect()
     }
 
-    pub(super) fn only_type(&self) -> Option<&str> {
+    /// Follows the events after this one.
+    pub(super) fn follow(&self, client: &Client, after: Option<&str>) -> EventFollower {
+        let events = client.events().follow(after);
+        let events = if let Some(kind) = self.only_type() { events.of_type(kind) } else { events };
+        if self.extended { events.extended() } else { events }
+    }
+
+    fn only_type(&self) -> Option<&str> {
         if let [kind] = self.types.as_slice() { Some(kind) } else { None }
     }
 

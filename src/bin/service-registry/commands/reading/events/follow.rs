@@ -2,37 +2,32 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde_json::Value;
+use service_registry::client::Followed;
 
 use super::filter::Filter;
 use crate::connection::Connection;
 use crate::exit::Failure;
 
-/// The pause between two looks.
-const EVERY: Duration = Duration::from_secs(1);
+/// The pause before the next registry is asked.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Hands over each event after the one with this id, and waits for the next one, until one is not taken. While the
-/// registry does not answer, says so once and goes on. A refusal ends it.
+/// Hands over each event after the one with this id (without one, from now on) until one is not taken. While no registry
+/// answers, says so once and goes on. A refusal ends it.
 pub(super) async fn follow(
     connection: &Connection,
     filter: &Filter,
-    after: Option<String>,
+    mut after: Option<String>,
     take: impl Fn(Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let (mut after, mut is_silent) = (after, false);
+    let mut is_away = false;
     loop {
-        let mut poller = connection.client().events().poller().every(EVERY);
-        if let Some(kind) = filter.only_type() {
-            poller = poller.of_type(kind);
-        }
-        if let Some(id) = &after {
-            poller = poller.after(id);
-        }
-        let error = loop {
-            match poller.next().await {
-                Ok(event) => {
-                    if is_silent {
-                        is_silent = false;
+        let mut events = filter.follow(connection.client(), after.as_deref());
+        while let Some(next) = events.next().await {
+            match next.map_err(|error| connection.failure(&error))? {
+                Followed::Event(event) => {
+                    if std::mem::take(&mut is_away) {
                         tracing::warn!("the registry answers again");
                     }
                     after = Some(event.id.clone());
@@ -41,17 +36,20 @@ pub(super) async fn follow(
                         take(event)?;
                     }
                 }
-                Err(error) => break error,
+                Followed::Interrupted(error) => {
+                    if !std::mem::replace(&mut is_away, true) {
+                        tracing::warn!("{:#}; waiting for it", connection.failure(&error).error);
+                    }
+                    if connection.fail_over(&error) {
+                        break;
+                    }
+                }
+                Followed::StartedAgain => {
+                    tracing::warn!("events may be missing here: the registry no longer has them, or was set up anew");
+                }
+                _ => {}
             }
-        };
-        let failure = connection.failure(&error);
-        if !error.is_retryable() {
-            return Err(failure);
         }
-        if !std::mem::replace(&mut is_silent, true) {
-            tracing::warn!("{:#}; waiting for it", failure.error);
-        }
-        connection.fail_over(&error);
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }

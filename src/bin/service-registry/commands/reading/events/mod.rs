@@ -50,19 +50,21 @@ pub(crate) fn run(options: Events, origins: Origins) -> Result<(), Failure> {
     let connection = Connection::open(options.registry, origins)?;
     block_on(async {
         let filter = &options.filter;
-        // To begin with the next event, one has to know the last one, of whatever type.
-        let is_from_now = options.follow && options.since.is_none();
+        let take = |event| printer.stream(&[event], false);
+        if options.follow && options.since.is_none() {
+            printer.stream(&[], true)?;
+            return follow::follow(&connection, filter, None, take).await;
+        }
         let marker = start::marker(&connection, options.since).await?;
-        let query = if is_from_now { Vec::new() } else { filter.query() };
-        let mut events = list(&connection, query, marker).await?;
+        let mut events = list(&connection, filter.query(), marker).await?;
         let last = events.last().and_then(|event| event["id"].as_str()).map(str::to_owned);
-        events.retain(|event| !is_from_now && filter.wants(event) && start::is_in(event, options.since));
+        events.retain(|event| filter.wants(event) && start::is_in(event, options.since));
         if !options.follow {
             printer.list(&events)?;
             return if events.is_empty() { Err(anyhow!("no events found").into()) } else { Ok(()) };
         }
         printer.stream(&events, true)?;
-        follow::follow(&connection, filter, last, |event| printer.stream(&[event], false)).await
+        follow::follow(&connection, filter, last, take).await
     })
 }
 
