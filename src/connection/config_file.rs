@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::geteuid;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -144,10 +145,13 @@ enum Found {
 }
 
 /// Reads a file in a thread, since the file system of a home may not answer. That of `/etc` has: the program's libraries
-/// were looked up there.
+/// were looked up there. Usually there is no file, and the kernel knows that, so no thread has to be started.
 fn read_in_time(place: &Place) -> Result<Found> {
     if place.role == Role::System {
         return read(place);
+    }
+    if place.role == Role::User && is_known_to_be_missing(&place.path) {
+        return Ok(Found::Nothing);
     }
     let (tell, found) = mpsc::sync_channel(1);
     let in_thread = place.clone();
@@ -180,6 +184,13 @@ fn read(place: &Place) -> Result<Found> {
         is_public.context("it has an api-key")?;
     }
     Ok(Found::Text(text))
+}
+
+/// Returns whether there is no file, as far as the kernel knows without asking the file system.
+fn is_known_to_be_missing(path: &Path) -> bool {
+    let cached = ResolveFlag::from_bits_retain(nix::libc::RESOLVE_CACHED);
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(cached);
+    matches!(openat2(AT_FDCWD, path, how), Err(Errno::ENOENT))
 }
 
 /// Returns whether there is no file. A home that may not be entered is that of another user.

@@ -66,7 +66,8 @@ pub fn is_root_for(what: &str) -> bool {
     is_root
 }
 
-/// A command with nothing in its environment but what a program needs to run, and no signal ignored.
+/// A command with nothing in its environment but what a program needs to run, and no signal ignored. Without HOME, where
+/// a configuration file may be.
 pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
     static KEYS: Once = Once::new();
     KEYS.call_once(|| {
@@ -79,7 +80,7 @@ pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
     });
     let mut command = Command::new(program);
     command.env_clear();
-    for name in ["PATH", "HOME", "TMPDIR", "LANG"] {
+    for name in ["PATH", "TMPDIR", "LANG"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
