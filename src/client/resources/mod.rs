@@ -1,8 +1,8 @@
 //! The calls of the API, one file for each resource, and what lists share.
 //!
 //! In reading order: `sessions`, `services`, `configuration`, `events`, `account` and `views` are the resources;
-//! `pagination` reads all pages of a list, `follow` polls the feed, `following` has streams of events and lists, `cache` keeps the last list of services, `reason`
-//! says why something is removed; `raw` returns JSON as it came.
+//! `pagination` reads all pages of a list, `follow` polls the feed, `following` has streams of events and lists, `cache`
+//! keeps the last list of services, `reason` says why something is removed; `raw` returns JSON as it came.
 
 mod account;
 mod cache;
