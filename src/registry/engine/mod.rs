@@ -4,8 +4,8 @@
 //! for their commit after it has released the lock.
 //!
 //! In reading order: this file is the way of a request; `shared` is what the lock guards; `pending` are the records
-//! that wait for a commit; `commit` is the thread that commits, with `retention` of old events; `hub` wakes requests that
-//! wait for a change; `expiry_task` expires leases; `event_reader` reads the feed.
+//! that wait for a commit; `commit` is the thread that commits, with `retention` of old events; `hub` wakes requests
+//! that wait for a change; `expiry_task` expires leases; `event_reader` reads the feed.
 
 mod commit;
 #[cfg(test)]

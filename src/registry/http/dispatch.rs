@@ -47,8 +47,8 @@ struct Notes {
     usage: Option<(Arc<Quotas>, Usage)>,
 }
 
-/// Answers a request, and logs both, without anything secret. Calls `admitted` once the credentials were found right, or
-/// none are needed: the answer may take long.
+/// Answers a request, and logs both, without anything secret. Calls `admitted` once the credentials were found right,
+/// or none are needed: the answer may take long.
 pub(super) async fn handle(
     app: &Arc<App>,
     request: Request<Incoming>,

@@ -242,6 +242,11 @@ async fn registry_that_does_not_wait_is_polled() {
     })
     .await;
     let client = server.client();
+    let all = std::mem::take(&mut *events.lock().unwrap());
+    let mut from_nothing = client.events().follow(None);
+    assert!(tokio::time::timeout(Duration::from_millis(100), from_nothing.next()).await.is_err(), "there is nothing");
+    *events.lock().unwrap() = all;
+    assert_eq!(event(&mut from_nothing).await.timestamp, 0);
     let mut after = client.events().follow(Some("id-2"));
     assert_eq!((event(&mut after).await.timestamp, event(&mut after).await.timestamp), (3, 4));
     let mut from_now = client.events().follow(None);

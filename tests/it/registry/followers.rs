@@ -162,6 +162,8 @@ fn followers_leave_connections_to_others() {
     let mut client = server.client();
     let position = client.get("/events?wait=0").json()["metadata"]["next_marker"].as_str().unwrap().to_owned();
     let path = format!("/events?wait=60&marker={position}");
+    let mut stream = EventStream::open(&mut client, "/events", &[]);
+    stream.block().unwrap();
     let mut waiting = Vec::new();
     let refused = loop {
         let asked = Asked::get(&mut client, &path, &[]);
@@ -179,5 +181,6 @@ fn followers_leave_connections_to_others() {
     for asked in waiting {
         assert_eq!(asked.answer().json()["metadata"]["count"], 1);
     }
+    assert!(stream.event().is_some(), "it is not idle");
     assert_eq!(client.get(&path).status, 200, "there is room again");
 }

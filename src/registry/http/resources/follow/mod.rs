@@ -1,8 +1,8 @@
 //! Requests that wait for changes, and responses that go on.
 //!
-//! In reading order: `interrupts` is what ends a wait early, and `places` bounds how many there are; `pause` is one wait of a request, and `long_poll` and
-//! `entity_tag` are what it is for: the feed and the lists. `event_stream` is the feed as a response that goes on.
-//! `parameters` reads what a request says about it.
+//! In reading order: `interrupts` is what ends a wait early, and `places` bounds how many there are; `pause` is one wait
+//! of a request, and `long_poll` and `entity_tag` are what it is for: the feed and the lists. `event_stream` is the feed
+//! as a response that goes on. `parameters` reads what a request says about it.
 
 mod entity_tag;
 mod event_stream;
