@@ -81,7 +81,8 @@ pub(crate) fn run(options: Watch, origins: Origins) -> Result<(), Failure> {
 }
 
 async fn watch(connection: &Connection, options: Watch) -> Result<(), Failure> {
-    let mut changes = Source { changes: Changes::new(connection, &options.filter), version: 0, last: None, is_away: false };
+    let mut changes =
+        Source { changes: Changes::new(connection, &options.filter), version: 0, last: None, is_away: false };
     let mut stop = Stop::new()?;
     let mut child = signal(SignalKind::child()).context("watching for signals")?;
     let timing = Timing { quiet: options.quiet_time, longest: options.max_delay, is_once: options.once };
