@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Access, Key, Origins, Region, RegistryOptions, TlsFiles};
+use super::access::{Access, Key, TlsFiles};
+use super::options::{Region, RegistryOptions};
+use super::origins::Origins;
 use crate::client;
 use crate::client::{Error, Setting};
 

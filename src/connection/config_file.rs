@@ -1,19 +1,24 @@
 //! Configuration files (TOML), for what neither the command line nor a variable says.
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::unistd::geteuid;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::keys::{FileKey, KEYS};
-use super::places::{Place, Role, places};
-use super::{Origins, RegistryOptions};
+use super::options::RegistryOptions;
+use super::origins::Origins;
+use super::places::{CONFIG_VARIABLE, Place, Role, places};
 use crate::files;
 
 /// In bytes.
@@ -28,8 +33,8 @@ pub struct ConfigFiles {
     pub files: Vec<ConfigFile>,
     /// The places without a file.
     pub missing: Vec<Place>,
-    /// The places whose file system has not answered in time.
-    pub silent: Vec<Place>,
+    /// The places of files that are not read, and why.
+    pub skipped: Vec<(Place, String)>,
 }
 
 /// A key of a file, and whether it counts.
@@ -67,12 +72,11 @@ impl ConfigFiles {
     pub fn read() -> Result<Self> {
         let mut read = Self::default();
         for place in places() {
-            match read_in_time(&place) {
-                Some(text) => match ConfigFile::of(&place, text)? {
-                    Some(file) => read.files.push(file),
-                    None => read.missing.push(place),
-                },
-                None => read.silent.push(place),
+            let name = place.path.display().to_string();
+            match read_in_time(&place).with_context(|| format!("configuration file {name}"))? {
+                Found::Text(text) => read.files.push(ConfigFile { entries: parse(&text, &place.path)?, place }),
+                Found::Nothing => read.missing.push(place),
+                Found::Skipped(why) => read.skipped.push((place, why)),
             }
         }
         Ok(read)
@@ -98,15 +102,6 @@ impl ConfigFiles {
             }
         }
         Ok(uses)
-    }
-}
-
-impl ConfigFile {
-    fn of(place: &Place, text: Result<Option<Zeroizing<String>>>) -> Result<Option<Self>> {
-        let name = place.path.display().to_string();
-        let Some(text) = text.with_context(|| format!("configuration file {name}"))? else { return Ok(None) };
-        let entries = parse(&text, &place.path)?;
-        Ok(Some(Self { place: place.clone(), entries }))
     }
 }
 
@@ -140,41 +135,61 @@ impl Entry {
     }
 }
 
-/// Reads a file in a thread, since the file system of a home may not answer. That of `/etc` has: the program's libraries
-/// were looked up there. None if it has taken too long.
-fn read_in_time(place: &Place) -> Option<Result<Option<Zeroizing<String>>>> {
-    if place.role == Role::System {
-        return Some(read(place));
-    }
-    let (tell, read_text) = mpsc::sync_channel(1);
-    let in_thread = place.clone();
-    let begun = thread::Builder::new().name("files".to_owned()).spawn(move || drop(tell.send(read(&in_thread))));
-    let Ok(thread) = begun else { return Some(read(place)) };
-    let text = read_text.recv_timeout(FILE_SYSTEM_LIMIT).ok();
-    if text.is_some() {
-        let _ = thread.join(); // so that the program has one thread again
-    }
-    text
+/// What is at a place.
+enum Found {
+    Text(Zeroizing<String>),
+    Nothing,
+    /// A file that is not read, and why.
+    Skipped(String),
 }
 
-/// Returns the text of a file; nothing if there is none, unless the variable names it.
-fn read(place: &Place) -> Result<Option<Zeroizing<String>>> {
+/// Reads a file in a thread, since the file system of a home may not answer. That of `/etc` has: the program's libraries
+/// were looked up there.
+fn read_in_time(place: &Place) -> Result<Found> {
+    if place.role == Role::System {
+        return read(place);
+    }
+    let (tell, found) = mpsc::sync_channel(1);
+    let in_thread = place.clone();
+    let begun = thread::Builder::new().name("files".to_owned()).spawn(move || drop(tell.send(read(&in_thread))));
+    let Ok(thread) = begun else { return read(place) };
+    let Ok(found) = found.recv_timeout(FILE_SYSTEM_LIMIT) else {
+        return Ok(Found::Skipped("the file system has not answered; see its mount".to_owned()));
+    };
+    let _ = thread.join(); // so that the program has one thread again
+    found
+}
+
+fn read(place: &Place) -> Result<Found> {
     let file = match files::open(&place.path) {
-        Err(error) if place.role != Role::Named && is_missing(&error) => return Ok(None),
+        Err(error) if place.role != Role::Named && is_missing(&error, place) => return Ok(Found::Nothing),
+        Err(error) if [Errno::EMFILE, Errno::ENFILE].contains(&Errno::from_raw(error.raw_os_error().unwrap_or(0))) => {
+            return Ok(Found::Skipped(error.to_string())); // the program reports it in its own way
+        }
         file => file?,
     };
+    // The home of a process may be that of another user, who would choose the file with the key that is sent.
+    let owner = file.metadata()?.uid();
+    if place.role == Role::User && ![0, geteuid().as_raw()].contains(&owner) {
+        return Ok(Found::Skipped(format!("it belongs to user {owner}; name it in {CONFIG_VARIABLE} to have it read")));
+    }
     let is_public = files::refuse_public(&file, &place.path);
     let text = files::text(files::read_all(file, LARGEST)?)?;
     // What is no TOML is reported later.
     if DeTable::parse(&text).is_ok_and(|table| table.get_ref().contains_key("api-key")) {
         is_public.context("it has an api-key")?;
     }
-    Ok(Some(text))
+    Ok(Found::Text(text))
 }
 
-/// Another user's home is none of this process's.
-fn is_missing(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+/// Returns whether there is no file. A home that may not be entered is that of another user.
+fn is_missing(error: &io::Error, place: &Place) -> bool {
+    let may_not_enter = || fs::symlink_metadata(&place.path).is_err();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => true,
+        ErrorKind::PermissionDenied => place.role == Role::User && may_not_enter(),
+        _ => false,
+    }
 }
 
 fn parse(text: &str, path: &Path) -> Result<Vec<Entry>> {

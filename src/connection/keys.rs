@@ -4,7 +4,8 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use super::{Region, RegistryOptions, Secret};
+use super::access::Secret;
+use super::options::{Region, RegistryOptions};
 
 /// A key, and what its value does.
 pub(super) struct FileKey {

@@ -3,7 +3,7 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use super::RegistryOptions;
+use super::options::RegistryOptions;
 
 /// The origins of values that were not typed.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use std::io::{Write, stdout};
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command as Parsed, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
-use service_registry::connection::{Origins, RegistryOptions};
+use service_registry::connection::Origins;
 use service_registry::variables;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -56,16 +56,6 @@ impl Cli {
     pub(super) fn for_completion() -> Parsed {
         adapted(Self::command())
     }
-}
-
-/// Returns the options about the registry on the command line that a shell completes: the words behind `--`.
-pub(super) fn registry_of_line() -> Option<(RegistryOptions, Origins)> {
-    let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
-    let command = adapted(Cli::command()).ignore_errors(true);
-    let matches = command.clone().try_get_matches_from(words).ok()?;
-    let (command, matches) = innermost(&command, &matches);
-    let registry = RegistryOptions::from_arg_matches(matches).ok()?;
-    Some((registry, Origins::of(command, matches)))
 }
 
 /// Returns the command that was given, and the values of its options.

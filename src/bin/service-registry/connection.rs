@@ -32,9 +32,8 @@ impl Connection {
         options.keep_key();
         options.settle_rivals(&origins);
         let files = ConfigFiles::read().map_err(Failure::usage)?;
-        if let Some(place) = files.silent.first() {
-            let path = place.path.display();
-            return Err(Failure::usage(anyhow!("{path}: the file system has not answered; see its mount")));
+        if let Some((place, why)) = files.skipped.first() {
+            return Err(Failure::usage(anyhow!("configuration file {}: {why}", place.path.display())));
         }
         files.complete(&mut options, &mut origins).map_err(Failure::usage)?;
         let mut warnings = Vec::new();

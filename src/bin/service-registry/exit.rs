@@ -72,6 +72,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn error_of_a_request_has_its_status() {
+        let client = client::Client::builder().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let invalid = runtime.block_on(client.services().get("")).unwrap_err();
+        assert_eq!(Failure::of_request(&invalid, "").code, 2);
+        assert_eq!(Failure::closed_pipe().code, 0);
+    }
+
+    #[test]
     fn usage_errors_have_another_status_than_failures() {
         assert_eq!(Failure::usage(anyhow::anyhow!("no")).code, 2);
         assert_eq!(Failure::from(anyhow::anyhow!("no")).code, 1);

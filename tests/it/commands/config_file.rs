@@ -1,6 +1,7 @@
 //! The configuration file of the clients, of both programs.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,8 +10,8 @@ use serde_json::{Value, json};
 use crate::bench::commands::{register, run};
 use crate::bench::files::{library, mode, pipe};
 use crate::bench::users::with_users;
-use crate::bench::wrapper::service;
-use crate::bench::{Registry, Running, USERS, clean};
+use crate::bench::wrapper::{limited, service};
+use crate::bench::{Registry, Running, USERS, clean, is_root_for};
 
 /// A command whose only settings are the configuration files of this home.
 fn at_home(home: &Path, arguments: &[&str]) -> Command {
@@ -184,4 +185,30 @@ fn config_file_says_what_counts() {
     assert!(shown.contains(&format!("{file}\t3\tapi-key\t(hidden)\tused\n")), "{shown}");
     assert!(!shown.contains("joes-key"));
     assert_eq!(show(&[("SERVICE_REGISTRY_CONFIG", "/dev/null")], &[]), json!([]));
+}
+
+/// Root with the home of a user would otherwise send a file of the user's choice to a registry of the user's choice.
+#[test]
+fn file_of_another_user_is_not_read() {
+    if !is_root_for("a file of another user") {
+        return;
+    }
+    let (scratch, registry) = (tempfile::tempdir().unwrap(), Registry::start());
+    let home = scratch.path();
+    let file = write(home, "registry-url = \"http://127.0.0.1:2\"\n");
+    chown(&file, Some(65534), None).unwrap();
+    let (code, _, said) = run(&mut at_home(home, &["services"]));
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains(&format!("{file}: it belongs to user 65534")), "{said}");
+    assert!(run(&mut at_home(home, &["config-file"])).1.contains("not read: it belongs to user 65534"));
+    let mut wrapper = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
+    wrapper.args(["--id=web0", "--registry-url", &registry.url, "true"]).env("HOME", home);
+    let (code, _, said) = run(&mut wrapper);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("is not read: it belongs to user 65534"), "{said}");
+    // A home that the user may not enter has no file for this user.
+    mode(home, 0o700);
+    let mut other = limited(env!("CARGO_BIN_EXE_service-registry"));
+    let (_, rows, said) = run(other.arg("config-file").env("HOME", home));
+    assert!(rows.contains(&format!("{file}\t-\t-\t-\tnot there")), "{rows}{said}");
 }

@@ -87,6 +87,8 @@ fn follower_waits_for_a_registry_that_is_away() {
     let data = ["--data-dir", scratch.path().to_str().unwrap()];
     let mut registry = Registry::start_at(&address, &data);
     let mut follower = Running::start(&mut command(&registry.url, &["events", "-f", "--since=1h", "-o", "jsonl"]));
+    register(&registry.url, "zero", &[], &json!({}));
+    follower.line("\"zero\""); // it has listed what was there, and follows
     register(&registry.url, "one-1", &[], &json!({}));
     follower.line("\"one-1\"");
     registry.process.signal(nix::sys::signal::Signal::SIGKILL);

@@ -179,11 +179,9 @@ impl Options {
     /// Adds what the configuration files say and neither the command line nor a variable does.
     pub(super) fn read_config_files(&mut self) -> Result<(), anyhow::Error> {
         let read = ConfigFiles::read()?;
-        for place in &read.silent {
+        for (place, why) in &read.skipped {
             self.may_host = false; // the file may name a registry
-            let path = place.path.display();
-            self.early_warnings
-                .push(format!("{path}: the file system has not answered; it is not read, see its mount"));
+            self.early_warnings.push(format!("configuration file {} is not read: {why}", place.path.display()));
         }
         read.complete(&mut self.registry, &mut self.origins)?;
         Ok(())

@@ -49,6 +49,6 @@ pub(crate) fn run(options: ConfigFile, mut origins: Origins) -> Result<(), Failu
             "state": state})
     }));
     rows.extend(files.missing.iter().map(|place| empty(&place.path, "not there")));
-    rows.extend(files.silent.iter().map(|place| empty(&place.path, "its file system has not answered")));
+    rows.extend(files.skipped.iter().map(|(place, why)| empty(&place.path, &format!("not read: {why}"))));
     printer.list(&rows)
 }

@@ -3,8 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::OutputOptions;
-use super::options::{Form, Screen};
+use super::options::{Form, OutputOptions, Screen};
 use super::shape::{Column, Shape};
 use super::table::Part;
 use super::template::Template;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::time::Duration;
 
+use clap::{Args, Command, FromArgMatches};
 use clap_complete::CompletionCandidate;
 use serde_json::Value;
+use service_registry::connection::{Origins, RegistryOptions};
 
-use crate::cli;
 use crate::connection::{Connection, block_on};
 
 /// A user who has pressed Tab waits no longer.
@@ -46,8 +47,20 @@ fn offer(begun: &OsStr, path: &[&str], texts: fn(&Value) -> Vec<String>) -> Vec<
 
 /// Asks the registry that the words before this one name, or the variables, or a configuration file.
 fn list(path: &[&str]) -> Option<Vec<Value>> {
-    let (registry, origins) = cli::registry_of_line()?;
-    let connection = Connection::with_limit(registry, origins, LIMIT).ok()?;
+    let command = RegistryOptions::augment_args(Command::new("words").no_binary_name(true)).ignore_errors(true);
+    let mut words = std::env::args_os().skip_while(|word| word != "--"); // the shell's line is behind it
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        let name = word.to_str().and_then(|word| word.strip_prefix("--")).unwrap_or_default();
+        let (name, has_value) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
+        if command.get_arguments().any(|option| option.get_long() == Some(name)) {
+            options.push(word.clone());
+            options.extend(if has_value { None } else { words.next() });
+        }
+    }
+    let matches = command.clone().try_get_matches_from(options).ok()?;
+    let registry = RegistryOptions::from_arg_matches(&matches).ok()?;
+    let connection = Connection::with_limit(registry, Origins::of(&command, &matches), LIMIT).ok()?;
     let asked = connection.ask(async |client| client.raw_list(path, Vec::new(), |_| ()).await);
     block_on(async { Ok(tokio::time::timeout(LIMIT, asked).await.ok()) }).ok()??.ok()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Filter;
+use super::filter::Filter;
 use crate::connection::Connection;
 use crate::exit::Failure;
 

@@ -1,8 +1,10 @@
 //! `service-registry events`: the feed, as far as it is kept, and what comes.
 //!
-//! `start` finds where to begin, `follow` waits for further events, `columns` are those of the table.
+//! `filter` has the options about the wanted events, `start` finds where to begin, `follow` waits for further events,
+//! `columns` are those of the table.
 
 mod columns;
+mod filter;
 mod follow;
 mod start;
 
@@ -18,6 +20,7 @@ use crate::connection::{Connection, block_on};
 use crate::duration::duration;
 use crate::exit::Failure;
 use crate::output::{OutputOptions, Printer, Progress, with_progress};
+use filter::Filter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,19 +43,6 @@ pub(crate) struct Events {
     output: OutputOptions,
     #[command(flatten)]
     registry: RegistryOptions,
-}
-
-/// The events that are wanted.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Filters")]
-struct Filter {
-    /// Only events of this type, such as service.join; repeatable, for events of any of them
-    #[arg(long = "type", value_name = "TYPE")]
-    types: Vec<String>,
-    /// Also events of the types that old clients do not know: service.update, session.create, session.update,
-    /// session.remove
-    #[arg(long)]
-    extended: bool,
 }
 
 pub(crate) fn run(options: Events, origins: Origins) -> Result<(), Failure> {
@@ -86,21 +76,4 @@ async fn list(
     let asked = connection
         .ask(async |client| client.raw_list(&["events"], query.clone(), |entries| progress.set(entries)).await);
     with_progress(&progress, asked).await
-}
-
-impl Filter {
-    /// Returns the parameters. The registry takes one type.
-    fn query(&self) -> Vec<(Cow<'static, str>, String)> {
-        let kind = self.only_type().map(|kind| ("type".into(), kind.to_owned()));
-        let extended = self.extended.then(|| ("extended".into(), "true".to_owned()));
-        kind.into_iter().chain(extended).collect()
-    }
-
-    fn only_type(&self) -> Option<&str> {
-        if let [kind] = self.types.as_slice() { Some(kind) } else { None }
-    }
-
-    fn wants(&self, event: &Value) -> bool {
-        self.types.is_empty() || self.types.iter().any(|kind| event["type"] == **kind)
-    }
 }
