@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use super::connection::{Timeouts, Tls};
 use super::forwarded::TrustedProxy;
 use super::representation::ServiceShape;
-use super::resources::{Interrupts, PageShares};
+use super::resources::{Interrupts, PageShares, Places};
 use super::response::ResponseIds;
 use crate::registry::access::{Authenticator, LoginThrottle, RateLimiter, Users, Waiting};
 use crate::registry::config::Compatibility;
@@ -38,6 +38,7 @@ pub(in crate::registry) struct App {
     pub(super) ids: ResponseIds,
     pub(super) lists: PageShares,
     pub(super) interrupts: Interrupts,
+    pub(super) followers: Arc<Places>,
 }
 
 impl App {
@@ -51,7 +52,7 @@ impl App {
         timeouts: Timeouts,
     ) -> Self {
         let (authenticator, tls) = (ArcSwap::from_pointee(authenticator), RwLock::new(tls));
-        let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), PageShares::new(0));
+        let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), PageShares::default());
         let engine = Arc::new(engine);
         let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
         Self {
@@ -70,13 +71,14 @@ impl App {
             ids,
             lists,
             interrupts: Interrupts::default(),
+            followers: Arc::new(Places::new(0)),
         }
     }
 
     /// Sets the connection limit, and the proxies whose word about their clients counts.
     pub(in crate::registry) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
         let waiting = Waiting::new((most / WAITING).min(MOST_WAITING));
-        Self { waiting, trusted_proxies, lists: PageShares::new(most), ..self }
+        Self { waiting, trusted_proxies, followers: Arc::new(Places::new(most)), ..self }
     }
 
     pub(in crate::registry) fn with_shape(self, service_shape: ServiceShape) -> Self {

@@ -9,7 +9,7 @@ use super::app::App;
 use super::error::HttpError;
 use super::public_url::PublicUrl;
 use super::request::{Json, Query, pagination};
-use super::resources::ShareGuard;
+use super::resources::{Place, ShareGuard};
 use crate::registry::access::{Quotas, TenantClaim};
 use crate::registry::engine::Scope;
 use crate::registry::model::{Now, Page, TenantId};
@@ -64,8 +64,8 @@ impl RequestContext<'_> {
     }
 
     /// Returns a place among the requests that wait or go on.
-    pub(super) fn follower_place(&self) -> Result<ShareGuard, HttpError> {
-        self.app.lists.follower_place((self.tenant, self.address)).ok_or(HttpError::Busy)
+    pub(super) fn follower_place(&self) -> Result<Place, HttpError> {
+        self.app.followers.enter((self.tenant, self.address)).ok_or(HttpError::Busy)
     }
 
     /// Waits for a place among the pages in the making.

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::Stream;
+use futures_util::stream::{self, BoxStream};
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
@@ -57,7 +58,7 @@ pub enum Followed {
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct EventFollower {
     begin: Option<Position>,
-    running: Option<Pin<Box<dyn Stream<Item = Result<Followed, Error>> + Send>>>,
+    running: Option<BoxStream<'static, Result<Followed, Error>>>,
 }
 
 impl Events<'_> {

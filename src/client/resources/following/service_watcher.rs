@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::Stream;
 use futures_util::future::try_join_all;
-use futures_util::{Stream, stream};
+use futures_util::stream::{self, BoxStream};
 use tokio::time::{Instant, sleep};
 
 use super::attempts::Attempts;
@@ -52,7 +53,7 @@ pub enum Watched {
 /// # }
 /// ```
 #[must_use = "a stream does nothing unless it is polled"]
-pub struct ServiceWatcher(Pin<Box<dyn Stream<Item = Result<Watched, Error>> + Send>>);
+pub struct ServiceWatcher(BoxStream<'static, Result<Watched, Error>>);
 
 impl Services<'_> {
     /// Watches the list of services that have all of this.

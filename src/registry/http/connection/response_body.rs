@@ -6,14 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::Stream;
+use futures_util::stream::BoxStream;
 use http_body_util::Full;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use super::limit::Connection;
 
 /// Pieces that are sent as they come. The next one is only made once the client has room for it.
-pub(in crate::registry::http) type ByteStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+pub(in crate::registry::http) type ByteStream = BoxStream<'static, Bytes>;
 
 /// The body of a response.
 pub(in crate::registry::http) enum ResponseBody {

@@ -22,24 +22,20 @@ const MAX_UNSENT_BYTES: usize = 32 << 20;
 /// How long a page may have to wait.
 pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// The shares that pages need, and requests that follow the feed or a list.
+/// The shares that pages need.
 #[derive(Debug)]
 pub(crate) struct PageShares {
     pub(super) slots: Arc<FairShare>,
     pub(super) unsent: Arc<FairShare>,
-    followers: Arc<FairShare>,
+}
+
+impl Default for PageShares {
+    fn default() -> Self {
+        Self { slots: FairShare::new(PAGES_AT_A_TIME), unsent: FairShare::new(MAX_UNSENT_BYTES) }
+    }
 }
 
 impl PageShares {
-    /// Of this many connections, a quarter remains for requests that are answered at once.
-    pub(crate) fn new(connections: usize) -> Self {
-        Self {
-            slots: FairShare::new(PAGES_AT_A_TIME),
-            unsent: FairShare::new(MAX_UNSENT_BYTES),
-            followers: FairShare::new(connections - connections / 4),
-        }
-    }
-
     /// Waits for a place among the pages in the making; none if there is none soon.
     pub(crate) async fn turn(&self, party: Party) -> Option<ShareGuard> {
         self.slots.take(party, 1, Instant::now() + WAIT_LIMIT).await
@@ -48,11 +44,6 @@ impl PageShares {
     /// Waits until this many bytes may be sent; none if they may not soon.
     pub(crate) async fn unsent(&self, party: Party, bytes: usize) -> Option<ShareGuard> {
         self.unsent.take(party, bytes, Instant::now() + WAIT_LIMIT).await
-    }
-
-    /// Returns a place among the requests that wait or go on; none if the party has as many as it may.
-    pub(crate) fn follower_place(&self, party: Party) -> Option<ShareGuard> {
-        self.followers.try_take(party, 1)
     }
 }
 

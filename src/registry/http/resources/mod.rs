@@ -14,4 +14,4 @@ pub(super) mod services;
 pub(super) mod sessions;
 
 pub(crate) use fair_share::{PageShares, ShareGuard};
-pub(crate) use follow::{Interrupts, is_followed};
+pub(crate) use follow::{Interrupts, Place, Places, is_followed};

@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::interrupts::Interrupted;
 use super::parameters::EVENT_STREAM;
+use super::places::Place;
 use crate::registry::engine::{Scope, Topic, Waiter};
 use crate::registry::http::app::App;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::credentials::Claim;
 use crate::registry::http::error::HttpError;
-use crate::registry::http::resources::ShareGuard;
 use crate::registry::http::resources::fair_share::Party;
 use crate::registry::http::resources::lists::SHORT;
 use crate::registry::http::response::{Answer, Unsent};
@@ -88,7 +88,7 @@ struct Follower {
     page: std::vec::IntoIter<Event>,
     ids: IdScale,
     keep_alive: Instant,
-    _place: ShareGuard,
+    _place: Place,
 }
 
 impl Follower {

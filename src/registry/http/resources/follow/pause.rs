@@ -6,16 +6,16 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, sleep_until};
 
 use super::interrupts::Interrupted;
+use super::places::Place;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::error::HttpError;
-use crate::registry::http::resources::ShareGuard;
 
 /// A wait, and the request's place among those that wait.
 pub(super) struct Pause<'a> {
     context: &'a RequestContext<'a>,
     interrupted: Interrupted,
     until: Instant,
-    _place: Option<ShareGuard>,
+    _place: Option<Place>,
 }
 
 impl<'a> Pause<'a> {
