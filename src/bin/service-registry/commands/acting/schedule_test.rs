@@ -71,9 +71,8 @@ impl Observer {
                 assert!(self.running.is_none() && !self.is_stopping && !self.is_finished, "two runs, or too late");
                 assert_eq!(Some(list), self.latest, "an old list");
                 assert_ne!(Some(list), self.applied, "a run for nothing");
-                let is_settled = self
-                    .unseen
-                    .is_some_and(|(first, last)| self.now >= last + QUIET || self.now >= first + LONGEST);
+                let is_settled =
+                    self.unseen.is_some_and(|(first, last)| self.now >= last + QUIET || self.now >= first + LONGEST);
                 assert!(is_first || is_settled || self.has_failed, "too early");
                 (self.running, self.unseen) = (Some(list), None);
             }
