@@ -1,107 +1,13 @@
 //! The commands and scripts of docs/recipes.md, run as they stand there.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::thread;
-
 use nix::sys::signal::Signal;
 use nix::unistd::gethostname;
 use serde_json::{Value, json};
 
-use crate::bench::fleet::Fleet;
+use crate::bench::kitchen::{Kitchen, blocks};
 use crate::bench::users::address;
 use crate::bench::wrapper::service;
-use crate::bench::{Client, Registry, Running, clean, eventually, executable, free_address, get, need, wrapper};
-
-/// A folder with the scripts of the page, in which its commands run.
-struct Kitchen {
-    folder: tempfile::TempDir,
-    registry: Registry,
-    fleet: Fleet,
-}
-
-impl Kitchen {
-    fn new() -> Self {
-        ["jq", "sh"].into_iter().for_each(need);
-        let folder = tempfile::tempdir().unwrap();
-        for script in blocks().iter().filter(|block| block.starts_with("#!/bin/sh\n")) {
-            let name = script.lines().nth(1).unwrap().trim_start_matches("# ").split(':').next().unwrap();
-            executable(&folder.path().join(name), script);
-        }
-        std::fs::create_dir(folder.path().join("bin")).unwrap();
-        let registry = Registry::start();
-        let fleet = Fleet::of(&registry);
-        Self { folder, registry, fleet }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A program that the recipes find in the folder of the commands, or, with `bin/` before its name, in PATH.
-    fn program(&self, name: &str, script: &str) {
-        executable(&self.path(name), &format!("#!/bin/sh\n{script}\n"));
-    }
-
-    /// The command of the page that begins like this.
-    fn command(&self, beginning: &str) -> Command {
-        let all = blocks();
-        let mut found = all.iter().filter(|block| block.starts_with(beginning));
-        let (text, none) = (found.next().unwrap(), found.next());
-        assert!(none.is_none(), "two commands begin with {beginning}");
-        let programs = Path::new(env!("CARGO_BIN_EXE_service-registry")).parent().unwrap();
-        let path = std::env::var("PATH").unwrap();
-        let path = format!("{}:{}:{path}:/usr/sbin", self.path("bin").display(), programs.display());
-        let mut command = clean("sh");
-        command.args(["-e", "-c", &format!("exec {text}")]).current_dir(self.folder.path());
-        command.env("PATH", path).env("SERVICE_REGISTRY_URL", &self.registry.url);
-        command.env("STATE_DIRECTORY", self.folder.path()).env("XDG_RUNTIME_DIR", self.folder.path());
-        command
-    }
-
-    fn run(&self, beginning: &str) -> Running {
-        Running::start(&mut self.command(beginning))
-    }
-
-    /// A wrapper on the same machine, which remembers a maintenance.
-    fn wrap(&self, id: &str) -> Running {
-        let mut command = wrapper(&self.registry.url);
-        command.env("XDG_RUNTIME_DIR", self.folder.path()).arg(format!("--id={id}")).arg("--tags=api");
-        command.arg("--state-dir").arg(self.path(id)).args(["sh", "-c", "echo up; exec sleep 1000"]);
-        let mut running = Running::start(&mut command);
-        running.line("up");
-        running
-    }
-
-    fn is_listed(&self, id: &str) -> bool {
-        service(&self.registry, id).is_some()
-    }
-
-    /// Adds a service behind which a server says its id.
-    fn serve(&mut self, id: &str) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port().to_string();
-        let body = json!({ "id": id }).to_string();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let _ = stream.read(&mut [0; 4096]); // the check of a proxy may send nothing
-                let length = body.len();
-                let _ = write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
-            }
-        });
-        self.fleet.add(id, &["api"], json!({"host": "127.0.0.1", "port": port}));
-    }
-}
-
-/// The blocks of shell in the page.
-fn blocks() -> Vec<String> {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes.md")).unwrap();
-    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
-    blocks.collect()
-}
+use crate::bench::{Client, Running, clean, eventually, free_address, get, need};
 
 /// The id of the server that answers through a proxy; none if none does.
 fn through(address: &str) -> Option<String> {

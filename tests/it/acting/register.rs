@@ -103,3 +103,17 @@ fn mistakes_and_refusals_end_it() {
         assert!(code == Some(2) && said.contains(part), "{arguments:?}: {code:?} {said}");
     }
 }
+
+#[test]
+fn next_registry_is_used_when_one_is_gone() {
+    let registries = [Registry::start(), Registry::start()];
+    let urls = registries.each_ref().map(|registry| registry.url.clone()).join(",");
+    let mut process = register(&urls, &[]);
+    process.line(&format!("registered printer-1 at {}", registries[0].url));
+    registries[0].process.signal(Signal::SIGKILL);
+    process.line(&format!("registered printer-1 at {}", registries[1].url));
+    assert!(service(&registries[1], "printer-1").is_some());
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end().code(), Some(0));
+    assert!(service(&registries[1], "printer-1").is_none());
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bench::fleet::{Fleet, command, run};
 use crate::bench::users::with_users;
-use crate::bench::{Registry, Running, USERS, eventually};
+use crate::bench::{Registry, Running, USERS, clean, eventually};
 
 /// `watch`, with a shell that runs this script. `$0` is a file that does not exist yet.
 fn watch(url: &str, options: &[&str], script: &str, file: &Path) -> Running {
@@ -232,4 +232,38 @@ fn mistakes_and_refusals_end_it() {
         let (ended, _, said) = run(url, arguments);
         assert!(ended == Some(code) && said.contains(part), "{arguments:?}: {ended:?} {said}");
     }
+}
+
+/// Registries share nothing: the list is that of the one that answers.
+#[test]
+fn next_registry_is_asked_when_one_is_away() {
+    let registries = [Registry::start(), Registry::start()];
+    for (registry, id) in registries.iter().zip(["here-0", "there-0"]) {
+        Fleet::of(registry).add(id, &[], json!({}));
+    }
+    let urls = registries.each_ref().map(|registry| registry.url.clone()).join(",");
+    let mut watch = Running::start(&mut command(&urls, &["watch", "--quiet-time=0"]));
+    assert_eq!(ids(&watch.line("[")), ["here-0"]);
+    registries[0].process.signal(Signal::SIGKILL);
+    watch.line("the registry does not answer");
+    assert_eq!(ids(&watch.line("[{")), ["there-0"]);
+    assert_eq!(run(&urls, &["wait"]).1, "there-0\n");
+}
+
+#[test]
+fn closed_pipe_is_no_error() {
+    let registry = Registry::start();
+    let mut fleet = Fleet::of(&registry);
+    let script = "{ \"$0\" watch --quiet-time=0; echo status $? >&2; } | head -n 1";
+    let mut shell = clean("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_service-registry")]).env("SERVICE_REGISTRY_URL", &registry.url);
+    let mut shell = Running::start(&mut shell);
+    shell.line("[]");
+    let mut number = 0;
+    eventually("the end", || {
+        fleet.add(&format!("api-{number}"), &[], json!({}));
+        number += 1;
+        shell.has_ended().then_some(())
+    });
+    assert_eq!(shell.said_to_the_end(), "[]\nstatus 0");
 }

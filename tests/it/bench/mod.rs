@@ -8,6 +8,7 @@ pub(crate) mod faulty_server;
 pub(crate) mod files;
 pub(crate) mod fleet;
 pub(crate) mod followers;
+pub(crate) mod kitchen;
 pub(crate) mod linear;
 pub(crate) mod registry;
 pub(crate) mod steps;

@@ -1,7 +1,7 @@
 //! `service-registry lock`: runs a command while no other process of the fleet runs one under the same id.
 //!
-//! It becomes the wrapper, which does all of it: a service id has one holder, and with `--on-lost=stop` the wrapper ends
-//! the command before another process can have the id.
+//! It becomes the wrapper, which does all of it: a service id has one holder, and with `--on-lost=stop` the wrapper
+//! ends the command before another process can have the id.
 
 use std::env;
 use std::ffi::OsString;

@@ -10,6 +10,8 @@ pub(crate) mod lock;
 mod process;
 pub(crate) mod register;
 mod schedule;
+#[cfg(test)]
+mod schedule_test;
 mod stop;
 mod time;
 pub(crate) mod wait;

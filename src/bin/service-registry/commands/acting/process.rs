@@ -20,8 +20,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Starts the command with a text on stdin. The text is in a file without a name: a pipe would have to be written to
-    /// while the command reads, or does not.
+    /// Starts the command with a text on stdin. The text is in a file without a name: a pipe would have to be written
+    /// to while the command reads, or does not.
     pub(super) fn start(command: &[OsString], text: &str, variables: &[(&str, String)]) -> io::Result<Self> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut stdin = File::from(memfd_create(c"services", MFdFlags::MFD_CLOEXEC)?);

@@ -39,9 +39,10 @@ pub(crate) struct Watch {
     /// Run COMMAND once nothing has changed for this long
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = time::time)]
     quiet_time: Duration,
-    /// Run it this long after a change at the latest, also while the list goes on changing
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time::time)]
-    max_delay: Duration,
+    /// Run it this long after a change at the latest, also while the list goes on changing [default: ten times the
+    /// quiet time]
+    #[arg(long, value_name = "TIME", value_parser = time::time)]
+    max_delay: Option<Duration>,
     /// The program to run, and its arguments; without it, the lists are printed
     #[arg(value_name = "COMMAND", last = true)]
     command: Vec<OsString>,
@@ -85,7 +86,8 @@ async fn watch(connection: &Connection, options: Watch) -> Result<(), Failure> {
         Source { changes: Changes::new(connection, &options.filter), version: 0, last: None, is_away: false };
     let mut stop = Stop::new()?;
     let mut child = signal(SignalKind::child()).context("watching for signals")?;
-    let timing = Timing { quiet: options.quiet_time, longest: options.max_delay, is_once: options.once };
+    let longest = options.max_delay.unwrap_or(options.quiet_time * 10);
+    let timing = Timing { quiet: options.quiet_time, longest, is_once: options.once };
     let mut watching = Watching::new(timing, options.command);
     let (mut stopped, mut refusal) = (None, None);
     loop {
