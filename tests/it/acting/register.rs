@@ -84,7 +84,8 @@ fn signal_ends_it_while_the_registry_is_away() {
     registry.process.end();
     process.signal(Signal::SIGTERM);
     assert_eq!(process.end().code(), Some(0));
-    assert!(process.said().contains("printer-1 stays listed until its interval has passed"));
+    let said = process.said_to_the_end();
+    assert!(said.contains("printer-1 stays listed until its interval has passed"), "{said}");
 }
 
 #[test]
