@@ -59,9 +59,7 @@ impl RegistryOptions {
             (Some(_), Some(_)) => bail!("--api-key and --api-key-file are both given: choose one"),
             (Some(key), None) => {
                 if origins.is_typed("api_key") {
-                    warnings.push(
-                        "--api-key shows the key in the process list until it is read: use --api-key-file".to_owned(),
-                    );
+                    warnings.push("--api-key shows the key in the process list: use --api-key-file".to_owned());
                 }
                 Some(Key::Text(key.clone()))
             }

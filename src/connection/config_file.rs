@@ -83,6 +83,18 @@ impl ConfigFiles {
         Ok(read)
     }
 
+    /// Refuses to go on without a file that could not be read: a command would ask another registry.
+    ///
+    /// # Errors
+    ///
+    /// If there is one.
+    pub fn check_skipped(&self) -> Result<()> {
+        match self.skipped.first() {
+            Some((place, why)) => Err(anyhow!("configuration file {}: {why}", place.path.display())),
+            None => Ok(()),
+        }
+    }
+
     /// Gives the options the values of the files, unless they, or options that exclude them, have one already. Returns
     /// what has become of each key.
     ///

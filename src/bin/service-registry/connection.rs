@@ -32,9 +32,7 @@ impl Connection {
         options.keep_key();
         options.settle_rivals(&origins);
         let files = ConfigFiles::read().map_err(Failure::usage)?;
-        if let Some((place, why)) = files.skipped.first() {
-            return Err(Failure::usage(anyhow!("configuration file {}: {why}", place.path.display())));
-        }
+        files.check_skipped().map_err(Failure::usage)?;
         files.complete(&mut options, &mut origins).map_err(Failure::usage)?;
         let mut warnings = Vec::new();
         let access = options.access(&origins, limit, &mut warnings).map_err(Failure::usage)?;

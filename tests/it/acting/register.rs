@@ -93,6 +93,11 @@ fn mistakes_and_refusals_end_it() {
     let (registry, _file) = with_users(USERS);
     let refused = run(&registry.url, &["register", "printer-1"]);
     assert_eq!(refused.0, Some(3), "{}", refused.2);
+    let full = USERS.replacen("session = 100", "session = 0", 1);
+    let (limited, _file) = with_users(&full);
+    let mut limited = command(&limited.url, &["register", "printer-1", "--username=joe"]);
+    let refused = limited.env("SERVICE_REGISTRY_API_KEY", "joes-key").output().unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{}", String::from_utf8_lossy(&refused.stderr));
     for (arguments, part) in [
         (&["register", "a/b"][..], "\"a/b\" contains '/'"),
         (&["register", "printer-1", "--tags=a,,b"], "--tags: tag 2 is empty"),

@@ -200,6 +200,8 @@ fn file_of_another_user_is_not_read() {
     let (code, _, said) = run(&mut at_home(home, &["services"]));
     assert_eq!(code, 2, "{said}");
     assert!(said.contains(&format!("{file}: it belongs to user 65534")), "{said}");
+    let (code, _, said) = run(&mut at_home(home, &["lock", "job", "--wait=0", "--", "true"]));
+    assert_eq!(code, 2, "{said}");
     assert!(run(&mut at_home(home, &["config-file"])).1.contains("not read: it belongs to user 65534"));
     let mut wrapper = clean(env!("CARGO_BIN_EXE_service-registry-wrapper"));
     wrapper.args(["--id=web0", "--registry-url", &registry.url, "true"]).env("HOME", home);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::bench::commands::{command, output, register, run};
-use crate::bench::{Misbehaving, Registry, Reply, Running, free_address, request};
+use crate::bench::{Misbehaving, Registry, Reply, Running, clean, free_address, request};
 
 #[test]
 fn events_are_listed_oldest_first() {
@@ -121,6 +121,17 @@ async fn members_of_a_later_registry_are_shown() {
 }
 
 #[test]
+fn follower_without_a_reader_ends() {
+    let registry = Registry::start();
+    let script = "{ \"$0\" events -f; echo status $? >&2; } | true";
+    let mut shell = clean("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_service-registry")]).env("SERVICE_REGISTRY_URL", &registry.url);
+    let mut shell = Running::start(&mut shell);
+    shell.end();
+    assert_eq!(shell.said_to_the_end(), "status 0");
+}
+
+#[test]
 fn extended_events_tell_what_changed_and_by_whom() {
     let registry = Registry::start();
     register(&registry.url, "web-1", &["www"], &json!({}));
@@ -133,5 +144,5 @@ fn extended_events_tell_what_changed_and_by_whom() {
     assert_eq!(request(&registry.url, "DELETE", "/v1.0/services/web-1?reason=bad%20disk", "").unwrap().0, 204);
     follower.line("\tservice.remove\tweb-1\tderegistered: bad disk\t127.0.0.1");
     let kinds = |options: &[&str]| output(&registry, &[&["events"], options].concat()).lines().count();
-    assert_eq!((kinds(&[]), kinds(&["--extended"]), kinds(&["--extended", "--type=service.update"])), (2, 3, 1));
+    assert_eq!((kinds(&[]), kinds(&["--extended"]), kinds(&["--type=service.update"])), (2, 3, 1));
 }

@@ -25,6 +25,8 @@ fn terminal_gets_an_aligned_table_in_its_width() {
     assert!(lines.contains(&"web-1        www   port=80"), "{shown}");
     let widest = lines[1..].iter().map(|line| line.len()).max().unwrap();
     assert!(widest <= 80 && lines.len() > 3, "long cells are wrapped: {shown}");
+    let (_, unknown) = on_terminal(0, &command(&registry.url, &["services"]));
+    assert_eq!(unknown, shown, "80 is the width of a terminal that tells none");
     let (_, wide) = on_terminal(200, &command(&registry.url, &["services"]));
     assert_eq!(wide.lines().count(), 3, "{wide}");
     let (_, shown) = on_terminal(200, &command(&registry.url, &["services", "-o", "wide"]));

@@ -95,7 +95,7 @@ fn template_writes_a_line_for_each_service() {
     let lines = |template: &str| output(&registry, &["services", "--template", template]);
     assert_eq!(lines("{{address}}:{{port}}"), "h1:5432\n192.0.2.1:80\n192.0.2.2:80\n");
     assert_eq!(lines("{{id}} {{tags|join('+')}}").lines().next(), Some("db-1 db+www"));
-    assert_eq!(lines("<{{nothing}}>").lines().next(), Some("<>"));
+    assert_eq!(lines("<{{nothing}}{{nothing.more}}>").lines().next(), Some("<>"));
     let backend = "{% if zone == 'eu' %}server {{id}} {{address}}:{{port}} check{% endif %}";
     assert_eq!(lines(backend), "server db-1 h1:5432 check\nserver web-1 192.0.2.1:80 check\n\n");
 }

@@ -61,6 +61,9 @@ fn limits_are_listed_with_their_use() {
     assert_eq!(status, 0);
     assert!(stdout.contains("service\t200\t-\t-\n"), "{stdout}");
     assert!(stdout.lines().any(|line| line.starts_with("/.*\t500000\t") && line.ends_with("\t24.0 hours")), "{stdout}");
+    let mut limits = command(&registry.url, &["limits", "--username=joe", "-o", "name"]);
+    let names = run(limits.env("SERVICE_REGISTRY_API_KEY", "joes-key")).1;
+    assert!(names.lines().any(|name| name == "service"), "{names}");
     let mut limits = command(&registry.url, &["limits", "--username=joe", "--template={{resource.session}}"]);
     assert_eq!(run(limits.env("SERVICE_REGISTRY_API_KEY", "joes-key")).1, "100\n");
 }

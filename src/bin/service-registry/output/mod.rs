@@ -18,5 +18,5 @@ pub(crate) use options::OutputOptions;
 pub(crate) use printer::Printer;
 pub(crate) use progress::{Progress, with_progress};
 pub(crate) use shape::{Cell, Column, Shape, pairs, texts};
-pub(crate) use stdout::write;
+pub(crate) use stdout::{reader_closed, write};
 pub(crate) use text::visible;

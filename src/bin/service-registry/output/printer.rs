@@ -86,7 +86,9 @@ impl Printer {
     fn lines(&self, all: &[Value]) -> Result<String, Failure> {
         let line = |object: &Value| match &self.template {
             Some(template) => template.line(&(self.shape.context)(object)),
-            None if self.form == Form::Name => Ok(format!("{}\n", visible(&(self.shape.name)(object)))),
+            None if self.form == Form::Name => {
+                Ok((self.shape.name)(object).split('\n').map(|name| format!("{}\n", visible(name))).collect())
+            }
             None => Ok(visible_json(object.to_string()) + "\n"),
         };
         all.iter().map(line).collect()

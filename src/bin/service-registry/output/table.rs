@@ -13,6 +13,8 @@ use super::time;
 
 /// Stands for an empty cell: programs that split at white space would lose the column.
 const EMPTY: &str = "-";
+/// The width of a terminal that does not tell its own, in characters.
+const UNKNOWN_WIDTH: u16 = 80;
 
 /// What is known of the rows of a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,9 @@ pub(super) enum Part {
 pub(super) fn for_people(columns: &[&Column], rows: &[Value], screen: Screen, part: Part) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none_or(|width| width == 0) {
+        table.set_width(UNKNOWN_WIDTH); // a serial line does not tell
+    }
     let title = |column: &&Column| {
         let title = Styled::new(column.title);
         if screen.has_colours { title.add_attribute(Attribute::Bold) } else { title }

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
 use super::text::visible;
@@ -18,6 +18,8 @@ impl Template {
     /// Checks the text. A mistake in it is a usage error.
     pub(super) fn new(text: String) -> Result<Self, Failure> {
         let mut environment = Environment::new();
+        // An entry without `by` has no `by.address` either.
+        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         // Values are of others: what acts on a terminal, or is a line's end, must not get into the lines.
         environment.set_formatter(|output, _, value| {
             let text = if value.is_undefined() || value.is_none() { String::new() } else { value.to_string() };

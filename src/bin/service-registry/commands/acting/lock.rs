@@ -97,6 +97,7 @@ fn registry_variables(mut options: RegistryOptions, mut origins: Origins) -> Res
     }
     // Without any URL the wrapper would host a registry, of which no other machine knows.
     let files = ConfigFiles::read().map_err(Failure::usage)?;
+    files.check_skipped().map_err(Failure::usage)?;
     files.complete(&mut options, &mut origins).map_err(Failure::usage)?;
     if options.urls().is_empty() {
         variables.push(("SERVICE_REGISTRY_URL", Some(default_url().into())));

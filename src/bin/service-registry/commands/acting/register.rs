@@ -26,6 +26,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(2);
 /// The fault for an id that is in use.
 const ID_IN_USE: &str = "serviceWithThisIdExists";
+const LIMIT_REACHED: &str = "limitReached";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,7 +105,7 @@ impl Kept {
     async fn keep(&self, progress: &mut Progress) -> Result<Infallible, Failure> {
         loop {
             let Err(error) = self.hold(progress).await;
-            if !progress.was_registered && !error.is_retryable() {
+            if !progress.was_registered && (!error.is_retryable() || error.is_fault(LIMIT_REACHED)) {
                 return Err(self.connection.failure(&error));
             }
             progress.failures = progress.failures.saturating_add(1);

@@ -103,6 +103,7 @@ async fn watch(connection: &Connection, options: Watch) -> Result<(), Failure> {
                 None => continue,
             },
             () = until(due) => Event::Due,
+            closed = output::reader_closed(), if watching.command.is_empty() => return Err(closed),
             list = changes.next(), if refusal.is_none() => list.map_or_else(
                 |failure| {
                     refusal = Some(failure);

@@ -17,10 +17,10 @@ use crate::output::{self, Cell, Column, OutputOptions, Printer, Progress, Shape,
 
 const EXAMPLES: &str = "\
 Examples:
-  service-registry config set /production/db/address 192.0.2.7
-  service-registry config get /production/db/address
+  service-registry config set /production/database/address 192.0.2.7
+  service-registry config get /production/database/address
   service-registry config list --namespace /production
-  service-registry config delete /production/db/address";
+  service-registry config delete /production/database/address";
 
 const COLUMNS: &[Column] =
     &[Column::new("ID", |value| Cell::of(&value["id"])), Column::new("VALUE", |value| Cell::of(&value["value"]))];

@@ -19,11 +19,14 @@ pub(super) struct Filter {
     extended: bool,
 }
 
+/// The types that a registry lists on request only.
+const EXTENDED: [&str; 4] = ["service.update", "session.create", "session.update", "session.remove"];
+
 impl Filter {
     /// Returns the parameters. The registry takes one type.
     pub(super) fn query(&self) -> Vec<(Cow<'static, str>, String)> {
         let kind = self.only_type().map(|kind| ("type".into(), kind.to_owned()));
-        let extended = self.extended.then(|| ("extended".into(), "true".to_owned()));
+        let extended = self.is_extended().then(|| ("extended".into(), "true".to_owned()));
         kind.into_iter().chain(extended).collect()
     }
 
@@ -31,7 +34,12 @@ impl Filter {
     pub(super) fn follow(&self, client: &Client, after: Option<&str>) -> EventFollower {
         let events = client.events().follow(after);
         let events = if let Some(kind) = self.only_type() { events.of_type(kind) } else { events };
-        if self.extended { events.extended() } else { events }
+        if self.is_extended() { events.extended() } else { events }
+    }
+
+    /// Returns whether the registry must be asked for all types.
+    fn is_extended(&self) -> bool {
+        self.extended || self.types.iter().any(|kind| EXTENDED.contains(&kind.as_str()))
     }
 
     fn only_type(&self) -> Option<&str> {

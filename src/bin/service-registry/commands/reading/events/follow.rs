@@ -41,6 +41,7 @@ pub(super) async fn follow(
                         tracing::warn!("{:#}; waiting for it", connection.failure(&error).error);
                     }
                     if connection.fail_over(&error) {
+                        tracing::warn!("following the next registry: events may be missing, unless both have the same");
                         break;
                     }
                 }

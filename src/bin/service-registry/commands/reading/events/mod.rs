@@ -19,7 +19,7 @@ use service_registry::connection::{Origins, RegistryOptions};
 use crate::connection::{Connection, block_on};
 use crate::duration::duration;
 use crate::exit::Failure;
-use crate::output::{OutputOptions, Printer, Progress, with_progress};
+use crate::output::{self, OutputOptions, Printer, Progress, with_progress};
 use filter::Filter;
 
 const EXAMPLES: &str = "\
@@ -48,7 +48,7 @@ pub(crate) struct Events {
 pub(crate) fn run(options: Events, origins: Origins) -> Result<(), Failure> {
     let printer = Printer::new(options.output, columns::SHAPE)?;
     let connection = Connection::open(options.registry, origins)?;
-    block_on(async {
+    let run = async {
         let filter = &options.filter;
         let take = |event| printer.stream(&[event], false);
         if options.follow && options.since.is_none() {
@@ -65,6 +65,12 @@ pub(crate) fn run(options: Events, origins: Origins) -> Result<(), Failure> {
         }
         printer.stream(&events, true)?;
         follow::follow(&connection, filter, last, take).await
+    };
+    block_on(async {
+        tokio::select! {
+            outcome = run => outcome,
+            closed = output::reader_closed() => Err(closed),
+        }
     })
 }
 
