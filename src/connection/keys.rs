@@ -66,7 +66,7 @@ pub(super) const KEYS: [FileKey; 9] = [
         name: "api-key",
         option: "api_key",
         is_list: false,
-        is_set: |options| options.key.is_some(),
+        is_set: |options| options.api_key.is_some() || options.key.is_some(),
         set: |options, value, _folder| {
             options.key = Some(Secret::new(value.to_owned().into()));
             Ok(())

@@ -89,6 +89,11 @@ fn secrets_are_in_neither_arguments_nor_the_commands_environment() {
     let mut configured = clean(env!("CARGO_BIN_EXE_service-registry"));
     configured.env("SERVICE_REGISTRY_CONFIG", &config).args(["lock", "migration", "--", "true"]);
     assert_eq!(Running::start(&mut configured).end().code(), Some(0));
+    // What is typed overrides the other option's variable.
+    let mut typed = clean(env!("CARGO_BIN_EXE_service-registry"));
+    typed.env("SERVICE_REGISTRY_URL", &registry.url).env("SERVICE_REGISTRY_API_KEY_FILE", "/nonexistent");
+    typed.args(["lock", "migration", "--username=joe", "--api-key=joes-key", "--", "true"]);
+    assert_eq!(Running::start(&mut typed).end().code(), Some(0));
     drop(users);
 }
 
