@@ -1,20 +1,24 @@
-//! Times on the command line.
+//! Times on the command line: a number with a unit behind it.
 
 use std::time::Duration;
 
+/// A unit, in milliseconds.
+pub(super) type Unit = (&'static str, u64);
+
+/// Parses a number with one of these units behind it.
+pub(super) fn parse(text: &str, units: &[Unit]) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, milliseconds) = units.iter().find(|(name, _)| *name == unit)?;
+    let number: u32 = number.parse().ok()?;
+    Some(Duration::from_millis(u64::from(number) * milliseconds))
+}
+
 /// Parses `90s`, `15m`, `12h`, `30d`. A bare number is refused, since its unit would be a guess.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let rule = "give a number with s, m, h or d behind it, as in 12h or 30d";
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(rule)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(rule.into()),
-    };
-    let number: u32 = number.parse().map_err(|_| rule)?;
-    if number == 0 { Err("it must not be 0".into()) } else { Ok(Duration::from_secs(u64::from(number) * seconds)) }
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+    let units = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let duration = parse(text, &units).ok_or("give a number with s, m, h or d behind it, as in 12h or 30d")?;
+    if duration.is_zero() { Err("it must not be 0") } else { Ok(duration) }
 }
 
 #[cfg(test)]

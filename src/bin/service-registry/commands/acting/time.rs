@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::duration;
+
 /// A time that may have no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
@@ -16,18 +18,8 @@ pub(super) enum Limit {
 
 /// Parses a time: seconds, or a number with a unit.
 pub(super) fn time(text: &str) -> Result<Duration, &'static str> {
-    let rule = "give seconds, or a number with ms, s, m or h behind it, as in 500ms or 5m";
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(rule),
-    };
-    let number: u32 = number.parse().map_err(|_| rule)?;
-    Ok(Duration::from_millis(u64::from(number) * milliseconds))
+    let units = [("ms", 1), ("", 1_000), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    duration::parse(text, &units).ok_or("give seconds, or a number with ms, s, m or h behind it, as in 500ms or 5m")
 }
 
 /// Parses a time, or `forever`.
