@@ -91,7 +91,7 @@ impl RequestContext<'_> {
         let agent = self.headers().get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
         Attribution {
             user: self.user.as_deref().map(str::to_owned),
-            address: Some(forwarded::client(self.address, self.headers(), &self.app.trusted_proxies).to_canonical()),
+            address: Some(forwarded::client(self.address, self.headers(), &self.app.trusted_proxies)),
             agent: agent.as_deref().map(bounded_agent).filter(|agent| !agent.is_empty()),
             ..Attribution::default()
         }

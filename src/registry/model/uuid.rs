@@ -85,9 +85,7 @@ impl Uuid1 {
     pub(crate) fn next_tick(self, tail: u64) -> Self {
         Self::new(self.ticks + 1, tail)
     }
-}
 
-impl Uuid1 {
     /// Returns the lowest bound above this id, for what follows it.
     pub(crate) fn following(self) -> Self {
         Self { ticks: self.ticks, tail: self.tail.saturating_add(1) }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Why something happened.
+/// Why something happened. Events on disk have the number of a cause, so a new one is the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Registered,

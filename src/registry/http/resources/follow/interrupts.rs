@@ -2,29 +2,24 @@
 
 use tokio::sync::watch;
 
-/// Tells waiting requests what has happened.
+/// Tells waiting requests what has happened. The value is whether the registry stops.
 #[derive(Debug)]
-pub(crate) struct Interrupts(watch::Sender<State>);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct State {
-    is_stopping: bool,
-}
+pub(crate) struct Interrupts(watch::Sender<bool>);
 
 /// A view of it, of one request.
 #[derive(Debug)]
-pub(super) struct Interrupted(watch::Receiver<State>);
+pub(super) struct Interrupted(watch::Receiver<bool>);
 
 impl Default for Interrupts {
     fn default() -> Self {
-        Self(watch::Sender::new(State::default()))
+        Self(watch::Sender::new(false))
     }
 }
 
 impl Interrupts {
     /// Ends all waits.
     pub(crate) fn stop(&self) {
-        self.0.send_modify(|state| state.is_stopping = true);
+        self.0.send_replace(true);
     }
 
     /// Lets all waiting requests look whether they are still permitted.
@@ -39,7 +34,7 @@ impl Interrupts {
 
 impl Interrupted {
     pub(super) fn is_stopping(&self) -> bool {
-        self.0.borrow().is_stopping
+        *self.0.borrow()
     }
 
     /// Waits for an interrupt.
