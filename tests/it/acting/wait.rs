@@ -51,7 +51,7 @@ fn command_has_the_same_process_and_environment() {
     Fleet::of(&registry).add("db-0", &["db"], json!({}));
     let script = "echo pid $$; env | sort; cat; exit 7";
     let mut command = command(&registry.url, &["wait", "--tag=db", "--", "sh", "-c", script]);
-    let mut running = Running::start(command.env("LEAVE", "me alone"));
+    let mut running = Running::start(command.env("LEAVE", "me alone").env_remove("SERVICE_REGISTRY_CONFIG"));
     running.line(&format!("pid {}", running.pid));
     assert_eq!(running.end().code(), Some(7));
     let said = running.said_to_the_end();

@@ -133,10 +133,12 @@ fn runs_come_one_after_the_other_and_the_last_one_has_the_last_list() {
     let (_folder, file) = gate();
     let script = "echo begin $SERVICE_REGISTRY_WATCH_COUNT; until [ -e \"$0\" ]; do sleep 0.05; done; echo end";
     let mut watch = watch(&registry.url, &["--quiet-time=0"], script, &file);
+    let mut witness = Running::start(&mut command(&registry.url, &["watch", "--quiet-time=0"]));
     watch.line("begin 0");
-    fleet.add("api-0", &["api"], json!({}));
-    std::thread::sleep(Duration::from_secs(3)); // longer than it takes to see the change
-    fleet.add("api-1", &["api"], json!({}));
+    for id in ["api-0", "api-1"] {
+        fleet.add(id, &["api"], json!({}));
+        witness.line(id); // the other one has been told as well
+    }
     assert_eq!(watch.said(), "begin 0", "a run at the same time");
     std::fs::write(&file, "").unwrap();
     watch.line("begin 2");

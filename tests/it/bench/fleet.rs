@@ -1,24 +1,16 @@
 //! Services in a registry, and `service-registry` as a client of it.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
+use super::commands;
+pub use super::commands::command;
 use super::users::address;
-use super::{Client, Registry, clean};
+use super::{Client, Registry};
 
-/// `service-registry` with these arguments, speaking to a registry at this address.
-pub fn command(url: &str, arguments: &[&str]) -> Command {
-    let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
-    command.env("SERVICE_REGISTRY_URL", url).args(arguments);
-    command
-}
-
-/// Runs it; returns its status, stdout and stderr.
+/// Runs a command of `service-registry` that asks this registry; returns its status, stdout and stderr.
 pub fn run(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = command(url, arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    let (code, stdout, stderr) = commands::run(&mut command(url, arguments));
+    (Some(code), stdout, stderr)
 }
 
 /// Services of one session, which lives for two minutes.

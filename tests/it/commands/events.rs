@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::bench::commands::{command, output, register, run};
-use crate::bench::{Misbehaving, Registry, Reply, Running, clean, free_address, request};
+use crate::bench::{Misbehaving, Registry, Reply, Running, clean, eventually, free_address, request};
 
 #[test]
 fn events_are_listed_oldest_first() {
@@ -57,12 +57,12 @@ fn followed_events_come_once_and_in_order() {
     ));
     since.line("\tservice.join\tbefore\t");
     // Until the other one has found the end of the feed, whatever happens is before it.
-    let id = (0..).map(|n| format!("after-{n}")).find(|id| {
-        register(&registry.url, id, &[], &json!({}));
-        std::thread::sleep(std::time::Duration::from_millis(300)); // between two attempts
-        from_now.said().contains(id.as_str())
+    let mut made = Vec::new();
+    let first = eventually("an event", || {
+        made.push(format!("after-{}", made.len()));
+        register(&registry.url, made.last().unwrap(), &[], &json!({}));
+        made.iter().find(|id| from_now.said().contains(&format!("\"{id}\""))).cloned()
     });
-    let first = id.unwrap();
     assert!(!from_now.said().contains("before"), "{}", from_now.said());
     for n in 0..5 {
         register(&registry.url, &format!("last-{n}"), &[], &json!({}));
@@ -74,7 +74,7 @@ fn followed_events_come_once_and_in_order() {
     assert!(order.is_sorted(), "{said}");
     assert_eq!(said.matches(&format!("\"{first}\"")).count(), 1, "{said}");
     since.line("\tlast-4\t");
-    crate::bench::eventually("the typed event", || {
+    eventually("the typed event", || {
         output(&registry, &["config", "set", "key", &fastrand::u64(..).to_string()]);
         typed.said().contains("configuration_value.update").then_some(())
     });
