@@ -1,7 +1,5 @@
 //! `service-registry services`.
 
-use std::borrow::Cow;
-
 use anyhow::anyhow;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
@@ -86,9 +84,9 @@ pub(crate) async fn list(connection: &Connection, filter: &Filter) -> Result<Vec
     let progress = Progress::default();
     let asked = connection.ask(async |client| {
         let list = |query| client.raw_list(&["services"], query, |entries| progress.set(entries));
-        match list(filter.query(usize::MAX)).await {
+        match list(filter.of_library(usize::MAX).query()).await {
             // A registry of an earlier version takes one tag.
-            Err(Error::Status { status: 400, .. }) if filter.tag.len() > 1 => list(filter.query(1)).await,
+            Err(Error::Status { status: 400, .. }) if filter.tag.len() > 1 => list(filter.of_library(1).query()).await,
             services => services,
         }
     });
@@ -106,13 +104,6 @@ impl Filter {
     pub(crate) fn of_library(&self, most_tags: usize) -> ServiceFilter {
         let tags = self.tag.iter().take(most_tags).cloned().collect();
         ServiceFilter { tags, metadata: self.metadata.iter().cloned().collect(), id_prefix: self.id_prefix.clone() }
-    }
-
-    fn query(&self, most_tags: usize) -> Vec<(Cow<'static, str>, String)> {
-        let tags = self.tag.iter().take(most_tags).map(|tag| ("tag".into(), tag.clone()));
-        let pairs = self.metadata.iter().map(|(key, value)| (format!("metadata.{key}").into(), value.clone()));
-        let prefix = self.id_prefix.iter().map(|prefix| ("id_prefix".into(), prefix.clone()));
-        tags.chain(pairs).chain(prefix).collect()
     }
 
     pub(crate) fn wants(&self, service: &Value) -> bool {
