@@ -12,7 +12,7 @@ use super::access::{Authenticator, Users};
 use super::config::Config;
 use super::engine::Engine;
 use super::error::Error;
-use super::http::{self, App, Tls};
+use super::http::{self, App, Home, Tls};
 use super::model::Keys;
 use super::state::State;
 use super::store::{OpenedStore, recovery};
@@ -59,13 +59,23 @@ impl Registry {
         }
         let authenticator = Authenticator::new(state.keys.clone(), config.users);
         let disk = opened.as_ref().map(|opened| opened.disk.clone());
+        let clock = config.clock.clone();
         let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
         engine.create_tenants(now, authenticator.tenants());
         engine.align_ids(now);
         let Config {
             tls, host_names, trusted_proxies, compatibility, timeouts, max_connections, service_shape, ..
         } = config;
-        let app = App::new(engine, authenticator, tls, address, host_names, compatibility, timeouts);
+        let app = App::new(
+            Home::Alone(Arc::new(engine)),
+            clock,
+            authenticator,
+            tls,
+            address,
+            host_names,
+            compatibility,
+            timeouts,
+        );
         let app = Arc::new(app.for_connections(max_connections, trusted_proxies).with_shape(service_shape));
         Ok(Self { listener, address, app, opened, max_connections })
     }
@@ -110,7 +120,9 @@ pub struct Control(Arc<App>);
 impl Control {
     /// Returns as soon as the lock on the registry's data could be taken, which every request needs.
     pub fn wait_responsive(&self) {
-        self.0.engine.wait_responsive();
+        match &self.0.home {
+            Home::Alone(engine) => engine.wait_responsive(),
+        }
     }
 
     /// Replaces the users. Tokens of users that are gone, or have other credentials, are void.

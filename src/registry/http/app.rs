@@ -14,6 +14,7 @@ use super::response::ResponseIds;
 use crate::registry::access::{Authenticator, LoginThrottle, RateLimiter, Users, Waiting};
 use crate::registry::config::Compatibility;
 use crate::registry::engine::Engine;
+use crate::registry::model::{Clock, Now};
 
 /// One connection in this many may be a login that waits, up to this maximum: each of them takes about 25 kB.
 const WAITING: usize = 4;
@@ -22,7 +23,9 @@ const MOST_WAITING: usize = 500;
 /// Everything that requests need.
 #[derive(Debug)]
 pub(in crate::registry) struct App {
-    pub(in crate::registry) engine: Arc<Engine>,
+    pub(in crate::registry) home: Home,
+    /// The clock of everything but deadlines and timestamps, for which each engine has one.
+    clock: Clock,
     pub(super) authenticator: ArcSwap<Authenticator>,
     tls: RwLock<Option<Tls>>,
     pub(super) login_throttle: LoginThrottle,
@@ -41,9 +44,17 @@ pub(in crate::registry) struct App {
     pub(super) followers: Arc<Places>,
 }
 
+/// Where the data of accounts is.
+#[derive(Debug)]
+pub(in crate::registry) enum Home {
+    /// That of all accounts is here.
+    Alone(Arc<Engine>),
+}
+
 impl App {
     pub(in crate::registry) fn new(
-        engine: Engine,
+        home: Home,
+        clock: Clock,
         authenticator: Authenticator,
         tls: Option<Tls>,
         listening: SocketAddr,
@@ -53,10 +64,10 @@ impl App {
     ) -> Self {
         let (authenticator, tls) = (ArcSwap::from_pointee(authenticator), RwLock::new(tls));
         let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), PageShares::default());
-        let engine = Arc::new(engine);
         let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
         Self {
-            engine,
+            home,
+            clock,
             authenticator,
             tls,
             login_throttle,
@@ -83,6 +94,10 @@ impl App {
 
     pub(in crate::registry) fn with_shape(self, service_shape: ServiceShape) -> Self {
         Self { service_shape, ..self }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
     }
 
     /// Replaces the users.

@@ -12,7 +12,7 @@ use super::public_url::PublicUrl;
 use super::request::{Json, Query, pagination, removal};
 use super::resources::{Place, ShareGuard};
 use crate::registry::access::{Quotas, TenantClaim};
-use crate::registry::engine::Scope;
+use crate::registry::engine::{Engine, Scope};
 use crate::registry::model::{Attribution, Now, Page, TenantId};
 use crate::registry::state::{DomainError, State};
 use crate::wire::limits::AGENT;
@@ -28,6 +28,8 @@ pub(super) struct Caller {
 /// A request whose credentials were accepted.
 pub(super) struct RequestContext<'a> {
     pub(super) app: &'a Arc<App>,
+    /// It has the data of the account.
+    pub(super) engine: &'a Arc<Engine>,
     pub(super) now: Now,
     pub(super) tenant: TenantId,
     pub(super) address: IpAddr,
@@ -44,26 +46,25 @@ impl RequestContext<'_> {
     /// Reads the tenant's state. The result contains nothing that can still be rolled back.
     pub(super) async fn read<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
         let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
-        self.app.engine.read(self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
+        self.engine.read(self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
     }
 
     /// The same, after every overdue lease has been expired.
     pub(super) async fn read_swept<T>(&self, scope: Scope<'_>, act: impl Fn(&mut State) -> T) -> T {
         let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
-        let engine = &self.app.engine;
-        engine.read_swept(self.now, self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
+        self.engine.read_swept(self.now, self.tenant, scope, |state| (create_on_first_use(state), act(state)).1).await
     }
 
     /// Changes the tenant's state, after every overdue lease has been expired. Fails if the change cannot be stored.
     pub(super) async fn write<T>(&self, act: impl Fn(&mut State) -> Result<T, DomainError>) -> Result<T, HttpError> {
         let create_on_first_use = |state: &mut State| state.create_on_first_use(self.now, self.tenant);
-        let written = self.app.engine.write_swept(self.now, |state| (create_on_first_use(state), act(state)).1).await;
+        let written = self.engine.write_swept(self.now, |state| (create_on_first_use(state), act(state)).1).await;
         Ok(written.ok_or(HttpError::StorageUnavailable)??)
     }
 
     /// Checks the credentials once more, after a wait.
     pub(super) fn admit_again(&self) -> Result<(), HttpError> {
-        Ok(self.app.authenticator.load().admit(self.app.engine.now(), self.claim).map(drop)?)
+        Ok(self.app.authenticator.load().admit(self.engine.now(), self.claim).map(drop)?)
     }
 
     /// Returns a place among the requests that wait or go on.

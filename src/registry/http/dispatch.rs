@@ -2,6 +2,7 @@
 //! logged.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use hyper::header::{HeaderMap, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::app::App;
+use super::app::{App, Home};
 use super::connection::ResponseBody;
 use super::context::{Caller, RequestContext};
 use super::credentials::claim;
@@ -18,11 +19,12 @@ use super::error::HttpError;
 use super::forwarded;
 use super::origin;
 use super::public_url::PublicUrl;
-use super::request::{Query, body};
+use super::request::{Json, Query, body};
 use super::resources;
 use super::response::Answer;
 use super::router::{self, Area, Route};
-use crate::registry::access::{Quotas, Usage};
+use crate::registry::access::{Authenticator, Quotas, TenantClaim, Usage};
+use crate::registry::engine::Engine;
 use crate::registry::model::{Now, TenantId};
 
 /// The description of the API, for programs that generate clients, forms and tests.
@@ -60,7 +62,7 @@ pub(super) async fn handle(
     let base = PublicUrl { parts: &parts, is_secure: caller.is_secure, listening: app.listening };
     let mut notes = Notes::default();
     let outcome = authorize_and_route(app, caller, &base, &parts, body, &mut notes, admitted).await;
-    let now = notes.now.unwrap_or_else(|| app.engine.now());
+    let now = notes.now.unwrap_or_else(|| app.now());
     let id = app.ids.next(now.wall);
     let mut answer = match outcome {
         Ok(answer) => answer,
@@ -91,11 +93,9 @@ async fn authorize_and_route(
         origin::check(host, &parts.headers, caller.local, &app.host_names)?;
     }
     let body = body::read(&parts.headers, body, app.timeouts.body).await?;
-    let now = *notes.now.insert(app.engine.now());
+    let now = *notes.now.insert(app.now());
     let body = &body::parse(&parts.headers, &body)?;
     let path = parts.uri.path();
-    let no_page =
-        || HttpError::RouteNotFound { requested: parts.uri.path_and_query().map_or(path, |all| all.as_str()).into() };
     let (tenant, rest) = match Area::of(path) {
         Area::Api { tenant, rest } => (tenant, rest),
         Area::Login if parts.method == Method::POST => {
@@ -110,41 +110,73 @@ async fn authorize_and_route(
             return match path {
                 "/" => Ok(Answer::page(PAGE)),
                 "/openapi.json" => Ok(Answer::fixed(StatusCode::OK, OPENAPI)),
-                _ => Err(no_page()),
+                _ => Err(no_page(parts)),
             };
         }
         Area::Elsewhere if parts.method == Method::OPTIONS => {
             return match path {
                 "/" => Ok(Answer::allowing("GET, HEAD, OPTIONS")),
                 "*" => Ok(Answer::allowing("GET, HEAD, POST, PUT, DELETE, OPTIONS")),
-                _ => Err(no_page()),
+                _ => Err(no_page(parts)),
             };
         }
-        Area::Login | Area::Elsewhere => return Err(no_page()),
+        Area::Login | Area::Elsewhere => return Err(no_page(parts)),
     };
     let query = &Query::parse(parts.uri.query());
     let claim = claim(authenticator.is_open(), &parts.headers, query, tenant, rest);
     let (tenant, user) = authenticator.admit(now, claim)?;
     (notes.tenant, notes.user) = (Some(tenant), user.clone());
     admitted();
-    let address = caller.address;
-    let context = |quotas| RequestContext { app, now, tenant, address, user, quotas, claim, base, path, query, body };
-    if resources::is_followed(query, &parts.headers) {
-        // The users are not held while the request waits: others may replace them.
-        let quotas = authenticator.quotas(tenant).clone();
-        drop(authenticator);
-        return Box::pin(count_and_route(&context(&quotas), rest, notes, no_page)).await;
+    let request = Admitted { app, tenant, address: caller.address, user, claim, base, rest, query, body };
+    match &app.home {
+        Home::Alone(engine) => request.answer(engine, now, authenticator, notes).await,
     }
-    count_and_route(&context(authenticator.quotas(tenant)), rest, notes, no_page).await
+}
+
+fn no_page(parts: &Parts) -> HttpError {
+    let requested = parts.uri.path_and_query().map_or(parts.uri.path(), |all| all.as_str());
+    HttpError::RouteNotFound { requested: requested.into() }
+}
+
+/// A request whose credentials were accepted.
+struct Admitted<'a> {
+    app: &'a Arc<App>,
+    tenant: TenantId,
+    address: IpAddr,
+    user: Option<Arc<str>>,
+    claim: TenantClaim<'a>,
+    base: &'a PublicUrl<'a>,
+    /// The path below the tenant.
+    rest: &'a str,
+    query: &'a Query<'a>,
+    body: &'a Json,
+}
+
+impl Admitted<'_> {
+    /// Answers it from the data of its account, which this engine has.
+    async fn answer(
+        &self,
+        engine: &Arc<Engine>,
+        now: Now,
+        authenticator: impl Deref<Target = Arc<Authenticator>>,
+        notes: &mut Notes,
+    ) -> Result<Answer, HttpError> {
+        let Self { app, tenant, address, ref user, claim, base, rest, query, body } = *self;
+        let (user, path) = (user.clone(), base.parts.uri.path());
+        let context =
+            |quotas| RequestContext { app, engine, now, tenant, address, user, quotas, claim, base, path, query, body };
+        if resources::is_followed(query, &base.parts.headers) {
+            // The users are not held while the request waits: others may replace them.
+            let quotas = authenticator.quotas(tenant).clone();
+            drop(authenticator);
+            return Box::pin(count_and_route(&context(&quotas), rest, notes)).await;
+        }
+        count_and_route(&context(authenticator.quotas(tenant)), rest, notes).await
+    }
 }
 
 /// Counts a read against the rate limits, and routes the request.
-async fn count_and_route(
-    context: &RequestContext<'_>,
-    rest: &str,
-    notes: &mut Notes,
-    no_page: impl FnOnce() -> HttpError,
-) -> Result<Answer, HttpError> {
+async fn count_and_route(context: &RequestContext<'_>, rest: &str, notes: &mut Notes) -> Result<Answer, HttpError> {
     let method = &context.base.parts.method;
     let is_read = method == Method::GET || method == Method::HEAD;
     if is_read && !context.quotas.rates.is_empty() {
@@ -152,7 +184,7 @@ async fn count_and_route(
         notes.usage = usage.map(|usage| (context.quotas.clone(), usage));
         verdict?;
     }
-    route(context, method, rest, no_page).await
+    route(context, method, rest).await
 }
 
 /// Returns whether the client is one that prints responses on a terminal.
@@ -175,13 +207,8 @@ fn log(parts: &Parts, answer: &Answer, started: Instant, notes: &Notes, client: 
     }
 }
 
-async fn route(
-    context: &RequestContext<'_>,
-    method: &Method,
-    rest: &str,
-    no_page: impl FnOnce() -> HttpError,
-) -> Result<Answer, HttpError> {
-    match router::route(method, rest)?.ok_or_else(no_page)? {
+async fn route(context: &RequestContext<'_>, method: &Method, rest: &str) -> Result<Answer, HttpError> {
+    match router::route(method, rest)?.ok_or_else(|| no_page(context.base.parts))? {
         Route::SessionHeartbeat(id) => resources::sessions::heartbeat(context, &id).await,
         Route::ServiceHeartbeat(id) => resources::services::heartbeat(context, &id).await,
         Route::Limits => resources::limits::show(context),

@@ -19,7 +19,7 @@ mod resources;
 mod response;
 mod router;
 
-pub(super) use app::App;
+pub(super) use app::{App, Home};
 pub use connection::{Timeouts, Tls, TlsFiles};
 pub use forwarded::TrustedProxy;
 pub use representation::ServiceShape;

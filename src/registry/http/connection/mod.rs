@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::app::App;
+use super::app::{App, Home};
 use super::context::Caller;
 use super::dispatch;
 use limit::{ConnectionTable, Permit};
@@ -66,8 +66,12 @@ pub(crate) async fn serve(
 ) {
     let mut shutdown = pin!(shutdown);
     let mut background = JoinSet::new();
-    let expiring = app.clone();
-    background.spawn(async move { expiring.engine.keep_swept().await });
+    match &app.home {
+        Home::Alone(engine) => {
+            let engine = engine.clone();
+            background.spawn(async move { engine.keep_swept().await });
+        }
+    }
     let connections = ConnectionTable::new(max_connections, app.timeouts);
     let _end = AbortAll(connections.clone());
     let graceful = GracefulShutdown::new();

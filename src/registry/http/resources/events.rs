@@ -50,7 +50,7 @@ impl RequestContext<'_> {
 
     /// Returns a page of the events from this one on.
     pub(super) async fn feed(&self, from: Uuid1, feed: &Feed) -> Result<Listing<Event>, HttpError> {
-        self.app.engine.feed(self.tenant, from, feed).await.map_err(|error| {
+        self.engine.feed(self.tenant, from, feed).await.map_err(|error| {
             tracing::error!(%error, "old events cannot be read");
             HttpError::StorageUnavailable
         })

@@ -16,7 +16,7 @@ use crate::registry::access::Place;
 use crate::registry::access::{Attempt, Verdict};
 use crate::registry::access::{BAD_LOGIN, Credentials, Login, Proof, TOO_MANY_LOGINS};
 use crate::registry::engine::Scope;
-use crate::registry::http::app::App;
+use crate::registry::http::app::{App, Home};
 use crate::registry::http::error::HttpError;
 use crate::registry::http::public_url::PublicUrl;
 use crate::registry::http::request::Json;
@@ -98,7 +98,7 @@ pub(crate) async fn login(
     let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make tokens differ; the seal is the secret
     let login = authenticator.login(now, nonce, &credentials, lane).await;
     if let Some(attempt) = attempt {
-        let now = app.engine.now().mono;
+        let now = app.now().mono;
         match login {
             Ok(_) => app.login_throttle.succeeded(now, attempt),
             Err(DomainError::Busy(_)) => app.login_throttle.put_off(now, attempt),
@@ -110,7 +110,11 @@ pub(crate) async fn login(
         tracing::warn!(client = %from, user = tried, "failed login");
     }
     let login = login?;
-    app.engine.read(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
+    match &app.home {
+        Home::Alone(engine) => {
+            engine.read(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
+        }
+    }
     Ok(document(&login, base))
 }
 

@@ -97,7 +97,7 @@ impl RequestContext<'_> {
         T: Tagged,
         F: Future<Output = Result<Listing<T>, HttpError>>,
     {
-        let waiter = self.app.engine.waiter(self.tenant, topic);
+        let waiter = self.engine.waiter(self.tenant, topic);
         let mut pause = None;
         loop {
             let woken = waiter.woken();

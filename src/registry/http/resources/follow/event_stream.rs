@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::interrupts::Interrupted;
 use super::parameters::EVENT_STREAM;
 use super::places::Place;
-use crate::registry::engine::{Scope, Topic, Waiter};
+use crate::registry::engine::{Engine, Scope, Topic, Waiter};
 use crate::registry::http::app::App;
 use crate::registry::http::context::RequestContext;
 use crate::registry::http::credentials::Claim;
@@ -41,11 +41,12 @@ impl RequestContext<'_> {
     /// Answers with the events after a position, as they come.
     pub(in crate::registry::http::resources) async fn stream_events(&self, feed: Feed) -> Result<Answer, HttpError> {
         let place = self.follower_place()?;
-        let waiter = Arc::new(self.app.engine.waiter(self.tenant, Topic::Events));
+        let waiter = Arc::new(self.engine.waiter(self.tenant, Topic::Events));
         let start = |state: &mut State| state.position(self.now, self.tenant, feed.from);
         let position = self.read_swept(Scope::Nothing, start).await?;
         let follower = Follower {
             app: self.app.clone(),
+            engine: self.engine.clone(),
             tenant: self.tenant,
             party: (self.tenant, self.address),
             claim: self.claim.into(),
@@ -72,6 +73,7 @@ impl RequestContext<'_> {
 /// A client that follows the feed.
 struct Follower {
     app: Arc<App>,
+    engine: Arc<Engine>,
     tenant: TenantId,
     party: Party,
     claim: Claim,
@@ -125,11 +127,11 @@ impl Follower {
 
     /// Takes events from the feed. Returns whether it was read to its end; none if events are lost to the client.
     async fn read(&mut self) -> Option<bool> {
-        let engine = &self.app.engine;
+        let engine = &self.engine;
         let Some(_turn) = self.app.lists.turn(self.party).await else { return Some(false) };
         let (now, tenant) = (engine.now(), self.tenant);
         // Otherwise all events after the position are younger.
-        let may_have_lost = now.mono.saturating_sub(self.complete_at) >= self.app.engine.retention();
+        let may_have_lost = now.mono.saturating_sub(self.complete_at) >= self.engine.retention();
         let position = self.position;
         let look = |state: &mut State| {
             let is_lost = may_have_lost && state.has_lost(now, tenant, position);
@@ -202,6 +204,6 @@ impl Follower {
     }
 
     fn is_permitted(&self) -> bool {
-        self.claim.admit(&self.app.authenticator.load(), self.app.engine.now()).is_ok()
+        self.claim.admit(&self.app.authenticator.load(), self.engine.now()).is_ok()
     }
 }

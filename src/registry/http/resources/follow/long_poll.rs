@@ -17,7 +17,7 @@ impl RequestContext<'_> {
         feed: &Feed,
         wait: Duration,
     ) -> Result<Answer, HttpError> {
-        let waiter = self.app.engine.waiter(self.tenant, Topic::Events);
+        let waiter = self.engine.waiter(self.tenant, Topic::Events);
         let mut pause = Pause::begin(self, wait)?;
         let start = |state: &mut State| state.position(self.now, self.tenant, feed.from);
         let mut position = self.read_swept(Scope::Nothing, start).await?;
@@ -41,7 +41,7 @@ impl RequestContext<'_> {
     async fn look_after(&self, position: Uuid1, feed: &Feed) -> Result<Found, HttpError> {
         let _turn = self.turn().await?;
         // Read before the events, so that none is passed over.
-        let (now, tenant) = (self.app.engine.now(), self.tenant);
+        let (now, tenant) = (self.engine.now(), self.tenant);
         let end = self.read(Scope::Nothing, |state| state.feed_end(now, tenant)).await;
         let page = self.feed(position.following(), &Feed { limit: 1, ..feed.clone() }).await?;
         let next = page.next.as_deref().and_then(|next| Uuid1::parse(next).ok());
