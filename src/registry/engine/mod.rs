@@ -15,6 +15,8 @@ mod expiry_task;
 mod hub;
 #[cfg(test)]
 mod hub_test;
+#[cfg(feature = "etcd")]
+mod leave;
 mod pending;
 #[cfg(test)]
 mod reads_test;
@@ -25,10 +27,10 @@ pub(crate) use hub::{Topic, Waiter};
 pub(crate) use pending::Scope;
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::model::TenantId;
 use super::model::{Clock, Now, describe};
@@ -44,7 +46,9 @@ pub(super) struct Engine {
     retention: u64,
     shared: Arc<Shared>,
     pub(super) disk: Option<Arc<dyn Backend>>,
-    commit_thread: Option<JoinHandle<()>>,
+    commit_thread: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the data has left for another process.
+    has_left: watch::Sender<bool>,
     /// Notified when there is a deadline before the one that the expiry task waits for.
     earlier_deadline: Notify,
 }
@@ -72,7 +76,8 @@ impl Engine {
             thread::Builder::new().name("commit".to_owned()).spawn(|| committer.run())
         };
         let commit_thread = disk.as_ref().map(start).transpose()?;
-        Ok(Self { clock, retention, shared, disk, commit_thread, earlier_deadline: Notify::new() })
+        let (commit_thread, has_left) = (Mutex::new(commit_thread), watch::Sender::new(false));
+        Ok(Self { clock, retention, shared, disk, commit_thread, has_left, earlier_deadline: Notify::new() })
     }
 
     /// Creates tenants. If that cannot be stored now, their first request creates them.
@@ -94,6 +99,16 @@ impl Engine {
                 describe(ahead)
             );
         }
+    }
+
+    /// Returns whether the data has left for another process: what is read here may be out of date.
+    pub(super) fn has_left(&self) -> bool {
+        *self.has_left.borrow()
+    }
+
+    /// Waits until the data leaves for another process.
+    pub(super) async fn left(&self) {
+        let _ = self.has_left.subscribe().wait_for(|has_left| *has_left).await; // the sender is here
     }
 
     /// Returns as soon as the lock was free, which every request needs.
@@ -226,7 +241,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.lock().store.close();
         self.shared.submitted.notify_one();
-        if let Some(thread) = self.commit_thread.take() {
+        if let Some(thread) = self.commit_thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
     }

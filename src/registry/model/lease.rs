@@ -6,6 +6,8 @@
 use super::heartbeat_token::Keys;
 use super::ids::TenantId;
 use super::time::Now;
+#[cfg(feature = "etcd")]
+use super::time::Owner;
 use super::uuid::{Uuid1, ticks_in};
 
 /// There was no heartbeat yet. No time has this bit.
@@ -26,6 +28,20 @@ pub(crate) struct Lease {
     /// The time in the newest token, in ticks; 0 if it is unknown, as after a restart.
     pub(crate) latest: u64,
     /// The time in the token before, until the newest has been used; otherwise 0.
+    pub(crate) previous: u64,
+}
+
+/// What the record of a lease does not contain. With it, a lease goes on in another process.
+#[cfg(feature = "etcd")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseState {
+    pub(crate) tenant: TenantId,
+    pub(crate) owner: Owner,
+    /// Until its deadline, in milliseconds. Not a time: the clocks of two processes differ.
+    pub(crate) left: u64,
+    /// These three are those of [`Lease`].
+    pub(crate) heard: u64,
+    pub(crate) latest: u64,
     pub(crate) previous: u64,
 }
 

@@ -26,6 +26,8 @@ pub(crate) use heartbeat_token::{Access, Keys};
 pub(super) use ids::{SessionId, TenantId};
 pub(crate) use input::{NewService, NewServiceKind, NewSession, ServiceFilter, ServiceUpdate, SessionUpdate};
 pub(crate) use lease::Lease;
+#[cfg(feature = "etcd")]
+pub(crate) use lease::LeaseState;
 pub(crate) use page::{Entry, Listing, MAX_PAGE_BYTES, Page};
 pub(crate) use quota::{Quota, Resource};
 pub(super) use records::{

@@ -8,6 +8,8 @@ mod error;
 mod events;
 mod expiry;
 mod heartbeats;
+#[cfg(feature = "etcd")]
+mod lease_states;
 #[cfg(test)]
 mod model_test;
 mod overview;

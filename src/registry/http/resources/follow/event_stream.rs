@@ -102,7 +102,7 @@ impl Follower {
             return Some(format!("retry: {RETRY_MS}\n: marker {position}\nid: {position}\n\n").into());
         }
         loop {
-            if self.interrupted.is_stopping() {
+            if self.is_ending() {
                 return None;
             }
             if let Some(piece) = self.piece().await? {
@@ -121,6 +121,7 @@ impl Follower {
                     return Some(self.sign_of_life());
                 }
                 () = self.interrupted.changed() => self.is_permitted().then_some(())?,
+                () = self.engine.left() => return None,
             }
         }
     }
@@ -182,7 +183,7 @@ impl Follower {
         }
         text.shrink_to_fit();
         let held = loop {
-            if self.interrupted.is_stopping() {
+            if self.is_ending() {
                 return None;
             }
             if let Some(held) = self.app.lists.unsent(self.party, text.len()).await {
@@ -201,6 +202,10 @@ impl Follower {
         }
         self.told = position;
         format!(": keep-alive\nid: {}\n\n", self.position).into()
+    }
+
+    fn is_ending(&self) -> bool {
+        self.interrupted.is_stopping() || self.engine.has_left()
     }
 
     fn is_permitted(&self) -> bool {

@@ -33,7 +33,7 @@ impl<'a> Pause<'a> {
 
     /// Nothing is waited for any more.
     pub(super) fn is_over(&self) -> bool {
-        self.is_stopping() || Instant::now() >= self.until
+        self.is_stopping() || self.context.engine.has_left() || Instant::now() >= self.until
     }
 
     /// Waits for a change, or for the end. Fails if the client's credentials are no longer valid.
@@ -42,6 +42,7 @@ impl<'a> Pause<'a> {
             () = woken => {}
             () = sleep_until(self.until) => {}
             () = self.interrupted.changed() => {}
+            () = self.context.engine.left() => {}
         }
         self.context.admit_again()
     }
