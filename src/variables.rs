@@ -51,7 +51,8 @@ const OF_ONE_COMMAND: [&str; 38] = [
 
 /// The other variables of both programs: those of the registry, of the way to it and of the log, that of the status
 /// socket, which `service-registry status` reads, and those that `service-registry watch` gives its command.
-const OTHERS: [&str; 32] = [
+const OTHERS: [&str; 43] = [
+    "ADVERTISE_URL",
     "API_KEY",
     "API_KEY_FILE",
     "AUTH_URL",
@@ -61,6 +62,14 @@ const OTHERS: [&str; 32] = [
     "COMPLETE",
     "CONFIG",
     "DATA_DIR",
+    "ETCD",
+    "ETCD_CA_FILE",
+    "ETCD_CERT",
+    "ETCD_KEY",
+    "ETCD_PASSWORD_FILE",
+    "ETCD_PREFIX",
+    "ETCD_QUOTA",
+    "ETCD_USER",
     "EVENTS_RETENTION",
     "HOST_NAMES",
     "IN_MEMORY",
@@ -68,10 +77,12 @@ const OTHERS: [&str; 32] = [
     "LISTEN",
     "LOG_FORMAT",
     "MAX_CONNECTIONS",
+    "NODE_CA_FILE",
     "OPEN",
     "QUIET",
     "REGION",
     "SERVICE_SHAPE",
+    "SHARDS",
     "STATUS_SOCKET",
     "STRICT_FEED",
     "TLS_CERT",
@@ -134,7 +145,9 @@ pub fn warning(name: &str) -> String {
 #[must_use]
 pub fn warnings() -> Vec<String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    names.filter(|name| !is_known(name)).map(|name| warning(&name)).collect()
+    // One that only tests set, in builds with debug assertions.
+    let is_switch = |name: &String| cfg!(debug_assertions) && name == "SERVICE_REGISTRY_TEST_DISABLE";
+    names.filter(|name| !is_known(name) && !is_switch(name)).map(|name| warning(&name)).collect()
 }
 
 /// Lets an option without a value (a switch) have one, with the same words on the command line and in the environment.

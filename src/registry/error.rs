@@ -45,6 +45,17 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// etcd cannot be used.
+    #[cfg(feature = "etcd")]
+    #[error("{message}")]
+    Etcd {
+        /// The member or option, the fault and, if there is one, the cure.
+        message: String,
+    },
+    /// Nodes of the cluster run that is to be replaced; their URLs.
+    #[cfg(feature = "etcd")]
+    #[error("nodes of the cluster run, or were killed a few seconds ago: {0}; stop them first")]
+    NodesRun(String),
     /// The commit thread cannot be started.
     #[error("no thread can be started")]
     Thread(#[source] io::Error),

@@ -26,8 +26,9 @@ const RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Committer {
     shared: Arc<Shared>,
     disk: Arc<dyn Backend>,
-    /// The writes that restore the records of a failed commit.
-    pending_undo: Vec<RecordWrite>,
+    /// The writes that restore the records of a failed commit, request by request, the last one first. A backend that
+    /// divides them undoes whole requests.
+    pending_undo: Vec<Vec<RecordWrite>>,
     failed: Option<Instant>,
     retention: Retention,
 }
@@ -83,7 +84,7 @@ impl Committer {
     /// Restores the records of a failed commit.
     fn undo_failed(&mut self) -> Result<(), CommitError> {
         if !self.pending_undo.is_empty() {
-            self.disk.commit(std::slice::from_ref(&self.pending_undo))?;
+            self.disk.commit(&self.pending_undo)?;
             self.pending_undo.clear();
         }
         Ok(())
@@ -116,22 +117,21 @@ impl Committer {
         hub::wake(&concerned);
         drop(committed); // not under the lock: it may be large
         if had_failed {
-            tracing::info!("the disk accepts writes again");
+            tracing::info!("{} accepts writes again", self.disk.name());
         }
         self.retention.remove_old(&self.shared, &*self.disk);
     }
 
     fn roll_back(&mut self, group: Vec<Batch>, error: &io::Error) {
         if self.pending_undo.is_empty() {
-            let changes = group.iter().flat_map(|batch| &batch.changes);
-            self.pending_undo = changes.cloned().map(|change| RecordWrite::encode(&change.inverse())).rev().collect();
+            self.pending_undo = group.iter().rev().map(undo_of).filter(|writes| !writes.is_empty()).collect();
             // Before the requests are refused: most failures do not repeat, and then no refused change is on disk.
             let undone = catch_unwind(AssertUnwindSafe(|| self.undo_failed()));
             drop(undone);
         }
         drop(self.roll_back_all(group));
         if self.failed.replace(Instant::now()).is_none() {
-            tracing::error!(%error, "the disk accepts no writes; changes are refused until it does");
+            tracing::error!(%error, "{} accepts no writes; changes are refused until it does", self.disk.name());
         }
     }
 }
@@ -140,6 +140,11 @@ impl Committer {
     fn roll_back_all(&self, group: Vec<Batch>) -> Vec<oneshot::Sender<bool>> {
         undo(&mut self.shared.lock(), group)
     }
+}
+
+/// Returns the writes that restore the records of a batch.
+fn undo_of(batch: &Batch) -> Vec<RecordWrite> {
+    batch.changes.iter().rev().map(|change| RecordWrite::encode(&change.clone().inverse())).collect()
 }
 
 /// Rolls back these batches and all that wait behind them. A sender that is dropped tells its request.

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
 
-use super::retention::REMOVED_AT_A_TIME;
 use crate::registry::engine::Engine;
 use crate::registry::engine::pending::Scope;
 use crate::registry::model::Attribution;
@@ -16,7 +15,7 @@ use crate::registry::model::Quota;
 use crate::registry::model::{Clock, ManualClock, Uuid1};
 use crate::registry::state::State;
 use crate::registry::store::record::{event_key, is_event};
-use crate::registry::store::{Backend, CommitError, RecordWrite, Visit, fjall, recovery};
+use crate::registry::store::{Backend, CommitError, REMOVED_AT_A_TIME, RecordWrite, Visit, fjall, recovery};
 
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -273,6 +272,30 @@ async fn old_events_leave_the_disk_without_writes() {
     let mut state = recovery::state(&*bench.disk, bench.clock.now()).unwrap();
     state.retention = 60_000;
     assert_eq!((state.tenants[&1].events.len(), state.events(bench.clock.now(), 1).len()), (1, 0));
+}
+
+/// No request is needed, and markers before the removed events are refused.
+#[cfg(feature = "etcd")]
+#[tokio::test(flavor = "multi_thread")]
+async fn events_leave_early_to_make_room() {
+    const DAY: u64 = 86_400_000;
+    let hand = ManualClock::new(1_700_000_000_000);
+    let bench = Bench::keeping_events_for(DAY, &hand);
+    assert!(bench.set("key", "1").await && bench.set("key", "2").await);
+    hand.jump(Duration::from_secs(3_600));
+    assert!(bench.set("key", "3").await && bench.set("key", "4").await);
+    let first = bench.engine.shared.lock().state.tenants[&1].events[0].id;
+    assert_eq!((bench.events(), bench.engine.retention()), (4, DAY));
+    bench.engine.keep_since(bench.clock.now().wall - 1_800_000);
+    let start = Instant::now();
+    while bench.events() > 2 {
+        assert!(start.elapsed() < Duration::from_secs(20), "{} events are still there", bench.events());
+        tokio::time::sleep(Duration::from_millis(10)).await; // the pause between two looks
+    }
+    assert!(bench.engine.shared.lock().state.has_lost(bench.clock.now(), 1, first));
+    assert_eq!(bench.engine.retention(), 0, "streams look whether they have lost something");
+    bench.engine.keep_since(0);
+    assert!(bench.engine.shared.lock().state.has_lost(bench.clock.now(), 1, first), "what is gone stays gone");
 }
 
 /// A clock that is ahead for a moment removes nothing at once; what was made then leaves in time, with and without

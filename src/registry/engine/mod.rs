@@ -27,6 +27,7 @@ pub(crate) use hub::{Topic, Waiter};
 pub(crate) use pending::Scope;
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -43,7 +44,7 @@ use shared::{CommitTicket, Inner, Queue, Shared, Store};
 #[derive(Debug)]
 pub(super) struct Engine {
     clock: Clock,
-    retention: u64,
+    retention: AtomicU64,
     shared: Arc<Shared>,
     pub(super) disk: Option<Arc<dyn Backend>>,
     commit_thread: Mutex<Option<JoinHandle<()>>>,
@@ -67,7 +68,7 @@ enum Wait<'a> {
 impl Engine {
     /// Starts the commit thread, if there is a disk.
     pub(super) fn new(clock: Clock, state: State, disk: Option<Arc<dyn Backend>>) -> io::Result<Self> {
-        let retention = state.retention;
+        let (retention, has_trimmed) = (state.retention, state.kept_since > 0);
         let store = if disk.is_some() { Store::Durable(Queue::default()) } else { Store::Memory };
         let inner = Mutex::new(Inner { state, store, awaited: None });
         let shared = Arc::new(Shared { inner, submitted: Condvar::new(), hub: Arc::default() });
@@ -76,6 +77,8 @@ impl Engine {
             thread::Builder::new().name("commit".to_owned()).spawn(|| committer.run())
         };
         let commit_thread = disk.as_ref().map(start).transpose()?;
+        // Events may have been removed that are younger.
+        let retention = AtomicU64::new(if has_trimmed { 0 } else { retention });
         let (commit_thread, has_left) = (Mutex::new(commit_thread), watch::Sender::new(false));
         Ok(Self { clock, retention, shared, disk, commit_thread, has_left, earlier_deadline: Notify::new() })
     }
@@ -116,9 +119,25 @@ impl Engine {
         drop(self.shared.lock());
     }
 
-    /// Returns how long events are kept, in milliseconds.
+    /// Returns for how long no event is removed, in milliseconds.
     pub(super) fn retention(&self) -> u64 {
-        self.retention
+        self.retention.load(Ordering::Relaxed)
+    }
+
+    /// Removes events from before this time, in milliseconds since 1970, to make room.
+    #[cfg(feature = "etcd")]
+    pub(super) fn keep_since(&self, kept_since: u64) {
+        let mut inner = self.shared.lock();
+        if inner.state.kept_since < kept_since {
+            inner.state.kept_since = kept_since;
+            self.retention.store(0, Ordering::Relaxed); // the next time may come at any moment
+            drop(inner.store.try_again());
+            self.shared.submitted.notify_one();
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(super) fn now(&self) -> Now {

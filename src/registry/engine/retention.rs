@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use super::shared::Shared;
 use crate::registry::model::{Clock, Now, TenantId, Uuid1};
-use crate::registry::store::record::event_key;
-use crate::registry::store::{Backend, CommitError, RecordWrite};
+use crate::registry::store::{Backend, CommitError, EventRange};
 
-/// The most events that leave the disk after one commit.
-pub(super) const REMOVED_AT_A_TIME: usize = 2_000;
 /// Old events are looked for this many times in the time that events are kept.
 const LOOKS: u64 = 200;
 /// The shortest time between two looks while nothing is committed.
@@ -26,6 +23,8 @@ pub(super) struct Retention {
     next_look: u64,
     /// There were more old events than leave at once.
     has_more: bool,
+    /// Since when events are kept however long that is, as it was known at the last look.
+    kept_since: u64,
     /// The lower bound of the events of each tenant.
     removed_until: HashMap<TenantId, Uuid1>,
 }
@@ -33,7 +32,7 @@ pub(super) struct Retention {
 impl Retention {
     pub(super) fn new(clock: Clock, keep_for: u64) -> Self {
         let clamped = clock.now();
-        Self { clock, keep_for, clamped, next_look: 0, has_more: false, removed_until: HashMap::new() }
+        Self { clock, keep_for, clamped, next_look: 0, has_more: false, kept_since: 0, removed_until: HashMap::new() }
     }
 
     /// Returns the longest time between two looks.
@@ -49,7 +48,9 @@ impl Retention {
     pub(super) fn remove_old(&mut self, shared: &Shared, disk: &dyn Backend) {
         let now = self.clock.now();
         self.clamp(now);
-        if now.mono >= self.next_look || self.has_more {
+        let kept_since = shared.lock().state.kept_since;
+        let is_told = std::mem::replace(&mut self.kept_since, kept_since) != kept_since;
+        if now.mono >= self.next_look || self.has_more || is_told {
             self.next_look = now.mono + self.keep_for / LOOKS;
             if let Err(error) = self.remove(now, shared, disk) {
                 tracing::warn!(?error, "old events could not be removed; they will be tried again");
@@ -65,11 +66,11 @@ impl Retention {
         self.clamped = Now { mono: now.mono, wall };
     }
 
-    /// Removes old events, at most [`REMOVED_AT_A_TIME`], so that no commit waits for long. It begins where the last
-    /// call ended, since removed records slow a scan down until the store is compacted.
+    /// Removes old events, a part at a time, so that no commit waits for long. It begins where the last call ended, since
+    /// removed records slow a scan down until the store is compacted.
     fn remove(&mut self, now: Now, shared: &Shared, disk: &dyn Backend) -> Result<(), CommitError> {
         let is_continued = std::mem::take(&mut self.has_more);
-        let kept_since = self.clamped.wall.saturating_sub(self.keep_for);
+        let kept_since = self.clamped.wall.saturating_sub(self.keep_for).max(self.kept_since);
         let firsts = {
             let mut inner = shared.lock();
             if !is_continued {
@@ -77,23 +78,14 @@ impl Retention {
             }
             inner.state.first_kept(kept_since)
         };
-        let (mut old, mut done) = (Vec::new(), Vec::new());
-        for (tenant, first) in firsts {
+        let range = |(tenant, first): (TenantId, Uuid1)| {
             let from = self.removed_until.get(&tenant).copied().unwrap_or(Uuid1::lowest(0));
-            disk.scan(&event_key(tenant, from), &event_key(tenant, first.max(from)), &mut |key, _| {
-                old.push(RecordWrite { key: key.to_vec(), value: None });
-                Ok(old.len() < REMOVED_AT_A_TIME)
-            })?;
-            if old.len() >= REMOVED_AT_A_TIME {
-                self.has_more = true;
-                break;
-            }
-            done.push((tenant, first.max(from)));
-        }
-        if !old.is_empty() {
-            disk.commit(std::slice::from_ref(&old))?;
-        }
-        self.removed_until.extend(done);
+            EventRange { tenant, from, until: first.max(from) }
+        };
+        let old: Vec<EventRange> = firsts.into_iter().map(range).filter(|range| range.from < range.until).collect();
+        let done = disk.remove_events(&old)?;
+        self.has_more = done < old.len();
+        self.removed_until.extend(old.iter().take(done).map(|range| (range.tenant, range.until)));
         Ok(())
     }
 }

@@ -75,7 +75,7 @@ impl State {
             Some(marker) => tenant.check_marker(now, marker)?,
             None => Uuid1::first_of(*created).max(ids.first_since(now.wall.saturating_sub(RECENT_MS))),
         };
-        Ok(from.max(ids.first_since(now.wall.saturating_sub(self.retention))))
+        Ok(from.max(ids.first_since(self.oldest(now))))
     }
 
     /// Returns the scale of the ids in a tenant's feed.
@@ -159,11 +159,12 @@ impl State {
     pub(super) fn append_event(&mut self, now: Now, id: TenantId, kind: EventKind, by: PackedAttribution) {
         self.align_ids(now, id);
         let unkept = self.unkept.get(&id).copied();
+        let oldest = self.oldest(now);
         let tenant = self.tenants.entry(id).or_default();
         let first = Uuid1::new(ticks_of(tenant.record.ids.id_time(now.wall)), self.node);
         let last = tenant.last_event();
         let event = if first > last { first } else { last.next_tick(self.node) };
-        let old = tenant.record.ids.first_since(now.wall.saturating_sub(self.retention));
+        let old = tenant.record.ids.first_since(oldest);
         let is_old = |event: &&Event| event.id < old && unkept.is_none_or(|unkept| event.id < unkept);
         let old = tenant.events.iter().take(DROPPED_PER_EVENT).take_while(is_old).count();
         // No change: they are not listed any more, and retention removes them from disk. If the clock is set back, they

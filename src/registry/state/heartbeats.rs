@@ -169,6 +169,15 @@ mod tests {
         let third = beat(&mut state, at(2), "node-1", second).unwrap();
         assert_eq!(beat(&mut state, at(3), "node-1", second), Ok(third), "and from then on as ever");
         assert_eq!(beat(&mut state, at(3), "node-1", first), stale(first));
+        // A heartbeat that was held up comes first.
+        forget(&mut state);
+        let orphan = beat(&mut state, at(4), "node-1", first).unwrap();
+        let fourth = beat(&mut state, at(5), "node-1", third).unwrap();
+        assert_eq!(beat(&mut state, at(6), "node-1", third), Ok(fourth));
+        assert_eq!(beat(&mut state, at(6), "node-1", first), stale(first));
+        let fifth = beat(&mut state, at(7), "node-1", fourth).unwrap();
+        assert_eq!(beat(&mut state, at(8), "node-1", orphan), stale(orphan), "now the newest one is known");
+        beat(&mut state, at(8), "node-1", fifth).unwrap();
     }
 
     #[test]

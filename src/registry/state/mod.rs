@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) node: u64,
     /// How long events are kept, in milliseconds.
     pub(super) retention: u64,
+    /// Events from before this time, in milliseconds since 1970, may have been removed to make room.
+    pub(super) kept_since: u64,
     /// The most events of a tenant that stay in memory once they are on disk.
     pub(super) recent: usize,
     /// The first event of each tenant that is not on disk yet.
@@ -82,10 +84,16 @@ impl State {
             keys,
             node: fastrand::u64(..),
             retention: RETENTION_MS,
+            kept_since: 0,
             recent: usize::MAX,
             unkept: HashMap::new(),
             journal: Vec::new(),
         }
+    }
+
+    /// Returns the wall time since which events are kept.
+    pub(super) fn oldest(&self, now: Now) -> u64 {
+        now.wall.saturating_sub(self.retention).max(self.kept_since)
     }
 
     /// Creates a tenant that does not exist. Must be called before any other use of it.

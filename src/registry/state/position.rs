@@ -24,7 +24,7 @@ impl State {
         let tenant = self.tenants.get(&id).unwrap_or(&unknown);
         if marker.unix_ms() < tenant.record.created || self.has_lost(now, id, marker) {
             let margin = (self.retention / MARGIN).min(MAX_MARGIN_MS);
-            let since = now.wall.saturating_sub(self.retention).saturating_add(margin);
+            let since = self.oldest(now).saturating_add(margin);
             let start = tenant.record.ids.first_since(since).max(Uuid1::first_of(tenant.record.created));
             return Err(DomainError::MarkerExpired { start: Uuid1::new(start.ticks(), 0) });
         }
@@ -34,8 +34,7 @@ impl State {
     /// Returns whether events after this position may have been removed.
     pub(crate) fn has_lost(&self, now: Now, id: TenantId, position: Uuid1) -> bool {
         let is_old = |tenant: &Tenant| {
-            position < tenant.record.ids.first_since(now.wall.saturating_sub(self.retention))
-                && position < tenant.last_event()
+            position < tenant.record.ids.first_since(self.oldest(now)) && position < tenant.last_event()
         };
         self.tenants.get(&id).is_some_and(is_old)
     }

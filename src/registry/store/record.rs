@@ -14,7 +14,7 @@ pub(super) const TOKEN_KEYS: &[u8] = b"m/keys";
 /// The first byte of the keys of the registry itself.
 pub(super) const META: u8 = b'm';
 /// The first byte of all other keys; the tenant and the kind follow.
-const DATA: u8 = b'd';
+pub(super) const DATA: u8 = b'd';
 
 const CONFIG_VALUE: u8 = b'c';
 /// A session, and with [`SEPARATOR`] a service in it.
@@ -98,6 +98,14 @@ pub(super) fn records_of(tenant: TenantId) -> (Vec<u8>, Vec<u8>) {
 /// Returns the tenant in a key.
 pub(super) fn tenant_of(key: &[u8]) -> Option<TenantId> {
     split(key).map(|(tenant, _, _)| tenant)
+}
+
+/// Returns the key of the session that a key belongs to: its own, or that of a service in a session.
+#[cfg(feature = "etcd")]
+pub(super) fn session_of(record_key: &[u8]) -> Option<&[u8]> {
+    let (_, _, id) = split(record_key).filter(|(_, kind, _)| *kind == SESSION)?;
+    let length = id.split(|byte| char::from(*byte) == SEPARATOR).next()?.len();
+    record_key.get(..record_key.len() - id.len() + length)
 }
 
 pub(crate) fn is_event(key: &[u8]) -> bool {

@@ -17,8 +17,8 @@ use crate::registry::model::{Now, TenantId, Uuid1};
 use crate::registry::state::State;
 
 /// The version of the form of records, and the secret keys.
-const FORMAT: &[u8] = b"m/format";
-const CURRENT: &[u8] = b"3";
+pub(super) const FORMAT: &[u8] = b"m/format";
+pub(super) const CURRENT: &[u8] = b"3";
 /// Its records are valid in the current format, too. An earlier version cannot read those that are added, so it must
 /// find the number of a format that it refuses.
 const PREVIOUS: &[u8] = b"2";
@@ -65,14 +65,7 @@ fn keys(disk: &dyn Backend) -> io::Result<Keys> {
             disk.commit(&[vec![put(FORMAT, CURRENT)]])?;
             Ok(keys)
         }
-        (Some(format), Some(_)) => {
-            let format = String::from_utf8_lossy(&format).into_owned();
-            let current = String::from_utf8_lossy(CURRENT);
-            Err(io::Error::other(format!(
-                "its records have format {format:?}, and this version reads format {current:?}; use the version that wrote \
-                 it, or start with an empty directory"
-            )))
-        }
+        (Some(format), Some(_)) => Err(other_format(&format)),
         (None, None) => {
             let keys = Keys::random().map_err(|error| io::Error::other(error.to_string()))?;
             disk.commit(&[vec![put(FORMAT, CURRENT), put(TOKEN_KEYS, &keys.bytes())]])?;
@@ -80,6 +73,20 @@ fn keys(disk: &dyn Backend) -> io::Result<Keys> {
         }
         _ => Err(io::Error::other("its keys are damaged")),
     }
+}
+
+fn other_format(format: &[u8]) -> io::Error {
+    let (format, current) = (String::from_utf8_lossy(format), String::from_utf8_lossy(CURRENT));
+    io::Error::other(format!(
+        "its records have format {format:?}, and this version reads format {current:?}; use the version that wrote it, or \
+         start with an empty directory"
+    ))
+}
+
+/// Refuses records of a format that cannot be read.
+#[cfg(feature = "etcd")]
+pub(super) fn check_format(format: &[u8]) -> io::Result<()> {
+    if [CURRENT, PREVIOUS].contains(&format) { Ok(()) } else { Err(other_format(format)) }
 }
 
 /// Returns the state of a disk.
@@ -90,7 +97,7 @@ pub(crate) fn state(disk: &dyn Backend, now: Now) -> io::Result<State> {
 }
 
 /// Reads back everything except old events, tenant by tenant.
-fn load(disk: &dyn Backend, now: Now, state: &mut State) -> io::Result<()> {
+pub(crate) fn load(disk: &dyn Backend, now: Now, state: &mut State) -> io::Result<()> {
     let mut first = Some(TenantId::MIN);
     while let Some((from, to)) = first.map(record::tenants_from) {
         let mut found = None;

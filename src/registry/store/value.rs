@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
         Some(*array)
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = u32::from_be_bytes(self.array()?);
         let (bytes, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
         self.0 = rest;
