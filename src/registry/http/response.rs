@@ -3,6 +3,8 @@
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "etcd")]
+use futures_util::StreamExt as _;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
@@ -117,6 +119,26 @@ impl Answer {
         Self { stream: Some(stream), ..Self::empty(status) }
     }
 
+    /// Makes a response of what another node has answered. The headers are complete.
+    #[cfg(feature = "etcd")]
+    pub(super) fn passed_on(status: StatusCode, headers: HeaderMap, body: Bytes, stream: Option<ByteStream>) -> Self {
+        Self { headers, body, stream, ..Self::empty(status) }
+    }
+
+    /// Ends a response that goes on when `end` is ready. `held` is kept until then.
+    #[cfg(feature = "etcd")]
+    pub(super) fn until<T: Send + 'static>(self, end: impl Future<Output = ()> + Send + 'static, held: T) -> Self {
+        let hold = move |piece| (&held, piece).1;
+        let stream = self.stream.map(|stream| stream.take_until(end).map(hold).boxed());
+        Self { stream, ..self }
+    }
+
+    /// Returns whether it has no end that is known.
+    #[cfg(feature = "etcd")]
+    pub(super) fn goes_on(&self) -> bool {
+        self.stream.is_some() && !self.headers.contains_key(CONTENT_LENGTH)
+    }
+
     /// `text` ends with a line feed.
     fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
         Self { body: text.into(), has_line_feed: true, ..Self::empty(status) }.header(CONTENT_TYPE, JSON)
@@ -166,7 +188,8 @@ impl Answer {
         }
         let has_no_length = self.stream.is_some() || self.status == StatusCode::NOT_MODIFIED;
         if self.status != StatusCode::NO_CONTENT && !has_no_length {
-            self.headers.insert(CONTENT_LENGTH, self.body.len().into());
+            // That of another node stays: to HEAD it answers with the length and no body.
+            self.headers.entry(CONTENT_LENGTH).or_insert_with(|| self.body.len().into());
         }
         self.headers.insert(RESPONSE_ID, id);
         let body = match self.stream {

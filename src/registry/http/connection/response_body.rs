@@ -1,7 +1,7 @@
 //! The body of a response: nearly always bytes that are there, sometimes a stream that lasts.
 
-use std::convert::Infallible;
 use std::fmt::{self, Debug, Formatter};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,8 +12,9 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use super::limit::Connection;
 
-/// Pieces that are sent as they come. The next one is only made once the client has room for it.
-pub(in crate::registry::http) type ByteStream = BoxStream<'static, Bytes>;
+/// Pieces that are sent as they come. The next one is only made once the client has room for it. After an error the
+/// connection is closed, so that the client sees that the end is missing.
+pub(in crate::registry::http) type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
 /// The body of a response.
 pub(in crate::registry::http) enum ResponseBody {
@@ -42,17 +43,17 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
-            Self::Full(body) => Pin::new(body).poll_frame(cx),
+            Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Stream { stream, request } => {
                 let next = stream.as_mut().poll_next(cx);
                 if matches!(next, Poll::Ready(None)) {
                     *request = None;
                 }
-                next.map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+                next.map(|next| next.map(|bytes| bytes.map(Frame::data)))
             }
         }
     }

@@ -114,6 +114,9 @@ pub(crate) async fn login(
         Home::Alone(engine) => {
             engine.read(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
         }
+        // The owner of its shard has created the account.
+        #[cfg(feature = "etcd")]
+        Home::Cluster(_) => {}
     }
     Ok(document(&login, base))
 }

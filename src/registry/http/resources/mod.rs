@@ -14,4 +14,6 @@ pub(super) mod services;
 pub(super) mod sessions;
 
 pub(crate) use fair_share::{PageShares, ShareGuard};
+#[cfg(feature = "etcd")]
+pub(crate) use follow::client_wait;
 pub(crate) use follow::{Interrupts, Place, Places, is_followed};

@@ -62,7 +62,7 @@ impl RequestContext<'_> {
             _place: place,
         };
         let pieces =
-            stream::unfold(follower, async |mut follower| follower.next().await.map(|piece| (piece, follower)));
+            stream::unfold(follower, async |mut follower| follower.next().await.map(|piece| (Ok(piece), follower)));
         Ok(Answer::stream(StatusCode::OK, Box::pin(pieces))
             .header(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM))
             .header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))

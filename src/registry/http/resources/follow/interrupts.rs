@@ -27,6 +27,17 @@ impl Interrupts {
         self.0.send_modify(|_| {});
     }
 
+    /// Is ready when the registry stops.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut seen = self.0.subscribe();
+        async move {
+            if seen.wait_for(|is_stopping| *is_stopping).await.is_err() {
+                std::future::pending().await // the registry is gone, and this task ends next
+            }
+        }
+    }
+
     pub(super) fn subscribe(&self) -> Interrupted {
         Interrupted(self.0.subscribe())
     }

@@ -14,6 +14,8 @@ mod places;
 
 pub(super) use entity_tag::{EntityTag, KnownTags, Tagged};
 pub(crate) use interrupts::Interrupts;
+#[cfg(feature = "etcd")]
+pub(crate) use parameters::client_wait;
 pub(crate) use parameters::is_followed;
 pub(super) use parameters::{last_event_id, wait, wants_event_stream};
 pub(crate) use places::{Place, Places};

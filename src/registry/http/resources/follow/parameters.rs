@@ -31,6 +31,12 @@ pub(crate) fn wait(values: &[&str]) -> Result<Option<Duration>, DomainError> {
         .ok_or_else(|| DomainError::Parameter { name: "wait", rule: rule() })
 }
 
+/// Returns how long the client lets a request wait; not at all if it says that wrongly, which the answer will tell.
+#[cfg(feature = "etcd")]
+pub(crate) fn client_wait(query: &Query<'_>) -> Duration {
+    wait(&query.values("wait")).ok().flatten().unwrap_or_default()
+}
+
 /// Returns whether the client accepts server-sent events. It has to name them: `*/*` is what every client sends.
 pub(crate) fn wants_event_stream(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());

@@ -21,6 +21,8 @@ pub(super) struct Pause<'a> {
 impl<'a> Pause<'a> {
     /// Begins a wait. Fails if too many requests of the client's account or address wait already.
     pub(super) fn begin(context: &'a RequestContext<'a>, wait: Duration) -> Result<Self, HttpError> {
+        #[cfg(feature = "etcd")]
+        let wait = context.longest_wait.map_or(wait, |longest| wait.min(longest));
         let place = if wait.is_zero() { None } else { Some(context.follower_place()?) };
         let interrupted = context.app.interrupts.subscribe();
         Ok(Self { context, interrupted, until: Instant::now() + wait, _place: place })
