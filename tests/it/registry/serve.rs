@@ -12,7 +12,7 @@ use crate::bench::registry::{connect, read_answer};
 use crate::bench::users::{hash_of, key_login};
 use crate::bench::wrapper::limited;
 use crate::bench::{Client, USERS};
-use crate::bench::{Registry, Running, child, clean, compare_with_manual, eventually, need};
+use crate::bench::{Registry, Running, child, clean, eventually, need, options_of_help, options_of_page};
 
 fn client(registry: &Registry) -> Client {
     let address: SocketAddr = registry.url.strip_prefix("http://").unwrap().parse().unwrap();
@@ -41,6 +41,23 @@ fn serve_prints_its_address_and_stops_on_signals() {
         registry.process.signal(signal);
         assert_eq!(registry.process.end().code(), Some(0), "{signal}");
     }
+}
+
+/// The registry learns of them and of the signal at the same time.
+#[test]
+fn connections_made_before_the_stop_are_served() {
+    let mut registry = Registry::start();
+    let address: SocketAddr = registry.url.split("://").nth(1).unwrap().parse().unwrap();
+    assert_eq!(client(&registry).get("/services").status, 200);
+    registry.process.signal(Signal::SIGSTOP);
+    let mut connections: Vec<_> = (0..20).map(|_| connect(address)).collect();
+    for connection in &mut connections {
+        connection.get_mut().write_all(b"GET /v1.0/services HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    }
+    registry.process.signal(Signal::SIGTERM);
+    registry.process.signal(Signal::SIGCONT);
+    assert!(connections.iter_mut().all(|connection| read_answer(connection, false).status == 200));
+    assert_eq!(registry.process.end().code(), Some(0));
 }
 
 /// Who has asked nothing yet, or half of something, is not waited for.
@@ -166,7 +183,9 @@ fn help_and_manual_list_the_same_options() {
     let all = [&[][..], &["serve"], &["backup"], &["restore"], &["status"], &["maintenance"], &["update"]]
         .map(help)
         .join("\n");
-    compare_with_manual(&all, "service-registry.1");
+    // A build with the feature `etcd` has more options, which have a page of their own.
+    let more = options_of_page("service-registry-cluster.1");
+    assert_eq!(&options_of_help(&all) - &more, options_of_page("service-registry.1"));
 }
 
 #[test]

@@ -17,13 +17,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Home};
@@ -40,6 +41,8 @@ const MAX_BUFFER: usize = 16 * 1024;
 const LAST_CALL: Duration = Duration::from_secs(5);
 /// How long a request that has arrived may take until it is seen to be under way.
 const MOMENT: Duration = Duration::from_millis(100);
+/// How long connections are accepted at most after the stop.
+const LAST_ACCEPTS: Duration = Duration::from_millis(500);
 /// The pause after a connection could not be accepted: the process has no descriptor left, and may have one soon.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -71,26 +74,47 @@ pub(crate) async fn serve(
             let engine = engine.clone();
             background.spawn(async move { engine.keep_swept().await });
         }
+        #[cfg(feature = "etcd")]
+        Home::Cluster(cluster) => {
+            let node = cluster.node.clone();
+            background.spawn(async move { match node.live().await {} });
+            let node = cluster.node.clone();
+            background.spawn(async move { match node.look_after_etcd().await {} });
+        }
     }
     let connections = ConnectionTable::new(max_connections, app.timeouts);
     let _end = AbortAll(connections.clone());
     let graceful = GracefulShutdown::new();
+    let begin = |stream, place: Permit| {
+        let connection = place.connection.clone();
+        let served = tokio::spawn(converse(app.clone(), stream, place, graceful.watcher()));
+        connection.served_by(served.abort_handle());
+    };
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             (stream, from) = accept(&listener) => {
                 let place = tokio::select! {
-                    () = &mut shutdown => break,
+                    biased; // otherwise a connection that can be served might be dropped
                     place = connections.acquire(from) => place,
+                    () = &mut shutdown => break,
                 };
-                let connection = place.connection.clone();
-                let served = tokio::spawn(converse(app.clone(), stream, place, graceful.watcher()));
-                connection.served_by(served.abort_handle());
+                begin(stream, place);
             }
+        }
+    }
+    // The system would reset those that it has accepted already. It may take a moment until the runtime knows of them.
+    let end = Instant::now() + LAST_ACCEPTS;
+    while let Ok((stream, from)) = timeout(MOMENT, accept(&listener)).await {
+        let Some(place) = connections.acquire(from).now_or_never() else { break };
+        begin(stream, place);
+        if Instant::now() >= end {
+            break; // they do not end
         }
     }
     drop(listener);
     app.interrupts.stop();
+    sleep(MOMENT).await; // hyper would close connections whose first request is still on its way
     let closing = async {
         loop {
             sleep(MOMENT).await;
