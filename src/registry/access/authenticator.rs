@@ -19,9 +19,9 @@ pub(super) const OPEN_TENANT: TenantId = 1;
 pub(crate) const OPEN_TENANT_ID: &str = "1";
 
 const TOKEN_LIFE_MS: u64 = 24 * 3_600_000;
-/// The most that the clock may have been ahead when it issued a token, in milliseconds. A token from further in the
-/// future is void: it would be valid for that much longer.
-const TOKEN_SKEW_MS: u64 = 60_000;
+/// The most that the clock may have been ahead when it issued a token, in milliseconds: those of nodes may be minutes
+/// apart. A token from further in the future is void: it would be valid for that much longer.
+const TOKEN_SKEW_MS: u64 = 15 * 60_000;
 
 const NO_TENANT: &str = "No tenant id provided";
 const NO_TOKEN: &str = "No authentication token provided";
@@ -134,6 +134,18 @@ impl Authenticator {
             AccessRule::Open => vec![OPEN_TENANT],
             AccessRule::Listed(users) => users.by_name.values().map(|known| known.user.tenant).collect(),
         }
+    }
+
+    /// Returns a number that differs between different users files. It reveals nothing about them.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn users_fingerprint(&self) -> String {
+        let mut numbers: Vec<String> = match &self.access {
+            AccessRule::Open => Vec::new(),
+            AccessRule::Listed(users) => users.by_number.keys().map(|number| format!("{number:016x}")).collect(),
+        };
+        numbers.sort();
+        let parts: Vec<&str> = numbers.iter().map(String::as_str).collect();
+        format!("{:016x}", self.keys.fingerprint(&parts))
     }
 
     /// Returns the limits of a tenant.

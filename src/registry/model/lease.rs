@@ -12,6 +12,9 @@ use super::uuid::{Uuid1, ticks_in};
 
 /// There was no heartbeat yet. No time has this bit.
 const UNCONFIRMED: u64 = 1 << 63;
+/// Marks the previous token as one that another process has issued, or this one before a restart. No ticks have this
+/// bit.
+const FOREIGN: u64 = 1 << 63;
 
 /// The lease of a session or a service. None of it is stored, except its incarnation: heartbeats cost no write.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +30,7 @@ pub(crate) struct Lease {
     pub(crate) queued_deadline: u64,
     /// The time in the newest token, in ticks; 0 if it is unknown, as after a restart.
     pub(crate) latest: u64,
-    /// The time in the token before, until the newest has been used; otherwise 0.
+    /// The time in the token before, perhaps with [`FOREIGN`], until the newest has been used; otherwise 0.
     pub(crate) previous: u64,
 }
 
@@ -76,8 +79,13 @@ impl Lease {
     }
 
     /// Returns whether a heartbeat with this token renews it.
+    ///
+    /// If the newest token is unknown, the first one that comes may be an old one: of a heartbeat that was held up on
+    /// its way, and that its client has sent again since. So the client's own, which is newer, counts as well.
     pub(crate) fn accepts(&self, keys: &Keys, tenant: TenantId, token: Uuid1) -> bool {
-        let is_current = self.latest == 0 || [self.previous, self.latest].contains(&token.ticks());
+        let (ticks, previous) = (token.ticks(), self.previous & !FOREIGN);
+        let is_newer = self.previous != previous && ticks > previous;
+        let is_current = self.latest == 0 || [previous, self.latest].contains(&ticks) || is_newer;
         is_current && keys.heartbeat_token(token.ticks(), tenant, self.incarnation) == token
     }
 
@@ -94,10 +102,11 @@ impl Lease {
             return None;
         }
         self.set_deadline(now, timeout);
-        let next = if token.ticks() == self.previous {
+        let next = if token.ticks() == self.previous & !FOREIGN {
             self.token(keys, tenant) // the response to the last heartbeat was lost
         } else {
-            self.previous = token.ticks();
+            let is_own = token.ticks() == self.latest;
+            self.previous = if is_own { token.ticks() } else { token.ticks() | FOREIGN };
             self.issue_token(now, keys, tenant, timeout)
         };
         self.heard = now.wall;
@@ -127,7 +136,7 @@ impl Lease {
     fn issue_token(&mut self, now: Now, keys: &Keys, tenant: TenantId, timeout: u8) -> Uuid1 {
         let deadline = now.wall + u64::from(timeout) * 1000;
         let mut low = keys.order(now.wall, timeout);
-        while self.previous == ticks_in(deadline, low) {
+        while self.previous & !FOREIGN == ticks_in(deadline, low) {
             low += 1; // more heartbeats in one millisecond than are told apart
         }
         self.latest = ticks_in(deadline, low);
