@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::Users;
+#[cfg(feature = "etcd")]
+use super::cluster::ClusterConfig;
 use super::http::{ServiceShape, Timeouts, Tls, TrustedProxy};
 use super::model::Clock;
 use super::store::{Opener, recovery};
@@ -23,6 +25,8 @@ pub struct Config {
     pub(super) data_dir: Option<(PathBuf, Opener)>,
     pub(super) events_retention: Option<Duration>,
     pub(super) service_shape: ServiceShape,
+    #[cfg(feature = "etcd")]
+    pub(super) cluster: Option<ClusterConfig>,
 }
 
 impl Config {
@@ -43,6 +47,8 @@ impl Config {
             data_dir: None,
             events_retention: None,
             service_shape: ServiceShape::Form,
+            #[cfg(feature = "etcd")]
+            cluster: None,
         }
     }
 
@@ -106,7 +112,15 @@ impl Config {
         Self { data_dir: Some((path.into(), recovery::open)), ..self }
     }
 
-    /// How long events are kept; 30 days by default.
+    /// Keeps all data in etcd, and shares the work with all other registries that do so. Replaces
+    /// [`data_dir`](Self::data_dir).
+    #[cfg(feature = "etcd")]
+    #[must_use]
+    pub fn cluster(self, cluster: ClusterConfig) -> Self {
+        Self { cluster: Some(cluster), ..self }
+    }
+
+    /// How long events are kept; 30 days by default, in a cluster a day.
     #[must_use]
     pub fn events_retention(self, retention: Duration) -> Self {
         Self { events_retention: Some(retention), ..self }

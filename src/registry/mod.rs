@@ -21,6 +21,10 @@
 //! expiry task; `state` holds the rules, `model` the data, and `store` what must survive.
 
 mod access;
+#[cfg(feature = "etcd")]
+mod cluster;
+#[cfg(feature = "etcd")]
+mod clustered;
 mod config;
 mod engine;
 mod error;
@@ -29,11 +33,17 @@ mod model;
 mod server;
 mod state;
 mod store;
+#[cfg(feature = "etcd")]
+mod switches;
 
 pub use access::{Users, hash_key};
+#[cfg(feature = "etcd")]
+pub use cluster::{ClusterConfig, ClusterReport, cluster_report, restore_etcd};
 pub use config::Config;
 pub use error::Error;
 pub use http::{ServiceShape, Timeouts, Tls, TlsFiles, TrustedProxy};
 pub use model::{Clock, ManualClock};
 pub use server::{Control, Registry};
+#[cfg(feature = "etcd")]
+pub use store::{EtcdConfig, backup_etcd};
 pub use store::{backup, restore};

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use nix::sys::socket::{Backlog, listen};
 
 use super::access::{Authenticator, Users};
+#[cfg(feature = "etcd")]
+use super::clustered;
 use super::config::Config;
 use super::engine::Engine;
 use super::error::Error;
@@ -35,7 +37,7 @@ impl Registry {
     ///
     /// [`Error::NotLoopback`], [`Error::Listener`], [`Error::Random`], [`Error::Thread`], and with a data directory
     /// [`Error::InUse`], [`Error::DataDir`].
-    pub fn bind(config: Config, listener: TcpListener) -> Result<Self, Error> {
+    pub fn bind(mut config: Config, listener: TcpListener) -> Result<Self, Error> {
         let address = listener.local_addr().map_err(Error::Listener)?;
         if config.users.is_none() && !config.allow_remote_anonymous && !address.ip().to_canonical().is_loopback() {
             return Err(Error::NotLoopback(address));
@@ -45,37 +47,12 @@ impl Registry {
         #[cfg(unix)]
         listen(&listener, Backlog::MAXALLOWABLE).map_err(|error| Error::Listener(error.into()))?;
         http::connection::bound_send_buffers(&listener).map_err(Error::Listener)?;
-        let now = config.clock.now();
-        let (mut state, opened) = match &config.data_dir {
-            None => (State::new(Arc::new(Keys::random().map_err(|error| Error::Random(error.to_string()))?)), None),
-            Some((path, open)) => {
-                let opened = open(path)?;
-                let state = recovery::state(&*opened.disk, now);
-                (state.map_err(|source| Error::DataDir { path: path.clone(), source })?, Some(opened))
-            }
-        };
-        if let Some(retention) = config.events_retention {
-            state.retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-        }
-        let authenticator = Authenticator::new(state.keys.clone(), config.users);
-        let disk = opened.as_ref().map(|opened| opened.disk.clone());
-        let clock = config.clock.clone();
-        let engine = Engine::new(config.clock, state, disk).map_err(Error::Thread)?;
-        engine.create_tenants(now, authenticator.tenants());
-        engine.align_ids(now);
+        let retention = config.events_retention.map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
+        let (home, authenticator, opened) = home(&mut config, retention)?;
         let Config {
             tls, host_names, trusted_proxies, compatibility, timeouts, max_connections, service_shape, ..
         } = config;
-        let app = App::new(
-            Home::Alone(Arc::new(engine)),
-            clock,
-            authenticator,
-            tls,
-            address,
-            host_names,
-            compatibility,
-            timeouts,
-        );
+        let app = App::new(home, authenticator, tls, address, host_names, compatibility, timeouts);
         let app = Arc::new(app.for_connections(max_connections, trusted_proxies).with_shape(service_shape));
         Ok(Self { listener, address, app, opened, max_connections })
     }
@@ -101,6 +78,17 @@ impl Registry {
     /// If the listener cannot be handed to the runtime.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        #[cfg(feature = "etcd")]
+        if let Home::Cluster(cluster) = &self.app.home {
+            let cluster = cluster.clone();
+            let shutdown = async {
+                shutdown.await;
+                cluster.retire().await;
+            };
+            http::connection::serve(self.app, listener, self.max_connections, shutdown).await;
+            cluster.node.quit().await;
+            return Ok(());
+        }
         let serve = http::connection::serve(self.app, listener, self.max_connections, shutdown);
         match &self.opened {
             None => serve.await,
@@ -113,6 +101,34 @@ impl Registry {
     }
 }
 
+/// Opens the place of the data.
+fn home(config: &mut Config, retention: Option<u64>) -> Result<(Home, Authenticator, Option<OpenedStore>), Error> {
+    let users = config.users.take();
+    #[cfg(feature = "etcd")]
+    if let Some(cluster) = config.cluster.take() {
+        let (authenticator, cluster) = clustered::open(cluster, users, retention)?;
+        return Ok((Home::Cluster(Arc::new(cluster)), authenticator, None));
+    }
+    let now = config.clock.now();
+    let (mut state, opened) = match &config.data_dir {
+        None => (State::new(Arc::new(Keys::random().map_err(|error| Error::Random(error.to_string()))?)), None),
+        Some((path, open)) => {
+            let opened = open(path)?;
+            let state = recovery::state(&*opened.disk, now);
+            (state.map_err(|source| Error::DataDir { path: path.clone(), source })?, Some(opened))
+        }
+    };
+    if let Some(retention) = retention {
+        state.retention = retention;
+    }
+    let authenticator = Authenticator::new(state.keys.clone(), users);
+    let disk = opened.as_ref().map(|opened| opened.disk.clone());
+    let engine = Engine::new(config.clock.clone(), state, disk).map_err(Error::Thread)?;
+    engine.create_tenants(now, authenticator.tenants());
+    engine.align_ids(now);
+    Ok((Home::Alone(Arc::new(engine)), authenticator, opened))
+}
+
 /// Changes a registry while it serves.
 #[derive(Clone, Debug)]
 pub struct Control(Arc<App>);
@@ -122,6 +138,8 @@ impl Control {
     pub fn wait_responsive(&self) {
         match &self.0.home {
             Home::Alone(engine) => engine.wait_responsive(),
+            #[cfg(feature = "etcd")]
+            Home::Cluster(cluster) => cluster.node.wait_responsive(),
         }
     }
 

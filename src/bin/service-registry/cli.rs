@@ -15,6 +15,8 @@ use crate::commands::acting::lock::Lock;
 use crate::commands::acting::register::Register;
 use crate::commands::acting::wait::Wait;
 use crate::commands::acting::watch::Watch;
+#[cfg(feature = "etcd")]
+use crate::commands::cluster::Cluster;
 use crate::commands::completions::Completions;
 use crate::commands::config_file::ConfigFile;
 use crate::commands::reading::config::Config;
@@ -24,7 +26,7 @@ use crate::commands::reading::overview::Overview;
 use crate::commands::reading::services::Services;
 use crate::commands::reading::sessions::Sessions;
 use crate::commands::wrapper::{Maintenance, Status, Update};
-use crate::data_dir::{Backup, Restore};
+use crate::copies::{Backup, Restore};
 use crate::serve::Serve;
 use crate::{exit, logging};
 
@@ -142,6 +144,9 @@ pub(super) enum Command {
     ///
     /// No registry may be running in the directory. Every session gets its full timeout again.
     Restore(Restore),
+    /// Show the nodes of a cluster, its shards and the members of etcd, also while no node runs
+    #[cfg(feature = "etcd")]
+    Cluster(Cluster),
     /// Print the state of a wrapper as JSON, or of all wrappers of this machine as a table
     Status(Status),
     /// Take the service of a running wrapper out of the registry, or put it back

@@ -11,7 +11,7 @@ pub(super) const SUCCESS: u8 = 0;
 pub(super) const FAILURE: u8 = 1;
 /// Wrong usage: an unknown option, options that exclude each other, a configuration file that cannot be used.
 pub(super) const USAGE: u8 = 2;
-/// Of `serve`, `backup` and `restore`: another process uses the data directory.
+/// Of `serve`, `backup` and `restore`: another process uses the data directory, or nodes of the cluster run.
 pub(super) const IN_USE: u8 = 3;
 /// Of a command that asks a registry: the registry refused the request or the login.
 pub(super) const REFUSED: u8 = 3;
@@ -56,7 +56,12 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = if matches!(error, Error::InUse { .. }) { IN_USE } else { FAILURE };
+        let code = match error {
+            Error::InUse { .. } => IN_USE,
+            #[cfg(feature = "etcd")]
+            Error::NodesRun(_) => IN_USE,
+            _ => FAILURE,
+        };
         Self { error: error.into(), code }
     }
 }

@@ -3,8 +3,11 @@
 mod cli;
 mod commands;
 mod connection;
+mod copies;
 mod data_dir;
 mod duration;
+#[cfg(feature = "etcd")]
+mod etcd_options;
 mod exit;
 mod logging;
 mod output;
@@ -22,8 +25,10 @@ fn main() -> std::process::ExitCode {
     service_registry::variables::warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let outcome = match cli.command {
         Command::Serve(options) => serve::run(serve::Serve { origins: cli.origins, ..options }, cli.log.log_format),
-        Command::Backup(options) => data_dir::backup(options),
-        Command::Restore(options) => data_dir::restore(options),
+        Command::Backup(options) => copies::backup(options, &cli.origins),
+        Command::Restore(options) => copies::restore(options, &cli.origins),
+        #[cfg(feature = "etcd")]
+        Command::Cluster(options) => commands::cluster::run(options, &cli.origins),
         Command::Status(options) => commands::wrapper::status(&options),
         Command::Maintenance(options) => commands::wrapper::maintenance(&options),
         Command::Update(options) => commands::wrapper::update(&options),

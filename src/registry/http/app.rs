@@ -6,7 +6,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
+#[cfg(feature = "etcd")]
+use super::clustered::Clustered;
 use super::connection::{Timeouts, Tls};
+#[cfg(feature = "etcd")]
+use super::forward::Peers;
+#[cfg(all(test, feature = "etcd"))]
+use super::forward::test::Table;
 use super::forwarded::TrustedProxy;
 use super::representation::ServiceShape;
 use super::resources::{Interrupts, PageShares, Places};
@@ -42,6 +48,12 @@ pub(in crate::registry) struct App {
     pub(super) lists: PageShares,
     pub(super) interrupts: Interrupts,
     pub(super) followers: Arc<Places>,
+    /// The other nodes of the cluster.
+    #[cfg(feature = "etcd")]
+    pub(super) peers: Option<Arc<Peers>>,
+    /// Where all shards are, in tests.
+    #[cfg(all(test, feature = "etcd"))]
+    pub(super) table: Option<Table>,
 }
 
 /// Where the data of accounts is.
@@ -49,12 +61,14 @@ pub(in crate::registry) struct App {
 pub(in crate::registry) enum Home {
     /// That of all accounts is here.
     Alone(Arc<Engine>),
+    /// That of some accounts is here, and that of the others at other nodes.
+    #[cfg(feature = "etcd")]
+    Cluster(Arc<Clustered>),
 }
 
 impl App {
     pub(in crate::registry) fn new(
         home: Home,
-        clock: Clock,
         authenticator: Authenticator,
         tls: Option<Tls>,
         listening: SocketAddr,
@@ -65,6 +79,16 @@ impl App {
         let (authenticator, tls) = (ArcSwap::from_pointee(authenticator), RwLock::new(tls));
         let (login_throttle, ids, lists) = (LoginThrottle::default(), ResponseIds::new(), PageShares::default());
         let (waiting, trusted_proxies) = (Waiting::new(0), Vec::new());
+        let clock = match &home {
+            Home::Alone(engine) => engine.clock().clone(),
+            #[cfg(feature = "etcd")]
+            Home::Cluster(_) => Clock::system(),
+        };
+        #[cfg(feature = "etcd")]
+        let peers = match &home {
+            Home::Alone(_) => None,
+            Home::Cluster(cluster) => Some(cluster.peers.clone()),
+        };
         Self {
             home,
             clock,
@@ -83,6 +107,10 @@ impl App {
             lists,
             interrupts: Interrupts::default(),
             followers: Arc::new(Places::new(0)),
+            #[cfg(feature = "etcd")]
+            peers,
+            #[cfg(all(test, feature = "etcd"))]
+            table: None,
         }
     }
 
@@ -102,7 +130,12 @@ impl App {
 
     /// Replaces the users.
     pub(in crate::registry) fn replace_users(&self, users: Users) {
-        self.authenticator.store(Arc::new(self.authenticator.load().with(users)));
+        let authenticator = Arc::new(self.authenticator.load().with(users));
+        #[cfg(feature = "etcd")]
+        if let Home::Cluster(cluster) = &self.home {
+            cluster.node.replace_users(authenticator.users_fingerprint(), authenticator.tenants());
+        }
+        self.authenticator.store(authenticator);
         self.interrupts.users_replaced();
     }
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+#[cfg(feature = "etcd")]
+use std::time::Duration;
 
 use hyper::header::{HeaderMap, USER_AGENT};
 
@@ -40,6 +42,9 @@ pub(super) struct RequestContext<'a> {
     pub(super) path: &'a str,
     pub(super) query: &'a Query<'a>,
     pub(super) body: &'a Json,
+    /// How long the client of the node that forwarded the request will still wait.
+    #[cfg(feature = "etcd")]
+    pub(super) longest_wait: Option<Duration>,
 }
 
 impl RequestContext<'_> {

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+#[cfg(feature = "etcd")]
+use std::time::Duration;
 use std::time::Instant;
 
 use hyper::body::Incoming;
@@ -12,10 +14,14 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::app::{App, Home};
+#[cfg(feature = "etcd")]
+use super::clustered;
 use super::connection::ResponseBody;
 use super::context::{Caller, RequestContext};
 use super::credentials::claim;
 use super::error::HttpError;
+#[cfg(feature = "etcd")]
+use super::forward::{self, ForwardedCaller};
 use super::forwarded;
 use super::origin;
 use super::public_url::PublicUrl;
@@ -41,12 +47,45 @@ const PAGE: &str = concat!(
 
 /// Facts that are learned while a request is processed, and are reported whatever its outcome.
 #[derive(Debug, Default)]
-struct Notes {
+pub(super) struct Notes {
     /// When the whole request had arrived.
     now: Option<Now>,
     tenant: Option<TenantId>,
     user: Option<Arc<str>>,
     usage: Option<(Arc<Quotas>, Usage)>,
+    /// The id of the response, if it was needed before the response.
+    #[cfg(feature = "etcd")]
+    pub(super) id: Option<String>,
+    /// The client of the node that forwarded the request.
+    #[cfg(feature = "etcd")]
+    pub(super) forwarded: Option<ForwardedCaller>,
+    /// The request only claims to be forwarded.
+    #[cfg(feature = "etcd")]
+    forged: Option<HttpError>,
+}
+
+#[cfg(feature = "etcd")]
+impl Notes {
+    /// Notes whether another node forwarded the request. Returns who asks: then that node's client.
+    fn recognise(&mut self, app: &App, parts: &Parts, caller: Caller) -> Caller {
+        let Some(peers) = &app.peers else { return caller };
+        match forward::arrival(peers, parts, caller) {
+            Ok((caller, forwarded)) => {
+                self.id = forwarded.as_ref().map(|forwarded| forwarded.id.clone());
+                self.forwarded = forwarded;
+                caller
+            }
+            Err(error) => {
+                self.forged = Some(error);
+                caller
+            }
+        }
+    }
+
+    /// Checks that the body is the one that the other node forwarded.
+    fn check_body(&self, body: &[u8], caller: Caller) -> Result<(), HttpError> {
+        self.forwarded.as_ref().map_or(Ok(()), |forwarded| forwarded.check_body(body, caller))
+    }
 }
 
 /// Answers a request, and logs both, without anything secret. Calls `admitted` once the credentials were found right,
@@ -59,11 +98,16 @@ pub(super) async fn handle(
 ) -> Response<ResponseBody> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let base = PublicUrl { parts: &parts, is_secure: caller.is_secure, listening: app.listening };
     let mut notes = Notes::default();
+    #[cfg(feature = "etcd")]
+    let caller = notes.recognise(app, &parts, caller);
+    let base = PublicUrl { parts: &parts, is_secure: caller.is_secure, listening: app.listening };
     let outcome = authorize_and_route(app, caller, &base, &parts, body, &mut notes, admitted).await;
     let now = notes.now.unwrap_or_else(|| app.now());
+    #[cfg(not(feature = "etcd"))]
     let id = app.ids.next(now.wall);
+    #[cfg(feature = "etcd")]
+    let id = notes.id.take().unwrap_or_else(|| app.ids.next(now.wall));
     let mut answer = match outcome {
         Ok(answer) => answer,
         Err(error) => error.answer(&id, &base),
@@ -73,6 +117,10 @@ pub(super) async fn handle(
     }
     let client = || forwarded::client(caller.address, &parts.headers, &app.trusted_proxies);
     log(&parts, &answer, started, &notes, client, &id);
+    #[cfg(feature = "etcd")]
+    if clustered::is_closing(app) {
+        answer = answer.closing();
+    }
     let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"));
     answer.into_response(id, is_for_terminal(&parts.headers))
 }
@@ -87,14 +135,29 @@ async fn authorize_and_route(
     notes: &mut Notes,
     admitted: &(dyn Fn() + Sync),
 ) -> Result<Answer, HttpError> {
+    #[cfg(feature = "etcd")]
+    if let Some(error) = notes.forged.take() {
+        return Err(error);
+    }
+    #[cfg(feature = "etcd")]
+    if let Some(shard) = forward::handed_over(parts).filter(|_| app.peers.is_some()) {
+        let sender = notes.forwarded.as_ref().ok_or(HttpError::FORGED)?;
+        return clustered::receive(app, shard, &forward::read_handover(sender, body).await?);
+    }
     let authenticator = app.authenticator.load();
     let host = origin::host(parts)?;
-    if authenticator.is_open() {
+    #[cfg(not(feature = "etcd"))]
+    let is_checked = false;
+    #[cfg(feature = "etcd")]
+    let is_checked = notes.forwarded.is_some();
+    if authenticator.is_open() && !is_checked {
         origin::check(host, &parts.headers, caller.local, &app.host_names)?;
     }
-    let body = body::read(&parts.headers, body, app.timeouts.body).await?;
+    let raw = body::read(&parts.headers, body, app.timeouts.body).await?;
     let now = *notes.now.insert(app.now());
-    let body = &body::parse(&parts.headers, &body)?;
+    #[cfg(feature = "etcd")]
+    notes.check_body(&raw, caller)?;
+    let body = &body::parse(&parts.headers, &raw)?;
     let path = parts.uri.path();
     let (tenant, rest) = match Area::of(path) {
         Area::Api { tenant, rest } => (tenant, rest),
@@ -127,9 +190,30 @@ async fn authorize_and_route(
     let (tenant, user) = authenticator.admit(now, claim)?;
     (notes.tenant, notes.user) = (Some(tenant), user.clone());
     admitted();
-    let request = Admitted { app, tenant, address: caller.address, user, claim, base, rest, query, body };
+    #[cfg(feature = "etcd")]
+    let longest_wait = notes.forwarded.as_ref().map(|forwarded| forwarded.wait);
+    let request = Admitted {
+        app,
+        tenant,
+        caller,
+        user,
+        claim,
+        base,
+        rest,
+        query,
+        body,
+        #[cfg(feature = "etcd")]
+        longest_wait,
+    };
+    #[cfg(feature = "etcd")]
+    if app.peers.is_some() {
+        drop(authenticator); // others may replace the users while the request waits
+        return Box::pin(request.answer_in_cluster(&raw, notes)).await;
+    }
     match &app.home {
         Home::Alone(engine) => request.answer(engine, now, authenticator, notes).await,
+        #[cfg(feature = "etcd")]
+        Home::Cluster(_) => Err(HttpError::NoOwner), // it has peers
     }
 }
 
@@ -139,32 +223,50 @@ fn no_page(parts: &Parts) -> HttpError {
 }
 
 /// A request whose credentials were accepted.
-struct Admitted<'a> {
-    app: &'a Arc<App>,
-    tenant: TenantId,
-    address: IpAddr,
+pub(super) struct Admitted<'a> {
+    pub(super) app: &'a Arc<App>,
+    pub(super) tenant: TenantId,
+    pub(super) caller: Caller,
     user: Option<Arc<str>>,
     claim: TenantClaim<'a>,
-    base: &'a PublicUrl<'a>,
+    pub(super) base: &'a PublicUrl<'a>,
     /// The path below the tenant.
-    rest: &'a str,
-    query: &'a Query<'a>,
+    pub(super) rest: &'a str,
+    pub(super) query: &'a Query<'a>,
     body: &'a Json,
+    /// How long the client of the node that forwarded the request will still wait.
+    #[cfg(feature = "etcd")]
+    longest_wait: Option<Duration>,
 }
 
 impl Admitted<'_> {
     /// Answers it from the data of its account, which this engine has.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         engine: &Arc<Engine>,
         now: Now,
         authenticator: impl Deref<Target = Arc<Authenticator>>,
         notes: &mut Notes,
     ) -> Result<Answer, HttpError> {
-        let Self { app, tenant, address, ref user, claim, base, rest, query, body } = *self;
+        let Self { app, tenant, caller, ref user, claim, base, rest, query, body, .. } = *self;
+        let address = caller.address;
         let (user, path) = (user.clone(), base.parts.uri.path());
-        let context =
-            |quotas| RequestContext { app, engine, now, tenant, address, user, quotas, claim, base, path, query, body };
+        let context = |quotas| RequestContext {
+            app,
+            engine,
+            now,
+            tenant,
+            address,
+            user,
+            quotas,
+            claim,
+            base,
+            path,
+            query,
+            body,
+            #[cfg(feature = "etcd")]
+            longest_wait: self.longest_wait,
+        };
         if resources::is_followed(query, &base.parts.headers) {
             // The users are not held while the request waits: others may replace them.
             let quotas = authenticator.quotas(tenant).clone();

@@ -31,6 +31,15 @@ pub(super) enum HttpError {
     StorageUnavailable,
     /// The tenant has too many long responses under way.
     Busy,
+    /// No node answers for the tenant at present. What was asked may have been done.
+    #[cfg(feature = "etcd")]
+    NoOwner,
+}
+
+#[cfg(feature = "etcd")]
+impl HttpError {
+    /// It claims to come from another node, and does not.
+    pub(super) const FORGED: Self = Self::Forbidden(Cow::Borrowed("The seal of the forwarding node is not valid"));
 }
 
 impl From<DomainError> for HttpError {
@@ -88,6 +97,8 @@ impl HttpError {
         let is_garbled = matches!(self, Self::Garbled); // the start of the next request cannot be found
         let is_deferred_login = matches!(self, Self::Refused(DomainError::Busy(_)));
         let is_busy = is_deferred_login || matches!(self, Self::Busy);
+        #[cfg(feature = "etcd")]
+        let is_busy = is_busy || matches!(self, Self::NoOwner);
         let marker = match &self {
             Self::Refused(DomainError::MarkerExpired { start }) => Some(start.to_string()),
             _ => None,
@@ -104,6 +115,8 @@ impl HttpError {
             Self::StorageUnavailable | Self::Busy => {
                 message_as_details(FaultType::SystemFailure, "Internal Error".into())
             } // the log has the reason
+            #[cfg(feature = "etcd")]
+            Self::NoOwner => message_as_details(FaultType::SystemFailure, "Internal Error".into()),
             Self::Forbidden(why) => (FaultType::Forbidden, "forbidden".into(), why.into()),
             Self::RateReached { limit, period, path } => {
                 let details =

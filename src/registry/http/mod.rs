@@ -2,14 +2,18 @@
 //!
 //! In reading order: `connection` accepts connections; `dispatch` is the life of a request with the help of `app`; it
 //! becomes a `context` once its `credentials` are accepted; `router` finds the resource in `resources`; `request`
-//! parses bodies; `representation` and `response` write what goes back, and `error` pairs errors with statuses.
+//! parses bodies; `forward` sends what belongs to another node there; `representation` and `response` write what goes back, and `error` pairs errors with statuses.
 
 mod app;
+#[cfg(feature = "etcd")]
+mod clustered;
 pub(super) mod connection;
 mod context;
 mod credentials;
 mod dispatch;
 mod error;
+#[cfg(feature = "etcd")]
+mod forward;
 mod forwarded;
 mod origin;
 mod public_url;
@@ -20,6 +24,10 @@ mod response;
 mod router;
 
 pub(super) use app::{App, Home};
+#[cfg(feature = "etcd")]
+pub(super) use clustered::Clustered;
 pub use connection::{Timeouts, Tls, TlsFiles};
+#[cfg(feature = "etcd")]
+pub(super) use forward::{Peers, PeersConfig};
 pub use forwarded::TrustedProxy;
 pub use representation::ServiceShape;

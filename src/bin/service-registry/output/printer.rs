@@ -45,6 +45,25 @@ impl Printer {
         }
     }
 
+    /// Writes one object with several tables. Where there is no header, each row begins with the name of its table.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn tables(&self, object: &Value, tables: &[(&str, &'static [Column], &[Value])]) -> Result<(), Failure> {
+        if self.template.is_some() || !matches!(self.form, Form::Table | Form::Wide) {
+            return self.one(object);
+        }
+        let text = |(name, all, rows): &(&str, &'static [Column], &[Value])| {
+            let columns: Vec<&Column> =
+                all.iter().filter(|column| self.form == Form::Wide || !column.is_wide).collect();
+            if self.screen.is_terminal {
+                return table::for_people(&columns, rows, self.screen, Part::Whole);
+            }
+            let lines = table::for_programs(&columns, rows);
+            lines.lines().map(|line| format!("{name}\t{line}\n")).collect()
+        };
+        let shown = tables.iter().filter(|(_, _, rows)| !rows.is_empty());
+        stdout::write(&shown.map(text).collect::<Vec<_>>().join(if self.screen.is_terminal { "\n" } else { "" }))
+    }
+
     /// Writes objects of a stream: a line, or a document, for each. The first ones come with the header of a table.
     pub(crate) fn stream(&self, next: &[Value], is_first: bool) -> Result<(), Failure> {
         let text = match (&self.template, self.form) {

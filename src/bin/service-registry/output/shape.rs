@@ -36,6 +36,9 @@ pub(crate) enum Cell {
     Coloured(String, Color),
     /// Milliseconds since 1970.
     Time(u64),
+    /// Bytes.
+    #[cfg(feature = "etcd")]
+    Size(u64),
 }
 
 impl Shape {

@@ -83,5 +83,9 @@ fn content(cell: &Cell, now: Option<u64>) -> String {
         (Cell::Text(text) | Cell::Coloured(text, _), _) => visible(text).into_owned(),
         (Cell::Time(time), Some(now)) => time::relative(*time, now),
         (Cell::Time(time), None) => time::iso(*time),
+        #[cfg(feature = "etcd")]
+        (Cell::Size(bytes), Some(_)) => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+        #[cfg(feature = "etcd")]
+        (Cell::Size(bytes), None) => bytes.to_string(),
     }
 }

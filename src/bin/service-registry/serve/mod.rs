@@ -1,5 +1,7 @@
 //! `service-registry serve`.
 
+#[cfg(feature = "etcd")]
+mod cluster_options;
 mod notify;
 mod options;
 mod reload;
@@ -68,14 +70,14 @@ fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
     let reload = Reload::new(options.users.clone(), tls.clone());
     let config = config(&options, tls.as_ref())?;
     let listener = listen(&options)?;
-    let reached = listener.local_addr().context("listening")?.ip();
-    if options.users.is_some() && tls.is_none() && !reached.is_loopback() {
+    let listening = listener.local_addr().context("listening")?;
+    if options.users.is_some() && tls.is_none() && !listening.ip().is_loopback() {
         let name = options.origin("listen");
         tracing::warn!(
             "{name}: keys and tokens cross the network as they are; add --tls-cert and --tls-key, or a proxy with TLS"
         );
     }
-    let config = set_data_dir(config, &options)?;
+    let config = set_place(config, &options, listening, tls.as_ref())?;
     let registry = Registry::bind(config, listener).map_err(|error| with_option(error, &options))?;
     Ok((registry, reload, tls.is_some()))
 }
@@ -113,7 +115,11 @@ fn config(options: &Serve, tls: Option<&TlsFiles>) -> Result<Config, Failure> {
         Shape::Form => ServiceShape::Form,
         Shape::Union => ServiceShape::Union,
     };
-    Ok(config.service_shape(shape).events_retention(options.events_retention))
+    let config = config.service_shape(shape);
+    Ok(match options.events_retention {
+        Some(kept) => config.events_retention(kept),
+        None => config,
+    })
 }
 
 /// Adds the option of the wrong file to an error.
@@ -130,8 +136,24 @@ fn tls_option(options: &Serve, files: &TlsFiles, error: &Error) -> anyhow::Error
     anyhow!("{}: {error}", options.origin(option))
 }
 
-/// Logs the data directory before it is opened.
-fn set_data_dir(config: Config, options: &Serve) -> Result<Config, Failure> {
+/// Sets where the data is, and logs it before it is opened.
+fn set_place(
+    config: Config,
+    options: &Serve,
+    listening: SocketAddr,
+    tls: Option<&TlsFiles>,
+) -> Result<Config, Failure> {
+    #[cfg(feature = "etcd")]
+    if let Some(cluster) = options.cluster(&cluster_options::Listening { address: listening, tls })? {
+        tracing::info!(
+            "data: etcd, below {}; the other nodes reach this one at {}",
+            cluster.etcd.prefix,
+            cluster.advertise_url
+        );
+        return Ok(config.cluster(cluster));
+    }
+    #[cfg(not(feature = "etcd"))]
+    let _ = (listening, tls);
     if options.in_memory {
         tracing::info!("all data is in memory, and lost at the exit");
         return Ok(config);

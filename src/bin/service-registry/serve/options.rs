@@ -5,9 +5,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use service_registry::connection::Origins;
+#[cfg(feature = "etcd")]
+use service_registry::registry::ClusterConfig;
 use service_registry::registry::TrustedProxy;
 
+#[cfg(feature = "etcd")]
+use super::cluster_options::{ClusterOptions, Listening};
 use crate::duration::duration;
+#[cfg(feature = "etcd")]
+use crate::exit::Failure;
 
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
@@ -28,9 +34,9 @@ pub(crate) struct Serve {
     /// Keep all data in memory, also with --data-dir: it is lost at the exit
     #[arg(long, env = "SERVICE_REGISTRY_IN_MEMORY")]
     pub(crate) in_memory: bool,
-    /// How long events are kept: a number followed by s, m, h or d, such as 12h
-    #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", default_value = "30d", value_parser = duration)]
-    pub(crate) events_retention: Duration,
+    /// How long events are kept: a number followed by s, m, h or d, such as 12h; default: 30d, with --etcd 24h
+    #[arg(long, value_name = "DURATION", env = "SERVICE_REGISTRY_EVENTS_RETENTION", value_parser = duration)]
+    pub(crate) events_retention: Option<Duration>,
     /// Without --users: allow other machines as well
     #[arg(long, env = "SERVICE_REGISTRY_OPEN")]
     pub(crate) open: bool,
@@ -72,6 +78,9 @@ pub(crate) struct Serve {
     /// Some old clients send them; otherwise the response is 404, and their sessions expire.
     #[arg(long, env = "SERVICE_REGISTRY_LENIENT_HEARTBEATS")]
     pub(crate) lenient_heartbeats: bool,
+    #[cfg(feature = "etcd")]
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
     /// What the user wrote for the values.
     #[arg(skip)]
     pub(crate) origins: Origins,
@@ -81,6 +90,14 @@ impl Serve {
     /// Returns the name that the user wrote: `--listen`, or `SERVICE_REGISTRY_LISTEN`.
     pub(crate) fn origin(&self, option: &str) -> String {
         self.origins.name(option)
+    }
+
+    /// Reads the options of a node. None if the data is not in etcd.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn cluster(&self, listening: &Listening<'_>) -> Result<Option<ClusterConfig>, Failure> {
+        let rivals = [("data_dir", self.data_dir.is_some()), ("in_memory", self.in_memory)];
+        let rivals: Vec<&str> = rivals.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name).collect();
+        self.cluster.config(&rivals, listening, &self.origins)
     }
 }
 
