@@ -5,6 +5,8 @@
 mod acting;
 mod bench;
 mod client;
+#[cfg(feature = "etcd")]
+mod cluster;
 mod commands;
 mod registry;
 mod wrapper;

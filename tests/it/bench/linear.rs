@@ -26,6 +26,8 @@ enum Needs {
     Nothing,
     ThatItIs(Content),
     ThatItIsThere,
+    ThatItIsOf(u32),
+    ThatItIsNotOf(u32),
 }
 
 impl Operation {
@@ -37,6 +39,9 @@ impl Operation {
             Act::Create(value) => (Needs::ThatItIs(None), Some(Some(value))),
             Act::Update(value) => (Needs::ThatItIsThere, Some(Some(value))),
             Act::Remove => (Needs::ThatItIsThere, Some(None)),
+            Act::Hold(holder) => (Needs::ThatItIsOf(holder), None),
+            Act::Miss(holder) => (Needs::ThatItIsNotOf(holder), None),
+            Act::Expire(holder) => (Needs::ThatItIsOf(holder), Some(None)),
         };
         Self { needs, sets, asked, answered }
     }
@@ -46,9 +51,21 @@ impl Operation {
             Needs::Nothing => true,
             Needs::ThatItIs(needed) => content == needed,
             Needs::ThatItIsThere => content.is_some(),
+            Needs::ThatItIsOf(holder) => content.is_some_and(|content| holder_of(content) == holder),
+            Needs::ThatItIsNotOf(holder) => content.is_none_or(|content| holder_of(content) != holder),
         };
-        is_possible.then(|| self.sets.unwrap_or(content))
+        let after = match (self.needs, self.sets, content) {
+            (Needs::ThatItIsThere, Some(Some(new)), Some(old)) => Some(u64::from(holder_of(old)) << 32 | new),
+            (_, Some(new), _) => new,
+            _ => content,
+        };
+        is_possible.then_some(after)
     }
+}
+
+/// Who holds a record is in the upper half of its content, if that matters; an update leaves it.
+fn holder_of(content: u64) -> u32 {
+    u32::try_from(content >> 32).unwrap()
 }
 
 /// What an operation did.
@@ -65,6 +82,12 @@ pub enum Act {
     /// Replaced a value.
     Update(u64),
     Remove,
+    /// Saw that it belongs to this holder: a heartbeat that was accepted.
+    Hold(u32),
+    /// Saw that it does not.
+    Miss(u32),
+    /// Removed it because of this holder's end.
+    Expire(u32),
 }
 
 /// Whether a history that begins with no record can be explained.
@@ -166,6 +189,10 @@ impl Situation {
     }
 }
 
+/// What two holders created.
+const A: u64 = 1 << 32;
+const B: u64 = 2 << 32;
+
 /// Each operation as the time from which it was under way, the time of its answer (0: none came), and what it did.
 fn judged(history: &[(u64, u64, Act)]) -> bool {
     let operations = history.iter().map(|&(asked, answered, act)| {
@@ -177,7 +204,7 @@ fn judged(history: &[(u64, u64, Act)]) -> bool {
 
 #[test]
 fn linearizable_histories_are_accepted() {
-    use Act::{Create, Find, Read, Remove, Set, Update};
+    use Act::{Create, Expire, Find, Hold, Miss, Read, Remove, Set, Update};
     let possible: &[&[(u64, u64, Act)]] = &[
         &[],
         &[(1, 2, Read(None)), (3, 4, Set(1)), (5, 6, Read(Some(1)))],
@@ -192,6 +219,9 @@ fn linearizable_histories_are_accepted() {
         &[(1, 2, Create(1)), (3, 0, Remove), (4, 5, Create(2)), (6, 7, Update(3)), (8, 9, Find), (8, 9, Remove)],
         &[(1, 2, Create(1)), (3, 0, Create(2)), (3, 0, Remove), (4, 5, Read(Some(1))), (6, 7, Read(Some(2)))],
         &[(1, 0, Update(1)), (1, 0, Create(2)), (2, 3, Read(None)), (4, 5, Read(Some(1)))],
+        // Of one holder after the other.
+        &[(1, 2, Create(A)), (3, 4, Update(7)), (5, 6, Hold(1)), (7, 8, Read(Some(A | 7))), (7, 8, Miss(2))],
+        &[(1, 2, Create(A)), (3, 9, Expire(1)), (4, 5, Hold(1)), (6, 7, Miss(1)), (8, 9, Create(B))],
     ];
     for history in possible {
         assert!(judged(history), "{history:?}");
@@ -200,7 +230,7 @@ fn linearizable_histories_are_accepted() {
 
 #[test]
 fn impossible_histories_are_rejected() {
-    use Act::{Create, Find, Read, Remove, Set, Update};
+    use Act::{Create, Expire, Find, Hold, Miss, Read, Remove, Set, Update};
     let impossible: &[&[(u64, u64, Act)]] = &[
         // A value that was never set, or whose setting was refused.
         &[(1, 2, Set(1)), (3, 4, Read(Some(2)))],
@@ -220,6 +250,11 @@ fn impossible_histories_are_rejected() {
         &[(1, 2, Update(1))],
         &[(1, 2, Create(1)), (3, 4, Remove), (5, 6, Remove)],
         &[(1, 2, Create(1)), (3, 4, Remove), (5, 6, Find)],
+        // Of a holder whose record it is not, or not any more.
+        &[(1, 2, Create(A)), (3, 4, Hold(2))],
+        &[(1, 2, Create(A)), (3, 4, Miss(1))],
+        &[(1, 2, Create(A)), (3, 4, Expire(2)), (5, 6, Read(None))],
+        &[(1, 2, Create(A)), (3, 4, Create(B)), (3, 9, Expire(1)), (5, 6, Hold(1))],
         // Without an answer, twice.
         &[(1, 0, Set(1)), (2, 3, Read(Some(1))), (4, 5, Set(2)), (6, 7, Read(Some(1)))],
         &[(1, 2, Create(1)), (3, 0, Create(2)), (4, 5, Read(Some(2)))],

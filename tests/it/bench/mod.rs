@@ -2,14 +2,22 @@
 //! condition with a deadline instead of sleeping.
 
 pub(crate) mod authority;
+#[cfg(feature = "etcd")]
+pub(crate) mod cluster;
 pub(crate) mod commands;
 pub(crate) mod durable;
+#[cfg(feature = "etcd")]
+pub(crate) mod etcd;
 pub(crate) mod faulty_server;
 pub(crate) mod files;
 pub(crate) mod fleet;
 pub(crate) mod followers;
+#[cfg(feature = "etcd")]
+pub(crate) mod history;
 pub(crate) mod kitchen;
 pub(crate) mod linear;
+#[cfg(feature = "etcd")]
+pub(crate) mod network;
 pub(crate) mod registry;
 pub(crate) mod steps;
 pub(crate) mod users;
@@ -297,7 +305,7 @@ impl Registry {
     pub fn start_at(address: &str, options: &[&str]) -> Self {
         let mut command = clean(env!("CARGO_BIN_EXE_service-registry"));
         command.args(["serve", "--listen", address]).args(options);
-        if !options.contains(&"--data-dir") {
+        if !options.iter().any(|option| *option == "--data-dir" || option.starts_with("--etcd=")) {
             command.arg("--in-memory");
         }
         let mut process = Running::start(&mut command);

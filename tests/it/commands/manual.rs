@@ -42,6 +42,19 @@ fn help_and_manual_pages_list_the_same_options() {
     assert_eq!(&shared - &all, BTreeSet::new(), "a shared option that no command has");
 }
 
+/// The page has the options that a build with the feature adds.
+#[cfg(feature = "etcd")]
+#[test]
+fn page_of_clusters_lists_the_options_about_etcd() {
+    let shared = &options_of_page("service-registry.1") | &options_of_page("service-registry-commands.7");
+    let listed: BTreeSet<String> = [["cluster"], ["serve"], ["backup"], ["restore"]]
+        .iter()
+        .flat_map(|command| options_of_help(&help(command)))
+        .collect();
+    assert_eq!(&listed - &shared, options_of_page("service-registry-cluster.1"));
+    assert!(help(&["cluster"]).contains("Examples"));
+}
+
 #[test]
 fn every_command_has_examples_and_is_listed() {
     let listed = help(&[]);

@@ -51,6 +51,11 @@ impl Drop for Deaf {
     }
 }
 
+fn is_sleeping(pid: i32) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+}
+
 #[test]
 fn deaf_child_does_not_outlive_supervisords_default() {
     let deaf = Deaf::new();
@@ -79,6 +84,9 @@ fn deaf_child_does_not_outlive_honcho_with_a_stop_budget() {
     let mut honcho = clean(python_program("honcho"));
     let mut running = Running::start(honcho.arg("start").current_dir(deaf.folder.path()));
     deaf.pid();
+    // honcho 2.0 fails if a signal comes while it writes a line.
+    running.all(&["web0: started", "other.1 started"]);
+    eventually("honcho to wait", || is_sleeping(running.pid.as_raw()).then_some(()));
     running.signal(Signal::SIGTERM);
     running.line("stopped (rc=137)");
     assert!(deaf.is_gone());

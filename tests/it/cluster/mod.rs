@@ -1,0 +1,9 @@
+//! The registry on several nodes: what its clients see under faults, and whether the checker sees what is wrong.
+
+mod checker;
+mod example;
+mod history;
+mod network;
+mod operation;
+mod rolling;
+mod rules;
