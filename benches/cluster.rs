@@ -1,0 +1,156 @@
+//! What a cluster carries: three nodes on three members of etcd, beside the same etcd used directly, in one run.
+//!
+//! `cargo bench --features etcd --bench cluster` registers through the three nodes with 1, 16 and 128 clients: a session
+//! and a service in it, with their events; at etcd (3.4 or later, in PATH) a lease and a key with it, through the three
+//! members. Then heartbeats at the owner of the account and at another node; then 100,000 sessions with a service each:
+//! memory, the size of etcd's data, and the time until another node has taken them over after a kill -9.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed measurement must not print figures")]
+
+mod load;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use load::{Client, Server, etcd, fill, grant_and_put, measure, register, resident};
+use serde_json::Value;
+
+const SECONDS: Duration = Duration::from_secs(5);
+const MANY: u64 = 100_000;
+/// Of 64 shards, the one of the account 1.
+const SHARD: u64 = 1;
+
+fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    println!("registrations per second through three nodes and three members; {SECONDS:?} each, two rounds");
+    for clients in [1, 16, 128] {
+        for round in 0..2 {
+            let place = |name: &str| folder.path().join(format!("{name}-{clients}-{round}"));
+            let ours = {
+                let cluster = Cluster::start(&place("ours"));
+                measure(&cluster.addresses(), clients, SECONDS, register)
+            };
+            let naive = {
+                let members = etcd(&place("naive"), 3);
+                measure(
+                    &members.iter().map(|member| &*member.address).collect::<Vec<_>>(),
+                    clients,
+                    SECONDS,
+                    grant_and_put,
+                )
+            };
+            let ratio = ours / naive;
+            println!("{clients:>4} clients: service-registry {ours:>8.0}   etcd {naive:>8.0}   ratio {ratio:.1}");
+        }
+    }
+    heartbeats(&folder.path().join("heartbeats"));
+    many(&folder.path().join("many"));
+}
+
+fn heartbeats(folder: &Path) {
+    let cluster = Cluster::start(folder);
+    let (owner, others) = cluster.owner();
+    println!("heartbeats per second of 16 clients, in turns");
+    for _ in 0..3 {
+        let direct = measure(&[&cluster.nodes[owner].address], 16, SECONDS, open_and_beat);
+        let forwarded = measure(&[&cluster.nodes[others[0]].address], 16, SECONDS, open_and_beat);
+        let ratio = forwarded / direct;
+        println!("at the owner {direct:>8.0}   at another node {forwarded:>8.0}   ratio {ratio:.2}");
+    }
+}
+
+/// A thousand heartbeats of a new session: its opening hardly counts.
+fn open_and_beat(client: &mut Client, number: u64) {
+    if number & 0xffff_ffff == 1 || client.token.is_empty() {
+        let answer = client.call("POST", "/v1.0/1/sessions", "{\"heartbeat_timeout\": 120}");
+        client.path = format!(
+            "/v1.0/1/sessions/{}/heartbeat",
+            answer.split("/sessions/").nth(1).unwrap().split('\r').next().unwrap()
+        );
+        client.token = token(&answer);
+    }
+    let body = format!("{{\"token\": \"{}\"}}", client.token);
+    let path = client.path.clone();
+    client.token = token(&client.call("POST", &path, &body));
+}
+
+fn token(answer: &str) -> String {
+    let token = answer.split("\"token\": \"").nth(1).unwrap_or_else(|| panic!("{answer}"));
+    token.split('"').next().unwrap().to_owned()
+}
+
+fn many(folder: &Path) {
+    let mut cluster = Cluster::start(folder);
+    let before: Vec<u64> = cluster.nodes.iter().map(resident).collect();
+    let size = cluster.report()["members"][0]["in_use"].as_u64().unwrap();
+    let begun = Instant::now();
+    fill(&cluster.addresses(), MANY);
+    println!("{MANY} sessions with a service each: registered in {:.1?} by 16 clients", begun.elapsed());
+    let (owner, others) = cluster.owner();
+    let mb = |node: usize| (resident(&cluster.nodes[node]) - before[node]) as f64 / 1024.0;
+    println!("resident: the owner {:.1} MB more than an empty node, another node {:.1} MB", mb(owner), mb(others[0]));
+    let size = cluster.report()["members"][0]["in_use"].as_u64().unwrap() - size;
+    println!("in etcd: {} MB in use, {} bytes for each", size >> 20, size / MANY);
+    let next = cluster.nodes[others[0]].address.clone();
+    drop(cluster.nodes.remove(owner)); // by SIGKILL
+    let begun = Instant::now();
+    let mut client = Client::new(&next);
+    loop {
+        let answer = client.call("GET", "/v1.0/1/services?limit=1", "");
+        if answer.contains("\"count\": 1") {
+            break;
+        }
+    }
+    println!("after the kill -9 of the owner: {:.2?} to the first answer of another node", begun.elapsed());
+    println!("of that, the load: see the nodes' log, \"taken over\"");
+}
+
+/// Three members of etcd and three nodes.
+struct Cluster {
+    nodes: Vec<Server>,
+    urls: String,
+    _members: Vec<Server>,
+}
+
+impl Cluster {
+    fn start(folder: &Path) -> Self {
+        let members = etcd(folder, 3);
+        let urls = members.iter().map(|member| format!("http://{}", member.address)).collect::<Vec<_>>().join(",");
+        let nodes = (0..3).map(|_| load::registry(&["--etcd", &urls])).collect();
+        let cluster = Self { nodes, urls, _members: members };
+        // Until the shards have moved to their places.
+        let begun = Instant::now();
+        loop {
+            let report = cluster.report();
+            let shards: Vec<u64> =
+                report["nodes"].as_array().unwrap().iter().map(|node| node["shards"].as_u64().unwrap()).collect();
+            if shards.len() == 3 && shards.iter().sum::<u64>() == 64 && shards.iter().all(|count| *count > 9) {
+                return cluster;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "the nodes do not settle: {report}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn addresses(&self) -> Vec<&str> {
+        self.nodes.iter().map(|node| &*node.address).collect()
+    }
+
+    fn report(&self) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_service-registry"));
+        let output = command.args(["cluster", "-o", "json", "--etcd", &self.urls]).output().unwrap();
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The node that owns the shard of the account 1, and the others.
+    fn owner(&self) -> (usize, Vec<usize>) {
+        let report = self.report();
+        let shard = report["shards"].as_array().unwrap().iter().find(|shard| shard["shard"] == SHARD).unwrap();
+        let url = shard["url"].as_str().unwrap();
+        let at = |index: &usize| url.ends_with(&self.nodes[*index].address);
+        let owner = (0..self.nodes.len()).find(at).unwrap();
+        (owner, (0..self.nodes.len()).filter(|node| *node != owner).collect())
+    }
+}
