@@ -4,8 +4,8 @@
 //! holder gets its whole timeout, as after a takeover.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{sleep, timeout};
@@ -98,7 +98,7 @@ impl Node {
             url: self.config.url.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
-            users: self.users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0.clone(),
+            users: self.users.lock().unwrap_or_else(PoisonError::into_inner).0.clone(),
             started,
             leaving: self.is_leaving(),
         };

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::app::{App, Home};
 use super::dispatch::{Admitted, Notes};
 use super::error::HttpError;
-use super::forward::{Elsewhere, Location, Outgoing, Peers, Question, answer_elsewhere};
+use super::forward::{Elsewhere, Location, Outgoing, Peers, Question, answer_elsewhere, is_heartbeat, is_repeatable};
 use super::resources;
 use super::response::Answer;
 use crate::registry::cluster::{Hold, Node, Place};
@@ -115,20 +115,15 @@ impl Admitted<'_> {
         match is_certain {
             true => Some(outcome),
             // What may have been done is done again only if that makes no difference.
-            false if matches!(self.base.parts.method, Method::GET | Method::HEAD) || self.is_heartbeat() => None,
+            false if is_repeatable(self.base.parts) => None,
             false => Some(Err(HttpError::NoOwner)),
         }
-    }
-
-    fn is_heartbeat(&self) -> bool {
-        let path = self.rest.trim_end_matches('/');
-        self.base.parts.method == Method::POST && path.to_ascii_lowercase().ends_with("/heartbeat")
     }
 
     /// Returns whether it adds to what is stored, which is refused while etcd has little room.
     fn adds(&self) -> bool {
         match self.base.parts.method {
-            Method::POST => !self.is_heartbeat(),
+            Method::POST => !is_heartbeat(self.base.parts),
             Method::PUT => self.rest.to_ascii_lowercase().starts_with("/configuration"),
             _ => false,
         }

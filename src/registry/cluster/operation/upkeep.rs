@@ -51,15 +51,7 @@ impl Upkeep {
         is_mine: impl Fn() -> bool + Send + Sync,
         keep_since: impl Fn(u64) + Send + Sync,
     ) -> Infallible {
-        let mut work = Work {
-            upkeep: self,
-            noted: None,
-            is_pressed: false,
-            kept_since: 0,
-            trimmed: None,
-            forced: None,
-            told: Told::default(),
-        };
+        let mut work = Work::of(self);
         loop {
             match work.look(&is_mine).await {
                 Ok(()) => work.told.end("failed"),
@@ -97,6 +89,11 @@ struct Measured {
 }
 
 impl Work {
+    fn of(upkeep: Upkeep) -> Self {
+        let told = Told::default();
+        Self { upkeep, noted: None, is_pressed: false, kept_since: 0, trimmed: None, forced: None, told }
+    }
+
     async fn look(&mut self, is_mine: &(impl Fn() -> bool + Sync)) -> Result<(), EtcdError> {
         self.kept_since = kept_since(&self.upkeep.client, &self.upkeep.layout).await?.max(self.kept_since);
         let (members, are_all) = self.measure().await?;

@@ -19,15 +19,7 @@ async fn small() -> Option<Small> {
     let (client, layout) = (etcd.client(), Layout::new(&config.prefix));
     let (retention, is_full) = (86_400_000, Arc::default());
     let upkeep = Upkeep { client: client.clone(), layout, quota: QUOTA, retention, is_full };
-    let work = Work {
-        upkeep,
-        noted: None,
-        is_pressed: false,
-        kept_since: 0,
-        trimmed: None,
-        forced: None,
-        told: Told::default(),
-    };
+    let work = Work::of(upkeep);
     Some(Small { client, work, _etcd: etcd })
 }
 

@@ -10,7 +10,7 @@ use hyper::header::HeaderValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Location;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, is_repeatable};
 use super::peers::{Forwarded, OWNER, Peers};
 use crate::registry::http::app::App;
 use crate::registry::http::error::HttpError;
@@ -86,7 +86,7 @@ where
     let Question { outgoing, is_forwarded, client_wait, follower } = question;
     let start = Instant::now();
     let mut deadline = start + PATIENCE;
-    let is_repeatable = outgoing.is_repeatable();
+    let is_repeatable = is_repeatable(outgoing.parts);
     let mut is_stopping = false;
     loop {
         let change = changed();

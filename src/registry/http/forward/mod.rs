@@ -22,6 +22,6 @@ pub(in crate::registry) use address::Location;
 pub(super) use arrival::arrival;
 pub(super) use elsewhere::{Elsewhere, Question, answer_elsewhere};
 pub(super) use handover::{handed_over, read as read_handover};
-pub(super) use outgoing::Outgoing;
+pub(super) use outgoing::{Outgoing, is_heartbeat, is_repeatable};
 pub(in crate::registry) use peers::{Peers, PeersConfig};
 pub(in crate::registry) use seal::ForwardedCaller;

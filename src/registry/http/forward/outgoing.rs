@@ -69,15 +69,18 @@ impl Outgoing<'_> {
         let is_unnamed = !self.parts.headers.contains_key(HOST);
         authority.or_else(|| HeaderValue::try_from(self.listening.to_string()).ok().filter(|_| is_unnamed))
     }
+}
 
-    /// Returns whether the request does the same when it is executed twice. A heartbeat does: the token before the
-    /// newest one gets the same answer again. A removal does not: its second answer is 404.
-    pub(super) fn is_repeatable(&self) -> bool {
-        let Parts { method, uri, .. } = self.parts;
-        let path = uri.path().strip_suffix('/').unwrap_or(uri.path()).as_bytes();
-        let is_heartbeat = || path.last_chunk().is_some_and(|end: &[u8; 10]| end.eq_ignore_ascii_case(b"/heartbeat"));
-        matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || *method == Method::POST && is_heartbeat()
-    }
+/// Returns whether a request does the same when it is executed twice. A heartbeat does: the token before the newest one
+/// gets the same answer again. A removal does not: its second answer is 404.
+pub(in crate::registry::http) fn is_repeatable(parts: &Parts) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) || is_heartbeat(parts)
+}
+
+pub(in crate::registry::http) fn is_heartbeat(parts: &Parts) -> bool {
+    let path = parts.uri.path().strip_suffix('/').unwrap_or(parts.uri.path()).as_bytes();
+    let is_named = || path.last_chunk().is_some_and(|end: &[u8; 10]| end.eq_ignore_ascii_case(b"/heartbeat"));
+    parts.method == Method::POST && is_named()
 }
 
 /// Removes what concerns one connection only, with the headers that `Connection` names.

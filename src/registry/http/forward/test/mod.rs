@@ -5,7 +5,6 @@ mod answers;
 mod broken;
 mod follow;
 mod handover;
-mod measure;
 mod moves;
 mod seal;
 

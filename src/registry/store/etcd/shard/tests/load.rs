@@ -92,9 +92,3 @@ async fn load(sessions: usize) {
 async fn start_from_a_shard_finds_everything_and_the_whole_feed() {
     load(6_000).await; // more events than are kept in memory
 }
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn load_of_100_000_sessions() {
-    load(100_000).await;
-}
