@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::cluster::{Cluster, Setting};
-use crate::bench::etcd::{Etcd, is_installed_for};
+use crate::bench::etcd::{Etcd, Member, is_installed_for};
 use crate::bench::network::Place;
 use crate::bench::{Client, DEADLINE, Registry, clean, durable, eventually};
 
@@ -61,6 +61,24 @@ fn cluster_is_shown_also_while_no_node_runs() {
     let (code, table, _) = run(etcd, &["cluster", "--shards"]);
     let lines = |kind: &str| table.lines().filter(|line| line.split('\t').next() == Some(kind)).count();
     assert_eq!((code, lines("node"), lines("shards"), lines("member")), (0, 0, 64, 3), "{table}");
+}
+
+#[test]
+fn node_waits_for_etcd_at_its_start() {
+    if !is_installed_for("a start before etcd") {
+        return;
+    }
+    let mut cluster = Cluster::start(&Setting::default());
+    cluster.signal_node(0, Signal::SIGTERM);
+    assert!(cluster.reap_node(0, DEADLINE));
+    let members = |cluster: &mut Cluster, act: fn(&mut Member)| {
+        cluster.etcd.as_mut().unwrap().members[..2].iter_mut().for_each(act);
+    };
+    members(&mut cluster, Member::kill); // no majority, and no leader
+    cluster.start_node(0);
+    cluster.nodes[0].running.as_mut().unwrap().line("the node starts as soon as etcd answers");
+    members(&mut cluster, Member::start);
+    cluster.nodes[0].running.as_mut().unwrap().line("joined the cluster");
 }
 
 /// What clients see of the records: the values, the services without their last heartbeat, and all events.

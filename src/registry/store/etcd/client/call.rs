@@ -122,7 +122,7 @@ impl EtcdClient {
         };
         match timeout(method.limit, answered).await {
             Ok(answer) => Ok(answer.map_err(|status| Failure::of(&member.url, &status))?.into_inner()),
-            Err(_) => Err(Failure::late(&member.url)),
+            Err(_) => Err(late(member)),
         }
     }
 
@@ -142,7 +142,7 @@ impl EtcdClient {
         };
         match timeout(method.limit, opened).await {
             Ok(opened) => opened.map_err(|status: Status| Failure::of(&member.url, &status)),
-            Err(_) => Err(Failure::late(&member.url)),
+            Err(_) => Err(late(member)),
         }
     }
 
@@ -165,10 +165,13 @@ impl EtcdClient {
             let codec = ProstCodec::<AuthenticateRequest, AuthenticateResponse>::default();
             grpc.unary(request, path, codec).await
         };
-        let answer = timeout(TRY, answered).await.map_err(|_| not_sent(Failure::late(&member.url).text))?;
+        let answer = timeout(TRY, answered).await.map_err(|_| not_sent(late(member).text))?;
         let answer = answer.map_err(|status| {
+            let failure = Failure::of(&member.url, &status);
+            let is_wrong = matches!(failure.kind, FailureKind::Refused | FailureKind::Token);
+            let kind = if is_wrong { FailureKind::Login } else { FailureKind::NotTaken };
             let cure = "check --etcd-user and --etcd-password-file";
-            not_sent(format!("{}: the login failed; {cure}", Failure::of(&member.url, &status).text))
+            Failure { kind, text: format!("{}: the login failed; {cure}", failure.text) }
         })?;
         let token = MetadataValue::try_from(answer.into_inner().token);
         let token = token.map_err(|_| not_sent(format!("etcd member {} gave no valid token", member.url)))?;
@@ -187,22 +190,28 @@ impl EtcdClient {
     }
 }
 
+/// The failure of a request that got no answer in time.
+fn late(member: &MemberAt) -> Failure {
+    member.reconnect();
+    Failure { kind: FailureKind::Unclear, text: format!("etcd member {} did not answer in time", member.url) }
+}
+
 fn grpc(member: &MemberAt) -> Grpc<tonic::transport::Channel> {
     Grpc::new(member.channel()).max_decoding_message_size(LARGEST)
 }
 
 pub(super) fn is_repeated(repeat: Repeat, kind: FailureKind) -> bool {
     match kind {
-        FailureKind::NotTaken | FailureKind::Token => true,
+        FailureKind::NotTaken | FailureKind::Login | FailureKind::Token => true,
         FailureKind::Unclear => repeat == Repeat::Always,
         FailureKind::NoSpace | FailureKind::Refused | FailureKind::TooLarge => false,
     }
 }
 
-/// The error of a call that may be repeated is never unclear to its caller.
+/// The error of a call that may be repeated is never unclear to its caller: it may be called again.
 pub(super) fn of_read(failure: Failure) -> EtcdError {
     match EtcdError::from(failure) {
-        EtcdError::Unclear(text) => EtcdError::Refused(text),
+        EtcdError::Unclear(text) => EtcdError::Unavailable(text),
         other => other,
     }
 }

@@ -204,7 +204,7 @@ async fn error_names_the_member_and_the_cause() {
     };
     let error = EtcdClient::new(&config(&url)).unwrap().transact(Vec::new(), Vec::new()).await.unwrap_err();
     let wanted = format!("etcd member {url}: cannot connect: Connection refused");
-    assert!(matches!(&error, EtcdError::Refused(text) if text.starts_with(&wanted)), "{error:?}");
+    assert!(matches!(&error, EtcdError::Unavailable(text) if text.starts_with(&wanted)), "{error:?}");
     for wrong in ["127.0.0.1:2379", "http://", "http://a b"] {
         let error = EtcdClient::new(&config(wrong)).unwrap_err().to_string();
         assert!(error.contains(&format!("--etcd {wrong}: ")), "{error}");

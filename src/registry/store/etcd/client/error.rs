@@ -13,6 +13,8 @@ pub(crate) enum EtcdError {
     Unclear(String),
     /// It certainly was not carried out.
     Refused(String),
+    /// It was not carried out, and may be later: no member can be reached, or none has a leader.
+    Unavailable(String),
     /// It was not carried out, since a member's file has reached its limit.
     NoSpace,
 }
@@ -20,7 +22,7 @@ pub(crate) enum EtcdError {
 impl fmt::Display for EtcdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unclear(text) | Self::Refused(text) => f.write_str(text),
+            Self::Unclear(text) | Self::Refused(text) | Self::Unavailable(text) => f.write_str(text),
             Self::NoSpace => f.write_str(
                 "etcd has reached its quota: compact and defragment its members, or raise --quota-backend-bytes",
             ),
@@ -35,7 +37,7 @@ impl From<EtcdError> for io::Error {
         let kind = match error {
             EtcdError::NoSpace => io::ErrorKind::StorageFull,
             EtcdError::Unclear(_) => io::ErrorKind::TimedOut,
-            EtcdError::Refused(_) => io::ErrorKind::Other,
+            EtcdError::Refused(_) | EtcdError::Unavailable(_) => io::ErrorKind::Other,
         };
         Self::new(kind, error)
     }
@@ -52,6 +54,8 @@ impl From<EtcdError> for crate::registry::Error {
 pub(super) enum FailureKind {
     /// The member did not take the request: another one can be asked.
     NotTaken,
+    /// The member does not accept the name and the password. It may not know yet of a change.
+    Login,
     /// The token is missing, or no longer valid.
     Token,
     NoSpace,
@@ -73,10 +77,6 @@ impl Failure {
     pub(super) fn of(member: &str, status: &Status) -> Self {
         Self { kind: kind(status), text: format!("etcd member {member}: {}", describe(status)) }
     }
-
-    pub(super) fn late(member: &str) -> Self {
-        Self { kind: FailureKind::Unclear, text: format!("etcd member {member} did not answer in time") }
-    }
 }
 
 impl From<Failure> for EtcdError {
@@ -84,7 +84,8 @@ impl From<Failure> for EtcdError {
         match kind {
             FailureKind::NoSpace => Self::NoSpace,
             FailureKind::Unclear => Self::Unclear(text),
-            FailureKind::NotTaken | FailureKind::Token | FailureKind::Refused | FailureKind::TooLarge => {
+            FailureKind::NotTaken => Self::Unavailable(text),
+            FailureKind::Login | FailureKind::Token | FailureKind::Refused | FailureKind::TooLarge => {
                 Self::Refused(text)
             }
         }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,6 +11,7 @@ use rustls_platform_verifier::Verifier;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::call::TRY;
 use crate::registry::Error;
 use crate::registry::store::etcd::EtcdConfig;
 
@@ -43,13 +44,23 @@ impl fmt::Debug for Members {
 pub(super) struct MemberAt {
     pub(super) url: String,
     endpoint: Endpoint,
-    channel: OnceLock<Channel>,
+    /// The connection, and since when it is used.
+    channel: Mutex<Option<(Channel, Instant)>>,
 }
 
 impl MemberAt {
     /// Called inside a runtime, where the connection then lives.
     pub(super) fn channel(&self) -> Channel {
-        self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone()
+        let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        channel.get_or_insert_with(|| (self.endpoint.connect_lazy(), Instant::now())).0.clone()
+    }
+
+    /// Lets the next request have a connection of its own, after one that got no answer. After a cut of the network, the
+    /// system sends on an old connection as late again as the cut was long.
+    pub(super) fn reconnect(&self) {
+        let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        // A younger one was made since that request was sent.
+        channel.take_if(|(_, since)| since.elapsed() >= TRY);
     }
 }
 
@@ -121,7 +132,7 @@ fn member(config: &EtcdConfig, url: &str) -> Result<MemberAt, Error> {
     if is_tls {
         endpoint = with_tls(config, endpoint).map_err(|error| wrong(&*error))?;
     }
-    Ok(MemberAt { url: url.to_owned(), endpoint, channel: OnceLock::new() })
+    Ok(MemberAt { url: url.to_owned(), endpoint, channel: Mutex::new(None) })
 }
 
 fn with_tls(config: &EtcdConfig, endpoint: Endpoint) -> Result<Endpoint, Box<dyn std::error::Error>> {
