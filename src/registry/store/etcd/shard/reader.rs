@@ -14,7 +14,7 @@ const FIRST: i64 = 16;
 /// How many times as many each further answer may have.
 const GROWTH: i64 = 16;
 /// The most keys in an answer. etcd counts the keys that follow, so few large answers are faster.
-const MOST: i64 = 10_000;
+const MOST: i64 = 30_000;
 /// How large answers shall be, in bytes.
 const ANSWER: i64 = 8 << 20;
 /// The most pages of events that are read at once from the end of a range.
@@ -161,25 +161,45 @@ impl ShardReader {
     /// Visits the keys of a range in etcd; returns whether the visitor wants to go on.
     fn each(
         &self,
-        mut from: Vec<u8>,
+        from: Vec<u8>,
         to: &[u8],
         revision: i64,
         visit: &mut dyn FnMut(&KeyValue) -> io::Result<bool>,
     ) -> io::Result<bool> {
-        let mut limit = FIRST;
-        while from[..] < *to {
-            let page = Page { from, to: to.to_vec(), limit, revision, ..Page::default() };
-            let found = self.runtime.block_on(self.client.page(page))?;
+        let is_empty = from[..] >= *to;
+        let first = Page { from, to: to.to_vec(), limit: FIRST, revision, ..Page::default() };
+        let mut answer = (!is_empty).then(|| self.fetch(first));
+        let mut is_first = true;
+        while let Some(fetched) = answer.take() {
+            let found = self.runtime.block_on(fetched)?;
+            let rest = found.values.last().filter(|_| found.more).map(|last| Page {
+                from: [&last.key[..], b"\0"].concat(),
+                to: to.to_vec(),
+                limit: next_limit(&found),
+                revision,
+                ..Page::default()
+            });
+            // The next answer comes while this one is visited, except after the first: many visitors want no more.
+            if !is_first {
+                answer = rest.clone().map(|page| self.fetch(page));
+            }
             for value in &found.values {
                 if !visit(value)? {
                     return Ok(false);
                 }
             }
-            let Some(last) = found.values.last().filter(|_| found.more) else { break };
-            from = [&last.key[..], b"\0"].concat();
-            limit = next_limit(&found);
+            if std::mem::take(&mut is_first) {
+                answer = rest.map(|page| self.fetch(page));
+            }
         }
         Ok(true)
+    }
+
+    /// Asks for a part of a range.
+    fn fetch(&self, page: Page) -> impl Future<Output = Result<Found, EtcdError>> + use<> {
+        let client = self.client.clone();
+        let asked = self.runtime.spawn(async move { client.page(page).await });
+        async move { asked.await.unwrap_or_else(|error| Err(EtcdError::Unavailable(error.to_string()))) }
     }
 
     fn visit(&self, found: &KeyValue, wanted: &Wanted<'_>, visit: &mut Visit<'_>) -> io::Result<bool> {
