@@ -2,10 +2,12 @@
 """A fleet that loses its registry: 500 wrapped processes, 20 times `kill -9` of the registry, one machine.
 
     benches/fleet.py [WRAPPERS [KILLS [INTERVAL_SECONDS]]]      # 500 20 10 by default
+    benches/fleet.py --cluster [...]                            # three nodes, one of which is killed
 
-The registry keeps its data on disk and is started again two seconds after each kill. Told are: children harmed, false timeout
-events (of processes whose wrapper kept beating), how long until all are heard of again (at most one interval is the rule), and
-the most requests of wrappers in any second after a return. Needs Linux, Python 3 and cargo.
+The registry keeps its data on disk and is started again two seconds after each kill; in a cluster it is each node in turn. Told
+are: children harmed, false timeout events (of processes whose wrapper kept beating), how long until all are heard of again (at
+most one interval is the rule), and the most requests of wrappers in any second after a return (of the registry alone). Needs
+Linux, Python 3 and cargo, and etcd for a cluster.
 """
 import collections
 import json
@@ -17,16 +19,77 @@ import tempfile
 import time
 import urllib.request
 
+import failover
 from wrapper import build
 
-WRAPPERS, KILLS, INTERVAL = (int(word) for word in (sys.argv[1:] + ["500", "20", "10"][len(sys.argv) - 1:]))
+IS_CLUSTER = "--cluster" in sys.argv
+GIVEN = [word for word in sys.argv[1:] if word != "--cluster"]
+WRAPPERS, KILLS, INTERVAL = (int(word) for word in (GIVEN + ["500", "20", "10"][len(GIVEN):]))
 PORT = 7300
-URL = f"http://127.0.0.1:{PORT}"
+
+
+class Alone:
+    """One registry with a data directory."""
+
+    def __init__(self, programs, scratch):
+        self.program, self.scratch, self.log = f"{programs}/service-registry", scratch, f"{scratch}/log"
+        self.url = self.urls = f"http://127.0.0.1:{PORT}"
+        self.start()
+
+    def start(self):
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                [self.program, "serve", "-v", f"--listen=127.0.0.1:{PORT}", f"--data-dir={self.scratch}/data"],
+                stdout=subprocess.PIPE, stderr=log, text=True)
+        self.process.stdout.readline()
+
+    def kill(self, number):
+        """Kills it, and starts it again after a while. Returns when that was, and the size of the log."""
+        self.process.kill()
+        self.process.wait()
+        time.sleep(2)
+        offset = os.path.getsize(self.log)
+        self.start()
+        return time.time(), offset
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+class Three:
+    """Three nodes on three members of etcd."""
+
+    def __init__(self, programs, scratch):
+        self.cluster, self.log = failover.Cluster(programs, scratch), os.devnull
+        self.nodes = [f"http://{failover.HOST}:{port}" for port in self.cluster.ports[:3]]
+        self.urls, self.url = ",".join(self.nodes), self.nodes[0]
+
+    def kill(self, number):
+        at = number % 3
+        self.url = self.nodes[(at + 1) % 3]
+        self.cluster.nodes[at].kill()
+        self.cluster.nodes[at].wait()
+        killed = time.time()
+        time.sleep(2)
+        self.cluster.nodes[at] = self.cluster.start_node(at)
+        return killed, 0
+
+    def end(self):
+        self.cluster.end()
+
+
+REGISTRY = None
 
 
 def ask(path):
-    with urllib.request.urlopen(URL + path, timeout=10) as answer:
-        return json.load(answer)
+    for _ in range(20):  # for about five seconds after a kill, some accounts have no owner
+        try:
+            with urllib.request.urlopen(REGISTRY.url + path, timeout=10) as answer:
+                return json.load(answer)
+        except OSError:
+            time.sleep(0.5)
+    raise SystemExit(f"{REGISTRY.url} does not answer")
 
 
 def all_values(path):
@@ -37,13 +100,6 @@ def all_values(path):
         marker = page["metadata"]["next_marker"]
         if not marker:
             return values
-
-
-def start_registry(program, data, log):
-    registry = subprocess.Popen([program, "serve", "-v", f"--listen=127.0.0.1:{PORT}", f"--data-dir={data}"],
-                                stdout=subprocess.PIPE, stderr=log, text=True)
-    registry.stdout.readline()
-    return registry
 
 
 def heard_of_since(moment):
@@ -66,41 +122,34 @@ def peak_rate(log, offset):
 
 
 def main():
-    folder = build("bench-default")
+    global REGISTRY
+    folder = build("bench-default", *(["--features=etcd"] if IS_CLUSTER else []))
     slim = build("bench-slim", "--no-default-features", "--features=programs")
     with tempfile.TemporaryDirectory() as scratch:
-        log_name = os.path.join(scratch, "log")
-        with open(log_name, "a") as log:
-            registry = start_registry(f"{folder}/service-registry", f"{scratch}/data", log)
-            wrappers = [subprocess.Popen([f"{slim}/service-registry-wrapper", "-qq", f"--registry-url={URL}", f"--id=fleet-{i}",
-                                          f"--interval={INTERVAL}", "sleep", "100000"]) for i in range(WRAPPERS)]
-            try:
-                while heard_of_since(0) < WRAPPERS:
-                    time.sleep(0.1)
-                print(f"{WRAPPERS} registered; killing the registry {KILLS} times", flush=True)
-                waits, peaks = [], []
-                for _ in range(KILLS):
-                    registry.kill()
-                    registry.wait()
-                    time.sleep(2)
-                    offset = os.path.getsize(log_name)
-                    registry = start_registry(f"{folder}/service-registry", f"{scratch}/data", log)
-                    back = time.time()
-                    while heard_of_since(back) < WRAPPERS:
-                        time.sleep(0.05)
-                    waits.append(time.time() - back)
-                    peaks.append(peak_rate(log_name, offset))
-                harmed = sum(wrapper.poll() is not None for wrapper in wrappers)
-                false = sum(len(event["payload"]) for event in all_values("/v1.0/events?type=services.timeout"))
-                print(f"children harmed: {harmed}; false timeouts: {false}; all back after {max(waits):.1f} s at the worst "
-                      f"(interval {INTERVAL} s); most requests in a second: {max(peaks)}")
-            finally:
-                for wrapper in wrappers:
-                    wrapper.terminate()
-                for wrapper in wrappers:
-                    wrapper.wait()
-                registry.terminate()
-                registry.wait()
+        REGISTRY = (Three if IS_CLUSTER else Alone)(folder, scratch)
+        wrappers = [subprocess.Popen([f"{slim}/service-registry-wrapper", "-qq", f"--registry-url={REGISTRY.urls}",
+                                      f"--id=fleet-{i}", f"--interval={INTERVAL}", "sleep", "100000"]) for i in range(WRAPPERS)]
+        try:
+            while heard_of_since(0) < WRAPPERS:
+                time.sleep(0.1)
+            print(f"{WRAPPERS} registered; killing the registry {KILLS} times", flush=True)
+            waits, peaks = [], []
+            for number in range(KILLS):
+                back, offset = REGISTRY.kill(number)
+                while heard_of_since(back) < WRAPPERS:
+                    time.sleep(0.05)
+                waits.append(time.time() - back)
+                peaks.append(peak_rate(REGISTRY.log, offset))
+            harmed = sum(wrapper.poll() is not None for wrapper in wrappers)
+            false = sum(len(event["payload"]) for event in all_values("/v1.0/events?type=services.timeout"))
+            print(f"children harmed: {harmed}; false timeouts: {false}; all back after {max(waits):.1f} s at the worst "
+                  f"(interval {INTERVAL} s); most requests in a second: {max(peaks)}")
+        finally:
+            for wrapper in wrappers:
+                wrapper.terminate()
+            for wrapper in wrappers:
+                wrapper.wait()
+            REGISTRY.end()
 
 
 if __name__ == "__main__":
