@@ -94,7 +94,7 @@ where
         let left = deadline.saturating_duration_since(Instant::now());
         let (node, url) = match location {
             Location::Here(hold) => return Ok(Elsewhere::Here(hold)),
-            other if is_forwarded && !is_switched_off("hop") => {
+            other if is_forwarded => {
                 return Ok(Elsewhere::Answered(not_owner(other.node())));
             }
             _ if left.is_zero() => return Err(HttpError::NoOwner),

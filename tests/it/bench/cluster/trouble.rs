@@ -84,6 +84,20 @@ impl<'a> Trouble<'a> {
         self.await_service();
     }
 
+    /// Ends a node while all others are stopped for a time, so that its handovers take that long.
+    pub fn slow_move(&mut self, at: usize, time: Duration) {
+        let from = self.world.now();
+        let others: Vec<usize> = (0..self.cluster.nodes.len()).filter(|other| *other != at).collect();
+        others.iter().for_each(|other| self.cluster.signal_node(*other, Signal::SIGSTOP));
+        self.cluster.signal_node(at, Signal::SIGTERM);
+        sleep(time);
+        others.iter().for_each(|other| self.cluster.signal_node(*other, Signal::SIGCONT));
+        self.end_node(at);
+        self.cluster.start_node(at);
+        self.note(format!("slow move away from {at}"), from, Effect::Takeover);
+        self.await_service();
+    }
+
     fn note(&mut self, what: String, from: u64, effect: Effect) {
         println!("[{:.1} to {:.1}] {what}", from as f64 / 1e9, self.world.now() as f64 / 1e9);
         self.world.note_fault(what, from, effect);
