@@ -235,8 +235,8 @@ fn continued_server_expires_no_lease() {
     let registries = [Registry::start(), Registry::start_with(&options)];
     let mut holders = registries.each_ref().map(|registry| {
         let mut client = client(registry);
-        let (sending, first) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
-        let (late, token) = client.create("/sessions", json!({"heartbeat_timeout": 3}));
+        let (sending, first) = client.create("/sessions", json!({"heartbeat_timeout": 6}));
+        let (late, token) = client.create("/sessions", json!({"heartbeat_timeout": 6}));
         client.create("/services", json!({"id": "web-1", "session_id": late}));
         registry.process.signal(Signal::SIGSTOP);
         // Sent, but not read before it goes on.
@@ -247,7 +247,7 @@ fn continued_server_expires_no_lease() {
         write!(connection.get_mut(), "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         (client, connection, late, token)
     });
-    std::thread::sleep(Duration::from_millis(4_500)); // the pause itself is what is tested
+    std::thread::sleep(Duration::from_millis(7_500)); // the pause itself is what is tested
     registries.iter().for_each(|registry| registry.process.signal(Signal::SIGCONT));
     for (client, connection, late, token) in &mut holders {
         assert_eq!(client.get("/sessions").json()["metadata"]["count"], 2);
