@@ -8,7 +8,7 @@ pub const PREFIX: &str = "SERVICE_REGISTRY_";
 
 /// The variables, without the prefix, that say how one command is registered and treated. The child of a wrapper does not
 /// get them: a wrapper inside it would wait for the id of the outer one.
-const OF_ONE_COMMAND: [&str; 38] = [
+const OF_ONE_COMMAND: [&str; 39] = [
     "ABORT_ON_FAILURE",
     "CHECK",
     "CHECK_ACCEPT_3XX",
@@ -23,6 +23,7 @@ const OF_ONE_COMMAND: [&str; 38] = [
     "INTERVAL",
     "LEAVE_ORPHANS",
     "METADATA",
+    "METRICS_LISTEN",
     "NOTIFY_WHEN",
     "ON_EXIT",
     "ON_LOST",

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::access::{Authenticator, Users};
 use super::cluster::{ClusterConfig, Node, NodeConfig};
+use super::counters::Counters;
 use super::error::Error;
 use super::http::{Clustered, Peers, PeersConfig};
 use super::store::etcd::{EtcdClient, EtcdError, Layout, meta};
@@ -24,6 +25,7 @@ pub(super) fn open(
     config: ClusterConfig,
     users: Option<Users>,
     retention: Option<u64>,
+    counters: Arc<Counters>,
 ) -> Result<(Authenticator, Clustered), Error> {
     let runtime = Handle::try_current().map_err(|error| Error::Thread(io::Error::other(error)))?;
     let (client, layout) = (EtcdClient::new(&config.etcd)?, Layout::new(&config.etcd.prefix));
@@ -58,6 +60,7 @@ pub(super) fn open(
         quota: config.etcd.quota,
         runtime,
         courier,
+        counters,
     });
     Ok((authenticator, Clustered::new(node, peers)))
 }

@@ -18,7 +18,8 @@
 //!
 //! The rooms, in the order in which a request passes them: `server` builds the registry from its `config`; `http` reads
 //! requests and writes responses, with `access` for users and limits; `engine` is the lock, the commit thread and the
-//! expiry task; `state` holds the rules, `model` the data, and `store` what must survive.
+//! expiry task; `state` holds the rules, `model` the data, and `store` what must survive. `counters` is handed to all that
+//! count.
 
 mod access;
 #[cfg(feature = "etcd")]
@@ -26,6 +27,7 @@ mod cluster;
 #[cfg(feature = "etcd")]
 mod clustered;
 mod config;
+mod counters;
 mod engine;
 mod error;
 mod http;

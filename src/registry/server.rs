@@ -12,6 +12,7 @@ use super::access::{Authenticator, Users};
 #[cfg(feature = "etcd")]
 use super::clustered;
 use super::config::Config;
+use super::counters::Counters;
 use super::engine::Engine;
 use super::error::Error;
 use super::http::{self, App, Home, Tls};
@@ -27,6 +28,7 @@ pub struct Registry {
     app: Arc<App>,
     opened: Option<OpenedStore>,
     max_connections: usize,
+    metrics: Option<TcpListener>,
 }
 
 impl Registry {
@@ -48,19 +50,32 @@ impl Registry {
         listen(&listener, Backlog::MAXALLOWABLE).map_err(|error| Error::Listener(error.into()))?;
         http::connection::bound_send_buffers(&listener).map_err(Error::Listener)?;
         let retention = config.events_retention.map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
-        let (home, authenticator, opened) = home(&mut config, retention)?;
+        let counters: Arc<Counters> = Arc::default();
+        let (home, authenticator, opened) = home(&mut config, retention, &counters)?;
         let Config {
             tls, host_names, trusted_proxies, compatibility, timeouts, max_connections, service_shape, ..
         } = config;
         let app = App::new(home, authenticator, tls, address, host_names, compatibility, timeouts);
-        let app = Arc::new(app.for_connections(max_connections, trusted_proxies).with_shape(service_shape));
-        Ok(Self { listener, address, app, opened, max_connections })
+        let app = app.for_connections(max_connections, trusted_proxies).with_shape(service_shape).counting(counters);
+        Ok(Self { listener, address, app: Arc::new(app), opened, max_connections, metrics: None })
     }
 
     /// Returns the address of the listener.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Serves the metrics and the health on a listener of their own as well, over plain HTTP and to everyone who reaches
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listener`].
+    pub fn metrics_on(self, listener: TcpListener) -> Result<Self, Error> {
+        listener.set_nonblocking(true).map_err(Error::Listener)?;
+        http::connection::bound_send_buffers(&listener).map_err(Error::Listener)?;
+        Ok(Self { metrics: Some(listener), ..self })
     }
 
     /// Returns the handle that changes it while it serves.
@@ -78,6 +93,7 @@ impl Registry {
     /// If the listener cannot be handed to the runtime.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let metrics = self.metrics.map(tokio::net::TcpListener::from_std).transpose()?;
         #[cfg(feature = "etcd")]
         if let Home::Cluster(cluster) = &self.app.home {
             let cluster = cluster.clone();
@@ -85,11 +101,11 @@ impl Registry {
                 shutdown.await;
                 cluster.retire().await;
             };
-            http::connection::serve(self.app, listener, self.max_connections, shutdown).await;
+            http::connection::serve(self.app, listener, self.max_connections, metrics, shutdown).await;
             cluster.node.quit().await;
             return Ok(());
         }
-        let serve = http::connection::serve(self.app, listener, self.max_connections, shutdown);
+        let serve = http::connection::serve(self.app, listener, self.max_connections, metrics, shutdown);
         match &self.opened {
             None => serve.await,
             Some(OpenedStore { disk, folder }) => tokio::select! {
@@ -102,11 +118,15 @@ impl Registry {
 }
 
 /// Opens the place of the data.
-fn home(config: &mut Config, retention: Option<u64>) -> Result<(Home, Authenticator, Option<OpenedStore>), Error> {
+fn home(
+    config: &mut Config,
+    retention: Option<u64>,
+    counters: &Arc<Counters>,
+) -> Result<(Home, Authenticator, Option<OpenedStore>), Error> {
     let users = config.users.take();
     #[cfg(feature = "etcd")]
     if let Some(cluster) = config.cluster.take() {
-        let (authenticator, cluster) = clustered::open(cluster, users, retention)?;
+        let (authenticator, cluster) = clustered::open(cluster, users, retention, counters.clone())?;
         return Ok((Home::Cluster(Arc::new(cluster)), authenticator, None));
     }
     let now = config.clock.now();
@@ -123,7 +143,7 @@ fn home(config: &mut Config, retention: Option<u64>) -> Result<(Home, Authentica
     }
     let authenticator = Authenticator::new(state.keys.clone(), users);
     let disk = opened.as_ref().map(|opened| opened.disk.clone());
-    let engine = Engine::new(config.clock.clone(), state, disk).map_err(Error::Thread)?;
+    let engine = Engine::new(config.clock.clone(), state, disk, counters.clone()).map_err(Error::Thread)?;
     engine.create_tenants(now, authenticator.tenants());
     engine.align_ids(now);
     Ok((Home::Alone(Arc::new(engine)), authenticator, opened))

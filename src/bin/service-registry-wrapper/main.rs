@@ -13,6 +13,7 @@ mod exit;
 mod health;
 mod logging;
 mod memory;
+mod metrics;
 mod options;
 mod process;
 mod protection;
@@ -118,12 +119,14 @@ async fn live(
     let control_files = registration.control.take();
     let (desired, status) = (registration.desired.clone(), registration.status.clone());
     let (memory_status, health_desired) = (status.clone(), desired.clone());
+    let (metrics_status, life) = (status.clone(), supervisor.life.clone());
     let supervised = async {
         tokio::select! {
             status = supervisor.until_gone(&mut signals) => status.map_err(Failure::from),
             never = systemd::notify(config, notify.as_ref(), &mut registration) => match never {},
             never = health::watch(config, watched, ready_pipe, &health_desired) => match never {},
             never = control::answer(control_files, config, child, &desired, status) => match never {},
+            never = metrics::serve(config, metrics_status, &desired, &life) => match never {},
             never = follow_addresses(config, &desired) => match never {},
             never = memory::release_code(event_loop, config.service.interval, memory_status) => match never {},
         }

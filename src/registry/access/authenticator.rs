@@ -7,7 +7,7 @@ use super::password_hash;
 use super::password_hash::Secret;
 use super::quotas::Quotas;
 use super::turns::Lane;
-use super::users::{User, Users};
+use super::users::{Role, User, Users};
 use crate::registry::model::Now;
 use crate::registry::model::TenantId;
 use crate::registry::model::{Access, Keys};
@@ -52,17 +52,13 @@ enum AccessRule {
 
 #[derive(Debug, Default)]
 struct Listed {
-    by_name: HashMap<Arc<str>, Arc<Known>>,
-    /// By the number in their tokens.
-    by_number: HashMap<u64, Arc<Known>>,
+    by_name: HashMap<Arc<str>, Arc<User>>,
+    /// By the numbers in their tokens, of which each key has its own.
+    by_number: HashMap<u64, Arc<User>>,
     /// Every hash in the file, in order.
     hashes: Vec<Arc<Secret>>,
-}
-
-#[derive(Debug)]
-struct Known {
-    user: User,
-    number: u64,
+    /// The most hashes that a login may have to compare with.
+    hashes_of_one: usize,
 }
 
 /// A successful login.
@@ -73,6 +69,16 @@ pub(crate) struct Login {
     pub(crate) token: String,
     /// In milliseconds since 1970.
     pub(crate) expires: u64,
+    pub(crate) role: Role,
+}
+
+/// What the credentials of a request allow.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    pub(crate) tenant: TenantId,
+    /// An open registry has no users.
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) role: Role,
 }
 
 /// The tenant and the token that a request names.
@@ -93,30 +99,31 @@ impl Authenticator {
         };
         let mut listed = Listed::default();
         for user in users {
-            let secrets = [&user.api_key, &user.password].into_iter().flatten();
-            listed.hashes.extend(secrets.filter(|secret| secret.is_hash()).cloned());
-            let known = Arc::new(Known { number: number(&keys, &user), user });
-            listed.by_name.insert(known.user.name.clone(), known.clone());
-            listed.by_number.insert(known.number, known);
+            let hashes: Vec<_> = user.secrets().filter(|secret| secret.is_hash()).cloned().collect();
+            let of_keys = user.api_keys.iter().filter(|secret| secret.is_hash()).count();
+            listed.hashes_of_one = listed.hashes_of_one.max(of_keys).max(usize::from(!hashes.is_empty()));
+            listed.hashes.extend(hashes);
+            let user = Arc::new(user);
+            let of_key = |key: &Arc<Secret>| (number(&keys, &user, Some(key)), user.clone());
+            listed.by_number.extend(user.api_keys.iter().map(of_key));
+            listed.by_number.insert(number(&keys, &user, user.api_keys.last()), user.clone());
+            listed.by_name.insert(user.name.clone(), user);
         }
         let quotas = quotas.into_iter().map(|(tenant, quotas)| (tenant, Arc::new(quotas))).collect();
         Self { keys, access: AccessRule::Listed(listed), generation: 0, quotas, default_quotas }
     }
 
-    /// Returns the same with other users. An unchanged user keeps what is known about the key, so that a new file does
-    /// not make every next login slow.
-    pub(crate) fn with(&self, users: Users) -> Self {
-        let mut new = Self { generation: self.generation + 1, ..Self::new(self.keys.clone(), Some(users)) };
-        let (AccessRule::Listed(new_users), AccessRule::Listed(old_users)) = (&mut new.access, &self.access) else {
-            return new;
-        };
-        for (number, known) in &mut new_users.by_number {
-            if let Some(old) = old_users.by_number.get(number) {
-                known.clone_from(old);
-                new_users.by_name.insert(old.user.name.clone(), old.clone());
+    /// Returns the same with other users. An unchanged key keeps what is known about it, so that a new file does not
+    /// make every next login slow.
+    pub(crate) fn with(&self, mut users: Users) -> Self {
+        if let AccessRule::Listed(old) = &self.access {
+            for user in &mut users.users {
+                if let Some(old) = old.by_name.get(&user.name) {
+                    user.keep_secrets(old);
+                }
             }
         }
-        new
+        Self { generation: self.generation + 1, ..Self::new(self.keys.clone(), Some(users)) }
     }
 
     /// Returns a number that changes with the users: a login that was wrong may be right now.
@@ -132,7 +139,7 @@ impl Authenticator {
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
         match &self.access {
             AccessRule::Open => vec![OPEN_TENANT],
-            AccessRule::Listed(users) => users.by_name.values().map(|known| known.user.tenant).collect(),
+            AccessRule::Listed(users) => users.by_name.values().map(|user| user.tenant).collect(),
         }
     }
 
@@ -153,28 +160,40 @@ impl Authenticator {
         self.quotas.get(&tenant).unwrap_or(&self.default_quotas)
     }
 
-    /// Decides whether a request may act for the tenant that it names. Returns the tenant, and the name of the user; an
-    /// open registry has none.
-    pub(crate) fn admit(&self, now: Now, claim: TenantClaim<'_>) -> Result<(TenantId, Option<Arc<str>>), DomainError> {
+    /// Decides whether a request may act for the tenant that it names.
+    pub(crate) fn admit(&self, now: Now, claim: TenantClaim<'_>) -> Result<Admission, DomainError> {
         let named = claim.header.or(claim.path).ok_or(DomainError::Unauthorized(NO_TENANT))?;
         if claim.path.is_some_and(|path| path != named) {
             return Err(DomainError::Unauthorized(BAD_TOKEN));
         }
         let tenant = tenant_id(named);
         let allowed = match &self.access {
-            AccessRule::Open => tenant.map(|tenant| (tenant, None)),
+            AccessRule::Open => tenant.map(|tenant| Admission { tenant, user: None, role: Role::Write }),
             AccessRule::Listed(_) => {
                 let token = claim.token.ok_or(DomainError::Unauthorized(NO_TOKEN))?;
-                let known = self.owner(now, token).map(|(known, _)| known);
-                let known = known.filter(|known| Some(known.user.tenant) == tenant);
-                known.map(|known| (known.user.tenant, Some(known.user.name.clone())))
+                let owner = self.owner(now, token).map(|(user, ..)| user);
+                owner.filter(|user| Some(user.tenant) == tenant).map(|user| Admission {
+                    tenant: user.tenant,
+                    user: Some(user.name.clone()),
+                    role: user.role,
+                })
             }
         };
         allowed.ok_or(DomainError::Unauthorized(BAD_TOKEN))
     }
 
+    /// Returns the tenant of a token.
+    pub(crate) fn tenant(&self, now: Now, token: &str) -> Option<TenantId> {
+        self.owner(now, token).map(|(user, ..)| user.tenant)
+    }
+
+    /// Returns whether the user of a token may read the metrics.
+    pub(crate) fn reads_metrics(&self, now: Now, token: &str) -> bool {
+        self.owner(now, token).is_some_and(|(user, ..)| user.reads_metrics)
+    }
+
     /// Returns the user of a token, and until when the token is valid.
-    fn owner(&self, now: Now, token: &str) -> Option<(&Arc<Known>, u64)> {
+    fn owner(&self, now: Now, token: &str) -> Option<(&Arc<User>, u64)> {
         let AccessRule::Listed(users) = &self.access else { return None };
         let access = Access::open(&self.keys, token, now.wall)?;
         if access.expires > now.wall + TOKEN_LIFE_MS + TOKEN_SKEW_MS {
@@ -193,39 +212,59 @@ impl Authenticator {
         lane: Lane,
     ) -> Result<Login, DomainError> {
         let AccessRule::Listed(users) = &self.access else { return Ok(self.open_login(now, nonce, credentials)) };
-        let (known, token) = match credentials.proof {
+        let (user, token, expires) = match credentials.proof {
             Proof::Token(token) => {
-                let (known, expires) = self.owner(now, token).ok_or(DomainError::Unauthorized(BAD_TOKEN))?;
-                (known, Some((token.to_owned(), expires)))
+                let (user, expires) = self.owner(now, token).ok_or(DomainError::Unauthorized(BAD_TOKEN))?;
+                (user, token.to_owned(), expires)
             }
             Proof::ApiKey(given) | Proof::Password(given) => {
-                let known = users.by_name.get(credentials.name);
                 let is_key = matches!(credentials.proof, Proof::ApiKey(_));
-                let own = |known: &Arc<Known>| if is_key { &known.user.api_key } else { &known.user.password }.clone();
-                let secret = known.and_then(own);
-                let decoy = users.decoy(&self.keys, credentials.name);
-                let is_right = password_hash::is_right(secret.as_ref(), decoy, self.keys.clone(), given, lane).await;
-                let is_right = is_right.ok_or(DomainError::Busy(TOO_MANY_LOGINS))?;
-                let known = known.filter(|_| is_right).ok_or(DomainError::Unauthorized(BAD_LOGIN))?;
-                (known, None)
+                let user = users.by_name.get(credentials.name);
+                let secrets =
+                    user.map_or(&[][..], |user| if is_key { &user.api_keys } else { user.password.as_slice() });
+                let right = self.right_secret(users, credentials.name, secrets, given, lane).await?;
+                let user = user.ok_or(DomainError::Unauthorized(BAD_LOGIN))?;
+                // While a key is replaced, the tokens of passwords go with the new one, which will stay.
+                let key = if is_key { Some(right) } else { user.api_keys.last() };
+                let (expires, number) = (now.wall + TOKEN_LIFE_MS, number(&self.keys, user, key));
+                (user, Access { expires, user: number }.seal(&self.keys, nonce), expires)
             }
         };
-        let user = &known.user;
         if credentials.tenant.is_some_and(|tenant| tenant != user.tenant.to_string()) {
             return Err(DomainError::Unauthorized(BAD_LOGIN));
         }
-        let (token, expires) = token.unwrap_or_else(|| {
-            let expires = now.wall + TOKEN_LIFE_MS;
-            (Access { expires, user: known.number }.seal(&self.keys, nonce), expires)
-        });
-        Ok(Login { name: user.name.to_string(), tenant: user.tenant, token, expires })
+        Ok(Login { name: user.name.to_string(), tenant: user.tenant, token, expires, role: user.role })
+    }
+
+    /// Returns which of a user's secrets was given. A wrong one costs as many hashes for every name.
+    async fn right_secret<'a>(
+        &self,
+        users: &Listed,
+        name: &str,
+        secrets: &'a [Arc<Secret>],
+        given: &str,
+        lane: Lane,
+    ) -> Result<&'a Arc<Secret>, DomainError> {
+        if let Some(known) = secrets.iter().find(|secret| secret.is_at_once(&self.keys, given)) {
+            return Ok(known);
+        }
+        let decoy = users.decoy(&self.keys, name);
+        for number in 0..users.hashes_of_one {
+            let secret = secrets.get(number);
+            let is_right = password_hash::is_right(secret, decoy, self.keys.clone(), given, lane).await;
+            let is_right = is_right.ok_or(DomainError::Busy(TOO_MANY_LOGINS))?;
+            if let Some(right) = secret.filter(|_| is_right) {
+                return Ok(right);
+            }
+        }
+        Err(DomainError::Unauthorized(BAD_LOGIN))
     }
 
     /// Returns the login to an open registry, with a token that the registry will not ask for: clients expect one.
     fn open_login(&self, now: Now, nonce: u64, credentials: &Credentials<'_>) -> Login {
         let expires = now.wall + TOKEN_LIFE_MS;
         let token = Access { expires, user: 0 }.seal(&self.keys, nonce);
-        Login { name: credentials.name.to_owned(), tenant: OPEN_TENANT, token, expires }
+        Login { name: credentials.name.to_owned(), tenant: OPEN_TENANT, token, expires, role: Role::Write }
     }
 }
 
@@ -238,10 +277,11 @@ impl Listed {
     }
 }
 
-/// Returns the number in a user's tokens. Another key or tenant makes another number, which voids the tokens.
-fn number(keys: &Keys, user: &User) -> u64 {
-    let secrets = [&user.api_key, &user.password].map(|secret| secret.as_deref().map_or("", Secret::raw));
-    keys.fingerprint(&[&user.name, &user.tenant.to_string(), secrets[0], secrets[1]])
+/// Returns the number in the tokens that a user gets for this key. Without the key, or in another tenant, there is no
+/// such number, which voids the tokens.
+fn number(keys: &Keys, user: &User, key: Option<&Arc<Secret>>) -> u64 {
+    let [key, password] = [key, user.password.as_ref()].map(|secret| secret.map_or("", |secret| secret.raw()));
+    keys.fingerprint(&[&user.name, &user.tenant.to_string(), key, password])
 }
 
 /// Parses a tenant id: decimal digits, 1 to 2147483647, without leading zeros.

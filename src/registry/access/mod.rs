@@ -14,12 +14,13 @@ mod users;
 mod waiting;
 
 pub(crate) use authenticator::{
-    Authenticator, BAD_LOGIN, Credentials, Login, OPEN_TENANT_ID, Proof, TOO_MANY_LOGINS, TenantClaim,
+    Admission, Authenticator, BAD_LOGIN, Credentials, Login, OPEN_TENANT_ID, Proof, TOO_MANY_LOGINS, TenantClaim,
 };
 pub(crate) use login_throttle::{Attempt, LoginThrottle, Verdict};
 pub use password_hash::hash_key;
 pub(crate) use quotas::{Quotas, Rate};
 pub(crate) use rate_limit::{RateLimiter, Usage};
 pub(crate) use turns::Lane;
+pub(crate) use users::Role;
 pub use users::Users;
 pub(crate) use waiting::{Place, Waiting};

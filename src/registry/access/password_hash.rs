@@ -63,6 +63,11 @@ impl Secret {
         Ok(Self { text, is_hash: true, right: OnceLock::new() })
     }
 
+    /// Returns whether both have the same text in the users file, in the same form.
+    pub(super) fn is_same_entry(&self, other: &Self) -> bool {
+        (&self.text, self.is_hash) == (&other.text, other.is_hash)
+    }
+
     /// Returns the text in the users file.
     pub(super) fn raw(&self) -> &str {
         &self.text

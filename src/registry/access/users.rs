@@ -18,6 +18,9 @@ const LARGEST: u64 = 64 << 20;
 /// The largest tenant id: an original client reads it into 31 bits.
 const MAX_TENANT: TenantId = 2_147_483_647;
 
+/// The most keys that a user has at a time.
+const MOST_KEYS: usize = 2;
+
 /// The users that may log in.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
@@ -31,8 +34,38 @@ pub struct Users {
 pub(super) struct User {
     pub(super) name: Arc<str>,
     pub(super) tenant: TenantId,
-    pub(super) api_key: Option<Arc<Secret>>,
+    /// The oldest first. None if the user has a password only.
+    pub(super) api_keys: Vec<Arc<Secret>>,
     pub(super) password: Option<Arc<Secret>>,
+    pub(super) role: Role,
+    /// Whether the user may read the metrics of the registry, which are about all tenants.
+    pub(super) reads_metrics: bool,
+}
+
+/// What a user may do in the tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Read, and nothing else.
+    Read,
+    /// Everything.
+    #[default]
+    Write,
+}
+
+impl User {
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
+        self.api_keys.iter().chain(&self.password)
+    }
+
+    /// Takes over the secrets that have not changed, with what is known about them.
+    pub(super) fn keep_secrets(&mut self, old: &Self) {
+        for secret in self.api_keys.iter_mut().chain(&mut self.password) {
+            if let Some(known) = old.secrets().find(|known| known.is_same_entry(secret)) {
+                secret.clone_from(known);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for User {
@@ -54,7 +87,7 @@ impl Users {
             Error::Users(reason) => in_file(reason),
             other => other,
         })?;
-        let has_plain = |user: &User| [&user.api_key, &user.password].into_iter().flatten().any(|key| !key.is_hash());
+        let has_plain = |user: &User| user.secrets().any(|secret| !secret.is_hash());
         if users.users.iter().any(has_plain) {
             let refused = |error: std::io::Error| in_file(format!("it has plain keys, and {error}"));
             files::refuse_public(&files::open(path).map_err(refused)?, path).map_err(refused)?;
@@ -106,9 +139,10 @@ impl Users {
         if !(1..=MAX_TENANT).contains(&entry.tenant) {
             return Err(format!("tenant must be a number from 1 to {MAX_TENANT}"));
         }
-        let api_key = secret("api_key", entry.api_key, entry.api_key_hash)?;
+        let one = secret("api_key", entry.api_key, entry.api_key_hash)?;
+        let api_keys = api_keys(one, entry.api_keys, entry.api_key_hashes)?;
         let password = secret("password", entry.password, entry.password_hash)?;
-        if api_key.is_none() && password.is_none() {
+        if api_keys.is_empty() && password.is_none() {
             return Err("api_key is missing; give an api_key, an api_key_hash or a password".into());
         }
         if entry.limits.is_some() || entry.rate.is_some() {
@@ -120,8 +154,8 @@ impl Users {
                 ));
             }
         }
-        let Entry { name, tenant, .. } = entry;
-        self.users.push(User { name: name.into(), tenant, api_key, password });
+        let Entry { name, tenant, role, metrics: reads_metrics, .. } = entry;
+        self.users.push(User { name: name.into(), tenant, api_keys, password, role, reads_metrics });
         Ok(())
     }
 }
@@ -136,6 +170,27 @@ fn secret(field: &str, plain: Option<String>, hash: Option<String>) -> Result<Op
         (None, None) => None,
     };
     Ok(secret.map(Arc::new))
+}
+
+/// Reads the keys of a user: one, or while it is replaced two.
+fn api_keys(
+    one: Option<Arc<Secret>>,
+    plain: Option<Vec<String>>,
+    hashes: Option<Vec<String>>,
+) -> Result<Vec<Arc<Secret>>, String> {
+    let (field, plain, hashes) = match (one, plain, hashes) {
+        (one, None, None) => return Ok(one.into_iter().collect()),
+        (None, Some(plain), None) => ("api_keys", plain, Vec::new()),
+        (None, None, Some(hashes)) => ("api_key_hashes", Vec::new(), hashes),
+        _ => return Err("give one of api_key, api_key_hash, api_keys and api_key_hashes".into()),
+    };
+    if !(1..=MOST_KEYS).contains(&(plain.len() + hashes.len())) {
+        return Err(format!("{field} must have one key, or while it is replaced two: the old one and the new one"));
+    }
+    let plain = plain.into_iter().map(|key| secret(field, Some(key), None));
+    let hashes = hashes.into_iter().map(|hash| secret("api_key", None, Some(hash)));
+    let keys = plain.chain(hashes).collect::<Result<Vec<_>, _>>()?;
+    Ok(keys.into_iter().flatten().collect())
 }
 
 fn quotas(limits: QuotaEntries, rates: Vec<RateEntry>) -> Result<Quotas, String> {
@@ -176,8 +231,14 @@ struct Entry {
     tenant: TenantId,
     api_key: Option<String>,
     api_key_hash: Option<String>,
+    api_keys: Option<Vec<String>>,
+    api_key_hashes: Option<Vec<String>>,
     password: Option<String>,
     password_hash: Option<String>,
+    #[serde(default)]
+    role: Role,
+    #[serde(default)]
+    metrics: bool,
     limits: Option<QuotaEntries>,
     rate: Option<Vec<RateEntry>>,
 }
@@ -237,6 +298,21 @@ mod tests {
         );
         assert_eq!(reason(&joe.replace("'k'", "''")), "user \"joe\": api_key must not be empty");
         assert_eq!(reason(&joe.replace('7', "0")), "user \"joe\": tenant must be a number from 1 to 2147483647");
+        let joe_with = |keys: &str| reason(&joe.replace("api_key='k'", keys));
+        let number =
+            "user \"joe\": api_keys must have one key, or while it is replaced two: the old one and the new one";
+        assert_eq!(joe_with("api_keys=[]"), number);
+        assert_eq!(joe_with("api_keys=['a','b','c']"), number);
+        assert_eq!(joe_with("api_keys=['a','']"), "user \"joe\": api_keys must not be empty");
+        assert_eq!(
+            joe_with("api_keys=['a']\napi_key='a'"),
+            "user \"joe\": give one of api_key, api_key_hash, api_keys and api_key_hashes"
+        );
+        assert_eq!(
+            joe_with("api_key_hashes=['hunter2']"),
+            "user \"joe\": api_key_hash is no argon2id hash; make one with service-registry hash-key"
+        );
+        assert!(reason(&format!("{joe}role='admin'\n")).contains("expected `read` or `write`"));
         assert!(reason(&format!("{joe}apikey='x'\n")).contains("unknown field `apikey`"));
         assert!(
             reason(&format!("{joe}rate=[{{path='(',limit=1,period_seconds=1}}]\n"))

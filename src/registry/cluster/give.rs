@@ -46,7 +46,10 @@ impl Node {
         // From here on nothing is answered from it, whatever comes of the transaction.
         shard.end();
         match self.pass_on(number, shard, to, next).await {
-            Ok(true) => tracing::debug!(shard = number, node = to, "the shard was handed over"),
+            Ok(true) => {
+                self.config.counters.shards_given.inc();
+                tracing::debug!(shard = number, node = to, "the shard was handed over");
+            }
             outcome => {
                 // If the key still names this node, it takes the shard again.
                 tracing::warn!(?outcome, shard = number, node = to, "it is unclear whether the shard was handed over");

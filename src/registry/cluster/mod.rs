@@ -24,5 +24,6 @@ mod view;
 
 pub use config::ClusterConfig;
 pub(super) use node::{Node, NodeConfig, Place};
+pub(super) use operation::Share;
 pub use operation::{ClusterReport, cluster_report, restore_etcd};
 pub(super) use shards::Hold;

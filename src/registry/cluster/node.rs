@@ -18,6 +18,7 @@ use super::operation::Upkeep;
 use super::placement::shard_of;
 use super::shards::{Hold, Slot, Table};
 use super::view::View;
+use crate::registry::counters::Counters;
 use crate::registry::model::{Keys, TenantId};
 use crate::registry::store::etcd::{EtcdClient, Layout};
 
@@ -44,6 +45,7 @@ pub(in crate::registry) struct NodeConfig {
     /// Of the runtime that does the work of etcd's client.
     pub(in crate::registry) runtime: Handle,
     pub(in crate::registry) courier: Courier,
+    pub(in crate::registry) counters: Arc<Counters>,
 }
 
 impl Debug for NodeConfig {

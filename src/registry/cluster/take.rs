@@ -30,6 +30,7 @@ impl Node {
             Ok(Some(shard)) if own.claim.is_valid() => {
                 let ms = begun.elapsed().as_millis();
                 tracing::debug!(shard = number, epoch = shard.epoch, ms, "this node has the shard now");
+                self.config.counters.shards_taken.inc();
                 self.table.set(number, Slot::Here(shard));
             }
             Ok(shard) => {
@@ -116,7 +117,7 @@ impl Node {
             let short = all.into_iter().map(|lease| crate::registry::model::LeaseState { left: LEAST_LEFT, ..lease });
             state.resume(now, 0, 0, short.collect());
         }
-        let engine = Engine::new(clock, state, Some(store))?;
+        let engine = Engine::new(clock, state, Some(store), config.counters.clone())?;
         let tenants = self.users.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
         let is_here = |tenant: &u32| super::placement::shard_of(*tenant, config.shards) == number;
         engine.create_tenants(now, tenants.into_iter().filter(is_here).collect());

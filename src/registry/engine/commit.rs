@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::hub;
 use super::pending::Pending;
 use super::retention::Retention;
 use super::shared::{Batch, Inner, Shared, Store};
+use super::{count_events, hub};
+use crate::registry::counters::Counters;
 use crate::registry::model::{Change, Clock};
 use crate::registry::store::{Backend, CommitError, RecordWrite};
 
@@ -31,12 +32,19 @@ pub(super) struct Committer {
     pending_undo: Vec<Vec<RecordWrite>>,
     failed: Option<Instant>,
     retention: Retention,
+    counters: Arc<Counters>,
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, disk: Arc<dyn Backend>, clock: Clock, retention: u64) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        disk: Arc<dyn Backend>,
+        clock: Clock,
+        retention: u64,
+        counters: Arc<Counters>,
+    ) -> Self {
         let retention = Retention::new(clock, retention);
-        Self { shared, disk, pending_undo: Vec::new(), failed: None, retention }
+        Self { shared, disk, pending_undo: Vec::new(), failed: None, retention, counters }
     }
 
     /// Commits until the store is closed and everything is on disk.
@@ -72,6 +80,7 @@ impl Committer {
             let Store::Durable(queue) = &mut inner.store else { return None };
             if !queue.batches.is_empty() || is_time && !queue.closed {
                 queue.in_flight = Some(std::mem::take(&mut queue.queued));
+                queue.in_flight_since = Some(Instant::now());
                 return Some(std::mem::take(&mut queue.batches));
             }
             if queue.closed {
@@ -94,7 +103,25 @@ impl Committer {
         self.undo_failed()?;
         let requests = group.iter().map(|batch| batch.changes.iter().map(RecordWrite::encode).collect::<Vec<_>>());
         let requests: Vec<Vec<RecordWrite>> = requests.filter(|writes| !writes.is_empty()).collect();
-        if requests.is_empty() { Ok(()) } else { self.disk.commit(&requests) }
+        if requests.is_empty() { Ok(()) } else { self.commit_counted(&requests) }
+    }
+
+    fn commit_counted(&self, requests: &[Vec<RecordWrite>]) -> Result<(), CommitError> {
+        let started = Instant::now();
+        let committed = self.disk.commit(requests);
+        if committed.is_err() {
+            self.counters.commit_failures.inc();
+            return committed;
+        }
+        self.counters.commits.observe(started.elapsed().as_secs_f64());
+        let (mut records, mut bytes) = (0_u32, 0);
+        for RecordWrite { key, value } in requests.iter().flatten() {
+            records += 1;
+            bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        }
+        self.counters.commit_records.observe(records.into());
+        self.counters.commit_bytes.inc_by(bytes as u64);
+        committed
     }
 
     fn acknowledge(&mut self, group: Vec<Batch>) {
@@ -106,10 +133,12 @@ impl Committer {
         let (mut committed, mut readers) = (None, Vec::new());
         if let Store::Durable(queue) = store {
             (committed, readers) = (queue.in_flight.take(), std::mem::take(&mut queue.readers));
+            queue.in_flight_since = None;
             queue.failing = false;
             state.settle_except(queue.batches.iter().flat_map(|batch| &batch.changes));
         }
         drop(inner);
+        count_events(&self.counters, group.iter().flat_map(|batch| &batch.changes));
         let concerned = self.shared.hub.concerned(group.iter().flat_map(|batch| &batch.changes));
         for outcome in group.into_iter().map(|batch| batch.outcome).chain(readers) {
             let _ = outcome.send(true); // the request may be gone
@@ -152,7 +181,7 @@ fn undo(inner: &mut Inner, mut batches: Vec<Batch>) -> Vec<oneshot::Sender<bool>
     let mut outcomes = Vec::new();
     if let Store::Durable(queue) = &mut inner.store {
         queue.failing = true;
-        queue.in_flight = None;
+        (queue.in_flight, queue.in_flight_since) = (None, None);
         queue.queued = Pending::default();
         batches.append(&mut queue.batches);
         outcomes.append(&mut queue.readers);

@@ -117,7 +117,7 @@ impl Bench {
         let clock = Clock::manual(hand);
         let mut state = recovery::state(&*disk, clock.now()).unwrap();
         state.retention = retention;
-        let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+        let engine = Engine::new(clock.clone(), state, Some(disk.clone()), Arc::default()).unwrap();
         engine.create_tenants(clock.now(), vec![1]);
         Self { disk, clock, engine }
     }
@@ -182,21 +182,26 @@ async fn failed_commit_is_rolled_back_and_retried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_are_refused_without_the_commit_thread() {
     let disk = Arc::new(FaultyBackend::default());
-    let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
+    let hand = ManualClock::new(1_700_000_000_000);
+    let clock = Clock::manual(&hand);
     let state = recovery::state(&*disk, clock.now()).unwrap();
     disk.set_failure(FailureMode::Blind);
-    let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
-    engine.create_tenants(clock.now(), vec![1]); // after which it looks for old events
+    let engine = Engine::new(clock.clone(), state, Some(disk.clone()), Arc::default()).unwrap();
+    engine.create_tenants(clock.now(), vec![1]);
     let value: Arc<str> = "x".into();
-    let set = |id: &'static str| {
-        engine.write(|state| {
+    let set = async |id: &str| {
+        let set = engine.write(|state| {
             state.set_value(clock.now(), 1, &Quota::default(), id, &value, &Attribution::default()).unwrap()
-        })
+        });
+        tokio::time::timeout(Duration::from_secs(20), set).await.unwrap()
     };
-    let timeouts = Duration::from_secs(20);
-    let _ = tokio::time::timeout(timeouts, set("first")).await.unwrap(); // perhaps in time
-    assert!(tokio::time::timeout(timeouts, set("second")).await.unwrap().is_none());
-    assert!(engine.read(1, Scope::Values, |state| state.value(1, "second").is_err()).await, "it was undone");
+    let mut number = 0;
+    while set(&number.to_string()).await.is_some() {
+        number += 1;
+        hand.jump(Duration::from_secs(24 * 3600)); // after the next commit it looks for old events
+    }
+    let is_undone = engine.read(1, Scope::Values, |state| state.value(1, &number.to_string()).is_err());
+    assert!(is_undone.await, "it was undone");
 }
 
 /// A wrong clock must not remove events for good, so it is trusted only as fast as time passes.
@@ -348,7 +353,7 @@ async fn events_of_a_day_take_the_space_of_their_retention() {
     let mut state = recovery::state(&*disk, clock.now()).unwrap();
     state.retention = HOUR;
     state.recent = 100;
-    let engine = Engine::new(clock.clone(), state, Some(disk.clone())).unwrap();
+    let engine = Engine::new(clock.clone(), state, Some(disk.clone()), Arc::default()).unwrap();
     engine.create_tenants(clock.now(), vec![1]);
     let mut sizes = Vec::new();
     for _ in 0..24 {

@@ -15,7 +15,7 @@ fn engine() -> Engine {
     let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
     let mut state = State::new(Arc::new(Keys::random().unwrap()));
     state.create_on_first_use(clock.now(), 1);
-    Engine::new(clock, state, None).unwrap()
+    Engine::new(clock, state, None, Arc::default()).unwrap()
 }
 
 async fn register(engine: &Engine, tenant: TenantId, id: &str, tag: &str) {

@@ -5,13 +5,15 @@
 //!
 //! In reading order: this file is the way of a request; `shared` is what the lock guards; `pending` are the records
 //! that wait for a commit; `commit` is the thread that commits, with `retention` of old events; `hub` wakes requests
-//! that wait for a change; `expiry_task` expires leases; `event_reader` reads the feed.
+//! that wait for a change; `expiry_task` expires leases; `event_reader` reads the feed; `health` tells
+//! whether changes can be stored, and how much there is.
 
 mod commit;
 #[cfg(test)]
 mod commit_test;
 mod event_reader;
 mod expiry_task;
+mod health;
 mod hub;
 #[cfg(test)]
 mod hub_test;
@@ -30,11 +32,13 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::counters::{Counters, EventLabels, ExpiryLabels};
 use super::model::TenantId;
-use super::model::{Clock, Now, describe};
+use super::model::{Change, Clock, Now, RecordChange, describe};
 use super::state::State;
 use super::store::Backend;
 use commit::Committer;
@@ -46,6 +50,7 @@ pub(super) struct Engine {
     clock: Clock,
     retention: AtomicU64,
     shared: Arc<Shared>,
+    counters: Arc<Counters>,
     pub(super) disk: Option<Arc<dyn Backend>>,
     commit_thread: Mutex<Option<JoinHandle<()>>>,
     /// Whether the data has left for another process.
@@ -67,20 +72,25 @@ enum Wait<'a> {
 
 impl Engine {
     /// Starts the commit thread, if there is a disk.
-    pub(super) fn new(clock: Clock, state: State, disk: Option<Arc<dyn Backend>>) -> io::Result<Self> {
+    pub(super) fn new(
+        clock: Clock,
+        state: State,
+        disk: Option<Arc<dyn Backend>>,
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
         let (retention, has_trimmed) = (state.retention, state.kept_since > 0);
         let store = if disk.is_some() { Store::Durable(Queue::default()) } else { Store::Memory };
         let inner = Mutex::new(Inner { state, store, awaited: None });
         let shared = Arc::new(Shared { inner, submitted: Condvar::new(), hub: Arc::default() });
         let start = |disk: &Arc<dyn Backend>| {
-            let committer = Committer::new(shared.clone(), disk.clone(), clock.clone(), retention);
+            let committer = Committer::new(shared.clone(), disk.clone(), clock.clone(), retention, counters.clone());
             thread::Builder::new().name("commit".to_owned()).spawn(|| committer.run())
         };
         let commit_thread = disk.as_ref().map(start).transpose()?;
         // Events may have been removed that are younger.
         let retention = AtomicU64::new(if has_trimmed { 0 } else { retention });
         let (commit_thread, has_left) = (Mutex::new(commit_thread), watch::Sender::new(false));
-        Ok(Self { clock, retention, shared, disk, commit_thread, has_left, earlier_deadline: Notify::new() })
+        Ok(Self { clock, retention, shared, counters, disk, commit_thread, has_left, earlier_deadline: Notify::new() })
     }
 
     /// Creates tenants. If that cannot be stored now, their first request creates them.
@@ -223,7 +233,15 @@ impl Engine {
             state.sweep(now, usize::MAX); // under the same lock as what follows
         }
         let result = act(state);
+        for expired in state.take_expired() {
+            let labels = ExpiryLabels { of: if expired.is_session { "session" } else { "service" } };
+            let late = self.clock.now().mono.saturating_sub(expired.due);
+            self.counters.expiries.get_or_create(&labels).observe(Duration::from_millis(late).as_secs_f64());
+        }
         let changes = state.take_changes();
+        if self.disk.is_none() {
+            count_events(&self.counters, &changes);
+        }
         // Without a disk they are durable at once; otherwise the commit thread wakes those who wait.
         let concerned = if self.disk.is_none() { self.shared.hub.concerned(&changes) } else { Vec::new() };
         let ticket = match wait {
@@ -251,6 +269,16 @@ impl Engine {
             self.shared.submitted.notify_one();
         }
         (result, ticket)
+    }
+}
+
+/// Counts events that are durable.
+fn count_events<'a>(counters: &Counters, changes: impl IntoIterator<Item = &'a Change>) {
+    for Change { record, .. } in changes {
+        if let RecordChange::Event { after: Some(event), .. } = record {
+            let labels = EventLabels { r#type: event.kind.event_type().name() };
+            counters.events.get_or_create(&labels).inc();
+        }
     }
 }
 

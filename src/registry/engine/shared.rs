@@ -1,7 +1,7 @@
 //! The data that requests share with the commit thread: the state, and the queue of changes that wait to be committed.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -80,6 +80,8 @@ pub(super) struct Queue {
     pub(super) queued: Pending,
     /// The records that the running commit changes; none between commits.
     pub(super) in_flight: Option<Pending>,
+    /// When the running commit began.
+    pub(super) in_flight_since: Option<Instant>,
     /// Reads that wait for the running commit.
     pub(super) readers: Vec<oneshot::Sender<bool>>,
     /// The last commit has failed, and none has succeeded since.

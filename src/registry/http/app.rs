@@ -14,11 +14,13 @@ use super::forward::Peers;
 #[cfg(all(test, feature = "etcd"))]
 use super::forward::test::Table;
 use super::forwarded::TrustedProxy;
+use super::metrics::Metrics;
 use super::representation::ServiceShape;
 use super::resources::{Interrupts, PageShares, Places};
 use super::response::ResponseIds;
 use crate::registry::access::{Authenticator, LoginThrottle, RateLimiter, Users, Waiting};
 use crate::registry::config::Compatibility;
+use crate::registry::counters::Counters;
 use crate::registry::engine::Engine;
 use crate::registry::model::{Clock, Now};
 
@@ -48,6 +50,7 @@ pub(in crate::registry) struct App {
     pub(super) lists: PageShares,
     pub(super) interrupts: Interrupts,
     pub(super) followers: Arc<Places>,
+    pub(super) metrics: Metrics,
     /// The other nodes of the cluster.
     #[cfg(feature = "etcd")]
     pub(super) peers: Option<Arc<Peers>>,
@@ -107,6 +110,7 @@ impl App {
             lists,
             interrupts: Interrupts::default(),
             followers: Arc::new(Places::new(0)),
+            metrics: Metrics::default(),
             #[cfg(feature = "etcd")]
             peers,
             #[cfg(all(test, feature = "etcd"))]
@@ -118,6 +122,11 @@ impl App {
     pub(in crate::registry) fn for_connections(self, most: usize, trusted_proxies: Vec<TrustedProxy>) -> Self {
         let waiting = Waiting::new((most / WAITING).min(MOST_WAITING));
         Self { waiting, trusted_proxies, followers: Arc::new(Places::new(most)), ..self }
+    }
+
+    /// Sets the counters, which the engine shares.
+    pub(in crate::registry) fn counting(self, counters: Arc<Counters>) -> Self {
+        Self { metrics: Metrics::new(counters), ..self }
     }
 
     pub(in crate::registry) fn with_shape(self, service_shape: ServiceShape) -> Self {

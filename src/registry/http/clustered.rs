@@ -12,6 +12,7 @@ use super::app::{App, Home};
 use super::dispatch::{Admitted, Notes};
 use super::error::HttpError;
 use super::forward::{Elsewhere, Location, Outgoing, Peers, Question, answer_elsewhere, is_heartbeat, is_repeatable};
+use super::metrics;
 use super::resources;
 use super::response::Answer;
 use crate::registry::cluster::{Hold, Node, Place};
@@ -65,6 +66,7 @@ impl Admitted<'_> {
     pub(super) async fn answer_in_cluster(&self, raw: &Bytes, notes: &mut Notes) -> Result<Answer, HttpError> {
         let (app, id) = (self.app, notes.id.get_or_insert_with(|| self.app.ids.next(self.app.now().wall)).clone());
         let Some(peers) = &app.peers else { return Err(HttpError::NoOwner) };
+        notes.kind = resources::is_followed(self.query, &self.base.parts.headers).then_some(metrics::FOLLOW);
         loop {
             let (parts, caller) = (self.base.parts, self.caller);
             let outgoing = Outgoing { parts, body: raw, caller, id: &id, listening: app.listening };

@@ -25,6 +25,15 @@ pub(super) struct Caller {
     pub(super) address: IpAddr,
     pub(super) local: IpAddr,
     pub(super) is_secure: bool,
+    pub(super) door: Door,
+}
+
+/// Which listener a connection has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Main,
+    /// That of the metrics, which has nothing else but the health.
+    Metrics,
 }
 
 /// A request whose credentials were accepted.

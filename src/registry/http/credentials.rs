@@ -35,6 +35,15 @@ impl Claim {
     }
 }
 
+/// Returns the token in the API's own header.
+pub(super) fn header_token(headers: &HeaderMap) -> Option<&str> {
+    text_of(headers, &AUTH_TOKEN)
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty())
+}
+
 /// Returns what a request claims: the tenant, and the token for it.
 pub(super) fn claim<'a>(
     is_open: bool,
@@ -43,11 +52,10 @@ pub(super) fn claim<'a>(
     tenant: Option<&'a str>,
     rest: &str,
 ) -> TenantClaim<'a> {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-    let named = header(TENANT_ID);
+    let named = text_of(headers, &TENANT_ID);
     let is_bare = is_open && named.is_none() && router::is_resource(rest);
     let path = tenant.or_else(|| is_bare.then_some(OPEN_TENANT_ID));
     let in_query = query.values("x-auth-token").first().copied().filter(|token| !token.is_empty());
-    let token = in_query.or_else(|| header(AUTH_TOKEN));
+    let token = in_query.or_else(|| header_token(headers));
     TenantClaim { header: named, path, token }
 }

@@ -14,27 +14,33 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::app::{App, Home};
+use super::authorization;
 #[cfg(feature = "etcd")]
 use super::clustered;
 use super::connection::ResponseBody;
-use super::context::{Caller, RequestContext};
+use super::context::{Caller, Door, RequestContext};
 use super::credentials::claim;
 use super::error::HttpError;
 #[cfg(feature = "etcd")]
 use super::forward::{self, ForwardedCaller};
 use super::forwarded;
+use super::health;
+use super::metrics;
 use super::origin;
 use super::public_url::PublicUrl;
 use super::request::{Json, Query, body};
 use super::resources;
 use super::response::Answer;
 use super::router::{self, Area, Route};
-use crate::registry::access::{Authenticator, Quotas, TenantClaim, Usage};
+use crate::registry::access::{Admission, Authenticator, Quotas, Role, TenantClaim, Usage};
 use crate::registry::engine::Engine;
 use crate::registry::model::{Now, TenantId};
 
 /// The description of the API, for programs that generate clients, forms and tests.
 const OPENAPI: &str = include_str!("resources/openapi.json");
+
+/// The answer to whatever is not GET or HEAD, to a user with the role `read`.
+const READ_ONLY: &str = "This user may only read; the users file of the registry says role = \"read\"";
 
 /// The page at the registry's address, for a browser.
 const PAGE: &str = concat!(
@@ -52,6 +58,8 @@ pub(super) struct Notes {
     now: Option<Now>,
     tenant: Option<TenantId>,
     user: Option<Arc<str>>,
+    role: Role,
+    pub(super) kind: Option<&'static str>,
     usage: Option<(Arc<Quotas>, Usage)>,
     /// The id of the response, if it was needed before the response.
     #[cfg(feature = "etcd")]
@@ -115,8 +123,16 @@ pub(super) async fn handle(
     if let Some((quotas, usage)) = notes.usage.take() {
         answer = resources::limits::headers(answer, now, &quotas.rates[usage.rate], usage.used);
     }
+    if notes.role == Role::Read {
+        answer = answer.for_reader();
+    }
+    let kind = notes.kind.unwrap_or_else(|| metrics::of_path(&parts.method, parts.uri.path()));
+    // The node that the client has asked counts it by its kind.
+    #[cfg(feature = "etcd")]
+    let kind = if notes.forwarded.is_some() { metrics::FORWARDED } else { kind };
+    app.metrics.count_request(kind, answer.status().as_u16(), started.elapsed());
     let client = || forwarded::client(caller.address, &parts.headers, &app.trusted_proxies);
-    log(&parts, &answer, started, &notes, client, &id);
+    log(&parts, &answer, started, kind, &notes, client, &id);
     #[cfg(feature = "etcd")]
     if clustered::is_closing(app) {
         answer = answer.closing();
@@ -150,6 +166,13 @@ async fn authorize_and_route(
     let is_checked = false;
     #[cfg(feature = "etcd")]
     let is_checked = notes.forwarded.is_some();
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+    match parts.uri.path() {
+        "/health" if is_read => return Ok(health::answer(app).await), // also to balancers that ask for another host
+        "/metrics" if is_read && caller.door == Door::Metrics => return Ok(metrics::answer(app, &parts.headers).await),
+        _ if caller.door == Door::Metrics => return Err(no_page(parts)),
+        _ => {}
+    }
     if authenticator.is_open() && !is_checked {
         origin::check(host, &parts.headers, caller.local, &app.host_names)?;
     }
@@ -169,8 +192,13 @@ async fn authorize_and_route(
             }
             return login;
         }
-        Area::Elsewhere if matches!(parts.method, Method::GET | Method::HEAD) => {
+        Area::Elsewhere if is_read => {
             return match path {
+                "/metrics" => {
+                    metrics::check(app, now, caller, host, parts).await?;
+                    admitted();
+                    Ok(metrics::answer(app, &parts.headers).await)
+                }
                 "/" => Ok(Answer::page(PAGE)),
                 "/openapi.json" => Ok(Answer::fixed(StatusCode::OK, OPENAPI)),
                 _ => Err(no_page(parts)),
@@ -186,10 +214,25 @@ async fn authorize_and_route(
         Area::Login | Area::Elsewhere => return Err(no_page(parts)),
     };
     let query = &Query::parse(parts.uri.query());
-    let claim = claim(authenticator.is_open(), &parts.headers, query, tenant, rest);
-    let (tenant, user) = authenticator.admit(now, claim)?;
-    (notes.tenant, notes.user) = (Some(tenant), user.clone());
+    let shown = if router::is_prometheus(rest) && !authenticator.is_open() {
+        let from = forwarded::client(caller.address, &parts.headers, &app.trusted_proxies);
+        authorization::token(app, now, &parts.headers, from).await?
+    } else {
+        None
+    };
+    let mut claim = claim(authenticator.is_open(), &parts.headers, query, tenant, rest);
+    let own_tenant;
+    if let Some(token) = &shown {
+        own_tenant = authenticator.tenant(now, token).map(|tenant| tenant.to_string());
+        claim.token = Some(token);
+        claim.path = claim.path.or(own_tenant.as_deref().filter(|_| claim.header.is_none()));
+    }
+    let Admission { tenant, user, role } = authenticator.admit(now, claim)?;
+    (notes.tenant, notes.user, notes.role) = (Some(tenant), user.clone(), role);
     admitted();
+    if role == Role::Read && !is_read {
+        return Err(HttpError::Forbidden(READ_ONLY.into()));
+    }
     #[cfg(feature = "etcd")]
     let longest_wait = notes.forwarded.as_ref().map(|forwarded| forwarded.wait);
     let request = Admitted {
@@ -271,6 +314,7 @@ impl Admitted<'_> {
             // The users are not held while the request waits: others may replace them.
             let quotas = authenticator.quotas(tenant).clone();
             drop(authenticator);
+            notes.kind = Some(metrics::FOLLOW);
             return Box::pin(count_and_route(&context(&quotas), rest, notes)).await;
         }
         count_and_route(&context(authenticator.quotas(tenant)), rest, notes).await
@@ -286,7 +330,9 @@ async fn count_and_route(context: &RequestContext<'_>, rest: &str, notes: &mut N
         notes.usage = usage.map(|usage| (context.quotas.clone(), usage));
         verdict?;
     }
-    route(context, method, rest).await
+    let route = router::route(method, rest)?.ok_or_else(|| no_page(context.base.parts))?;
+    notes.kind.get_or_insert_with(|| metrics::of_route(&route));
+    run(context, route).await
 }
 
 /// Returns whether the client is one that prints responses on a terminal.
@@ -296,21 +342,30 @@ fn is_for_terminal(headers: &HeaderMap) -> bool {
 }
 
 /// Logs a request. Successful heartbeats are logged on demand only: each lease causes one every few seconds. So are the
-/// checks of proxies.
-fn log(parts: &Parts, answer: &Answer, started: Instant, notes: &Notes, client: impl Fn() -> IpAddr, response: &str) {
+/// checks of proxies and the scrapes of Prometheus.
+fn log(
+    parts: &Parts,
+    answer: &Answer,
+    started: Instant,
+    kind: &str,
+    notes: &Notes,
+    client: impl Fn() -> IpAddr,
+    response: &str,
+) {
     let (tenant, user) = (notes.tenant, notes.user.as_deref());
     let (method, path, status) = (&parts.method, parts.uri.path(), answer.status().as_u16());
     let ms = || (started.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
     let is_heartbeat = status == 200 && method == Method::POST && path.ends_with("/heartbeat");
-    if is_heartbeat || status == 204 && method == Method::OPTIONS {
+    let is_check = matches!((kind, status), ("options", 204) | ("health" | "metrics", 200));
+    if is_heartbeat || is_check {
         tracing::debug!(%method, path, status, ms = ms(), client = %client(), user, tenant, response, "request");
     } else {
         tracing::info!(%method, path, status, ms = ms(), client = %client(), user, tenant, response, "request");
     }
 }
 
-async fn route(context: &RequestContext<'_>, method: &Method, rest: &str) -> Result<Answer, HttpError> {
-    match router::route(method, rest)?.ok_or_else(|| no_page(context.base.parts))? {
+async fn run(context: &RequestContext<'_>, route: Route<'_>) -> Result<Answer, HttpError> {
+    match route {
         Route::SessionHeartbeat(id) => resources::sessions::heartbeat(context, &id).await,
         Route::ServiceHeartbeat(id) => resources::services::heartbeat(context, &id).await,
         Route::Limits => resources::limits::show(context),
@@ -329,5 +384,6 @@ async fn route(context: &RequestContext<'_>, method: &Method, rest: &str) -> Res
         Route::Configuration(path) => resources::configuration::read(context, &path).await,
         Route::SetValue(path) => resources::configuration::set(context, &path).await,
         Route::RemoveValue(path) => resources::configuration::remove(context, &path).await,
+        Route::Prometheus => resources::prometheus::targets(context).await,
     }
 }

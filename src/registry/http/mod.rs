@@ -2,9 +2,12 @@
 //!
 //! In reading order: `connection` accepts connections; `dispatch` is the life of a request with the help of `app`; it
 //! becomes a `context` once its `credentials` are accepted; `router` finds the resource in `resources`; `request`
-//! parses bodies; `forward` sends what belongs to another node there; `representation` and `response` write what goes back, and `error` pairs errors with statuses.
+//! parses bodies; `forward` sends what belongs to another node there; `health` and `metrics` are about the registry
+//! itself, and `authorization` is for their readers; `representation` and `response` write what goes back, and `error`
+//! pairs errors with statuses.
 
 mod app;
+mod authorization;
 #[cfg(feature = "etcd")]
 mod clustered;
 pub(super) mod connection;
@@ -15,6 +18,8 @@ mod error;
 #[cfg(feature = "etcd")]
 mod forward;
 mod forwarded;
+mod health;
+mod metrics;
 mod origin;
 mod public_url;
 mod representation;

@@ -6,8 +6,8 @@
 use serde::{Serialize, Serializer};
 
 use crate::registry::model::{
-    Attribution, Cause, Entry, EventKind, EventType, ListedEvent, ListedService, NamedSession, NamedValue, Resource,
-    ServiceInfo, ServiceKind, SessionId, StringList,
+    Attribution, Cause, Entry, EventKind, ListedEvent, ListedService, NamedSession, NamedValue, Resource, ServiceInfo,
+    ServiceKind, SessionId, StringList,
 };
 use crate::registry::state::SessionOverview;
 use crate::wire;
@@ -116,36 +116,6 @@ impl Serialize for ListedEvent {
             last_heard,
         }
         .serialize(serializer)
-    }
-}
-
-impl EventType {
-    pub(super) const ALL: [Self; 10] = [
-        Self::Join,
-        Self::Remove,
-        Self::ServiceTimeout,
-        Self::SessionTimeout,
-        Self::ValueUpdate,
-        Self::ValueRemove,
-        Self::ServiceUpdate,
-        Self::SessionCreate,
-        Self::SessionUpdate,
-        Self::SessionRemove,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Join => "service.join",
-            Self::Remove => "service.remove",
-            Self::ServiceTimeout => "service.timeout",
-            Self::SessionTimeout => "services.timeout",
-            Self::ValueUpdate => "configuration_value.update",
-            Self::ValueRemove => "configuration_value.remove",
-            Self::ServiceUpdate => "service.update",
-            Self::SessionCreate => "session.create",
-            Self::SessionUpdate => "session.update",
-            Self::SessionRemove => "session.remove",
-        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::registry::model::Uuid1;
 pub(super) const INDENT: &[u8] = b"    ";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
+const ROLE: HeaderName = HeaderName::from_static("x-role");
 const RESPONSE_ID: HeaderName = HeaderName::from_static("x-response-id");
 
 /// A response.
@@ -114,6 +115,23 @@ impl Answer {
         }
     }
 
+    /// Makes a response with metrics.
+    pub(super) fn metrics(text: String, format: &'static str) -> Self {
+        Self { body: text.into(), ..Self::empty(StatusCode::OK) }
+            .header(CONTENT_TYPE, HeaderValue::from_static(format))
+            .header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+    }
+
+    /// Makes a response with JSON that is written already.
+    pub(super) fn json_text(text: Bytes) -> Self {
+        Self { body: text, ..Self::empty(StatusCode::OK) }.header(CONTENT_TYPE, JSON)
+    }
+
+    /// Makes a response with JSON that is written while it is sent.
+    pub(super) fn json_stream(stream: ByteStream) -> Self {
+        Self::stream(StatusCode::OK, stream).header(CONTENT_TYPE, JSON)
+    }
+
     /// Makes a response whose body goes on.
     pub(super) fn stream(status: StatusCode, stream: ByteStream) -> Self {
         Self { stream: Some(stream), ..Self::empty(status) }
@@ -150,6 +168,11 @@ impl Answer {
             Ok(location) => self.header(LOCATION, location),
             Err(_) => self, // ids have no characters that are invalid in a header
         }
+    }
+
+    /// Says that the user may only read.
+    pub(super) fn for_reader(self) -> Self {
+        self.header(ROLE, HeaderValue::from_static("read"))
     }
 
     /// Closes the connection after the response.

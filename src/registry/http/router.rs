@@ -32,6 +32,8 @@ pub(super) enum Route<'a> {
     Configuration(Cow<'a, str>),
     SetValue(Cow<'a, str>),
     RemoveValue(Cow<'a, str>),
+    /// The services as Prometheus discovers them.
+    Prometheus,
 }
 
 /// The parts of a path that decide about it.
@@ -63,10 +65,17 @@ impl<'a> Area<'a> {
     }
 }
 
+const PROMETHEUS: &str = "prometheus";
+
+/// Returns whether a path is that of Prometheus' discovery.
+pub(super) fn is_prometheus(rest: &str) -> bool {
+    rest.trim_matches('/').eq_ignore_ascii_case(PROMETHEUS)
+}
+
 /// Returns whether a path without a tenant starts with the name of a resource.
 pub(super) fn is_resource(rest: &str) -> bool {
     let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
-    let known = ["limits", "sessions", "services", "views", "configuration", "events"];
+    let known = ["limits", "sessions", "services", "views", "configuration", "events", PROMETHEUS];
     rest.starts_with('/') && known.iter().any(|known| known.eq_ignore_ascii_case(first))
 }
 
@@ -93,6 +102,7 @@ pub(super) fn route<'a>(method: &Method, rest: &'a str) -> Result<Option<Route<'
         (false, _) if is(resource, "services") => collection(method, Route::Services, Route::CreateService),
         (false, _) if is(resource, "events") && method == "GET" => Some(Route::Events),
         (false, _) if is(resource, "limits") && method == "GET" => Some(Route::Limits),
+        (false, _) if is(resource, PROMETHEUS) && method == "GET" => Some(Route::Prometheus),
         (true, false) if is(resource, "views") && is(id, "overview") && method == "GET" => Some(Route::Overview),
         (true, false) if is(resource, "sessions") => id_or_none()?.and_then(|id| match method {
             "GET" => Some(Route::Session(id)),
@@ -240,6 +250,7 @@ mod tests {
             "/events",
             "/configuration",
             "/configuration/x",
+            "/prometheus",
         ];
         let allowed = [
             "GET /limits",
@@ -261,6 +272,7 @@ mod tests {
             "GET /configuration/x",
             "PUT /configuration/x",
             "DELETE /configuration/x",
+            "GET /prometheus",
         ];
         for path in all {
             for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {

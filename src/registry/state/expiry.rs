@@ -7,7 +7,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{State, Tenant};
+use super::{Expired, State, Tenant};
 use crate::registry::model::MAX_PAGE_BYTES;
 use crate::registry::model::Now;
 use crate::registry::model::RecordChange;
@@ -114,6 +114,7 @@ impl State {
 
     fn expire(&mut self, now: Now, Overdue { token, last_heard, entry }: Overdue) {
         let QueuedDeadline { due, tenant, owner } = entry;
+        self.expired.push(Expired { is_session: matches!(owner, Owner::Session(_)), due });
         let events = match owner {
             Owner::Session(id) => session_timeouts(self.remove_session(tenant, id)),
             Owner::Service(id) => self.remove_service(tenant, &id).map(EventKind::ServiceTimeout).into_iter().collect(),

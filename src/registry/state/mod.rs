@@ -3,6 +3,7 @@
 //! Every lasting change goes through [`State::change`]; the indexes beside the records are kept there and nowhere
 //! else. The rules are further `impl State` blocks, one file per resource.
 
+mod condition;
 mod configuration;
 mod error;
 mod events;
@@ -17,6 +18,7 @@ mod position;
 mod services;
 mod sessions;
 
+pub(crate) use condition::{Expired, Sizes};
 pub(crate) use error::{DomainError, Kind};
 pub(crate) use events::{Feed, Rest};
 pub(crate) use expiry::GRACE_MS;
@@ -57,6 +59,8 @@ pub(super) struct State {
     /// The first event of each tenant that is not on disk yet.
     pub(super) unkept: HashMap<TenantId, Uuid1>,
     journal: Vec<Change>,
+    /// The leases that have expired since they were last taken.
+    expired: Vec<Expired>,
 }
 
 /// The data of a tenant.
@@ -88,6 +92,7 @@ impl State {
             recent: usize::MAX,
             unkept: HashMap::new(),
             journal: Vec::new(),
+            expired: Vec::new(),
         }
     }
 

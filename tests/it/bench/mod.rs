@@ -19,6 +19,7 @@ pub(crate) mod linear;
 #[cfg(feature = "etcd")]
 pub(crate) mod network;
 pub(crate) mod registry;
+pub(crate) mod scrape;
 pub(crate) mod steps;
 pub(crate) mod users;
 pub(crate) mod wrapper;

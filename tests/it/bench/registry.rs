@@ -285,7 +285,13 @@ pub fn check(answer: &Answer, is_head: bool) {
     if answer.header("content-type") == Some("text/html; charset=UTF-8") {
         return assert!(answer.body.starts_with("<!DOCTYPE html>") && answer.status == 200, "{answer:?}");
     }
+    if answer.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")) {
+        return assert!(answer.body.starts_with("# HELP "), "{answer:?}");
+    }
     assert_eq!(answer.header("content-type"), Some("application/json; charset=UTF-8"));
+    if answer.body.starts_with('[') {
+        return; // in the form of Prometheus
+    }
     assert!(answer.body.starts_with("{\n    \""), "not indented by 4 blanks: {answer:?}");
     if answer.status >= 400 {
         let keys = ["type", "code", "message", "details", "txnId", "marker"];

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::bench::cluster::{Cluster, Setting};
 use crate::bench::etcd::{Etcd, Member, is_installed_for};
 use crate::bench::network::Place;
+use crate::bench::scrape::{fetch, value};
 use crate::bench::{Client, DEADLINE, Registry, clean, durable, eventually};
 
 /// Runs a command of the program with the options about this etcd; returns its exit code, its stdout and its stderr.
@@ -48,6 +49,15 @@ fn cluster_is_shown_also_while_no_node_runs() {
     assert_eq!(all["members"].as_array().unwrap().iter().filter(|member| member["leader"] == true).count(), 1);
     let shards: u64 = all["nodes"].as_array().unwrap().iter().map(|node| node["shards"].as_u64().unwrap()).sum();
     assert_eq!(shards, 64);
+    let mut told = 0.0;
+    for address in cluster.addresses() {
+        assert_eq!(fetch(address, "/health", &[]).status, 200);
+        let page = fetch(address, "/metrics", &[]).body;
+        let value = |name: &str| value(&page, &format!("service_registry_cluster_{name}"));
+        assert_eq!((value("nodes"), value("shards_unowned")), (3.0, 0.0));
+        told += value("shards");
+    }
+    assert_eq!(told, 64.0, "each shard is at one node");
 
     cluster.signal_node(0, Signal::SIGTERM);
     assert!(cluster.reap_node(0, DEADLINE));

@@ -10,6 +10,7 @@ mod health;
 mod identity;
 mod life;
 mod log;
+mod metrics;
 mod mistakes;
 mod names;
 mod options;

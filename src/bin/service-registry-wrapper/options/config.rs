@@ -3,6 +3,7 @@
 //! Every error names the option (or environment variable), the rule, and the part that breaks it.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub(crate) struct WrapperConfig {
     pub replace: bool,
     pub state_dir: Option<PathBuf>,
     pub status_socket: Option<PathBuf>,
+    pub metrics_listen: Option<SocketAddr>,
     pub child_config: ChildConfig,
     pub command: Vec<OsString>,
     /// Warnings to log once there is a log.
@@ -85,6 +87,7 @@ impl WrapperConfig {
             replace: options.registration.replace,
             state_dir: path(&options.registration.state_dir),
             status_socket: path(&options.registration.status_socket),
+            metrics_listen: metrics_listen(options)?,
             child_config: ChildConfig::of(options, on_lost)?,
             command: options.command.clone(),
             service,
@@ -100,6 +103,14 @@ impl LogSettings {
             level: i16::from(options.logging.verbose) - i16::from(options.logging.quiet),
         }
     }
+}
+
+/// A name would have to be looked up, and nothing about the metrics may delay the child.
+fn metrics_listen(options: &Options) -> Result<Option<SocketAddr>> {
+    let Some(given) = given(&options.registration.metrics_listen) else { return Ok(None) };
+    let wrong =
+        || format!("{}: {given:?}: give an address and a port, as in 127.0.0.1:9117", options.origin("metrics_listen"));
+    given.parse().map(Some).with_context(wrong)
 }
 
 fn service(options: &Options) -> Result<Service> {
@@ -205,6 +216,15 @@ mod tests {
             let said = error_text(&["--id=abc", &format!("--interval={bad}")]);
             assert!(said.starts_with("--interval: ") && said.contains("3 to 120"), "{bad}: {said}");
         }
+    }
+
+    #[test]
+    fn metrics_address_without_a_port_is_refused() {
+        for bad in ["9117", "localhost:9117", "127.0.0.1"] {
+            let said = error_text(&["--id=abc", &format!("--metrics-listen={bad}")]);
+            assert!(said.starts_with("--metrics-listen: ") && said.contains("127.0.0.1:9117"), "{bad}: {said}");
+        }
+        assert_eq!(error_text(&["--id=abc", "--metrics-listen=[::1]:0"]), "");
     }
 
     #[test]

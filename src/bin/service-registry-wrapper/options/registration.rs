@@ -41,6 +41,10 @@ pub(crate) struct RegistrationOptions {
     /// Unix socket for `service-registry status`, `maintenance` and `update`
     #[arg(long, value_name = "PATH", env = "SERVICE_REGISTRY_STATUS_SOCKET", hide_env_values = true)]
     pub status_socket: Option<OsString>,
+
+    /// Serve metrics for Prometheus over HTTP, at /metrics; off by default
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SERVICE_REGISTRY_METRICS_LISTEN", hide_env_values = true)]
+    pub metrics_listen: Option<String>,
 }
 
 /// The consequence of a lost registration for the child.

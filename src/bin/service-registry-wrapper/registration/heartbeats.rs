@@ -94,6 +94,7 @@ impl Heartbeats<'_> {
     fn accepted(&self, sent: Option<BootTime>, has_recovered: bool, accepted: &mut u32) {
         self.status.send_modify(|status| {
             status.heartbeat_sent = sent;
+            status.totals.heartbeats += 1;
             if has_recovered {
                 status.recovered();
             }

@@ -27,6 +27,16 @@ pub(crate) struct RegistrationStatus {
     pub failures: u32,
     pub next_attempt: Option<Instant>,
     pub last_error: Option<String>,
+    pub totals: Totals,
+}
+
+/// What has happened since the start, for the metrics.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub heartbeats: u64,
+    /// Attempts to register and heartbeats alike.
+    pub failures: u64,
+    pub sessions: u64,
 }
 
 impl RegistrationStatus {
@@ -39,6 +49,7 @@ impl RegistrationStatus {
     /// Counts a failed request.
     pub(super) fn failed(&mut self, error: String, retry_in: Duration) {
         self.failures = self.failures.saturating_add(1);
+        self.totals.failures += 1;
         self.next_attempt = Some(Instant::now() + retry_in);
         self.last_error = Some(error);
     }

@@ -92,6 +92,7 @@ impl RegistrationTask {
         }
         self.status.send_modify(|status| {
             status.session = Some((client, session.id.clone()));
+            status.totals.sessions += 1;
             status.heartbeat_sent = Some(sent);
         });
         Ok((session.id, session.token))

@@ -15,10 +15,12 @@ pub(super) mod startup;
 pub(crate) use fence::Fence;
 pub(crate) use panic::catch;
 
+use std::cell::Cell;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 use nix::libc::{self, pid_t};
@@ -56,6 +58,27 @@ pub(super) struct Supervisor<'a> {
     has_warned_of_fence: bool,
     /// The search for the process that follows the child, with `--pid-file`.
     search: Option<JoinHandle<Result<pid_t, String>>>,
+    /// Shown by the metrics.
+    pub(super) life: Rc<ChildLife>,
+}
+
+/// The starts and the end of the child.
+#[derive(Debug, Default)]
+pub(super) struct ChildLife {
+    /// When it was started, in seconds since 1970.
+    pub started: Cell<f64>,
+    /// How many processes have been the child.
+    pub starts: Cell<u64>,
+    pub end: Cell<Option<ExitStatus>>,
+}
+
+impl ChildLife {
+    fn begins(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.started.set(now.as_secs_f64());
+        self.starts.set(self.starts.get() + 1);
+        self.end.set(None);
+    }
 }
 
 impl<'a> Supervisor<'a> {
@@ -63,6 +86,8 @@ impl<'a> Supervisor<'a> {
         let (withdrawer, status) = (registration.withdrawer.clone(), registration.status.clone());
         let (id, pid) = (&config.service.id, tree.child());
         info!(id, pid, "{id}: started, pid {pid}");
+        let life = Rc::<ChildLife>::default();
+        life.begins();
         Self {
             tree,
             config,
@@ -77,6 +102,7 @@ impl<'a> Supervisor<'a> {
             stop_reason: None,
             has_warned_of_fence: false,
             search: None,
+            life,
         }
     }
 
@@ -212,6 +238,7 @@ impl<'a> Supervisor<'a> {
 
     /// The child has exited, or a descendant after it.
     fn exited(&self, status: ExitStatus, all_gone: bool) -> Event {
+        self.life.end.set(Some(status));
         let is_fenced = self.shutdown.is_fenced();
         self.withdrawer.because(&if is_fenced { FENCED.to_owned() } else { describe(status) });
         Event::Exited { all_gone }
@@ -239,6 +266,7 @@ impl<'a> Supervisor<'a> {
         match next {
             Ok(pid) => {
                 if let Some((before, status)) = self.tree.succeed(pid) {
+                    self.life.begins();
                     info!(id, pid, "{id}: process {before} has exited ({status}); process {pid} follows it");
                 }
                 None

@@ -70,6 +70,7 @@ fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
     let reload = Reload::new(options.users.clone(), tls.clone());
     let config = config(&options, tls.as_ref())?;
     let listener = listen(&options)?;
+    let metrics = listen_for_metrics(&options)?;
     let listening = listener.local_addr().context("listening")?;
     if options.users.is_some() && tls.is_none() && !listening.ip().is_loopback() {
         let name = options.origin("listen");
@@ -78,7 +79,12 @@ fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
         );
     }
     let config = set_place(config, &options, listening, tls.as_ref())?;
-    let registry = Registry::bind(config, listener).map_err(|error| with_option(error, &options))?;
+    let mut registry = Registry::bind(config, listener).map_err(|error| with_option(error, &options))?;
+    if let Some(listener) = metrics {
+        let address = listener.local_addr().context("listening")?;
+        registry = registry.metrics_on(listener).map_err(|error| with_option(error, &options))?;
+        tracing::info!("metrics: http://{address}/metrics");
+    }
     Ok((registry, reload, tls.is_some()))
 }
 
@@ -189,17 +195,30 @@ fn raise_file_limit() -> nix::Result<usize> {
 
 fn listen(options: &Serve) -> Result<TcpListener, Failure> {
     let (name, given) = (options.origin("listen"), &options.listen);
-    let addresses: Vec<SocketAddr> = given
-        .to_socket_addrs()
-        .map_err(|error| Failure::usage(anyhow!("{name} {given}: {error}; give ADDRESS:PORT, as in 127.0.0.1:7117")))?
-        .collect();
+    let addresses = resolve(&name, given)?;
     // Checked before listening, so that no other machine gets in even for a moment.
     if let Some(beyond) =
         addresses.iter().find(|address| options.users.is_none() && !options.open && !address.ip().is_loopback())
     {
         return Err(with_option(Error::NotLoopback(*beyond), options));
     }
-    let listener = TcpListener::bind(&addresses[..]).map_err(|error| {
+    bind(&name, given, &addresses)
+}
+
+fn listen_for_metrics(options: &Serve) -> Result<Option<TcpListener>, Failure> {
+    let name = options.origin("metrics_listen");
+    let listen = |given: &String| bind(&name, given, &resolve(&name, given)?);
+    options.metrics_listen.as_ref().map(listen).transpose()
+}
+
+fn resolve(name: &str, given: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let addresses = given.to_socket_addrs();
+    let wrong = |error| anyhow!("{name} {given}: {error}; give ADDRESS:PORT, as in 127.0.0.1:7117");
+    Ok(addresses.map_err(|error| Failure::usage(wrong(error)))?.collect())
+}
+
+fn bind(name: &str, given: &str, addresses: &[SocketAddr]) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(addresses).map_err(|error| {
         let cure = match error.kind() {
             ErrorKind::PermissionDenied => {
                 "ports below 1024 need the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= in a unit); choose \

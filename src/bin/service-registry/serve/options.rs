@@ -63,6 +63,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", env = "SERVICE_REGISTRY_MAX_CONNECTIONS", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: u32,
+    /// Serve /metrics and /health here as well, over plain HTTP and without users
+    ///
+    /// On the address of --listen, only programs of this machine may read the metrics, and users with `metrics = true`.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SERVICE_REGISTRY_METRICS_LISTEN")]
+    pub(crate) metrics_listen: Option<String>,
     /// Hide events that old clients do not know
     ///
     /// That is `service.remove` for a service in a session: some old clients stop reading the feed at it. Hides also

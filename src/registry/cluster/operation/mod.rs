@@ -1,10 +1,12 @@
-//! What operators need: `report` says how the cluster and etcd are, `upkeep` keeps etcd small, by what `space` decides,
-//! and `restore_etcd` makes a cluster of a backup.
+//! What operators need: `report` says how the cluster and etcd are, and `condition` how this node is; `upkeep` keeps etcd
+//! small, by what `space` decides; `restore_etcd` makes a cluster of a backup.
 
+mod condition;
 mod report;
 mod space;
 mod upkeep;
 
+pub(in crate::registry) use condition::Share;
 pub use report::{ClusterReport, cluster_report};
 pub(in crate::registry) use upkeep::{Upkeep, kept_since};
 

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::timeouts::Timeouts;
+use crate::registry::counters::Counters;
 
 /// The most connections without an admitted request. Each takes up to 30 kB.
 const MOST_UNPROVEN: usize = 1000;
@@ -31,6 +32,7 @@ pub(super) struct ConnectionTable {
     most_unproven: usize,
     grace: Duration,
     timeouts: Timeouts,
+    counters: Arc<Counters>,
     start: Instant,
     list: Mutex<List>,
     /// The number of connections without an admitted request.
@@ -82,12 +84,13 @@ pub(super) struct Permit {
 }
 
 impl ConnectionTable {
-    pub(super) fn new(most: usize, timeouts: Timeouts) -> Arc<Self> {
+    pub(super) fn new(most: usize, timeouts: Timeouts, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
             most,
             most_unproven: MOST_UNPROVEN,
             grace: GRACE,
             timeouts,
+            counters,
             start: Instant::now(),
             list: Mutex::default(),
             unproven: AtomicUsize::new(0),
@@ -127,6 +130,8 @@ impl ConnectionTable {
         connection.lasts();
         self.unproven.fetch_add(1, Ordering::Relaxed);
         list.connections.insert(number, connection.clone());
+        self.counters.connections.inc();
+        self.counters.connections_accepted.inc();
         Permit { connections: self.clone(), number, connection }
     }
 
@@ -160,6 +165,7 @@ impl ConnectionTable {
         crowd.sort_unstable_by_key(|connection| (connection.has_asked(), connection.since.load(Ordering::Relaxed)));
         for connection in crowd.into_iter().take(candidates().count() / 100 + 1) {
             connection.evict(); // it is idle, so no request is interrupted
+            self.counters.connections_evicted.inc();
             tracing::debug!(from = %connection.address, "a connection made room for others");
         }
     }
@@ -280,6 +286,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.connections.lock().connections.remove(&self.number);
+        self.connections.counters.connections.dec();
         if !self.connection.is_proven() {
             self.connections.unproven.fetch_sub(1, Ordering::Relaxed);
         }

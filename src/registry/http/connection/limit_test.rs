@@ -15,7 +15,7 @@ fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 
 /// A table in which each idle connection may be evicted at once.
 fn table(most: usize, most_unproven: usize) -> Arc<ConnectionTable> {
-    let table = ConnectionTable::new(most, Timeouts::default());
+    let table = ConnectionTable::new(most, Timeouts::default(), Arc::default());
     Arc::new(ConnectionTable { most_unproven, grace: Duration::ZERO, ..Arc::into_inner(table).unwrap() })
 }
 

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Home};
-use super::context::Caller;
+use super::context::{Caller, Door};
 use super::dispatch;
 use limit::{ConnectionTable, Permit};
 use stream::{TimedStream, Wire};
@@ -37,6 +37,8 @@ use stream::{TimedStream, Wire};
 const MAX_HEADERS: usize = 64;
 /// The largest head, and so the largest buffer of an idle connection, in bytes.
 const MAX_BUFFER: usize = 16 * 1024;
+/// The most connections to the listener of the metrics.
+const MOST_SCRAPES: usize = 64;
 /// How long requests under way may take after the stop.
 const LAST_CALL: Duration = Duration::from_secs(5);
 /// How long a request that has arrived may take until it is seen to be under way.
@@ -65,6 +67,7 @@ pub(crate) async fn serve(
     app: Arc<App>,
     listener: TcpListener,
     max_connections: usize,
+    metrics: Option<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
@@ -82,14 +85,17 @@ pub(crate) async fn serve(
             background.spawn(async move { match node.look_after_etcd().await {} });
         }
     }
-    let connections = ConnectionTable::new(max_connections, app.timeouts);
+    let connections = ConnectionTable::new(max_connections, app.timeouts, app.metrics.counters.clone());
     let _end = AbortAll(connections.clone());
     let graceful = GracefulShutdown::new();
     let begin = |stream, place: Permit| {
         let connection = place.connection.clone();
-        let served = tokio::spawn(converse(app.clone(), stream, place, graceful.watcher()));
+        let served = tokio::spawn(converse(app.clone(), stream, place, Door::Main, graceful.watcher()));
         connection.served_by(served.abort_handle());
     };
+    if let Some(metrics) = metrics {
+        background.spawn(serve_metrics(app.clone(), metrics));
+    }
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -128,6 +134,21 @@ pub(crate) async fn serve(
     }
 }
 
+/// Serves the metrics on their own listener, without TLS and users. It has connections of its own, so that a flood on
+/// the other one hides nothing; they end with the future.
+async fn serve_metrics(app: Arc<App>, listener: TcpListener) {
+    let connections = ConnectionTable::new(MOST_SCRAPES, app.timeouts, Arc::default());
+    let _end = AbortAll(connections.clone());
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (stream, from) = accept(&listener).await;
+        let place = connections.acquire(from).await;
+        let connection = place.connection.clone();
+        let served = tokio::spawn(converse(app.clone(), stream, place, Door::Metrics, graceful.watcher()));
+        connection.served_by(served.abort_handle());
+    }
+}
+
 /// Ends all connections when it is dropped. Finished tasks are not collected one by one, which would cost a wake-up
 /// each.
 struct AbortAll(Arc<ConnectionTable>);
@@ -151,17 +172,23 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
 }
 
 /// Serves one connection, from its first byte to its end.
-async fn converse(app: Arc<App>, stream: TcpStream, place: Permit, watcher: Watcher) {
-    if let Err(error) = serve_requests(app, stream, &place, watcher).await {
+async fn converse(app: Arc<App>, stream: TcpStream, place: Permit, door: Door, watcher: Watcher) {
+    if let Err(error) = serve_requests(app, stream, &place, door, watcher).await {
         tracing::debug!(error, "a connection ended early");
     }
 }
 
-async fn serve_requests(app: Arc<App>, stream: TcpStream, place: &Permit, watcher: Watcher) -> Result<(), String> {
+async fn serve_requests(
+    app: Arc<App>,
+    stream: TcpStream,
+    place: &Permit,
+    door: Door,
+    watcher: Watcher,
+) -> Result<(), String> {
     let _ = stream.set_nodelay(true); // a response is one packet, which would otherwise wait for an acknowledgement
     let local = stream.local_addr().map_err(|error| error.to_string())?.ip().to_canonical();
-    let tls = app.tls();
-    let caller = Caller { address: place.connection.address, local, is_secure: tls.is_some() };
+    let tls = app.tls().filter(|_| door == Door::Main);
+    let caller = Caller { address: place.connection.address, local, is_secure: tls.is_some(), door };
     let wire = match tls {
         None => Wire::Plain(stream),
         Some(config) => {

@@ -117,6 +117,7 @@ where
                 continue;
             }
         };
+        app.metrics.count_forward(outcome.result());
         let why = match outcome {
             Forwarded::Answer(answer) => {
                 let answer = if is_stopping { answer.closing() } else { answer };

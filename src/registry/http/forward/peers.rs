@@ -65,6 +65,18 @@ pub(in crate::registry::http) enum Forwarded {
     Unclear(String),
 }
 
+impl Forwarded {
+    /// Returns what metrics call it.
+    pub(super) fn result(&self) -> &'static str {
+        match self {
+            Self::Answer(_) => "answered",
+            Self::NotOwner(_) => "not_owner",
+            Self::NotSent(_) => "not_sent",
+            Self::Unclear(_) => "unclear",
+        }
+    }
+}
+
 impl Peers {
     /// # Errors
     ///

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::registry::access::Lane;
 use crate::registry::access::Place;
 use crate::registry::access::{Attempt, Verdict};
-use crate::registry::access::{BAD_LOGIN, Credentials, Login, Proof, TOO_MANY_LOGINS};
+use crate::registry::access::{BAD_LOGIN, Credentials, Login, Proof, Role, TOO_MANY_LOGINS};
 use crate::registry::engine::Scope;
 use crate::registry::http::app::{App, Home};
 use crate::registry::http::error::HttpError;
@@ -88,15 +88,39 @@ pub(crate) async fn login(
         Err(_) if authenticator.is_open() => Credentials { name: "", tenant: None, proof: Proof::ApiKey("") },
         read => read?,
     };
+    let login = authenticate(app, now, &credentials, from).await?;
+    match &app.home {
+        Home::Alone(engine) => {
+            engine.read(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
+        }
+        // The owner of its shard has created the account.
+        #[cfg(feature = "etcd")]
+        Home::Cluster(_) => {}
+    }
+    let answer = document(&login, base);
+    Ok(if login.role == Role::Read { answer.for_reader() } else { answer })
+}
+
+/// Checks credentials, as slowly as the failures before demand.
+pub(crate) async fn authenticate(
+    app: &App,
+    now: Now,
+    credentials: &Credentials<'_>,
+    from: IpAddr,
+) -> Result<Login, HttpError> {
+    let authenticator = app.authenticator.load();
     let tried = credentials.tried().filter(|_| !authenticator.is_open());
-    let attempt = tried.map(|name| app.login_throttle.attempt(name, from, &credentials, authenticator.generation()));
+    let attempt = tried.map(|name| app.login_throttle.attempt(name, from, credentials, authenticator.generation()));
     let place = attempt.and_then(|attempt| app.waiting.enter(from, app.login_throttle.was_put_off(now.mono, attempt)));
     let lane = match attempt {
         None => Lane::Known,
-        Some(attempt) => queue(app, now.mono, attempt, place.as_ref()).await?,
+        Some(attempt) => {
+            let lane = queue(app, now.mono, attempt, place.as_ref()).await;
+            lane.inspect_err(|error| count(app, error))?
+        }
     };
     let nonce = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)); // only to make tokens differ; the seal is the secret
-    let login = authenticator.login(now, nonce, &credentials, lane).await;
+    let login = authenticator.login(now, nonce, credentials, lane).await;
     if let Some(attempt) = attempt {
         let now = app.now().mono;
         match login {
@@ -109,16 +133,15 @@ pub(crate) async fn login(
         // A line that fail2ban can match; docs/access.md has the filter.
         tracing::warn!(client = %from, user = tried, "failed login");
     }
-    let login = login?;
-    match &app.home {
-        Home::Alone(engine) => {
-            engine.read(login.tenant, Scope::Nothing, |state| state.create_on_first_use(now, login.tenant)).await;
-        }
-        // The owner of its shard has created the account.
-        #[cfg(feature = "etcd")]
-        Home::Cluster(_) => {}
+    match &login {
+        Ok(_) => app.metrics.count_login("accepted"),
+        Err(error) => count(app, error),
     }
-    Ok(document(&login, base))
+    Ok(login?)
+}
+
+fn count(app: &App, error: &DomainError) {
+    app.metrics.count_login(if matches!(error, DomainError::Busy(_)) { "deferred" } else { "refused" });
 }
 
 /// Waits until an attempt may be checked. Returns the lane in which it then waits for its hash.

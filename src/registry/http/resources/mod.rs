@@ -10,6 +10,7 @@ mod follow;
 pub(super) mod limits;
 mod lists;
 pub(super) mod login;
+pub(super) mod prometheus;
 pub(super) mod services;
 pub(super) mod sessions;
 

@@ -37,6 +37,35 @@ pub(crate) enum EventType {
 }
 
 impl EventType {
+    /// In the order of the API's error message about types.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Join,
+        Self::Remove,
+        Self::ServiceTimeout,
+        Self::SessionTimeout,
+        Self::ValueUpdate,
+        Self::ValueRemove,
+        Self::ServiceUpdate,
+        Self::SessionCreate,
+        Self::SessionUpdate,
+        Self::SessionRemove,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Join => "service.join",
+            Self::Remove => "service.remove",
+            Self::ServiceTimeout => "service.timeout",
+            Self::SessionTimeout => "services.timeout",
+            Self::ValueUpdate => "configuration_value.update",
+            Self::ValueRemove => "configuration_value.remove",
+            Self::ServiceUpdate => "service.update",
+            Self::SessionCreate => "session.create",
+            Self::SessionUpdate => "session.update",
+            Self::SessionRemove => "session.remove",
+        }
+    }
+
     /// Returns whether only requests that ask for more types than the original had see it.
     pub(crate) fn is_extended(self) -> bool {
         matches!(self, Self::ServiceUpdate | Self::SessionCreate | Self::SessionUpdate | Self::SessionRemove)

@@ -110,7 +110,7 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let keys = Arc::new(Keys::of_bytes(&[9; 32]).unwrap());
-        let engine = Engine::new(clock.clone(), State::new(keys.clone()), None).unwrap();
+        let engine = Engine::new(clock.clone(), State::new(keys.clone()), None, Arc::default()).unwrap();
         let authenticator = Authenticator::new(keys, None);
         let (names, compatibility) = (vec!["registry.test".to_owned()], Compatibility::default());
         let mut app = App::new(
@@ -126,7 +126,7 @@ impl Node {
         let table = Table::new(location);
         (app.peers, app.table) = (Some(Arc::new(peers)), Some(table.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = connection::serve(Arc::new(app), listener, 1000, async move { drop(stopped.await) });
+        let served = connection::serve(Arc::new(app), listener, 1000, None, async move { drop(stopped.await) });
         Self { address, table, stop: Some(stop), served: tokio::spawn(served) }
     }
 

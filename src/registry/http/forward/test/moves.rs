@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Client, FRONT, Node, OWNER, at, deserted, fake_owner, header, peers, request, status, url};
-use crate::registry::http::context::Caller;
+use crate::registry::http::context::{Caller, Door};
 use crate::registry::http::forward::address::Location;
 use crate::registry::http::forward::outgoing::Outgoing;
 use crate::registry::http::forward::peers::Forwarded;
@@ -20,7 +20,7 @@ async fn forward(to: std::net::SocketAddr, method: &str) -> Forwarded {
     let request = hyper::Request::builder().method(method).uri("/v1.0/7/sessions").header("host", "registry.test");
     let (parts, ()) = request.body(()).unwrap().into_parts();
     let address = [127, 0, 0, 1].into();
-    let caller = Caller { address, local: address, is_secure: false };
+    let caller = Caller { address, local: address, is_secure: false, door: Door::Main };
     let body = if method == "POST" { SESSION.into() } else { hyper::body::Bytes::new() };
     let outgoing = Outgoing { parts: &parts, body: &body, caller, id: "an-id", listening: to };
     peers(FRONT).forward(&url(to), &outgoing, Duration::from_secs(5), Duration::ZERO).await

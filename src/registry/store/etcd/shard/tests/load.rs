@@ -37,7 +37,7 @@ async fn load(sessions: usize) {
     let clock = Clock::manual(&ManualClock::new(1_700_000_000_000));
     let store = Arc::new(take(&etcd.client()).await);
     let empty = || State::new(Arc::new(Keys::random().unwrap()));
-    let engine = Engine::new(clock.clone(), empty(), Some(store.clone())).unwrap();
+    let engine = Engine::new(clock.clone(), empty(), Some(store.clone()), Arc::default()).unwrap();
     engine.create_tenants(clock.now(), vec![1, 2, 3]);
     let start = Instant::now();
     fill(&engine, &clock, sessions).await;
@@ -61,7 +61,7 @@ async fn load(sessions: usize) {
     eprintln!("loaded in {:?}", start.elapsed());
 
     assert_eq!(keys, 3 + 4 * sessions); // and two events
-    let loaded = Engine::new(clock.clone(), state, Some(store)).unwrap();
+    let loaded = Engine::new(clock.clone(), state, Some(store), Arc::default()).unwrap();
     let feed = async |engine: &Engine| {
         let feed = Feed { from: None, kind: None, strict: false, extended: true, limit: 10 * sessions };
         let read = |state: &mut State| state.feed_start(clock.now(), 1, &feed);

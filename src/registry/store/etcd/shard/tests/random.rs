@@ -47,7 +47,7 @@ impl Trial {
         let store = Arc::new(store);
         let mut state = State::new(Arc::new(Keys::random().unwrap()));
         wait(|| recovery::load(&*store, self.clock.now(), &mut state)).unwrap();
-        let engine = Engine::new(self.clock.clone(), state, Some(store)).unwrap();
+        let engine = Engine::new(self.clock.clone(), state, Some(store), Arc::default()).unwrap();
         self.etcd.at_random(Some(self.random.fork()));
         engine
     }
