@@ -13,6 +13,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::commands::acting::deregister::Deregister;
 use crate::commands::acting::lock::Lock;
 use crate::commands::acting::register::Register;
+use crate::commands::acting::render::Render;
 use crate::commands::acting::wait::Wait;
 use crate::commands::acting::watch::Watch;
 #[cfg(feature = "etcd")]
@@ -177,6 +178,8 @@ pub(super) enum Command {
     Wait(Wait),
     /// Print the services, or run a command, at the start and at each change
     Watch(Watch),
+    /// Write files from templates and the services, for proxies and others, at the start and at each change
+    Render(Render),
     /// Run a command while no other process of the fleet holds the lock
     Lock(Lock),
     /// Keep a service registered that cannot be wrapped, until SIGTERM or SIGINT

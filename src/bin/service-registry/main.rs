@@ -42,6 +42,7 @@ fn main() -> std::process::ExitCode {
         Command::Completions(options) => commands::completions::run(&options),
         Command::Wait(options) => commands::acting::wait::run(options, cli.origins),
         Command::Watch(options) => commands::acting::watch::run(options, cli.origins),
+        Command::Render(options) => commands::acting::render::run(options, cli.origins),
         Command::Lock(options) => commands::acting::lock::run(options, cli.origins, &cli.log),
         Command::Register(options) => commands::acting::register::run(options, cli.origins),
         Command::Deregister(options) => commands::acting::deregister::run(options, cli.origins),

@@ -2,7 +2,9 @@
 
 mod deregister;
 mod lock;
+mod proxies;
 mod recipes;
 mod register;
+mod render;
 mod wait;
 mod watch;

@@ -4,26 +4,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::gethostname;
 use serde_json::{Value, json};
 
-use crate::bench::kitchen::{Kitchen, blocks};
+use crate::bench::kitchen::{Kitchen, answered_by, blocks};
 use crate::bench::users::address;
 use crate::bench::wrapper::service;
 use crate::bench::{Client, Running, clean, eventually, free_address, get, need};
-
-/// The id of the server that answers through a proxy; none if none does.
-fn through(address: &str) -> Option<String> {
-    let (status, body) = get(address, "/").ok()?;
-    (status == 200).then(|| body["id"].as_str().unwrap().to_owned())
-}
-
-/// Waits until a proxy has had answers from exactly these, of twenty in a row.
-fn answered_by(address: &str, servers: &[&str]) {
-    eventually("answers from these servers", || {
-        let mut seen: Vec<String> = (0..20).map(|_| through(address)).collect::<Option<_>>()?;
-        seen.sort();
-        seen.dedup();
-        (seen == servers).then_some(())
-    });
-}
 
 #[test]
 fn every_recipe_is_run() {

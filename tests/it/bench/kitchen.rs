@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::fleet::Fleet;
 use super::wrapper::service;
-use super::{Registry, Running, clean, executable, need, wrapper};
+use super::{Registry, Running, clean, eventually, executable, get, need, wrapper};
 
 /// A folder with the scripts of the page, in which its commands run.
 pub struct Kitchen {
@@ -98,4 +98,20 @@ pub fn blocks() -> Vec<String> {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes.md")).unwrap();
     let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
     blocks.collect()
+}
+
+/// The id of the server that answers through a proxy; none if none does.
+pub fn through(address: &str) -> Option<String> {
+    let (status, body) = get(address, "/").ok()?;
+    body["id"].as_str().filter(|_| status == 200).map(str::to_owned)
+}
+
+/// Waits until a proxy has had answers from exactly these, of twenty in a row.
+pub fn answered_by(address: &str, servers: &[&str]) {
+    eventually("answers from these servers", || {
+        let mut seen: Vec<String> = (0..20).map(|_| through(address)).collect::<Option<_>>()?;
+        seen.sort();
+        seen.dedup();
+        (seen == servers).then_some(())
+    });
 }

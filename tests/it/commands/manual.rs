@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::bench::{clean, options_of_help, options_of_page};
 
 /// The page of each command, and the words of the command.
-const PAGES: [(&str, &[&[&str]]); 13] = [
+const PAGES: [(&str, &[&[&str]]); 14] = [
     ("service-registry-services.1", &[&["services"]]),
     ("service-registry-sessions.1", &[&["sessions"]]),
     ("service-registry-overview.1", &[&["overview"]]),
@@ -19,6 +19,7 @@ const PAGES: [(&str, &[&[&str]]); 13] = [
     ("service-registry-completions.1", &[&["completions"]]),
     ("service-registry-wait.1", &[&["wait"]]),
     ("service-registry-watch.1", &[&["watch"]]),
+    ("service-registry-render.1", &[&["render"]]),
     ("service-registry-lock.1", &[&["lock"]]),
     ("service-registry-register.1", &[&["register"]]),
     ("service-registry-deregister.1", &[&["deregister"]]),

@@ -14,7 +14,7 @@ use clap::Args;
 use service_registry::connection::{ConfigFiles, Origins, RegistryOptions, default_url};
 use service_registry::{description, variables};
 
-use super::process;
+use super::following::process;
 use super::time::{self, Limit};
 use crate::cli::{Format, Log};
 use crate::exit::Failure;

@@ -12,8 +12,8 @@ use service_registry::connection::{Origins, RegistryOptions};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::changes::{Change, Changes};
-use super::process;
+use super::following::changes::{Change, Changes};
+use super::following::process;
 use super::time::{self, Limit, until};
 use crate::commands::reading::services::Filter;
 use crate::connection::{Connection, block_on};

@@ -20,7 +20,7 @@ Examples:
   service-registry services my-host1-api0 -o json";
 
 /// The members by which a program may say where it is reached, the most exact one first.
-const ADDRESSES: [&str; 4] = ["address", "ip", "host", "hostname"];
+pub(crate) const ADDRESSES: [&str; 4] = ["address", "ip", "host", "hostname"];
 
 const COLUMNS: &[Column] = &[
     Column::new("ID", |service| Cell::of(&service["id"])),
@@ -96,6 +96,10 @@ pub(crate) async fn list(connection: &Connection, filter: &Filter) -> Result<Vec
 }
 
 impl Filter {
+    pub(crate) fn new(tag: Vec<String>, metadata: Vec<(String, String)>, id_prefix: Option<String>) -> Self {
+        Self { tag, metadata, id_prefix }
+    }
+
     fn is_empty(&self) -> bool {
         self.tag.is_empty() && self.metadata.is_empty() && self.id_prefix.is_none()
     }

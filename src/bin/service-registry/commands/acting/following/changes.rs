@@ -16,7 +16,7 @@ use crate::exit::Failure;
 const BEFORE_THE_NEXT: Duration = Duration::from_secs(1);
 
 /// What the registry has told.
-pub(super) enum Change {
+pub(crate) enum Change {
     /// The services, without the times of their heartbeats. After an outage it may be the last list again.
     List(Vec<Value>),
     /// The registry does not answer. Told once for each outage; the last list still counts.
@@ -24,7 +24,7 @@ pub(super) enum Change {
 }
 
 /// Follows the list.
-pub(super) struct Changes<'a> {
+pub(crate) struct Changes<'a> {
     connection: &'a Connection,
     filter: &'a Filter,
     watcher: ServiceWatcher,
@@ -35,7 +35,7 @@ pub(super) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    pub(super) fn new(connection: &'a Connection, filter: &'a Filter) -> Self {
+    pub(crate) fn new(connection: &'a Connection, filter: &'a Filter) -> Self {
         let most_tags = usize::MAX;
         Self { connection, filter, watcher: watcher(connection, filter, most_tags), most_tags, moves_at: None }
     }
@@ -45,7 +45,7 @@ impl<'a> Changes<'a> {
     /// # Errors
     ///
     /// The registry refuses the request.
-    pub(super) async fn next(&mut self) -> Result<Change, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Change, Failure> {
         if let Some(at) = self.moves_at {
             sleep_until(at).await;
             self.start_again();

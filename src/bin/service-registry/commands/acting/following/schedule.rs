@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event<L> {
+pub(crate) enum Event<L> {
     /// The registry's list; not necessarily another one than before.
     List(L),
     /// The run has ended.
@@ -32,7 +32,7 @@ pub(super) enum Event<L> {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action<L> {
+pub(crate) enum Action<L> {
     /// Start the command with this list.
     Run(L),
     /// Send SIGTERM to the command.
@@ -45,13 +45,13 @@ pub(super) enum Action<L> {
 
 /// The settings.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timing {
+pub(crate) struct Timing {
     /// How long the list must be unchanged.
-    pub(super) quiet: Duration,
+    pub(crate) quiet: Duration,
     /// The longest time from a change to its run, if none is running.
-    pub(super) longest: Duration,
+    pub(crate) longest: Duration,
     /// End after the first run.
-    pub(super) is_once: bool,
+    pub(crate) is_once: bool,
 }
 
 /// Changes that no run has seen.
@@ -71,7 +71,7 @@ enum Ending {
 
 /// The state of the machine. `L` is a list.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule<L> {
+pub(crate) struct Schedule<L> {
     timing: Timing,
     latest: Option<L>,
     /// The list of the run.
@@ -86,7 +86,7 @@ pub(super) struct Schedule<L> {
 }
 
 impl<L: Clone + PartialEq> Schedule<L> {
-    pub(super) fn new(timing: Timing) -> Self {
+    pub(crate) fn new(timing: Timing) -> Self {
         Self {
             timing,
             latest: None,
@@ -100,7 +100,7 @@ impl<L: Clone + PartialEq> Schedule<L> {
     }
 
     /// Returns when the next run is due, unless something happens before.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         if self.running.is_some() || self.ending.is_some() || self.latest == self.applied {
             return None;
         }
@@ -110,12 +110,12 @@ impl<L: Clone + PartialEq> Schedule<L> {
     }
 
     /// Returns the failed runs in a row.
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// Takes an event, and returns what to do.
-    pub(super) fn handle(&mut self, event: Event<L>, now: Instant) -> Option<Action<L>> {
+    pub(crate) fn handle(&mut self, event: Event<L>, now: Instant) -> Option<Action<L>> {
         match event {
             Event::List(list) => self.change(list, now),
             Event::Ended { is_success } => self.end(is_success, now),
