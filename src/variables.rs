@@ -52,7 +52,7 @@ const OF_ONE_COMMAND: [&str; 39] = [
 
 /// The other variables of both programs: those of the registry, of the way to it and of the log, that of the status
 /// socket, which `service-registry status` reads, and those that `service-registry watch` gives its command.
-const OTHERS: [&str; 43] = [
+const OTHERS: [&str; 47] = [
     "ADVERTISE_URL",
     "API_KEY",
     "API_KEY_FILE",
@@ -63,6 +63,10 @@ const OTHERS: [&str; 43] = [
     "COMPLETE",
     "CONFIG",
     "DATA_DIR",
+    "DNS",
+    "DNS_ACCOUNT",
+    "DNS_DOMAIN",
+    "DNS_TTL",
     "ETCD",
     "ETCD_CA_FILE",
     "ETCD_CERT",

@@ -30,6 +30,8 @@ pub(crate) struct Counters {
     pub(crate) commit_records: Histogram,
     pub(crate) commit_bytes: Counter,
     pub(crate) commit_failures: Counter,
+    #[cfg(feature = "dns")]
+    pub(crate) dns_queries: Family<DnsLabels, Counter>,
     #[cfg(feature = "etcd")]
     pub(crate) shards_taken: Counter,
     #[cfg(feature = "etcd")]
@@ -58,6 +60,12 @@ pub(crate) struct EventLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Hash, PartialEq, Eq)]
 pub(crate) struct ExpiryLabels {
     pub(crate) of: &'static str,
+}
+
+#[cfg(feature = "dns")]
+#[derive(Clone, Debug, EncodeLabelSet, Hash, PartialEq, Eq)]
+pub(crate) struct DnsLabels {
+    pub(crate) result: &'static str,
 }
 
 #[cfg(feature = "etcd")]
@@ -92,6 +100,8 @@ impl Default for Counters {
             commit_records: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
             commit_bytes: Counter::default(),
             commit_failures: Counter::default(),
+            #[cfg(feature = "dns")]
+            dns_queries: Family::default(),
             #[cfg(feature = "etcd")]
             shards_taken: Counter::default(),
             #[cfg(feature = "etcd")]
@@ -126,6 +136,8 @@ impl Counters {
         let text = "Keys and values committed to the store";
         registry.register_with_unit("store_commit", text, Unit::Bytes, self.commit_bytes.clone());
         registry.register("store_commit_failures", "Commits that the store refused", self.commit_failures.clone());
+        #[cfg(feature = "dns")]
+        registry.register("dns_queries", "DNS queries", self.dns_queries.clone());
         #[cfg(feature = "etcd")]
         {
             let text = "Shards that this node has taken";

@@ -12,6 +12,10 @@ pub enum Error {
     /// loopback address.
     #[error("a registry without users listens on loopback addresses only, and {0} is not one")]
     NotLoopback(SocketAddr),
+    /// There is no such account.
+    #[cfg(feature = "dns")]
+    #[error("there is no account {0}")]
+    NoAccount(String),
     /// The listener cannot be used.
     #[error("the listener cannot be used")]
     Listener(#[source] io::Error),

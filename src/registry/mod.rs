@@ -18,8 +18,8 @@
 //!
 //! The rooms, in the order in which a request passes them: `server` builds the registry from its `config`; `http` reads
 //! requests and writes responses, with `access` for users and limits; `engine` is the lock, the commit thread and the
-//! expiry task; `state` holds the rules, `model` the data, and `store` what must survive. `counters` is handed to all that
-//! count.
+//! expiry task; `state` holds the rules, `model` the data, and `store` what must survive. `dns` answers other questions
+//! about the same data. `counters` is handed to all that count.
 
 mod access;
 #[cfg(feature = "etcd")]
@@ -28,6 +28,8 @@ mod cluster;
 mod clustered;
 mod config;
 mod counters;
+#[cfg(feature = "dns")]
+mod dns;
 mod engine;
 mod error;
 mod http;
@@ -42,6 +44,8 @@ pub use access::{Users, hash_key};
 #[cfg(feature = "etcd")]
 pub use cluster::{ClusterConfig, ClusterReport, cluster_report, restore_etcd};
 pub use config::Config;
+#[cfg(feature = "dns")]
+pub use dns::Dns;
 pub use error::Error;
 pub use http::{ServiceShape, Timeouts, Tls, TlsFiles, TrustedProxy};
 pub use model::{Clock, ManualClock};

@@ -13,6 +13,8 @@ use super::access::{Authenticator, Users};
 use super::clustered;
 use super::config::Config;
 use super::counters::Counters;
+#[cfg(feature = "dns")]
+use super::dns::{self, Dns, DnsThread};
 use super::engine::Engine;
 use super::error::Error;
 use super::http::{self, App, Home, Tls};
@@ -29,7 +31,16 @@ pub struct Registry {
     opened: Option<OpenedStore>,
     max_connections: usize,
     metrics: Option<TcpListener>,
+    /// Other machines may reach it.
+    #[cfg(feature = "dns")]
+    is_for_others: bool,
+    #[cfg(feature = "dns")]
+    dns: Option<(Dns, StartDns)>,
 }
+
+/// Behind a pointer: a program that never asks for DNS does not contain it.
+#[cfg(feature = "dns")]
+type StartDns = fn(Dns, Arc<App>) -> io::Result<DnsThread>;
 
 impl Registry {
     /// Builds a registry with a listener, and loads the data directory. Clients may connect from now on; they are
@@ -41,9 +52,8 @@ impl Registry {
     /// [`Error::InUse`], [`Error::DataDir`].
     pub fn bind(mut config: Config, listener: TcpListener) -> Result<Self, Error> {
         let address = listener.local_addr().map_err(Error::Listener)?;
-        if config.users.is_none() && !config.allow_remote_anonymous && !address.ip().to_canonical().is_loopback() {
-            return Err(Error::NotLoopback(address));
-        }
+        let is_for_others = config.users.is_some() || config.allow_remote_anonymous;
+        check_reach(is_for_others, address)?;
         listener.set_nonblocking(true).map_err(Error::Listener)?;
         // More than the usual 128: connections wait here while the registry starts, or is stopped.
         #[cfg(unix)]
@@ -57,7 +67,33 @@ impl Registry {
         } = config;
         let app = App::new(home, authenticator, tls, address, host_names, compatibility, timeouts);
         let app = app.for_connections(max_connections, trusted_proxies).with_shape(service_shape).counting(counters);
-        Ok(Self { listener, address, app: Arc::new(app), opened, max_connections, metrics: None })
+        Ok(Self {
+            listener,
+            address,
+            app: Arc::new(app),
+            opened,
+            max_connections,
+            metrics: None,
+            #[cfg(feature = "dns")]
+            is_for_others,
+            #[cfg(feature = "dns")]
+            dns: None,
+        })
+    }
+
+    /// Answers DNS queries as well, while it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoopback`] like the listener, and [`Error::NoAccount`].
+    #[cfg(feature = "dns")]
+    pub fn with_dns(self, dns: Dns) -> Result<Self, Error> {
+        let address = dns.local_addr();
+        check_reach(self.is_for_others, address)?;
+        if let Some(account) = dns.account.as_ref().filter(|account| self.app.tenant_of(Some(account)).is_none()) {
+            return Err(Error::NoAccount(account.clone()));
+        }
+        Ok(Self { dns: Some((dns, dns::start)), ..self })
     }
 
     /// Returns the address of the listener.
@@ -94,6 +130,8 @@ impl Registry {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let metrics = self.metrics.map(tokio::net::TcpListener::from_std).transpose()?;
+        #[cfg(feature = "dns")]
+        let _dns = self.dns.map(|(dns, start)| start(dns, self.app.clone())).transpose()?;
         #[cfg(feature = "etcd")]
         if let Home::Cluster(cluster) = &self.app.home {
             let cluster = cluster.clone();
@@ -147,6 +185,11 @@ fn home(
     engine.create_tenants(now, authenticator.tenants());
     engine.align_ids(now);
     Ok((Home::Alone(Arc::new(engine)), authenticator, opened))
+}
+
+/// Refuses an address that other machines reach, unless they may.
+fn check_reach(is_for_others: bool, address: SocketAddr) -> Result<(), Error> {
+    if is_for_others || address.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Error::NotLoopback(address)) }
 }
 
 /// Changes a registry while it serves.

@@ -136,7 +136,7 @@ pub(super) enum Command {
     /// Run the registry until SIGTERM or SIGINT
     ///
     /// Prints `listening on http://ADDRESS:PORT` once clients can connect.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Copy a registry into a file, also while it runs
     ///
     /// The file is complete or does not exist. It replaces a regular file of the same name, and no other kind of file.

@@ -24,7 +24,7 @@ fn main() -> std::process::ExitCode {
     logging::start(cli.log.level(), cli.log.log_format == Format::Json);
     service_registry::variables::warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let outcome = match cli.command {
-        Command::Serve(options) => serve::run(serve::Serve { origins: cli.origins, ..options }, cli.log.log_format),
+        Command::Serve(options) => serve::run(serve::Serve { origins: cli.origins, ..*options }, cli.log.log_format),
         Command::Backup(options) => copies::backup(options, &cli.origins),
         Command::Restore(options) => copies::restore(options, &cli.origins),
         #[cfg(feature = "etcd")]

@@ -155,6 +155,19 @@ impl Authenticator {
         format!("{:016x}", self.keys.fingerprint(&parts))
     }
 
+    /// Returns the tenant of an account: of its number, or of a user's name; without either, that of an open registry.
+    #[cfg(feature = "dns")]
+    pub(crate) fn tenant_of(&self, account: Option<&str>) -> Option<TenantId> {
+        match (&self.access, account) {
+            (AccessRule::Open, None) => Some(OPEN_TENANT),
+            (AccessRule::Listed(_), None) => None,
+            (AccessRule::Open, Some(account)) => tenant_id(account),
+            (AccessRule::Listed(users), Some(account)) => {
+                tenant_id(account).or_else(|| users.by_name.get(account).map(|known| known.tenant))
+            }
+        }
+    }
+
     /// Returns the limits of a tenant.
     pub(crate) fn quotas(&self, tenant: TenantId) -> &Arc<Quotas> {
         self.quotas.get(&tenant).unwrap_or(&self.default_quotas)

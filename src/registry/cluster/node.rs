@@ -159,6 +159,12 @@ impl Node {
         });
     }
 
+    /// Returns the runtime that the connections of this node belong to.
+    #[cfg(feature = "dns")]
+    pub(in crate::registry) fn runtime(&self) -> &Handle {
+        &self.config.runtime
+    }
+
     pub(super) fn is_leaving(&self) -> bool {
         self.is_leaving.load(Ordering::Acquire)
     }

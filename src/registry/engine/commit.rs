@@ -140,10 +140,11 @@ impl Committer {
         drop(inner);
         count_events(&self.counters, group.iter().flat_map(|batch| &batch.changes));
         let concerned = self.shared.hub.concerned(group.iter().flat_map(|batch| &batch.changes));
+        // First of all: what was kept of a list must not be answered after the request that has changed it.
+        hub::wake(&concerned);
         for outcome in group.into_iter().map(|batch| batch.outcome).chain(readers) {
             let _ = outcome.send(true); // the request may be gone
         }
-        hub::wake(&concerned);
         drop(committed); // not under the lock: it may be large
         if had_failed {
             tracing::info!("{} accepts writes again", self.disk.name());

@@ -47,6 +47,12 @@ impl Waiter {
     pub(crate) fn woken(&self) -> OwnedNotified {
         self.notify.clone().notified_owned()
     }
+
+    /// Returns whether it waits for changes in this engine.
+    #[cfg(feature = "dns")]
+    pub(crate) fn is_of(&self, engine: &Engine) -> bool {
+        Arc::ptr_eq(&self.hub, &engine.shared.hub)
+    }
 }
 
 impl Engine {

@@ -22,6 +22,8 @@ use crate::registry::access::{Authenticator, LoginThrottle, RateLimiter, Users, 
 use crate::registry::config::Compatibility;
 use crate::registry::counters::Counters;
 use crate::registry::engine::Engine;
+#[cfg(feature = "dns")]
+use crate::registry::model::TenantId;
 use crate::registry::model::{Clock, Now};
 
 /// One connection in this many may be a login that waits, up to this maximum: each of them takes about 25 kB.
@@ -135,6 +137,17 @@ impl App {
 
     pub(super) fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// Returns the tenant of an account: of its number, or of a user's name; without either, that of an open registry.
+    #[cfg(feature = "dns")]
+    pub(in crate::registry) fn tenant_of(&self, account: Option<&str>) -> Option<TenantId> {
+        self.authenticator.load().tenant_of(account)
+    }
+
+    #[cfg(feature = "dns")]
+    pub(in crate::registry) fn count_dns_query(&self, result: &'static str) {
+        self.metrics.count_dns_query(result);
     }
 
     /// Replaces the users.

@@ -6,16 +6,24 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
+#[cfg(feature = "dns")]
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::app::{App, Home};
 use super::dispatch::{Admitted, Notes};
 use super::error::HttpError;
 use super::forward::{Elsewhere, Location, Outgoing, Peers, Question, answer_elsewhere, is_heartbeat, is_repeatable};
+#[cfg(feature = "dns")]
+use super::forward::{encode_services, not_owner};
+#[cfg(feature = "dns")]
+use super::lookup::Selection;
 use super::metrics;
 use super::resources;
 use super::response::Answer;
 use crate::registry::cluster::{Hold, Node, Place};
+#[cfg(feature = "dns")]
+use crate::registry::model::{ServiceInfo, TenantId};
 
 /// How long an answer waits until the node's claim to the shard is certain again.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +51,25 @@ impl Clustered {
     }
 }
 
+#[cfg(feature = "dns")]
+impl Clustered {
+    /// Looks up services at the node with this URL, for DNS; none if it does not answer. They have no more than their
+    /// ids and metadata.
+    pub(in crate::registry) async fn look_up_at(
+        &self,
+        url: &str,
+        tenant: TenantId,
+        selection: &Selection,
+    ) -> Option<Vec<Arc<ServiceInfo>>> {
+        let (url, selection, peers) = (url.parse().ok()?, selection.clone(), self.peers.clone());
+        // In the server's runtime, to which the connections belong that all requests share. It ends with its query.
+        let mut task = JoinSet::new();
+        task.spawn_on(async move { peers.look_up(&url, tenant, &selection).await }, self.node.runtime());
+        let answer = task.join_next().await?.ok()?;
+        answer.inspect_err(|why| tracing::debug!(why, "no answer to DNS from another node")).ok()
+    }
+}
+
 /// Returns whether responses should end their connections.
 pub(super) fn is_closing(app: &App) -> bool {
     matches!(&app.home, Home::Cluster(cluster) if cluster.is_closing.load(Ordering::Acquire))
@@ -59,6 +86,24 @@ pub(super) fn receive(app: &App, shard: u16, message: &[u8]) -> Result<Answer, H
         Home::Cluster(cluster) if cluster.node.receive(shard, message) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
         _ => Err(HttpError::Garbled),
     }
+}
+
+/// Looks up services for a node that answers DNS. Like a forwarded request, it goes no further.
+#[cfg(feature = "dns")]
+pub(super) async fn look_up(app: &App, tenant: TenantId, selection: &[u8]) -> Result<Answer, HttpError> {
+    let selection: Selection = serde_json::from_slice(selection).map_err(|_| HttpError::Garbled)?;
+    let services = match &app.home {
+        Home::Alone(engine) => selection.read(engine, tenant).await, // in tests
+        Home::Cluster(cluster) => {
+            let Place::Here(hold) = cluster.node.place(tenant) else { return Ok(not_owner(None)) };
+            let services = selection.read(hold.engine(), tenant).await;
+            if !hold.confirm(Instant::now() + PATIENCE).await {
+                return Ok(not_owner(None));
+            }
+            services
+        }
+    };
+    Ok(encode_services(&services).map_or_else(|error| Answer::not_written(&error), Answer::json_text))
 }
 
 impl Admitted<'_> {

@@ -160,6 +160,13 @@ async fn authorize_and_route(
         let sender = notes.forwarded.as_ref().ok_or(HttpError::FORGED)?;
         return clustered::receive(app, shard, &forward::read_handover(sender, body).await?);
     }
+    #[cfg(all(feature = "dns", feature = "etcd"))]
+    if let Some(tenant) = forward::looked_up(parts).filter(|_| app.peers.is_some()) {
+        let sender = notes.forwarded.as_ref().ok_or(HttpError::FORGED)?;
+        let selection = body::read(&parts.headers, body, app.timeouts.body).await?;
+        sender.check_body(&selection, caller)?;
+        return clustered::look_up(app, tenant, &selection).await;
+    }
     let authenticator = app.authenticator.load();
     let host = origin::host(parts)?;
     #[cfg(not(feature = "etcd"))]
@@ -342,7 +349,7 @@ fn is_for_terminal(headers: &HeaderMap) -> bool {
 }
 
 /// Logs a request. Successful heartbeats are logged on demand only: each lease causes one every few seconds. So are the
-/// checks of proxies and the scrapes of Prometheus.
+/// checks of proxies, the scrapes of Prometheus, and the questions of DNS.
 fn log(
     parts: &Parts,
     answer: &Answer,
@@ -357,7 +364,8 @@ fn log(
     let ms = || (started.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
     let is_heartbeat = status == 200 && method == Method::POST && path.ends_with("/heartbeat");
     let is_check = matches!((kind, status), ("options", 204) | ("health" | "metrics", 200));
-    if is_heartbeat || is_check {
+    let is_lookup = status == 200 && path.starts_with("/internal/"); // of a node, for DNS
+    if is_heartbeat || is_check || is_lookup {
         tracing::debug!(%method, path, status, ms = ms(), client = %client(), user, tenant, response, "request");
     } else {
         tracing::info!(%method, path, status, ms = ms(), client = %client(), user, tenant, response, "request");

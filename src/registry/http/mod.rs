@@ -3,8 +3,8 @@
 //! In reading order: `connection` accepts connections; `dispatch` is the life of a request with the help of `app`; it
 //! becomes a `context` once its `credentials` are accepted; `router` finds the resource in `resources`; `request`
 //! parses bodies; `forward` sends what belongs to another node there; `health` and `metrics` are about the registry
-//! itself, and `authorization` is for their readers; `representation` and `response` write what goes back, and `error`
-//! pairs errors with statuses.
+//! itself, and `authorization` is for their readers; `lookup` is for DNS; `representation` and `response` write what goes
+//! back, and `error` pairs errors with statuses.
 
 mod app;
 mod authorization;
@@ -19,6 +19,8 @@ mod error;
 mod forward;
 mod forwarded;
 mod health;
+#[cfg(feature = "dns")]
+mod lookup;
 mod metrics;
 mod origin;
 mod public_url;
@@ -35,4 +37,6 @@ pub use connection::{Timeouts, Tls, TlsFiles};
 #[cfg(feature = "etcd")]
 pub(super) use forward::{Peers, PeersConfig};
 pub use forwarded::TrustedProxy;
+#[cfg(feature = "dns")]
+pub(super) use lookup::Selection;
 pub use representation::ServiceShape;

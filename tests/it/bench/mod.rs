@@ -5,6 +5,8 @@ pub(crate) mod authority;
 #[cfg(feature = "etcd")]
 pub(crate) mod cluster;
 pub(crate) mod commands;
+#[cfg(feature = "dns")]
+pub(crate) mod dns;
 pub(crate) mod durable;
 #[cfg(feature = "etcd")]
 pub(crate) mod etcd;

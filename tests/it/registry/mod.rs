@@ -7,6 +7,12 @@ mod cases;
 mod clock;
 mod discovery;
 mod disk;
+#[cfg(feature = "dns")]
+mod dns_answers;
+#[cfg(feature = "dns")]
+mod dns_load;
+#[cfg(feature = "dns")]
+mod dns_resolvers;
 mod durable;
 mod expiry;
 mod feed;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "etcd")]
 mod cluster_options;
+#[cfg(feature = "dns")]
+mod dns;
 mod notify;
 mod options;
 mod reload;
@@ -79,12 +81,15 @@ fn open(options: Serve) -> Result<(Registry, Reload, bool), Failure> {
         );
     }
     let config = set_place(config, &options, listening, tls.as_ref())?;
-    let mut registry = Registry::bind(config, listener).map_err(|error| with_option(error, &options))?;
+    let mut registry =
+        Registry::bind(config, listener).map_err(|error| with_option(error, &options, "listen", &options.listen))?;
     if let Some(listener) = metrics {
         let address = listener.local_addr().context("listening")?;
-        registry = registry.metrics_on(listener).map_err(|error| with_option(error, &options))?;
+        registry = registry.metrics_on(listener)?;
         tracing::info!("metrics: http://{address}/metrics");
     }
+    #[cfg(feature = "dns")]
+    let registry = dns::add(registry, &options)?;
     Ok((registry, reload, tls.is_some()))
 }
 
@@ -200,7 +205,7 @@ fn listen(options: &Serve) -> Result<TcpListener, Failure> {
     if let Some(beyond) =
         addresses.iter().find(|address| options.users.is_none() && !options.open && !address.ip().is_loopback())
     {
-        return Err(with_option(Error::NotLoopback(*beyond), options));
+        return Err(with_option(Error::NotLoopback(*beyond), options, "listen", given));
     }
     bind(&name, given, &addresses)
 }
@@ -218,22 +223,26 @@ fn resolve(name: &str, given: &str) -> Result<Vec<SocketAddr>, Failure> {
 }
 
 fn bind(name: &str, given: &str, addresses: &[SocketAddr]) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(addresses).map_err(|error| {
-        let cure = match error.kind() {
-            ErrorKind::PermissionDenied => {
-                "ports below 1024 need the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= in a unit); choose \
-                 another port, or let a proxy have this one"
-            }
-            ErrorKind::AddrNotAvailable => "this machine does not have the address; `ip address` shows those it has",
-            _ => "choose another address, or stop what is listening there",
-        };
-        anyhow!("{name} {given}: cannot listen: {error}; {cure}")
-    })?;
+    let listener = TcpListener::bind(addresses)
+        .map_err(|error| anyhow!("{name} {given}: cannot listen: {error}; {}", cure(error.kind())))?;
     Ok(listener)
 }
 
-fn with_option(error: Error, options: &Serve) -> Failure {
-    let (name, given) = (options.origin("listen"), &options.listen);
+/// Returns what to do if an address cannot be listened on.
+fn cure(error: ErrorKind) -> &'static str {
+    match error {
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= in a unit); choose \
+             another port, or let a proxy have this one"
+        }
+        ErrorKind::AddrNotAvailable => "this machine does not have the address; `ip address` shows those it has",
+        _ => "choose another address, or stop what is listening there",
+    }
+}
+
+/// Adds the option of the address to an error.
+fn with_option(error: Error, options: &Serve, option: &str, given: &str) -> Failure {
+    let name = options.origin(option);
     match error {
         Error::NotLoopback(address) => Failure::usage(anyhow!(
             "{name} {given}: without users everyone may come in, so {address} would let other machines in; \

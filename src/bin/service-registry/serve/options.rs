@@ -11,6 +11,8 @@ use service_registry::registry::TrustedProxy;
 
 #[cfg(feature = "etcd")]
 use super::cluster_options::{ClusterOptions, Listening};
+#[cfg(feature = "dns")]
+use super::dns::DnsOptions;
 use crate::duration::duration;
 #[cfg(feature = "etcd")]
 use crate::exit::Failure;
@@ -86,6 +88,9 @@ pub(crate) struct Serve {
     #[cfg(feature = "etcd")]
     #[command(flatten)]
     pub(crate) cluster: ClusterOptions,
+    #[cfg(feature = "dns")]
+    #[command(flatten)]
+    pub(crate) dns: DnsOptions,
     /// What the user wrote for the values.
     #[arg(skip)]
     pub(crate) origins: Origins,

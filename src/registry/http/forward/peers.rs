@@ -14,11 +14,17 @@ use url::Url;
 
 use super::address::NodeId;
 use super::link::{AnswerBody, Link, Lost};
+#[cfg(feature = "dns")]
+use super::lookup;
 use super::outgoing::{Outgoing, remove_hop_by_hop};
 use super::pool::Pool;
 use super::seal::{FORWARDED, Key, Stamp};
 use super::tls;
+#[cfg(feature = "dns")]
+use crate::registry::http::lookup::Selection;
 use crate::registry::http::response::Answer;
+#[cfg(feature = "dns")]
+use crate::registry::model::{ServiceInfo, TenantId};
 
 /// The owner that a node believes in, in an answer that says: not me.
 pub(super) const OWNER: HeaderName = HeaderName::from_static("x-service-registry-owner");
@@ -28,6 +34,12 @@ const CONNECT: Duration = Duration::from_secs(1);
 const SMALL: u64 = 16 << 10;
 /// How long a handover may take.
 const HANDOVER: Duration = Duration::from_secs(30);
+/// How long a node may take to look up services: DNS waits no longer.
+#[cfg(feature = "dns")]
+const LOOKUP: Duration = Duration::from_secs(2);
+/// The most bytes of services, which nobody reads by DNS as a whole.
+#[cfg(feature = "dns")]
+const SERVICES: u64 = 64 << 20;
 /// How much of a refusal is read, in bytes.
 const REFUSAL: u64 = 4 << 10;
 
@@ -124,24 +136,55 @@ impl Peers {
     ///
     /// If the node does not take them.
     pub(in crate::registry) async fn handover(&self, url: &Url, shard: u16, bytes: Vec<u8>) -> Result<(), String> {
-        let path = format!("/internal/v1/handover/{shard}");
-        let (address, is_secure) = (std::net::Ipv4Addr::UNSPECIFIED.into(), url.scheme() == "https");
-        let stamp = Stamp { node: &self.node, address, is_secure, id: "-", wait: HANDOVER };
-        let seal = self.key.seal("POST", &path, &stamp, &bytes);
-        let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        let request = Request::builder().method(Method::POST).uri(path).header("host", host).header(FORWARDED, seal);
-        let request = request.body(Full::new(bytes.into())).map_err(|error| error.to_string())?;
-        let sent = self.send(url, request, HANDOVER).await;
-        let (link, response) = sent.map_err(|(Failure::NotSent(why) | Failure::Unclear(why))| why)?;
-        let (head, body) = response.into_parts();
-        let body = self.body(body, link, url);
-        if head.status.is_success() {
+        let (status, body) = self.post(url, &format!("/internal/v1/handover/{shard}"), bytes, HANDOVER).await?;
+        if status.is_success() {
             return body.whole().await.map(drop).map_err(|error| format!("{url}: {error}"));
         }
         let is_short = body.length().is_some_and(|length| length <= REFUSAL);
         let why = if is_short { body.whole().await.unwrap_or_default() } else { Bytes::new() };
         let why = String::from_utf8_lossy(&why);
-        Err(format!("{url} refused shard {shard} with {}: {}", head.status, why.trim().escape_debug()))
+        Err(format!("{url} refused shard {shard} with {status}: {}", why.trim().escape_debug()))
+    }
+
+    /// Looks up services at the owner of an account.
+    ///
+    /// # Errors
+    ///
+    /// If the node does not answer, or is not the owner.
+    #[cfg(feature = "dns")]
+    pub(in crate::registry) async fn look_up(
+        &self,
+        url: &Url,
+        tenant: TenantId,
+        selection: &Selection,
+    ) -> Result<Vec<Arc<ServiceInfo>>, String> {
+        let (path, body) = lookup::request(tenant, selection)?;
+        let (status, body) = self.post(url, &path, body, LOOKUP).await?;
+        if status != StatusCode::OK || body.length().is_none_or(|length| length > SERVICES) {
+            return Err(format!("{url} answers with {status} and {:?} bytes", body.length()));
+        }
+        let whole = timeout(LOOKUP, body.whole()).await.map_err(|_| format!("{url}: no whole answer in time"))?;
+        lookup::decode(&whole.map_err(|error| format!("{url}: {error}"))?)
+    }
+
+    /// Sends a request of this node's own.
+    async fn post(
+        &self,
+        url: &Url,
+        path: &str,
+        bytes: Vec<u8>,
+        wait: Duration,
+    ) -> Result<(StatusCode, AnswerBody), String> {
+        let (address, is_secure) = (std::net::Ipv4Addr::UNSPECIFIED.into(), url.scheme() == "https");
+        let stamp = Stamp { node: &self.node, address, is_secure, id: "-", wait };
+        let seal = self.key.seal("POST", path, &stamp, &bytes);
+        let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
+        let request = Request::builder().method(Method::POST).uri(path).header("host", host).header(FORWARDED, seal);
+        let request = request.body(Full::new(bytes.into())).map_err(|error| error.to_string())?;
+        let sent = self.send(url, request, wait).await;
+        let (link, response) = sent.map_err(|(Failure::NotSent(why) | Failure::Unclear(why))| why)?;
+        let (head, body) = response.into_parts();
+        Ok((head.status, self.body(body, link, url)))
     }
 
     /// Sends a request on a kept connection, or on a new one if those have ended.

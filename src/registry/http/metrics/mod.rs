@@ -22,6 +22,8 @@ use prometheus_client::registry::Registry;
 
 use super::app::App;
 use super::response::Answer;
+#[cfg(feature = "dns")]
+use crate::registry::counters::DnsLabels;
 #[cfg(feature = "etcd")]
 use crate::registry::counters::ForwardLabels;
 use crate::registry::counters::{Counters, LoginLabels, RequestLabels};
@@ -67,6 +69,11 @@ impl Metrics {
                 self.counters.heartbeats_refused.inc()
             };
         }
+    }
+
+    #[cfg(feature = "dns")]
+    pub(super) fn count_dns_query(&self, result: &'static str) {
+        self.counters.dns_queries.get_or_create(&DnsLabels { result }).inc();
     }
 
     #[cfg(feature = "etcd")]

@@ -26,6 +26,8 @@ pub struct Setting {
     pub disabled: String,
     /// The users file; empty: the registry is open.
     pub users: String,
+    /// Further options of each node.
+    pub options: Vec<String>,
 }
 
 pub struct Cluster {
@@ -68,6 +70,7 @@ impl Cluster {
             Some(etcd) => options.extend(etcd.options()),
             None => options.push(format!("--data-dir={}", folder.path().join("data").display())),
         }
+        options.extend_from_slice(&setting.options);
         options.extend(setting.quota.map(|quota| format!("--etcd-quota={quota}")));
         let node = |(at, place): (usize, &Place)| Node::new(at, place, &options, setting, folder.path());
         let nodes = places.iter().enumerate().map(node).collect();
@@ -81,6 +84,11 @@ impl Cluster {
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(|node| node.address).collect()
+    }
+
+    /// What a node has said since its start.
+    pub fn said(&mut self, at: usize) -> String {
+        self.nodes[at].running.as_mut().map(Running::said).unwrap_or_default()
     }
 
     pub fn start_node(&mut self, at: usize) {

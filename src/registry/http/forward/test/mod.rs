@@ -5,6 +5,8 @@ mod answers;
 mod broken;
 mod follow;
 mod handover;
+#[cfg(feature = "dns")]
+mod lookup;
 mod moves;
 mod seal;
 
