@@ -7,7 +7,8 @@
 //! In reading order: `config` says how a node takes part; `view` is what etcd says about nodes and owners; `placement`
 //! decides which node should have a shard; `shards` is the table of what is here; `node` is what the other rooms use;
 //! `life` joins the cluster and keeps the lease; `tend` looks what there is to take and to hand over, `take` and `give`
-//! do it, and `handover` is the message between the two; `operation` is for operators.
+//! do it, and `handover` is the message between the two; `summary` tells clients of nodes and shards, `operation` is for
+//! operators.
 
 mod claim;
 mod config;
@@ -18,6 +19,7 @@ mod node;
 mod operation;
 mod placement;
 mod shards;
+mod summary;
 mod take;
 mod tend;
 mod view;

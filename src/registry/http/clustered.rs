@@ -21,6 +21,7 @@ use super::lookup::Selection;
 use super::metrics;
 use super::resources;
 use super::response::Answer;
+use super::router;
 use crate::registry::cluster::{Hold, Node, Place};
 #[cfg(feature = "dns")]
 use crate::registry::model::{ServiceInfo, TenantId};
@@ -111,6 +112,11 @@ impl Admitted<'_> {
     pub(super) async fn answer_in_cluster(&self, raw: &Bytes, notes: &mut Notes) -> Result<Answer, HttpError> {
         let (app, id) = (self.app, notes.id.get_or_insert_with(|| self.app.ids.next(self.app.now().wall)).clone());
         let Some(peers) = &app.peers else { return Err(HttpError::NoOwner) };
+        if let Home::Cluster(cluster) = &app.home
+            && router::is_cluster(&self.base.parts.method, self.rest)
+        {
+            return Ok(Answer::json(StatusCode::OK, &cluster.node.summary()));
+        }
         notes.kind = resources::is_followed(self.query, &self.base.parts.headers).then_some(metrics::FOLLOW);
         loop {
             let (parts, caller) = (self.base.parts, self.caller);

@@ -27,6 +27,7 @@ use super::forwarded;
 use super::health;
 use super::metrics;
 use super::origin;
+use super::page;
 use super::public_url::PublicUrl;
 use super::request::{Json, Query, body};
 use super::resources;
@@ -41,15 +42,6 @@ const OPENAPI: &str = include_str!("resources/openapi.json");
 
 /// The answer to whatever is not GET or HEAD, to a user with the role `read`.
 const READ_ONLY: &str = "This user may only read; the users file of the registry says role = \"read\"";
-
-/// The page at the registry's address, for a browser.
-const PAGE: &str = concat!(
-    "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Service Registry</title></head>\n<body>\n",
-    "<h1>Service Registry</h1>\n<p>service-registry ",
-    env!("CARGO_PKG_VERSION"),
-    "</p>\n<p>The API is below <code>/v1.0/</code>; <a href=\"/openapi.json\">/openapi.json</a> describes it.</p>\n",
-    "</body>\n</html>\n"
-);
 
 /// Facts that are learned while a request is processed, and are reported whatever its outcome.
 #[derive(Debug, Default)]
@@ -206,7 +198,7 @@ async fn authorize_and_route(
                     admitted();
                     Ok(metrics::answer(app, &parts.headers).await)
                 }
-                "/" => Ok(Answer::page(PAGE)),
+                "/" => Ok(page::answer()),
                 "/openapi.json" => Ok(Answer::fixed(StatusCode::OK, OPENAPI)),
                 _ => Err(no_page(parts)),
             };
@@ -388,6 +380,7 @@ async fn run(context: &RequestContext<'_>, route: Route<'_>) -> Result<Answer, H
         Route::UpdateService(id) => resources::services::update(context, &id).await,
         Route::DeleteService(id) => resources::services::delete(context, &id).await,
         Route::Overview => resources::sessions::overview(context).await,
+        Route::Cluster => Err(HttpError::NoCluster), // a node has answered before
         Route::Events => resources::events::list(context).await,
         Route::Configuration(path) => resources::configuration::read(context, &path).await,
         Route::SetValue(path) => resources::configuration::set(context, &path).await,

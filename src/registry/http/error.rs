@@ -17,6 +17,8 @@ pub(super) enum HttpError {
     Refused(DomainError),
     /// There is no such resource.
     RouteNotFound { requested: String },
+    /// The registry is no node of a cluster.
+    NoCluster,
     /// It is not meant for an open registry: it comes from a web page, or names a foreign host.
     Forbidden(Cow<'static, str>),
     /// The tenant has sent too many requests.
@@ -111,6 +113,9 @@ impl HttpError {
             Self::RouteNotFound { requested } => {
                 let details = json!({ "requested_path": requested });
                 (FaultType::NotFound, "The page cannot be found.".into(), details)
+            }
+            Self::NoCluster => {
+                message_as_details(FaultType::NotFound, "This registry is not part of a cluster.".into())
             }
             Self::StorageUnavailable | Self::Busy => {
                 message_as_details(FaultType::SystemFailure, "Internal Error".into())

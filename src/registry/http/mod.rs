@@ -3,8 +3,8 @@
 //! In reading order: `connection` accepts connections; `dispatch` is the life of a request with the help of `app`; it
 //! becomes a `context` once its `credentials` are accepted; `router` finds the resource in `resources`; `request`
 //! parses bodies; `forward` sends what belongs to another node there; `health` and `metrics` are about the registry
-//! itself, and `authorization` is for their readers; `lookup` is for DNS; `representation` and `response` write what goes
-//! back, and `error` pairs errors with statuses.
+//! itself, and `authorization` is for their readers; `lookup` is for DNS; `page` is the page for people;
+//! `representation` and `response` write what goes back, and `error` pairs errors with statuses.
 
 mod app;
 mod authorization;
@@ -23,6 +23,7 @@ mod health;
 mod lookup;
 mod metrics;
 mod origin;
+mod page;
 mod public_url;
 mod representation;
 pub(super) mod request;

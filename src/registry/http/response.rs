@@ -8,8 +8,8 @@ use futures_util::StreamExt as _;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -97,14 +97,9 @@ impl Answer {
         Self::empty(StatusCode::NO_CONTENT).header(ALLOW, HeaderValue::from_static(methods))
     }
 
-    /// Makes a page for a browser. It loads nothing, and may not be embedded.
-    pub(super) fn page(html: &'static str) -> Self {
-        const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    /// Makes a response with a page for a browser.
+    pub(super) fn html(html: &'static str) -> Self {
         Self { body: Bytes::from_static(html.as_bytes()), ..Self::empty(StatusCode::OK) }
-            .header(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"))
-            .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
-            .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
-            .header(CACHE_CONTROL, HeaderValue::from_static("no-cache")) // it shows the version
     }
 
     /// Makes a response with a page of a list, already written, with a line feed at its end.

@@ -27,6 +27,8 @@ pub(super) enum Route<'a> {
     DeleteService(Cow<'a, str>),
     ServiceHeartbeat(Cow<'a, str>),
     Overview,
+    /// The nodes and shards of a cluster.
+    Cluster,
     Events,
     /// The rest of the path after `/configuration/`; empty for the list of all values.
     Configuration(Cow<'a, str>),
@@ -72,6 +74,12 @@ pub(super) fn is_prometheus(rest: &str) -> bool {
     rest.trim_matches('/').eq_ignore_ascii_case(PROMETHEUS)
 }
 
+/// Returns whether a request is about the cluster, and so about no account: any node answers it.
+#[cfg(feature = "etcd")]
+pub(super) fn is_cluster(method: &Method, rest: &str) -> bool {
+    strip_name(rest, "/views/").is_some() && matches!(route(method, rest), Ok(Some(Route::Cluster)))
+}
+
 /// Returns whether a path without a tenant starts with the name of a resource.
 pub(super) fn is_resource(rest: &str) -> bool {
     let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -103,7 +111,7 @@ pub(super) fn route<'a>(method: &Method, rest: &'a str) -> Result<Option<Route<'
         (false, _) if is(resource, "events") && method == "GET" => Some(Route::Events),
         (false, _) if is(resource, "limits") && method == "GET" => Some(Route::Limits),
         (false, _) if is(resource, PROMETHEUS) && method == "GET" => Some(Route::Prometheus),
-        (true, false) if is(resource, "views") && is(id, "overview") && method == "GET" => Some(Route::Overview),
+        (true, false) if is(resource, "views") && method == "GET" => view(id),
         (true, false) if is(resource, "sessions") => id_or_none()?.and_then(|id| match method {
             "GET" => Some(Route::Session(id)),
             "PUT" => Some(Route::UpdateSession(id)),
@@ -128,6 +136,14 @@ pub(super) fn route<'a>(method: &Method, rest: &'a str) -> Result<Option<Route<'
         _ => None,
     };
     Ok(route)
+}
+
+fn view(name: Option<&str>) -> Option<Route<'static>> {
+    match name?.to_ascii_lowercase().as_str() {
+        "overview" => Some(Route::Overview),
+        "cluster" => Some(Route::Cluster),
+        _ => None,
+    }
 }
 
 fn collection<'a>(method: &str, list: Route<'a>, create: Route<'a>) -> Option<Route<'a>> {
@@ -197,6 +213,7 @@ mod tests {
         assert_eq!((get("/services"), get("/SerVices/")), (Some(Route::Services), Some(Route::Services)));
         assert_eq!(get("/services/Web-A/"), Some(Route::Service("Web-A".into())));
         assert_eq!((get("/views/Overview/"), get("/views")), (Some(Route::Overview), None));
+        assert_eq!((get("/views/CLUSTER"), get("/views/x")), (Some(Route::Cluster), None));
         for rest in [
             "",
             "/",
@@ -247,6 +264,7 @@ mod tests {
             "/services/x",
             "/services/x/heartbeat",
             "/views/overview",
+            "/views/cluster",
             "/events",
             "/configuration",
             "/configuration/x",
@@ -267,6 +285,7 @@ mod tests {
             "DELETE /services/x",
             "POST /services/x/heartbeat",
             "GET /views/overview",
+            "GET /views/cluster",
             "GET /events",
             "GET /configuration",
             "GET /configuration/x",

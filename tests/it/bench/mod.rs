@@ -2,6 +2,7 @@
 //! condition with a deadline instead of sleeping.
 
 pub(crate) mod authority;
+pub(crate) mod browser;
 #[cfg(feature = "etcd")]
 pub(crate) mod cluster;
 pub(crate) mod commands;

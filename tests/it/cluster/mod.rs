@@ -7,5 +7,6 @@ mod example;
 mod history;
 mod network;
 mod operation;
+mod page;
 mod rolling;
 mod rules;

@@ -304,6 +304,16 @@ fn open_registry_refuses_a_remote_listener() {
     assert!(Registry::bind(Config::with_users(Users::parse(USERS).unwrap()), listener()).is_ok());
 }
 
+#[test]
+fn registry_alone_has_no_view_of_a_cluster() {
+    let server = Server::open();
+    for path in ["/views/cluster", "/Views/Cluster/"] {
+        let answer = server.client().get(path);
+        assert_eq!((answer.status, answer.json()["type"].as_str()), (404, Some("notFoundError")), "{path}");
+        assert!(answer.body.contains("not part of a cluster"), "{answer:?}");
+    }
+}
+
 /// Requests made of parts that mean something and parts that do not: whatever comes of it, it is an answer.
 #[test]
 fn random_requests_are_answered() {
@@ -317,6 +327,7 @@ fn random_requests_are_answered() {
         "events",
         "views",
         "overview",
+        "cluster",
         "limits",
         "heartbeat",
         "",
@@ -382,13 +393,18 @@ fn browser_gets_a_page() {
         let mut client = server.client();
         let page = client.send("GET", "@/", &[], "");
         assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=UTF-8")));
-        for part in ["service-registry", env!("CARGO_PKG_VERSION"), "\"/openapi.json\"", "/v1.0/"] {
+        let version = concat!("service-registry ", env!("CARGO_PKG_VERSION"));
+        for part in [version, "\"openapi.json\"", "/v1.0/"] {
             assert!(page.body.contains(part), "{part}: {page:?}");
         }
-        for foreign in ["<script", "<style", "src=", "://"] {
+        for foreign in ["src=", "http://", "https://", "import "] {
             assert!(!page.body.contains(foreign), "{foreign}: {page:?}");
         }
-        assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'; "), "{page:?}");
+        let policy = page.header("content-security-policy").unwrap();
+        for rule in ["default-src 'none'; ", "script-src 'sha256-", "style-src 'sha256-", "connect-src 'self';"] {
+            assert!(policy.contains(rule), "{policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
         assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
 
         let head = client.send("HEAD", "@/", &[], "");

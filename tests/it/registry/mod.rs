@@ -26,6 +26,7 @@ mod lists;
 mod log;
 mod logins;
 mod metrics;
+mod page;
 mod pauses;
 mod power;
 mod reads;

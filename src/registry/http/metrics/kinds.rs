@@ -34,6 +34,7 @@ pub(in crate::registry::http) fn of_route(route: &Route<'_>) -> &'static str {
         Route::DeleteService(_) => "service_delete",
         Route::ServiceHeartbeat(_) => SERVICE_HEARTBEAT,
         Route::Overview => "overview",
+        Route::Cluster => "cluster",
         Route::Events => "event_list",
         Route::Configuration(_) => "configuration_get",
         Route::SetValue(_) => "configuration_set",

@@ -1,0 +1,6 @@
+//! The page for people, in a real browser.
+
+mod access;
+mod accessibility;
+mod changes;
+mod shows;
