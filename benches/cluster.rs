@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use load::{Client, Server, etcd, fill, grant_and_put, measure, register, resident};
+use load::{Client, Server, etcd, fill, grant_and_put, measure, register, register_in_many, resident};
 use serde_json::Value;
 
 const SECONDS: Duration = Duration::from_secs(5);
@@ -40,21 +40,19 @@ fn registrations(folder: &Path) {
     for clients in [1, 16, 128] {
         for round in 0..2 {
             let place = |name: &str| folder.join(format!("{name}-{clients}-{round}"));
-            let ours = {
-                let cluster = Cluster::start(&place("ours"));
-                measure(&cluster.addresses(), clients, SECONDS, register)
+            let ours = |name: &str, work: fn(&mut Client, u64)| {
+                let cluster = Cluster::start(&place(name));
+                measure(&cluster.addresses(), clients, SECONDS, work)
             };
-            let naive = {
-                let members = etcd(&place("naive"), 3);
-                measure(
-                    &members.iter().map(|member| &*member.address).collect::<Vec<_>>(),
-                    clients,
-                    SECONDS,
-                    grant_and_put,
-                )
-            };
-            let ratio = ours / naive;
-            println!("{clients:>4} clients: service-registry {ours:>8.0}   etcd {naive:>8.0}   ratio {ratio:.1}");
+            let (one, many) = (ours("one", register), ours("many", register_in_many));
+            let members = etcd(&place("naive"), 3);
+            let addresses: Vec<&str> = members.iter().map(|member| &*member.address).collect();
+            let naive = measure(&addresses, clients, SECONDS, grant_and_put);
+            let [first, second] = [one, many].map(|ours| ours / naive);
+            println!(
+                "{clients:>4} clients: of one account {one:>8.0}   of 16 accounts {many:>8.0}   etcd {naive:>8.0}   \
+                 ratios {first:.1} and {second:.1}"
+            );
         }
     }
 }
@@ -97,7 +95,7 @@ fn many(folder: &Path) {
     let size = cluster.report()["members"][0]["in_use"].as_u64().unwrap();
     let begun = Instant::now();
     fill(&cluster.addresses(), MANY);
-    println!("{MANY} sessions with a service each: registered in {:.1?} by 16 clients", begun.elapsed());
+    println!("{MANY} sessions with a service each: registered in {:.1?} by 64 clients", begun.elapsed());
     let (owner, others) = cluster.owner();
     let mb = |node: usize| (resident(&cluster.nodes[node]) - before[node]) as f64 / 1024.0;
     println!("resident: the owner {:.1} MB more than an empty node, another node {:.1} MB", mb(owner), mb(others[0]));

@@ -65,7 +65,7 @@ fn start_and_size(folder: &Path) {
     let fresh = resident(&server);
     let begun = Instant::now();
     fill(&[&server.address], MANY);
-    println!("{MANY} sessions with a service each: registered in {:.1?} by 16 clients", begun.elapsed());
+    println!("{MANY} sessions with a service each: registered in {:.1?} by 64 clients", begun.elapsed());
     let mb = |kb: u64| kb as f64 / 1024.0;
     println!("resident: {:.1} MB more than the {:.1} MB of an empty one", mb(resident(&server) - fresh), mb(fresh));
     drop(server); // by SIGKILL

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub fn fill(addresses: &[&str], count: u64) {
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        for client in 0..16 {
+        for client in 0..64 {
             let next = &next;
             scope.spawn(move || {
                 let mut client = Client::new(addresses[client % addresses.len()]);
@@ -26,7 +26,7 @@ pub fn fill(addresses: &[&str], count: u64) {
                     if number >= count {
                         break;
                     }
-                    register_for(&mut client, number, 120);
+                    register_for(&mut client, 1, number, 120);
                 }
             });
         }
@@ -63,18 +63,24 @@ pub fn measure(addresses: &[&str], clients: u64, time: Duration, work: fn(&mut C
 
 /// Registers a session and a service in it.
 pub fn register(client: &mut Client, number: u64) {
-    register_for(client, number, 30);
+    register_for(client, 1, number, 30);
 }
 
-pub fn register_for(client: &mut Client, number: u64, timeout: u8) {
-    let session = client.call("POST", "/v1.0/1/sessions", &format!("{{\"heartbeat_timeout\": {timeout}}}"));
+/// The same, for clients of 16 accounts.
+pub fn register_in_many(client: &mut Client, number: u64) {
+    register_for(client, 1 + (number >> 32) % 16, number, 30);
+}
+
+pub fn register_for(client: &mut Client, account: u64, number: u64, timeout: u8) {
+    let session =
+        client.call("POST", &format!("/v1.0/{account}/sessions"), &format!("{{\"heartbeat_timeout\": {timeout}}}"));
     let session = session.split("/sessions/").nth(1).unwrap_or_else(|| panic!("{session}"));
     let session = session.split('\r').next().unwrap();
     let body = format!(
         "{{\"id\": \"node-{number:x}\", \"session_id\": \"{session}\", \"tags\": [\"api\", \"www\"], \
          \"metadata\": {{\"port\": \"8000\", \"host\": \"10.1.2.3\"}}}}"
     );
-    let answer = client.call("POST", "/v1.0/1/services", &body);
+    let answer = client.call("POST", &format!("/v1.0/{account}/services"), &body);
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
 }
 
