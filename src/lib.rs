@@ -12,6 +12,9 @@ pub mod control;
 #[cfg(feature = "programs")]
 #[doc(hidden)] // for the programs of this package
 pub mod description;
+#[cfg(feature = "registry")]
+#[doc(hidden)] // for the programs of this package
+pub mod endpoint;
 #[doc(hidden)] // for the programs of this package
 pub mod files;
 #[cfg(feature = "programs")]

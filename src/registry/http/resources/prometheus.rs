@@ -5,7 +5,6 @@
 //! that it has.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -14,6 +13,7 @@ use serde::Serialize;
 
 use super::fair_share::Party;
 use super::lists::SHORT;
+use crate::endpoint;
 use crate::registry::engine::{Engine, Scope};
 use crate::registry::http::app::App;
 use crate::registry::http::context::RequestContext;
@@ -163,7 +163,7 @@ fn target(service: &ServiceInfo, port: &Port) -> Option<String> {
         let mut pairs = service.metadata.pairs();
         pairs.find(|(known, value)| *known == key && !value.is_empty()).map(|(_, value)| value)
     };
-    let (host, own_port) = split(ADDRESSES.iter().find_map(|key| of(key))?)?;
+    let (host, own_port) = endpoint::split(ADDRESSES.iter().find_map(|key| of(key))?)?;
     let port = match port {
         Port::Fixed(port) => *port,
         Port::Metadata(key) => match of(key) {
@@ -171,23 +171,7 @@ fn target(service: &ServiceInfo, port: &Port) -> Option<String> {
             None => own_port.filter(|_| key == "port")?,
         },
     };
-    Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
-}
-
-/// Splits an address or a name from the port behind it, if there is one. None if it is neither.
-fn split(text: &str) -> Option<(String, Option<u16>)> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some((address.ip().to_string(), Some(address.port())));
-    }
-    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Some((address.to_string(), None));
-    }
-    let (name, port) = match text.split_once(':') {
-        Some((name, port)) => (name, Some(port.parse().ok()?)),
-        None => (text, None),
-    };
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    is_name.then(|| (name.to_owned(), port))
+    Some(endpoint::join(&host, port))
 }
 
 #[cfg(test)]

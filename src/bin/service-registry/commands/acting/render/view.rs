@@ -4,12 +4,12 @@
 //! it is escaped. `endpoint` is made of what can be nothing but an address.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Serde, Value, from_args};
 use minijinja::{Error, ErrorKind, State, context};
 use serde_json::Value as Json;
+use service_registry::endpoint;
 
 use crate::commands::reading::services::{ADDRESSES, Filter};
 use crate::output::visible;
@@ -51,10 +51,7 @@ impl Entry {
     fn of(service: &Json) -> Self {
         let mut found = harmless(service);
         let (address, port) = address_of(&service["metadata"]).map_or((None, None), |(host, port)| (Some(host), port));
-        let endpoint = address
-            .as_ref()
-            .zip(port)
-            .map(|(host, port)| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") });
+        let endpoint = address.as_ref().zip(port).map(|(host, port)| endpoint::join(host, port));
         if let Some(members) = found.as_object_mut() {
             members.insert("address".to_owned(), address.into());
             members.insert("port".to_owned(), port.into());
@@ -120,31 +117,15 @@ fn harmless(value: &Json) -> Json {
     }
 }
 
-/// Returns the address in the metadata, and the port. By the same rules as the registry's list for Prometheus.
+/// Returns the address in the metadata, and the port. As the registry's list for Prometheus, but `hostname` counts too.
 fn address_of(metadata: &Json) -> Option<(String, Option<u16>)> {
     let of = |key: &str| metadata[key].as_str().filter(|text| !text.is_empty());
-    let (host, own_port) = split(ADDRESSES.iter().find_map(|key| of(key))?)?;
+    let (host, own_port) = endpoint::split(ADDRESSES.iter().find_map(|key| of(key))?)?;
     let port = match of("port") {
         Some(port) => port.parse().ok(),
         None => own_port,
     };
     Some((host, port.filter(|port| *port > 0)))
-}
-
-/// Splits an address or a name from the port behind it, if there is one. None if it is neither.
-fn split(text: &str) -> Option<(String, Option<u16>)> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some((address.ip().to_string(), Some(address.port())));
-    }
-    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Some((address.to_string(), None));
-    }
-    let (name, port) = match text.split_once(':') {
-        Some((name, port)) => (name, Some(port.parse().ok()?)),
-        None => (text, None),
-    };
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    is_name.then(|| (name.to_owned(), port))
 }
 
 #[cfg(test)]
