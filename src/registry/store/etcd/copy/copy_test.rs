@@ -75,14 +75,19 @@ fn copy_from_the_embedded_store_to_etcd_and_back_has_the_same_records() {
     assert!(records(&*recovery::open(&path("two")).unwrap().disk) == written, "other records");
 }
 
+/// Makes a folder with a `copy` of an embedded store, for an etcd without a registry.
+fn backed_up(config: &EtcdConfig) -> (tempfile::TempDir, EtcdClient, Layout) {
+    let folder = tempfile::tempdir().unwrap();
+    embedded(&folder.path().join("one"));
+    crate::registry::backup(&folder.path().join("one"), &folder.path().join("copy")).unwrap();
+    (folder, EtcdClient::new(config).unwrap(), Layout::new(&config.prefix))
+}
+
 #[test]
 fn interrupted_restore_leaves_no_registry_that_looks_whole() {
     let Some((runtime, _etcd, config)) = start() else { return };
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, client, layout) = backed_up(&config);
     let path = |name: &str| folder.path().join(name);
-    embedded(&path("one"));
-    crate::registry::backup(&path("one"), &path("copy")).unwrap();
-    let (client, layout) = (EtcdClient::new(&config).unwrap(), Layout::new(&config.prefix));
     let open = || runtime.block_on(meta::open(&client, &layout, SHARDS)).map(|(keys, shards)| (keys.bytes(), shards));
     for has_registry in [false, true] {
         let place = Place::new(&config).unwrap();
@@ -103,11 +108,8 @@ fn interrupted_restore_leaves_no_registry_that_looks_whole() {
 #[test]
 fn restore_is_refused_while_a_node_runs() {
     let Some((runtime, _etcd, config)) = start() else { return };
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, client, layout) = backed_up(&config);
     let path = |name: &str| folder.path().join(name);
-    embedded(&path("one"));
-    crate::registry::backup(&path("one"), &path("copy")).unwrap();
-    let (client, layout) = (EtcdClient::new(&config).unwrap(), Layout::new(&config.prefix));
     let change = |operation| runtime.block_on(client.transact(Vec::new(), vec![operation])).unwrap();
     let before = runtime.block_on(meta::open(&client, &layout, SHARDS)).unwrap().0.bytes();
     change(Operation::put(layout.node("00000000000000aa"), r#"{"url":"http://10.0.0.1:7117"}"#));
